@@ -1,0 +1,1 @@
+"""Distributed-system patterns as small typed state machines."""
