@@ -1,1 +1,38 @@
-"""Distributed-system patterns as small typed state machines."""
+"""sdpatterns: composable distributed-systems patterns, typed and async-first.
+
+The names that people import first. Each is loaded when it is first used, so that importing the
+package costs next to nothing and pulls in no optional library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sdpatterns.core.context import with_deadline as with_deadline
+    from sdpatterns.core.notices import listen as listen
+    from sdpatterns.core.pipeline import Pipeline as Pipeline
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Pipeline": "sdpatterns.core.pipeline",
+    "listen": "sdpatterns.core.notices",
+    "with_deadline": "sdpatterns.core.context",
+}
+
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the keys are strings
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Adapters of the ports: one folder a backend, one file a port."""

@@ -1,0 +1,1 @@
+"""Who alone, and only once?"""

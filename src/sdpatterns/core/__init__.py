@@ -1,0 +1,1 @@
+"""The words all rooms share. Imports nothing of the package but `errors`."""

@@ -1,0 +1,64 @@
+"""What travels with a call: the moment by which it must end, and the trace it belongs to.
+
+Both live in context variables and are restored by value. Between processes they travel as the
+headers `X-Deadline-Ms` (milliseconds left, so that clocks need not agree) and `traceparent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from sdpatterns.core import clock
+
+__all__ = [
+    "Trace",
+    "correlation_id",
+    "deadline_at",
+    "deadline_left_s",
+    "trace",
+    "with_deadline",
+]
+
+
+class Trace(NamedTuple):
+    """A position in a W3C trace: ids as lower-case hexadecimal, `state` as the raw tracestate."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool = True
+    state: str = ""
+
+
+deadline_at: ContextVar[float | None] = ContextVar("sdpatterns_deadline_at", default=None)
+"""The monotonic second by which the current call must end, or None."""
+
+trace: ContextVar[Trace | None] = ContextVar("sdpatterns_trace", default=None)
+"""The trace and span that the current call belongs to, or None."""
+
+correlation_id: ContextVar[str | None] = ContextVar("sdpatterns_correlation_id", default=None)
+"""The id that one customer action carries through every log line, or None."""
+
+
+def deadline_left_s() -> float | None:
+    """Seconds left for the current call (negative when they are gone), or None without a bound."""
+    at = deadline_at.get()
+    return None if at is None else at - clock.SYSTEM.monotonic()
+
+
+@contextmanager
+def with_deadline(timeout_s: float) -> Iterator[float]:
+    """Let the calls inside know that they have `timeout_s` seconds, or less where less was left.
+
+    Nothing is interrupted: this carries the bound, `Timeout` enforces it. Gives the seconds left.
+    """
+    now = clock.SYSTEM.monotonic()
+    inherited = deadline_at.get()
+    at = now + timeout_s if inherited is None else min(inherited, now + timeout_s)
+    token = deadline_at.set(at)
+    try:
+        yield at - now
+    finally:
+        deadline_at.reset(token)

@@ -1,0 +1,37 @@
+"""Keys: what a user may name, and how several names become one without ever colliding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+__all__ = ["KEY_BYTES_MAX", "KeyOf", "check_name", "join_key", "key_of"]
+
+KEY_BYTES_MAX = 1024
+"""A longer key is refused: a key is a name, not a payload."""
+
+KeyOf: TypeAlias = Callable[..., str]
+
+
+def check_name(kind: str, name: str) -> str:
+    """The name itself, if it can stand in a key, a metric label and a log line.
+
+    Raises `ValueError` for an empty, overlong or unprintable one.
+    """
+    if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
+        raise ValueError(f"{kind} needs a name of 1 to 200 printable characters, got {name!r}")
+    return name
+
+
+def join_key(*parts: str) -> str:
+    """Several parts as one key, so that different parts never give the same key."""
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+
+
+def key_of(key: str | Callable[..., str]) -> Callable[..., Any]:
+    """A function from a call's arguments to its key."""
+    if callable(key):
+        return key
+    if not isinstance(key, str):
+        raise TypeError(f"a key is a string or a function of the call, got {type(key).__name__}")
+    return lambda *_args, **_kwargs: key

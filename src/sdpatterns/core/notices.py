@@ -1,0 +1,69 @@
+"""Facts that patterns emit and listeners hear.
+
+```
+pattern --> tell(CircuitOpened(name="psp", ...)) --> logs, metrics, spans, tests
+```
+
+A notice is a frozen dataclass with a past participle for a name. Listeners read `name` and
+`labels()`, never a pattern's class. With no listener an emitter pays one truth test:
+`if LISTENERS: tell(...)`. A listener that raises is reported to the log and never harms the call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+__all__ = ["LISTENERS", "Listener", "Notice", "listen", "tell"]
+
+_log = logging.getLogger("sdpatterns")
+_log.addHandler(logging.NullHandler())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """A fact. `name` is the emitter's name as its owner gave it."""
+
+    name: str
+
+    @property
+    def event(self) -> str:
+        """What happened, in snake case: `CircuitOpened` is `circuit_opened`."""
+        return "".join(
+            f"_{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__
+        ).lstrip("_")
+
+    def labels(self) -> dict[str, str]:
+        """The fields that take few values and may label a metric (never a key or an id)."""
+        return {"name": self.name}
+
+
+Listener: TypeAlias = Callable[[Notice], None]
+
+LISTENERS: list[Listener] = []
+"""Who listens, in this process. Read it for its truth; change it through `listen`."""
+
+
+def tell(notice: Notice) -> None:
+    """Hand the notice to every listener, in the order in which they came."""
+    for listener in tuple(LISTENERS):
+        try:
+            listener(notice)
+        except Exception:
+            _log.exception("a listener failed on %s", type(notice).__name__)
+
+
+@contextmanager
+def listen(listener: Listener) -> Iterator[Listener]:
+    """Call `listener` with every notice until the block ends.
+
+    A program that listens for its whole life enters it once, as in `ExitStack.enter_context`.
+    """
+    LISTENERS.append(listener)
+    try:
+        yield listener
+    finally:
+        LISTENERS.remove(listener)

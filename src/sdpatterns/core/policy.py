@@ -1,0 +1,137 @@
+"""The shape of everything that stands around a call.
+
+A `Policy` may run the call any number of times; a `Guard` (its neighbour) enters and leaves once.
+Both come down to one method, `wrap`, which takes an async callable and gives the protected one.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar, cast, overload
+
+from sdpatterns.core.keys import KeyOf, key_of
+from sdpatterns.core.runtime import finish
+
+__all__ = ["AsyncCall", "Keyed", "Policy", "is_async"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AsyncCall: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives a coroutine (async def, partial, or async `__call__`)."""
+    target = function.func if isinstance(function, functools.partial) else function
+    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
+        getattr(target, "__call__", None)  # noqa: B004 - the method itself is wanted, not callable()
+    )
+
+
+class Policy(ABC):
+    """Something that runs a call: 0, 1 or many times."""
+
+    name: str
+    """What its owner called it; the name in notices, metrics and refusals."""
+    needs_key: ClassVar[bool] = False
+    """Whether it means nothing without a key: such a part is bound with `by` first."""
+
+    @abstractmethod
+    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
+        """The protected form of `call`. `key` gives the key of a call from its arguments."""
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether a call through it can't suspend, so that it may stand on a plain function."""
+        return False
+
+    def describe(self) -> str:
+        """One line for `explain()`: the settings that matter."""
+        return type(self).__name__
+
+    def named(self, name: str, /) -> Policy:
+        """Itself, or, where it was given no name, a copy that takes this one."""
+        return self
+
+    def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
+        """Warnings about where it stands in a pipeline, given its neighbours on both sides."""
+        return ()
+
+    @overload
+    def protect(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def protect(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def protect(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """Decorate a function or method; its signature stays what it was.
+
+        A plain `def` is taken only by a part that never waits. Raises TypeError otherwise, and for
+        generators, whose work happens after the call has returned.
+        """
+        return _protect(self, function, None)
+
+    async def call(
+        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run one call under this policy, without decorating the function."""
+        _check_keyed(self, None)
+        protected = self.wrap(cast("AsyncCall", function))
+        return cast("R", await protected(*args, **kwargs))
+
+    def by(self, key: str | Callable[..., str], /) -> Keyed:
+        """The same part bound to a key: a string, or a function of the call's arguments."""
+        return Keyed(self, key)
+
+
+class Keyed(Policy):
+    """A part with its key: what `part.by(...)` gives. It keeps the part's name and state."""
+
+    def __init__(self, part: Policy, key: str | Callable[..., str]) -> None:
+        self.part = part
+        self.name = part.name
+        self._key = key_of(key)
+
+    @property
+    def never_waits(self) -> bool:
+        return self.part.never_waits
+
+    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
+        return self.part.wrap(call, self._key)
+
+    def describe(self) -> str:
+        return f"{self.part.describe()} by key"
+
+    def by(self, key: str | Callable[..., str], /) -> Keyed:
+        raise TypeError(f"{self.name!r} has its key already")
+
+
+def _check_keyed(part: Policy, key: KeyOf | None) -> None:
+    if part.needs_key and key is None:
+        kind = type(part).__name__
+        raise TypeError(f"{kind} {part.name!r} is keyed: bind one with .by('name') or .by(function)")
+
+
+def _protect(part: Policy, function: Callable[..., Any], key: KeyOf | None) -> Callable[..., Any]:
+    _check_keyed(part, key)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{function!r} is a generator: protect the call that makes each item")
+    if is_async(function):
+        wrapped = part.wrap(cast("AsyncCall", function), key)
+        return functools.update_wrapper(wrapped, function)
+    if not part.never_waits:
+        raise TypeError(
+            f"{type(part).__name__} {part.name!r} may have to wait, and {function!r} is a plain def:"
+            " make it async, or use blocking(...) in a program without an event loop"
+        )
+
+    async def lifted(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    wrapped = part.wrap(lifted, key)
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return finish(wrapped(*args, **kwargs))
+
+    return functools.update_wrapper(plain, function)

@@ -1,0 +1,132 @@
+"""The asyncio twin."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sdpatterns.core.runtime.base import Waiter
+
+__all__ = ["ASYNCIO", "AsyncioRuntime"]
+
+T = TypeVar("T")
+
+
+class AsyncioWaiter:
+    """A bell on one future at a time, made anew for each wait."""
+
+    __slots__ = ("_future", "_loop", "_rung")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[bool] | None = None
+        self._rung = False
+
+    def wake(self) -> None:
+        if asyncio._get_running_loop() is self._loop:
+            self._ring()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ring)
+
+    def _ring(self) -> None:
+        self._rung = True
+        if self._future is not None and not self._future.done():
+            self._future.set_result(True)
+
+    def _time_is_up(self, future: asyncio.Future[bool]) -> None:
+        if not future.done():
+            future.set_result(False)
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        if self._rung:
+            self._rung = False
+            return True
+        future = self._future = self._loop.create_future()
+        timer = None
+        if timeout_s is not None:
+            timer = self._loop.call_later(timeout_s, self._time_is_up, future)
+        try:
+            rung = await future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+        self._rung = False
+        return rung
+
+
+class AsyncioRuntime:
+    """See `Runtime`."""
+
+    name = "asyncio"
+
+    async def sleep(self, seconds: float, /) -> None:
+        await asyncio.sleep(seconds)
+
+    def waiter(self) -> Waiter:
+        return AsyncioWaiter()
+
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work())
+        until = loop.time() + at_most_s
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done():
+            try:
+                await asyncio.wait({task}, timeout=max(0.0, until - loop.time()))
+            except asyncio.CancelledError as struck:
+                cancelled = struck
+            if not task.done() and loop.time() >= until:
+                task.cancel()
+                until += at_most_s
+        if cancelled is not None:
+            if not task.cancelled():
+                task.exception()
+            raise cancelled
+        return task.result()
+
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
+    ) -> T:
+        me = asyncio.current_task()
+        assert me is not None
+        stop = AsyncioWaiter()
+        task = asyncio.ensure_future(companion(stop))
+        struck = False
+
+        def ended(done: asyncio.Future[None]) -> None:
+            nonlocal struck
+            if not done.cancelled() and done.exception() is not None:
+                struck = me.cancel()
+
+        task.add_done_callback(ended)
+        try:
+            result = await work()
+        except asyncio.CancelledError:
+            # Ours only if nobody else cancelled the caller at the same time.
+            if struck and me.uncancel() == 0:
+                struck = False
+                raise _bare(task) from None
+            struck = False
+            raise
+        finally:
+            task.remove_done_callback(ended)
+            stop.wake()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+        if struck:
+            # The companion failed in the very turn in which the work returned.
+            me.uncancel()
+            raise _bare(task)
+        return result
+
+
+def _bare(task: asyncio.Future[None]) -> BaseException:
+    failure = task.exception()
+    assert failure is not None
+    return failure
+
+
+ASYNCIO = AsyncioRuntime()

@@ -1,0 +1,76 @@
+"""What a runtime can do, and which one runs here."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol, TypeVar
+
+__all__ = ["Runtime", "Waiter", "current", "finish"]
+
+T = TypeVar("T")
+
+
+class Waiter(Protocol):
+    """A bell for one listener: rung once or many times, it is heard once."""
+
+    def wake(self) -> None:
+        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until rung (True) or until the time is up (False)."""
+
+
+class Runtime(Protocol):
+    """The few ways in which sdpatterns waits."""
+
+    name: str
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait. A checkpoint also for 0 seconds."""
+
+    def waiter(self) -> Waiter:
+        """A bell that belongs to the caller's loop (or thread)."""
+
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound.
+
+        The cancellation is raised again once the work is done. Past `at_most_s` the work itself is
+        cancelled.
+        """
+
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
+    ) -> T:
+        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended.
+
+        A companion that raises ends the work (where the runtime can interrupt it) and its exception
+        is raised bare.
+        """
+
+
+def current() -> Runtime:
+    """The runtime that the caller runs under; the blocking one in a thread without a loop."""
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        from sdpatterns.core.runtime.trio import TRIO
+
+        return TRIO
+    from sdpatterns.core.runtime.asyncio import ASYNCIO
+    from sdpatterns.core.runtime.blocking import BLOCKING
+
+    return BLOCKING if asyncio._get_running_loop() is None else ASYNCIO
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never suspends.
+
+    Raises RuntimeError when it does: it met something that needs an event loop.
+    """
+    try:
+        work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    work.close()
+    raise RuntimeError("this call has to wait on an event loop, and there is none here")

@@ -1,0 +1,76 @@
+"""The twin for programs without an event loop: nothing suspends, waiting blocks the thread."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+from sdpatterns.core.runtime.base import Waiter, finish
+
+__all__ = ["BLOCKING", "BlockingRuntime"]
+
+T = TypeVar("T")
+
+_JOIN_S = 5.0
+
+
+class BlockingWaiter:
+    """A bell on a threading.Event."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def wake(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        rung = self._event.wait(timeout_s)
+        self._event.clear()
+        return rung
+
+
+class BlockingRuntime:
+    """See `Runtime`. Work cannot be interrupted here; a companion runs in a thread of its own."""
+
+    name = "blocking"
+
+    async def sleep(self, seconds: float, /) -> None:
+        time.sleep(seconds)
+
+    def waiter(self) -> Waiter:
+        return BlockingWaiter()
+
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        return await work()
+
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
+    ) -> T:
+        stop = BlockingWaiter()
+        failures: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                finish(cast("Coroutine[Any, Any, None]", companion(stop)))
+            except BaseException as failure:
+                failures.append(failure)
+
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(run,), daemon=True)
+        thread.start()
+        try:
+            result = await work()
+        finally:
+            stop.wake()
+            thread.join(_JOIN_S)
+        if failures:
+            raise failures[0]
+        return result
+
+
+BLOCKING = BlockingRuntime()

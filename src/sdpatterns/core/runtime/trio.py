@@ -1,0 +1,101 @@
+"""The trio twin. Imported only where trio runs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from sdpatterns.core.runtime.base import Waiter
+
+__all__ = ["TRIO", "TrioRuntime"]
+
+T = TypeVar("T")
+
+
+class TrioWaiter:
+    """A bell on a trio.Event, made anew after each ring."""
+
+    __slots__ = ("_event", "_token")
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+
+    def wake(self) -> None:
+        if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
+            self._event.set()
+            return
+        try:
+            self._token.run_sync_soon(self._set)
+        except trio.RunFinishedError:
+            return
+
+    def _set(self) -> None:
+        self._event.set()
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
+            await self._event.wait()
+        rung = self._event.is_set()
+        if rung:
+            self._event = trio.Event()
+        return rung
+
+
+class TrioRuntime:
+    """See `Runtime`."""
+
+    name = "trio"
+
+    async def sleep(self, seconds: float, /) -> None:
+        await trio.sleep(seconds)
+
+    def waiter(self) -> Waiter:
+        return TrioWaiter()
+
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
+            result = await work()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return result
+
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
+    ) -> T:
+        stop = TrioWaiter()
+        failures: list[BaseException] = []
+
+        async def accompany(scope: trio.CancelScope) -> None:
+            try:
+                await companion(stop)
+            except Exception as failure:
+                failures.append(failure)
+                scope.cancel()
+
+        async def run() -> T:
+            # The group can hold one exception at most: the companion's are kept aside.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accompany, nursery.cancel_scope)
+                try:
+                    return await work()
+                finally:
+                    stop.wake()
+                    nursery.cancel_scope.cancel()
+            raise failures[0]
+
+        try:
+            return await run()
+        except BaseExceptionGroup as group:
+            raise _only(group) from None
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
+
+
+TRIO = TrioRuntime()

@@ -1,0 +1,149 @@
+"""Every exception of sdpatterns, on one page.
+
+```
+Exception
+└── SdpatternsError
+    ├── Rejected                 refused before the work began; carries retry_after_s
+    │   ├── RateLimited          the limit of a key is used up
+    │   ├── CircuitIsOpen        the breaker holds calls back
+    │   ├── BulkheadFull         no slot and no place in the queue
+    │   └── ClaimHeld            somebody else is doing this work right now
+    ├── DeadlineExceeded         the time ran out (also a TimeoutError)
+    ├── KeyReused                one idempotency key, two different requests
+    ├── ClaimLost                a newer claim owns the key: this result was not stored
+    ├── StaleFence               a write with an older fence than the resource has seen
+    ├── BackendError             the store, not the caller, is at fault
+    │   ├── BackendUnavailable   away: nothing happened
+    │   ├── OutcomeUnknown       the step may or may not have happened: its reply was lost
+    │   └── BackendFull          a bound of the store is reached: nothing happened
+    └── CodecError               bytes that cannot be trusted or read
+        └── UnknownVersion       written by a newer release: refused, never overwritten
+```
+
+A guard or a policy lets the caller's own exception through bare; an ExceptionGroup of our making
+never leaves one.
+"""
+
+from __future__ import annotations
+
+
+class SdpatternsError(Exception):
+    """Base of every exception this package raises on its own account."""
+
+
+class Rejected(SdpatternsError):
+    """The call was refused before its work began: nothing of it happened.
+
+    `name` is the guard that refused, `key` the key it refused for (empty where it has none), and
+    `retry_after_s` the seconds after which asking again makes sense (`None` where nobody can say).
+    """
+
+    def __init__(self, name: str, key: str = "", *, retry_after_s: float | None = None) -> None:
+        self.name = name
+        self.key = key
+        self.retry_after_s = retry_after_s
+        super().__init__(name, key, retry_after_s)
+
+    def __str__(self) -> str:
+        who = f"{self.name!r} for key {self.key!r}" if self.key else repr(self.name)
+        when = "" if self.retry_after_s is None else f"; try again in {self.retry_after_s:.3f} s"
+        return f"{self.sentence}: {who}{when}"
+
+    sentence = "refused"
+
+
+class RateLimited(Rejected):
+    """The rate limit of the key is used up."""
+
+    sentence = "rate limit reached"
+
+
+class CircuitIsOpen(Rejected):
+    """The circuit breaker holds calls back until its open time has passed."""
+
+    sentence = "circuit is open"
+
+
+class BulkheadFull(Rejected):
+    """Every slot is taken and the queue is full, or the wait for a slot was too long."""
+
+    sentence = "bulkhead is full"
+
+
+class ClaimHeld(Rejected):
+    """Somebody else holds the claim on this idempotency key and has not finished."""
+
+    sentence = "the same work is in flight"
+
+
+class DeadlineExceeded(SdpatternsError, TimeoutError):
+    """The time for the call ran out; `timeout_s` is the time that it had."""
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        super().__init__(name, timeout_s)
+
+    def __str__(self) -> str:
+        return f"{self.name!r} did not finish within {self.timeout_s:.3f} s"
+
+
+class KeyReused(SdpatternsError):
+    """The idempotency key was used before with another request: the answer is not replayed."""
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        super().__init__(name, key)
+
+    def __str__(self) -> str:
+        return f"{self.name!r}: key {self.key!r} was used before with a different request"
+
+
+class ClaimLost(SdpatternsError):
+    """The lease on the claim ran out and a newer one owns the key; this result was not stored."""
+
+    def __init__(self, name: str, key: str) -> None:
+        self.name = name
+        self.key = key
+        super().__init__(name, key)
+
+    def __str__(self) -> str:
+        return f"{self.name!r}: the claim on {self.key!r} was lost before the work was finished"
+
+
+class StaleFence(SdpatternsError):
+    """A guarded resource has seen a newer fence than the one presented."""
+
+    def __init__(self, resource: str, *, presented: int, seen: int) -> None:
+        self.resource = resource
+        self.presented = presented
+        self.seen = seen
+        super().__init__(resource, presented, seen)
+
+    def __str__(self) -> str:
+        return f"{self.resource!r} has seen fence {self.seen}; {self.presented} is stale"
+
+
+class BackendError(SdpatternsError):
+    """The backend, not the caller, is at fault."""
+
+
+class BackendUnavailable(BackendError):
+    """The backend is away; the step did not happen. The message names the URL and the fix."""
+
+
+class OutcomeUnknown(BackendError):
+    """The step was sent and its reply was lost: it may have happened, or not."""
+
+
+class BackendFull(BackendError):
+    """A bound of the backend is reached and sharing a cell would be wrong here."""
+
+
+class CodecError(SdpatternsError):
+    """Bytes that cannot be read as what they claim to be."""
+
+
+class UnknownVersion(CodecError):
+    """The bytes were written by a newer release; they are refused and left as they are."""

@@ -1,0 +1,1 @@
+"""Shall this call go on?"""

@@ -1,0 +1,1 @@
+"""Rate limits per key, exact, in memory and across a fleet."""

@@ -1,0 +1,1 @@
+"""The limiter's arithmetic: pure, in whole microseconds."""
