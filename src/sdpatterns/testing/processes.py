@@ -20,9 +20,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 __all__ = [
+    "Identity",
     "ServerNotStarted",
     "ServerProcess",
     "free_port",
@@ -72,6 +73,14 @@ def owned_directory(prefix: str) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+class Identity(TypedDict, total=False):
+    """The account a program runs under, in the words of `subprocess`; empty for our own."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
 
 
 @dataclass(kw_only=True)
@@ -183,7 +192,7 @@ class ServerProcess:
                 reaper.stdin.close()
 
 
-def identity(user: str | None) -> dict[str, Any]:
+def identity(user: str | None) -> Identity:
     """What `subprocess` needs to run a program under another account; only root may."""
     if user is None:
         return {}

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""The workshop: `python3 noxfile.py tests`, `python3 noxfile.py shop`, `python3 noxfile.py --list`.
+
+Run as a program it needs nothing but Python ≥ 3.11: it fetches nox into `.nox/` of this checkout
+and hands the work to it. `nox -s tests` does the same for whoever has nox already. All sessions but
+the shop's share one environment, made at first use and again only when `pyproject.toml` changes;
+nothing outside the checkout is touched. Words after the session's name go on to its program:
+`python3 noxfile.py shop --port 9000`, `python3 noxfile.py tests tests/house -x`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+HOME = ROOT / ".nox"
+WORKSHOP = HOME / "workshop"
+NOX = "nox>=2025.2.9"
+OLDEST = (3, 11)
+
+
+def say(words: str) -> None:
+    """Tell the person where we are; a step may take a minute."""
+    print(f"\033[1m>>> {words}\033[0m" if sys.stdout.isatty() else f">>> {words}", flush=True)
+
+
+def program(environment: Path, name: str) -> Path:
+    """Where an environment keeps a program."""
+    windows = os.name == "nt"
+    return environment / ("Scripts" if windows else "bin") / (f"{name}.exe" if windows else name)
+
+
+def stamp(*words: str) -> str:
+    """A digest of all that an environment is made from."""
+    parts = [(ROOT / "pyproject.toml").read_text(encoding="utf-8"), str(ROOT), sys.version, *words]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+# --- run as a program: fetch nox, then run it -------------------------------------------------
+
+
+def bootstrap(words: list[str]) -> int:
+    """Make sure that nox is there and run it with those words."""
+    if sys.version_info < OLDEST:
+        have = ".".join(map(str, sys.version_info[:2]))
+        return fail(f"sdpatterns needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and this is {have} ({sys.executable})")
+    mark = WORKSHOP / "stamp"
+    wanted = stamp(NOX)
+    if not (mark.is_file() and mark.read_text() == wanted and program(WORKSHOP, "python").exists()):
+        say("First run: fetching all that is needed into .nox/ takes one to three minutes; later runs start at once")
+        try:
+            fetch_nox()
+        except (OSError, subprocess.CalledProcessError) as error:
+            return fail(f"could not set up {WORKSHOP}: {error}")
+        mark.write_text(wanted)
+    python = str(program(WORKSHOP, "python"))
+    command = [python, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *nox_words(words)]
+    environment = {**os.environ, "PATH": f"{program(WORKSHOP, 'x').parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    try:
+        return subprocess.call(command, cwd=ROOT, env=environment)
+    except KeyboardInterrupt:
+        return 130
+
+
+def fetch_nox() -> None:
+    """An environment with nox in it, made with whatever this Python has for that."""
+    shutil.rmtree(WORKSHOP, ignore_errors=True)
+    WORKSHOP.parent.mkdir(exist_ok=True)
+    say(f"Python {sys.version.split()[0]} at {sys.executable}: making .nox/workshop")
+    with_pip = importlib.util.find_spec("ensurepip") is not None
+    if not with_pip and importlib.util.find_spec("pip") is None:
+        hint = "apt-get install python3-venv" if shutil.which("apt-get") else "install pip for this Python"
+        raise OSError(f"this Python can neither make environments nor install into one; the fix: {hint}")
+    subprocess.run([sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(WORKSHOP)], check=True)
+    python = str(program(WORKSHOP, "python"))
+    # Debian may have pip but not ensurepip: then its pip installs into the environment from outside.
+    pip = [python, "-m", "pip"] if with_pip else [sys.executable, "-m", "pip", "--python", python]
+    say("Fetching nox")
+    subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", NOX], check=True)
+
+
+def nox_words(words: list[str]) -> list[str]:
+    """`shop --port 9000` in nox's own words; whatever begins with a dash is nox's already."""
+    if not words or words[0].startswith("-"):
+        return words
+    session, *rest = words
+    rest = rest[1:] if rest[:1] == ["--"] else rest
+    return ["--session", session, *(["--", *rest] if rest else [])]
+
+
+def fail(words: str) -> int:
+    """One clear line, and the exit code for it."""
+    print(f"noxfile.py: {words}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(bootstrap(sys.argv[1:]))
+
+
+# --- run by nox: the sessions -------------------------------------------------------------------
+
+import nox  # noqa: E402 - only nox itself gets as far as this line
+
+nox.needs_version = NOX.removeprefix("nox")
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["tests"]
+
+DEVELOPMENT = ("dev", ("-e", ".[all,testing]", "--group", "dev"))
+SHOP = ("shop", ("-e", ".", "--group", "shop"))
+
+
+def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> Path:
+    """The named environment, installed anew when what it is made from has changed."""
+    place = HOME / name
+    mark, wanted = place / "stamp", stamp(*packages)
+    if mark.is_file() and mark.read_text() == wanted and program(place, "python").exists():
+        return place
+    say(f"Installing into .nox/{name}, once for this pyproject.toml")
+    started = time.monotonic()
+    session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(place), external=True)
+    python = str(program(place, "python"))
+    pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "on")
+    session.run(*pip, "--upgrade", "--quiet", "pip>=25.1", external=True)
+    session.run(*pip, *packages, external=True)
+    mark.write_text(wanted)
+    say(f"Installed in {time.monotonic() - started:.0f} s")
+    return place
+
+
+def run(session: nox.Session, name: str, *words: str, **options: object) -> None:
+    """A program of the development environment, with that environment around it."""
+    place = environment(session, *DEVELOPMENT)
+    inner = {"PATH": f"{program(place, name).parent}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(place)}
+    session.run(str(program(place, name)), *words, external=True, env=inner, **options)
+
+
+@nox.session
+def shop(session: nox.Session) -> None:
+    """Start the reference shop; Ctrl-C stops it, its data stays."""
+    place = environment(session, *SHOP)
+    python, path = str(program(place, "python")), str(ROOT / "examples")
+    session.run(python, "-m", "shop", "up", *session.posargs, external=True, env={"PYTHONPATH": path})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that must hold: lint, types, docs, then all tests with coverage. With words: only those tests."""
+    if session.posargs:
+        run(session, "pytest", *session.posargs)
+        return
+    lint(session)
+    types(session)
+    docs(session)
+    browser(session)
+    say("Tests, with coverage")
+    run(session, "pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, layers, changelog fragments, workflows."""
+    say("Lint")
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "lint-imports")
+    run(session, "towncrier", "build", "--draft", "--version", "next", silent=True)
+    run(session, "zizmor", "--offline", "--quiet", ".github")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Both type checkers, strictly."""
+    say("Types")
+    run(session, "mypy")
+    run(session, "pyright")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site into site/, strictly; with `serve`, live on a local port."""
+    say("Docs")
+    words = session.posargs or ["build", "--strict", "--quiet"]
+    run(session, "mkdocs", *words)
+
+
+@nox.session
+def house(session: nox.Session) -> None:
+    """The rules of the house alone: layers, names, sizes, docstrings, the wheel."""
+    run(session, "pytest", "tests/house", *session.posargs)
+
+
+@nox.session
+def simulate(session: nox.Session) -> None:
+    """Ten thousand seeded worlds; `--seed N` replays one."""
+    run(session, "pytest", "tests/simulation", "--seeds=10000", "--timeout=3600", *session.posargs)
+
+
+@nox.session
+def long(session: nox.Session) -> None:
+    """What takes hours: a hundred times the seeds, and the tests marked `long`."""
+    run(session, "pytest", "tests/simulation", "--seeds=1000000", "--timeout=0", *session.posargs)
+    run(session, "pytest", "tests", "-m", "long", "--timeout=0", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The figures, ours beside the peers', interleaved in one run."""
+    run(session, "python", "-m", "benchmarks", *session.posargs)
+
+
+def browser(session: nox.Session) -> None:
+    """Chromium for the journey through the shop: CI gets it, a laptop is told."""
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        return
+    if not os.environ.get("CI"):
+        say("No Chromium here: the browser's journey through the shop is left out (CI runs it).")
+        return
+    say("Installing Chromium for the browser's journey through the shop")
+    apt = ("apt-get",) if os.geteuid() == 0 else ("sudo", "apt-get")
+    session.run(*apt, "update", "--quiet", external=True)
+    session.run(*apt, "install", "--yes", "--quiet", "--no-install-recommends", "chromium", external=True)
