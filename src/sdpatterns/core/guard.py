@@ -15,7 +15,7 @@ from typing import Any
 
 from sdpatterns.core.keys import KeyOf
 from sdpatterns.core.outcome import Outcome
-from sdpatterns.core.policy import AsyncCall, Keyed, Policy, _check_keyed
+from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
 
 __all__ = ["Guard", "KeyedGuard", "Passage"]
 
@@ -38,7 +38,7 @@ class Guard(Policy):
     def guard(self, key: str = "", /) -> Passage:
         """`async with` one passage through the guard."""
         if not key:
-            _check_keyed(self, None)
+            check_keyed(self, None)
         return Passage(self, key)
 
     def by(self, key: str | Callable[..., str], /) -> KeyedGuard:

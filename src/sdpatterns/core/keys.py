@@ -18,7 +18,7 @@ def check_name(kind: str, name: str) -> str:
 
     Raises `ValueError` for an empty, overlong or unprintable one.
     """
-    if not isinstance(name, str) or not name or len(name) > 200 or not name.isprintable():
+    if not name or len(name) > 200 or not name.isprintable():
         raise ValueError(f"{kind} needs a name of 1 to 200 printable characters, got {name!r}")
     return name
 

@@ -9,7 +9,8 @@ Pipeline(Retry(...), breaker, Timeout(2.0), name="quotes")
 from __future__ import annotations
 
 from sdpatterns.core.keys import KeyOf, check_name
-from sdpatterns.core.policy import AsyncCall, Policy, _check_keyed
+from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
+from sdpatterns.core.runtime import Runtime
 
 __all__ = ["Pipeline"]
 
@@ -28,13 +29,26 @@ class Pipeline(Policy):
         if not parts:
             raise ValueError("Pipeline needs at least one part")
         for part in parts:
-            _check_keyed(part, None)
+            check_keyed(part, None)
         self.parts = tuple(part.named(name) for part in parts)
 
     @property
     def never_waits(self) -> bool:
         """Whether none of its parts can wait."""
         return all(part.never_waits for part in self.parts)
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime of its parts' stores. Raises TypeError when two of them differ."""
+        found = {part.runtime.name: part.runtime for part in self.parts if part.runtime}
+        if len(found) > 1:
+            raise TypeError(f"{self.name!r} mixes stores of {' and '.join(sorted(found))}")
+        return next(iter(found.values()), None)
+
+    def needs_loop(self) -> str | None:
+        """The reason of the first part that has one."""
+        reasons = (part.needs_loop() for part in self.parts)
+        return next((reason for reason in reasons if reason), None)
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call inside all parts."""

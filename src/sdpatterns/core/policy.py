@@ -13,9 +13,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from sdpatterns.core.keys import KeyOf, key_of
-from sdpatterns.core.runtime import finish
+from sdpatterns.core.runtime import Runtime, finish
 
-__all__ = ["AsyncCall", "Keyed", "Policy", "is_async"]
+__all__ = [
+    "AsyncCall",
+    "Keyed",
+    "Policy",
+    "check_keyed",
+    "is_async",
+    "lifted",
+    "protect_plain",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +46,15 @@ class Policy(ABC):
     """What its owner called it; the name in notices, metrics and refusals."""
     needs_key: ClassVar[bool] = False
     """Whether it means nothing without a key: such a part is bound with `by` first."""
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime that its store's I/O needs; None where nothing of it does I/O."""
+        return None
+
+    def needs_loop(self) -> str | None:
+        """Why it can't work in a program without an event loop; None where it can."""
+        return None
 
     @abstractmethod
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
@@ -70,13 +87,13 @@ class Policy(ABC):
         A plain `def` is taken only by a part that never waits. Raises TypeError otherwise, and for
         generators, whose work happens after the call has returned.
         """
-        return _protect(self, function, None)
+        return _protect(self, function)
 
     async def call(
         self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run one call under this policy, without decorating the function."""
-        _check_keyed(self, None)
+        check_keyed(self, None)
         protected = self.wrap(cast("AsyncCall", function))
         return cast("R", await protected(*args, **kwargs))
 
@@ -97,6 +114,13 @@ class Keyed(Policy):
     def never_waits(self) -> bool:
         return self.part.never_waits
 
+    @property
+    def runtime(self) -> Runtime | None:
+        return self.part.runtime
+
+    def needs_loop(self) -> str | None:
+        return self.part.needs_loop()
+
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         return self.part.wrap(call, self._key)
 
@@ -107,31 +131,42 @@ class Keyed(Policy):
         raise TypeError(f"{self.name!r} has its key already")
 
 
-def _check_keyed(part: Policy, key: KeyOf | None) -> None:
+def check_keyed(part: Policy, key: KeyOf | None) -> None:
+    """Raise TypeError for a keyed part that has no key."""
     if part.needs_key and key is None:
         kind = type(part).__name__
         raise TypeError(f"{kind} {part.name!r} is keyed: bind one with .by('name') or .by(function)")
 
 
-def _protect(part: Policy, function: Callable[..., Any], key: KeyOf | None) -> Callable[..., Any]:
-    _check_keyed(part, key)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(f"{function!r} is a generator: protect the call that makes each item")
-    if is_async(function):
-        wrapped = part.wrap(cast("AsyncCall", function), key)
-        return functools.update_wrapper(wrapped, function)
-    if not part.never_waits:
-        raise TypeError(
-            f"{type(part).__name__} {part.name!r} may have to wait, and {function!r} is a plain def:"
-            " make it async, or use blocking(...) in a program without an event loop"
-        )
+def lifted(function: Callable[..., Any]) -> AsyncCall:
+    """A plain function as an async one that never suspends."""
 
-    async def lifted(*args: Any, **kwargs: Any) -> Any:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
-    wrapped = part.wrap(lifted, key)
+    return call
+
+
+def protect_plain(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function under a part that will not suspend here."""
+    check_keyed(part, None)
+    wrapped = part.wrap(lifted(function))
 
     def plain(*args: Any, **kwargs: Any) -> Any:
         return finish(wrapped(*args, **kwargs))
 
     return functools.update_wrapper(plain, function)
+
+
+def _protect(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
+    check_keyed(part, None)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError(f"{function!r} is a generator: protect the call that makes each item")
+    if is_async(function):
+        return functools.update_wrapper(part.wrap(cast("AsyncCall", function)), function)
+    if not part.never_waits:
+        raise TypeError(
+            f"{type(part).__name__} {part.name!r} may have to wait, and {function!r} is a plain def:"
+            " make it async, or use blocking(...) in a program without an event loop"
+        )
+    return protect_plain(part, function)

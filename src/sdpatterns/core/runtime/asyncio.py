@@ -42,7 +42,8 @@ class AsyncioWaiter:
         if self._rung:
             self._rung = False
             return True
-        future = self._future = self._loop.create_future()
+        future: asyncio.Future[bool] = self._loop.create_future()
+        self._future = future
         timer = None
         if timeout_s is not None:
             timer = self._loop.call_later(timeout_s, self._time_is_up, future)
