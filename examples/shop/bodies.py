@@ -1,0 +1,56 @@
+"""Request bodies, bounded: what is too long, no JSON or something else altogether becomes a 4xx problem."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+
+from shop.problems import Problem
+
+BODY_MAX_BYTES = 64 * 1024
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, or 413 as soon as it grows beyond BODY_MAX_BYTES."""
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_MAX_BYTES:
+                raise Problem(413, "content-too-large", f"A body has at most {BODY_MAX_BYTES} bytes here.")
+    except ClientDisconnect:
+        raise Problem(400, "incomplete-body", "The body ended early.") from None
+    return bytes(body)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_json(request: Request) -> Any:
+    """The body decoded from JSON; 415 for another media type, 400 for what cannot be decoded."""
+    if _media_type(request) != "application/json":
+        raise Problem(415, "unsupported-media-type", "Send the body as application/json.")
+    body = await read_body(request)
+    try:
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Problem(400, "malformed-json", "The body is missing or no valid JSON.") from None
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a plain HTML form; the last of equal names counts."""
+    if _media_type(request) != "application/x-www-form-urlencoded":
+        raise Problem(415, "unsupported-media-type", "Send the form as application/x-www-form-urlencoded.")
+    body = await read_body(request)
+    try:
+        return dict(parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=64))
+    except ValueError:
+        raise Problem(400, "malformed-form", "The form cannot be decoded.") from None

@@ -1,0 +1,1 @@
+"""Catalog: what the shop sells, found by page and by word."""

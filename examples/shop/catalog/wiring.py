@@ -1,0 +1,24 @@
+"""The catalog, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp
+
+from shop.catalog.api import routes
+from shop.catalog.service import Catalog
+from shop.catalog.store import SCHEMA, CatalogStore
+from shop.database import Database
+from shop.hosting import host
+from shop.place import Place
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncIterator[ASGIApp]:
+    """The catalog, seeded at its first start."""
+    async with Database.opened(place.data_dir / "catalog.sqlite3", SCHEMA) as database:
+        catalog = Catalog(CatalogStore(database))
+        await catalog.seed(place.seed)
+        yield host("catalog", routes(catalog), database=database)

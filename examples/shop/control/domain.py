@@ -1,0 +1,67 @@
+"""Judging the ledgers: what each order should have cost, what was charged, and whose turn it still is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+IN_FLIGHT = frozenset({"pending", "undoing"})
+STUCK_S = 120.0
+
+
+class Verdict(NamedTuple):
+    """Whether something holds, and the figures that say so."""
+
+    holds: bool
+    detail: str
+
+
+def expected_minor(order: Mapping[str, Any] | None) -> int | None:
+    """What should be charged for an order; None while it is in flight."""
+    if order is None:
+        return 0
+    if order["status"] in IN_FLIGHT:
+        return None
+    return order["total_minor"] if order["status"] == "paid" else 0
+
+
+def disagreements(
+    orders: Mapping[str, Mapping[str, Any]], charged: Mapping[str, int]
+) -> list[str]:
+    """The ids whose charge is not what it should be, among orders that are finished."""
+    suspects = []
+    for order_id in orders.keys() | charged.keys():
+        expected = expected_minor(orders.get(order_id))
+        if expected is not None and expected != charged.get(order_id, 0):
+            suspects.append(order_id)
+    return sorted(suspects)
+
+
+def judge_money(paid_minor: int, net_minor: int, in_flight: int, wrong: Iterable[str]) -> Verdict:
+    """Charged − refunded = paid orders, order by order."""
+    wrong = list(wrong)
+    detail = f"paid orders {paid_minor}, charged − refunded {net_minor}, in flight {in_flight} orders"
+    return Verdict(not wrong, detail if not wrong else f"{detail}; wrong: {', '.join(wrong[:5])}")
+
+
+def judge_ledger(accounts: Mapping[str, int]) -> Verdict:
+    """In double entry all accounts together are zero."""
+    total = sum(accounts.values())
+    return Verdict(total == 0, f"provider {accounts.get('provider', 0)}, sales {accounts.get('sales', 0)}, sum {total}")
+
+
+def judge_stock(audit: Mapping[str, Any]) -> Verdict:
+    """Stock ≥ 0 and reserved + sold + free = received, product by product, and as the reservations say."""
+    figures = ", ".join(f"{name} {audit[name]}" for name in ("received", "free", "reserved", "sold"))
+    wrong = [*audit["unbalanced"], *audit["apart"]]
+    return Verdict(not wrong, figures if not wrong else f"{figures}; wrong: {', '.join(wrong)}")
+
+
+def judge_progress(counts: Mapping[str, Mapping[str, int]], now_us: int) -> Verdict:
+    """No order stays in flight for long."""
+    open_orders = [counts[status] for status in IN_FLIGHT if status in counts]
+    if not open_orders:
+        return Verdict(True, "no order in flight")
+    age_s = (now_us - min(row["oldest_at_us"] for row in open_orders)) / 1_000_000
+    number = sum(row["orders"] for row in open_orders)
+    return Verdict(age_s < STUCK_S, f"{number} orders in flight, the oldest for {age_s:.1f} s")

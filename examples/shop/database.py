@@ -1,0 +1,94 @@
+"""One SQLite file per context: one writer, a few readers, checked before anybody relies on it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, MetaData, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from shop.failures import StartFailed
+
+SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_S = 10.0
+
+
+class Database:
+    """A context's own SQLite file.
+
+    Keeps: a write runs in BEGIN IMMEDIATE and is on the disk (synchronous=FULL) when its block ends;
+    a read never waits for a write (WAL) and cannot write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writer = _engine(path, connections_max=1, begin="BEGIN IMMEDIATE", query_only=False)
+        self._reader = _engine(path, connections_max=2, begin="BEGIN", query_only=True)
+
+    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction that commits at the end of the block and rolls back on an exception."""
+        return self._writer.begin()
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A consistent view of the data."""
+        return self._reader.begin()
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, path: Path, schema: MetaData) -> AsyncIterator[Database]:
+        """The database, checked and with its tables; StartFailed names the file when it cannot be used."""
+        _check(path)
+        database = cls(path)
+        try:
+            async with database.write() as connection:
+                await connection.run_sync(schema.create_all)
+            yield database
+        finally:
+            await database._reader.dispose()
+            await database._writer.dispose()
+
+
+def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        pool_size=connections_max,
+        max_overflow=0,
+        pool_timeout=30.0,
+        connect_args={"timeout": _BUSY_TIMEOUT_S},
+    )
+
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, so that a writer is one from the start
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _check(path: Path) -> None:
+    """Refuse a file that is damaged, of an unknown version or not writable, before any service starts."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if verdict == "ok" and version in (0, SCHEMA_VERSION):
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                return
+    except sqlite3.Error as error:
+        raise StartFailed(f"cannot use {path}: {error}; {_FIX}") from None
+    if verdict != "ok":
+        raise StartFailed(f"cannot use {path}: the file is damaged; {_FIX}")
+    raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {_FIX}")
+
+
+_FIX = "move the data directory away or choose another with --data-dir"

@@ -1,0 +1,1 @@
+"""Gateway: the shop's only public door, for programs and for people."""

@@ -1,0 +1,58 @@
+"""The public API: each path forwarded to the service that answers it, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shop.bodies import read_body
+from shop.gateway.service import Front
+
+_PASSED_ON = ("accept", "content-type", "idempotency-key")
+_PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
+
+
+def routes(front: Front, limiter_state: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The gateway's API routes."""
+
+    def forward(name: str) -> Callable[[Request], Any]:
+        async def handler(request: Request) -> Response:
+            return await _forward(front, name, request)
+
+        return handler
+
+    async def product(request: Request) -> Response:
+        fields = request.query_params.get("fields", "")
+        return JSONResponse(await front.product(request.path_params["sku"], fields))
+
+    async def limiter(request: Request) -> Response:
+        return JSONResponse(limiter_state())
+
+    return [
+        Route("/api/v1/products", forward("catalog")),
+        Route("/api/v1/products/{sku}", product),
+        Route("/api/v1/carts/{cart_id}", forward("cart")),
+        Route("/api/v1/carts/{cart_id}/items/{sku}", forward("cart"), methods=["PUT", "DELETE"]),
+        Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
+        Route("/api/v1/orders/{order_id}", forward("ordering")),
+        Route("/control/api/limiter", limiter),
+        Route("/control/api/invariants", forward("control")),
+        Route("/control/api/state", forward("control")),
+        Route("/control/api/fault", forward("control"), methods=["PUT", "DELETE"]),
+        Route("/psp/v1/charges", forward("psp")),
+    ]
+
+
+async def _forward(front: Front, name: str, request: Request) -> Response:
+    body = await read_body(request) if request.method in ("POST", "PUT") else None
+    raw: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    target = (raw + b"?" + query if query else raw).decode("ascii")
+    headers = {header: request.headers[header] for header in _PASSED_ON if header in request.headers}
+    answer = await front.neighbours[name].send(request.method, target, body=body, headers=headers)
+    kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
+    return Response(answer.content, answer.status_code, kept)

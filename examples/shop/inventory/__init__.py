@@ -1,0 +1,1 @@
+"""Inventory: how many pieces there are, and who holds them."""

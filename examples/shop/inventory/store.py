@@ -1,0 +1,152 @@
+"""The stock accounts and the reservations they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shop.database import Database
+from shop.inventory.domain import Line, ReservationGone, SoldOut, Stock
+
+SCHEMA = MetaData()
+_stock = Table(
+    "stock",
+    SCHEMA,
+    Column("sku", Text, primary_key=True),
+    Column("received", Integer, nullable=False),
+    Column("free", Integer, CheckConstraint("free >= 0"), nullable=False),
+    Column("reserved", Integer, CheckConstraint("reserved >= 0"), nullable=False),
+    Column("sold", Integer, CheckConstraint("sold >= 0"), nullable=False),
+)
+_reservations = Table(
+    "reservations",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("quantity", Integer, CheckConstraint("quantity > 0"), nullable=False),
+    Column("state", Text, CheckConstraint("state IN ('held', 'sold', 'released')"), nullable=False),
+    Column("expires_at_us", Integer, nullable=False, index=True),
+)
+
+
+class InventoryStore:
+    """Stock in SQLite; each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def receive(self, deliveries: Iterable[Stock]) -> None:
+        """Book the first deliveries, once: a stock that has products is left alone."""
+        async with self._database.write() as connection:
+            if (await connection.execute(select(func.count()).select_from(_stock))).scalar_one() == 0:
+                await connection.execute(insert(_stock), [stock._asdict() for stock in deliveries])
+
+    async def free(self, skus: Sequence[str]) -> dict[str, int]:
+        """The free pieces of each of these products."""
+        query = select(_stock.c.sku, _stock.c.free).where(_stock.c.sku.in_(skus))
+        async with self._database.read() as connection:
+            return {row.sku: row.free for row in await connection.execute(query)}
+
+    async def reserve(self, order_id: str, lines: Sequence[Line], expires_at_us: int) -> None:
+        """Hold all lines or none; doing it again for the same order changes nothing."""
+        async with self._database.write() as connection:
+            known = await _reservation(connection, order_id)
+            if any(row.state == "released" for row in known):
+                raise ReservationGone(order_id)
+            if known:
+                return
+            for line in lines:
+                await _take(connection, line)
+            rows = [
+                {"order_id": order_id, **line._asdict(), "state": "held", "expires_at_us": expires_at_us}
+                for line in lines
+            ]
+            await connection.execute(insert(_reservations), rows)
+
+    async def sell(self, order_id: str) -> None:
+        """Turn what an order holds into sold pieces; what has expired meanwhile is taken again if it can be."""
+        async with self._database.write() as connection:
+            known = await _reservation(connection, order_id)
+            if not known:
+                raise ReservationGone(order_id)
+            for row in known:
+                if row.state == "released":
+                    await _take(connection, Line(row.sku, row.quantity))
+                if row.state != "sold":
+                    await _move(connection, row, reserved=-row.quantity, sold=row.quantity)
+                    await _mark(connection, row, "sold")
+
+    async def release(self, order_id: str) -> None:
+        """Give back what an order holds or has bought; doing it again changes nothing."""
+        async with self._database.write() as connection:
+            for row in await _reservation(connection, order_id):
+                await _give_back(connection, row)
+
+    async def release_expired(self, now_us: int, rows_max: int = 200) -> int:
+        """Give back reservations whose time is over, a bounded number at a time."""
+        due = (_reservations.c.state == "held") & (_reservations.c.expires_at_us <= now_us)
+        async with self._database.write() as connection:
+            rows = (await connection.execute(select(_reservations).where(due).limit(rows_max))).all()
+            for row in rows:
+                await _give_back(connection, row)
+        return len(rows)
+
+    async def audit(self) -> dict[str, Any]:
+        """Sums of all accounts, the accounts that do not add up, and those that differ from their reservations."""
+        columns = (_stock.c.received, _stock.c.free, _stock.c.reserved, _stock.c.sold)
+        async with self._database.read() as connection:
+            sums = (await connection.execute(select(*(func.sum(column).label(column.name) for column in columns)))).one()
+            accounts = (await connection.execute(select(_stock).where(_stock.c.free != _stock.c.received))).all()
+            held = await _totals(connection, "held")
+            sold = await _totals(connection, "sold")
+            broken = (await connection.execute(select(_stock.c.sku).where(_UNBALANCED).limit(5))).scalars().all()
+        apart = [row.sku for row in accounts if (row.reserved, row.sold) != (held.get(row.sku, 0), sold.get(row.sku, 0))]
+        return {**sums._mapping, "unbalanced": list(broken), "apart": apart[:5]}
+
+
+_UNBALANCED = (
+    (_stock.c.free + _stock.c.reserved + _stock.c.sold != _stock.c.received)
+    | (_stock.c.free < 0)
+    | (_stock.c.reserved < 0)
+    | (_stock.c.sold < 0)
+)
+
+
+async def _reservation(connection: AsyncConnection, order_id: str) -> Sequence[Row[Any]]:
+    return (await connection.execute(select(_reservations).where(_reservations.c.order_id == order_id))).all()
+
+
+async def _take(connection: AsyncConnection, line: Line) -> None:
+    """The one conditional write that keeps stock from going below zero."""
+    enough = (_stock.c.sku == line.sku) & (_stock.c.free >= line.quantity)
+    taken = update(_stock).where(enough)
+    taken = taken.values(free=_stock.c.free - line.quantity, reserved=_stock.c.reserved + line.quantity)
+    if (await connection.execute(taken)).rowcount != 1:
+        raise SoldOut(line.sku)
+
+
+async def _give_back(connection: AsyncConnection, row: Row[Any]) -> None:
+    if row.state == "held":
+        await _move(connection, row, reserved=-row.quantity, free=row.quantity)
+    elif row.state == "sold":
+        await _move(connection, row, sold=-row.quantity, free=row.quantity)
+    await _mark(connection, row, "released")
+
+
+async def _move(connection: AsyncConnection, row: Row[Any], **changes: int) -> None:
+    values = {name: _stock.c[name] + change for name, change in changes.items()}
+    await connection.execute(update(_stock).where(_stock.c.sku == row.sku).values(values))
+
+
+async def _mark(connection: AsyncConnection, row: Row[Any], state: str) -> None:
+    same = (_reservations.c.order_id == row.order_id) & (_reservations.c.sku == row.sku)
+    await connection.execute(update(_reservations).where(same).values(state=state))
+
+
+async def _totals(connection: AsyncConnection, state: str) -> dict[str, int]:
+    query = select(_reservations.c.sku, func.sum(_reservations.c.quantity).label("pieces"))
+    query = query.where(_reservations.c.state == state).group_by(_reservations.c.sku)
+    return {row.sku: row.pieces for row in await connection.execute(query)}

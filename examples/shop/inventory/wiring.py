@@ -1,0 +1,28 @@
+"""The inventory, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp
+
+from shop.background import alongside
+from shop.database import Database
+from shop.hosting import host
+from shop.inventory.api import routes
+from shop.inventory.domain import seed_stock
+from shop.inventory.service import Inventory
+from shop.inventory.store import SCHEMA, InventoryStore
+from shop.place import Place, wall_clock_us
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncIterator[ASGIApp]:
+    """The inventory, filled at its first start, giving back expired reservations."""
+    async with Database.opened(place.data_dir / "inventory.sqlite3", SCHEMA) as database:
+        store = InventoryStore(database)
+        await store.receive(seed_stock(place.seed))
+        inventory = Inventory(store, wall_clock_us)
+        async with alongside(inventory.expire()):
+            yield host("inventory", routes(inventory), database=database)

@@ -1,0 +1,111 @@
+"""The whole shop in one process: every service on its own port, started and drained in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from shop.cart.wiring import running as cart
+from shop.catalog.wiring import running as catalog
+from shop.control.wiring import running as control
+from shop.failures import StartFailed
+from shop.gateway.wiring import running as gateway
+from shop.inventory.wiring import running as inventory
+from shop.ordering.wiring import running as ordering
+from shop.payments.wiring import running as payments
+from shop.place import CONTEXTS, Place
+from shop.psp.wiring import running as psp
+from shop.serving import Server, address, bind
+
+Wiring = Callable[[Place], AbstractAsyncContextManager[ASGIApp]]
+
+# The outsider first, the public door last; they end the other way round, so that a checkout in flight
+# still finds everybody it needs.
+_ORDER: tuple[tuple[str, Wiring], ...] = (
+    ("psp", psp),
+    ("catalog", catalog),
+    ("inventory", inventory),
+    ("cart", cart),
+    ("payments", payments),
+    ("ordering", ordering),
+    ("control", control),
+    ("gateway", gateway),
+)
+_DRAIN_S = {"gateway": 10, "psp": 1}
+
+
+@asynccontextmanager
+async def shop(*, port: int, data_dir: Path, seed: int) -> AsyncIterator[Place]:
+    """The shop, answering on all its ports during the block; StartFailed says why it cannot."""
+    async with AsyncExitStack() as stack:
+        listeners = stack.enter_context(_listening(port))
+        stack.enter_context(_owned(data_dir))
+        addresses = {name: address(listener) for name, listener in listeners.items()}
+        place = Place(data_dir=data_dir, seed=seed, addresses=addresses)
+        for name, wiring in _ORDER:
+            app = await stack.enter_async_context(wiring(place))
+            await stack.enter_async_context(Server(app, listeners[name], _DRAIN_S.get(name, 5)))
+        yield place
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
+    """A socket for each service: the gateway's exactly where it was asked for, the others next to it if possible."""
+    listeners: dict[str, socket.socket] = {}
+    try:
+        listeners[CONTEXTS[0]] = bind(port)
+        base = listeners[CONTEXTS[0]].getsockname()[1]
+        for offset, name in enumerate(CONTEXTS[1:], 1):
+            listeners[name] = bind(base + offset, or_any=True)
+        yield listeners
+    finally:
+        for listener in listeners.values():
+            listener.close()
+
+
+@contextmanager
+def _owned(data_dir: Path) -> Iterator[None]:
+    """The data directory, made if need be and ours alone while the shop runs."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "lock").open("w")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartFailed(f"cannot use the data directory {data_dir}: {reason}; choose another with --data-dir") from None
+    with lock:
+        if not _lock(lock.fileno()):
+            raise StartFailed(f"another shop is running on {data_dir}; stop it or choose another with --data-dir")
+        yield
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # not on this platform; SQLite's own locks still keep the data whole
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+async def until_told_to_stop() -> None:
+    """Return at the first Ctrl-C or SIGTERM; the next one ends the process the hard way."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    await stop.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

@@ -1,0 +1,73 @@
+"""How services talk to each other: HTTP over real sockets, within what is left of the caller's time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from shop.place import Place
+from shop.problems import Problem
+
+_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=20.0)
+_PATIENCE = httpx.Timeout(5.0, connect=1.0, pool=None)  # callers queue for a connection, they do not fail for it
+
+
+class Neighbour:
+    """Another service of the shop.
+
+    Keeps: an answer of the neighbour arrives as it is, its problems as Problem with the same status;
+    a neighbour that cannot be reached in time is a Problem 503 with Retry-After.
+    """
+
+    def __init__(self, name: str, client: httpx.AsyncClient) -> None:
+        self.name = name
+        self._client = client
+
+    async def send(
+        self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """The raw answer, whatever its status."""
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        sent = dict(headers or {})
+        if content is not None:
+            sent.setdefault("content-type", "application/json")
+        try:
+            return await self._client.request(method, path, content=content, headers=sent)
+        except httpx.HTTPError:
+            raise Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2) from None
+
+    async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """The decoded answer; a refusal is raised as the Problem it is."""
+        response = await self.send(method, path, body=body, headers=headers)
+        if response.is_success:
+            return response.json() if response.content else None
+        raise _as_problem(self.name, response)
+
+
+def _as_problem(name: str, response: httpx.Response) -> Problem:
+    try:
+        document = response.json()
+        slug = document["type"].removeprefix("/problems/")
+        members = {key: value for key, value in document.items() if key not in ("type", "title", "status", "detail")}
+        retry_after = response.headers.get("retry-after", "")
+        retry_after_s = float(retry_after) if retry_after.isdigit() else None
+        return Problem(response.status_code, slug, document["detail"], retry_after_s=retry_after_s, **members)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Problem(502, "bad-answer", f"The {name} answered something unreadable.")
+
+
+def segment(text: str) -> str:
+    """A text as one segment of a path."""
+    return quote(text, safe="")
+
+
+@asynccontextmanager
+async def neighbour(place: Place, name: str) -> AsyncIterator[Neighbour]:
+    """A client for another service, closed at the end."""
+    async with httpx.AsyncClient(base_url=place.address(name), limits=_LIMITS, timeout=_PATIENCE) as client:
+        yield Neighbour(name, client)

@@ -1,0 +1,230 @@
+"""What ordering does: run the steps of a checkout, and settle what was left half done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sdpatterns.core.policy import Policy
+from sdpatterns.errors import DeadlineExceeded
+from shop.neighbours import Neighbour
+from shop.ordering.domain import (
+    ORPHANED_S,
+    PAID,
+    PENDING,
+    UNDOING,
+    Checkout,
+    Line,
+    Order,
+    total,
+)
+from shop.ordering.steps import Refused, Runner, Step, Work
+from shop.ordering.store import KeyTaken, OrderStore
+from shop.problems import Problem, not_found
+
+_log = logging.getLogger("shop.ordering")
+_SWEEP_S = 2.0
+_SWEEP_AT_ONCE = 8
+
+
+class Ordering:
+    """All orders.
+
+    Keeps: no charge without an order that is paid, and no order that is paid without its charge; what a
+    crash or a silent provider leaves in between, `recover` settles, also after a restart.
+    """
+
+    def __init__(
+        self,
+        store: OrderStore,
+        *,
+        cart: Neighbour,
+        inventory: Neighbour,
+        payments: Neighbour,
+        in_time: Policy,
+        now_us: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._cart = cart
+        self._inventory = inventory
+        self._payments = payments
+        self._in_time = in_time
+        self._now_us = now_us
+        self._started_at_us = now_us()
+        self._doubt = asyncio.Event()
+        steps = (
+            Step("reserve", self._reserve, self._release),
+            Step("charge", self._charge, self._repay),
+            Step("sell", self._sell, self._release),
+        )
+        self._runner = Runner(steps, store, now_us)
+
+    async def place(self, checkout_key: str, checkout: Checkout) -> Order:
+        """A paid order, or a Problem that says why there is none; once per key."""
+        known = await self._store.of_key(checkout_key)
+        if known is not None:
+            return _again(known)
+        lines, currency = await self._quote(checkout.cart_id)
+        order = Order(
+            f"ord_{secrets.token_hex(10)}", checkout_key, checkout.cart_id, PENDING, total(lines), currency, "", self._now_us()
+        )
+        try:
+            await self._store.place(order, checkout, lines, self._runner.steps[0].name)
+        except KeyTaken:
+            return _again(await self._store.of_key(checkout_key) or order)
+        await self._run(Work(order, lines, checkout))
+        await self._empty_cart(checkout.cart_id, lines)
+        return order._replace(status=PAID)
+
+    async def _run(self, work: Work) -> None:
+        try:
+            await self._in_time.call(self._runner.forward, work)
+        except DeadlineExceeded:
+            await self._runner.give_up(work.order.order_id, "deadline")
+            raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5) from None
+        finally:
+            self._doubt.set()
+
+    async def show(self, order_id: str) -> dict[str, Any]:
+        """An order with its lines and its history."""
+        order = await self._store.find(order_id)
+        if order is None:
+            raise not_found("such order")
+        lines, steps = await self._store.details(order_id)
+        return {
+            **summary(order),
+            "reason": order.reason,
+            "placed_at": _instant(order.placed_at_us),
+            "items": [line._asdict() for line in lines],
+            "history": [{"step": step.step, "state": step.state, "at": _instant(step.at_us)} for step in steps],
+        }
+
+    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+        """Status and total of each order."""
+        return await self._store.ledger(after, limit)
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """Number and sum of the orders in each status."""
+        return await self._store.counts()
+
+    async def recover(self) -> None:
+        """Settle what was left half done, for as long as the service runs."""
+        while True:
+            try:
+                await self.sweep()
+            except Exception:
+                _log.exception("cannot settle unfinished orders; trying again")
+            self._doubt.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._doubt.wait()
+
+    async def sweep(self) -> None:
+        """Go once through all orders that nobody is working at."""
+        now_us = self._now_us()
+        orphaned_us = now_us - int(ORPHANED_S * 1_000_000)
+        waiting = await self._store.unfinished(max(orphaned_us, self._started_at_us))
+        room = asyncio.Semaphore(_SWEEP_AT_ONCE)
+
+        async def settle(order: Order) -> None:
+            async with room:
+                with contextlib.suppress(Problem):  # a neighbour is away: the next sweep asks again
+                    await self._settle(order)
+
+        await asyncio.gather(*(settle(order) for order in waiting))
+
+    async def _settle(self, order: Order) -> None:
+        if order.status == PENDING and not await self._complete(order.order_id):
+            await self._runner.give_up(order.order_id, "interrupted")
+        current = await self._store.find(order.order_id)
+        if current is not None and current.status == UNDOING and await self._runner.back(order.order_id):
+            _log.info("order undone", extra={"order_id": order.order_id, "reason": current.reason})
+
+    async def _complete(self, order_id: str) -> bool:
+        """Finish an interrupted order whose money was taken: the customer may have seen no answer."""
+        payment = await self._payments.ask("POST", f"/internal/payments/{order_id}/settle")
+        if payment["state"] != "charged":
+            return False
+        try:
+            await self._inventory.ask("PUT", f"/internal/reservations/{order_id}/sale")
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+            return False
+        return await self._runner.finish(order_id, ("charge", "done"), ("sell", "done"))
+
+    async def _quote(self, cart_id: str) -> tuple[list[Line], str]:
+        cart = await self._cart.ask("GET", f"/api/v1/carts/{cart_id}")
+        if not cart["items"]:
+            raise Problem(422, "cart-empty", "There is nothing in this cart.")
+        lines = [Line(item["sku"], item["title"], item["quantity"], item["price_minor"]) for item in cart["items"]]
+        return lines, cart["currency"]
+
+    async def _empty_cart(self, cart_id: str, lines: Sequence[Line]) -> None:
+        items = [{"sku": line.sku, "quantity": line.quantity} for line in lines]
+        with contextlib.suppress(Problem):  # a cart that keeps its lines harms nobody
+            await self._cart.ask("POST", f"/internal/carts/{cart_id}/bought", body={"items": items})
+
+    async def _reserve(self, work: Work) -> None:
+        items = [{"sku": line.sku, "quantity": line.quantity} for line in work.lines]
+        try:
+            await self._inventory.ask("PUT", f"/internal/reservations/{work.order.order_id}", body={"items": items})
+        except Problem as problem:
+            if problem.status == 409:
+                raise Refused(409, problem.slug, problem.detail, **problem.members) from None
+            raise
+
+    async def _charge(self, work: Work) -> None:
+        order = work.order
+        body = {"amount_minor": order.total_minor, "card": dict(work.checkout.card)}
+        answer = await self._payments.ask("POST", f"/internal/payments/{order.order_id}/charge", body=body)
+        if answer["outcome"] == "declined":
+            raise Refused(402, answer["reason"], "The card was declined. Nothing was charged.")
+        if answer["outcome"] == "refused":
+            wait_s = answer["retry_after_s"] or 1.0
+            raise Refused(
+                503, "payment-unavailable", "Payments are not possible at the moment. Nothing was charged.", retry_after_s=wait_s
+            )
+        if answer["outcome"] != "charged":
+            raise Problem(
+                503,
+                "payment-uncertain",
+                "The payment provider did not answer in time. The order is being undone; a charge would be refunded.",
+                retry_after_s=15,
+            )
+
+    async def _sell(self, work: Work) -> None:
+        await self._inventory.ask("PUT", f"/internal/reservations/{work.order.order_id}/sale")
+
+    async def _release(self, order_id: str) -> bool:
+        await self._inventory.ask("DELETE", f"/internal/reservations/{order_id}")
+        return True
+
+    async def _repay(self, order_id: str) -> bool:
+        payment = await self._payments.ask("POST", f"/internal/payments/{order_id}/undo")
+        return bool(payment["settled"])
+
+
+def summary(order: Order) -> dict[str, Any]:
+    """What a checkout answers."""
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "total_minor": order.total_minor,
+        "currency": order.currency,
+    }
+
+
+def _again(order: Order) -> Order:
+    if order.status == PAID:
+        return order
+    raise Problem(409, "order-in-flight", "This checkout is being worked on.", order_id=order.order_id, retry_after_s=5)
+
+
+def _instant(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="milliseconds")

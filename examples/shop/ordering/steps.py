@@ -1,0 +1,86 @@
+"""Steps with undo, in order: each is in the journal before it is taken, and all are taken back together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+from shop.ordering.domain import FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order
+from shop.ordering.store import OrderStore
+from shop.problems import Problem
+
+
+class Refused(Problem):
+    """A step said no and is known to have done nothing."""
+
+
+class Work(NamedTuple):
+    """What the steps of one order need; the checkout lives only as long as the request."""
+
+    order: Order
+    lines: Sequence[Line]
+    checkout: Checkout
+
+
+class Step(NamedTuple):
+    """Something to do for an order, and how to undo it; undoing what was never done is harmless.
+
+    `undo` answers whether it is certain that nothing of the step is left.
+    """
+
+    name: str
+    do: Callable[[Work], Awaitable[None]]
+    undo: Callable[[str], Awaitable[bool]]
+
+
+class Runner:
+    """Takes an order through its steps, or back.
+
+    Keeps: an order is paid only when all steps are done, and failed only when each step that may have
+    been taken is undone; two runners of one order never both decide.
+    """
+
+    def __init__(self, steps: Sequence[Step], store: OrderStore, now_us: Callable[[], int]) -> None:
+        self.steps = tuple(steps)
+        self._store = store
+        self._now_us = now_us
+
+    async def forward(self, work: Work) -> None:
+        """Take all steps; a step that fails raises its Problem after the way back has begun."""
+        order_id = work.order.order_id
+        for place, step in enumerate(self.steps):
+            try:
+                await step.do(work)
+            except Refused as refusal:
+                await self.give_up(order_id, refusal.slug)
+                await self.back(order_id, self.steps[:place])
+                raise
+            except Problem as problem:
+                await self.give_up(order_id, problem.slug)
+                raise
+            await self._advance(order_id, place)
+
+    async def give_up(self, order_id: str, reason: str) -> None:
+        """Decide that a pending order will be undone."""
+        await self._store.turn(order_id, PENDING, UNDOING, self._now_us(), ("undo", "begun"), reason=reason)
+
+    async def back(self, order_id: str, steps: Sequence[Step] | None = None) -> bool:
+        """Undo steps, the last first; True when the order is failed for good."""
+        for step in reversed(self.steps if steps is None else steps):
+            if not await step.undo(order_id):
+                return False
+        return await self._store.turn(order_id, UNDOING, FAILED, self._now_us(), ("undo", "done"))
+
+    async def finish(self, order_id: str, *steps: tuple[str, str]) -> bool:
+        """Declare a pending order paid."""
+        return await self._store.turn(order_id, PENDING, PAID, self._now_us(), *steps)
+
+    async def _advance(self, order_id: str, place: int) -> None:
+        done = (self.steps[place].name, "done")
+        if place + 1 == len(self.steps):
+            going = await self.finish(order_id, done)
+        else:
+            begun = (self.steps[place + 1].name, "begun")
+            going = await self._store.turn(order_id, PENDING, PENDING, self._now_us(), done, begun)
+        if not going:
+            raise Problem(503, "order-undone", "The order took too long and is being undone.", retry_after_s=5)

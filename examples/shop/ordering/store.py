@@ -1,0 +1,144 @@
+"""Orders, their lines and their journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Column, Index, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shop.database import Database
+from shop.ordering.domain import FAILED, PENDING, UNDOING, Checkout, Line, Order, Step
+
+SCHEMA = MetaData()
+_orders = Table(
+    "orders",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("checkout_key", Text, nullable=False),
+    Column("cart_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("total_minor", Integer, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("placed_at_us", Integer, nullable=False),
+    Column("contact", Text, nullable=False),
+)
+# One key has at most one order that is not failed: a second one cannot even be written.
+Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_orders.c.status != FAILED)
+Index("by_key", _orders.c.checkout_key)
+Index("by_status", _orders.c.status, _orders.c.placed_at_us)
+_lines = Table(
+    "lines",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("price_minor", Integer, nullable=False),
+)
+_steps = Table(
+    "steps",
+    SCHEMA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("order_id", Text, nullable=False, index=True),
+    Column("step", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at_us", Integer, nullable=False),
+)
+_ORDER = [column for column in _orders.c if column.name != "contact"]
+
+
+class KeyTaken(Exception):
+    """The checkout key has an order that is not failed."""
+
+
+class OrderStore:
+    """Orders in SQLite; a step is in the journal before it is taken and again when it is done."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def place(self, order: Order, checkout: Checkout, lines: Sequence[Line], step: str) -> None:
+        """Write a new order, about to take its first step; KeyTaken when its key has one already."""
+        contact = json.dumps({"email": checkout.email, "address": dict(checkout.address)})
+        try:
+            async with self._database.write() as connection:
+                await connection.execute(insert(_orders).values(contact=contact, **order._asdict()))
+                rows = [{"order_id": order.order_id, **line._asdict()} for line in lines]
+                await connection.execute(insert(_lines), rows)
+                await _journal(connection, order.order_id, order.placed_at_us, (step, "begun"))
+        except IntegrityError:
+            raise KeyTaken(order.checkout_key) from None
+
+    async def turn(
+        self, order_id: str, before: str, after: str, at_us: int, *steps: tuple[str, str], reason: str = ""
+    ) -> bool:
+        """Change the status from one to the next and note steps with it; False when somebody else was first."""
+        change = update(_orders).where(_orders.c.order_id == order_id, _orders.c.status == before)
+        change = change.values(status=after, reason=reason) if reason else change.values(status=after)
+        async with self._database.write() as connection:
+            if (await connection.execute(change)).rowcount != 1:
+                return False
+            await _journal(connection, order_id, at_us, *steps)
+        return True
+
+    async def find(self, order_id: str) -> Order | None:
+        """An order."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(*_ORDER).where(_orders.c.order_id == order_id))).one_or_none()
+        return None if row is None else _order(row)
+
+    async def of_key(self, checkout_key: str) -> Order | None:
+        """The order of a checkout key that is not failed."""
+        live = (_orders.c.checkout_key == checkout_key) & (_orders.c.status != FAILED)
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(*_ORDER).where(live))).one_or_none()
+        return None if row is None else _order(row)
+
+    async def details(self, order_id: str) -> tuple[list[Line], list[Step]]:
+        """An order's lines and its journal."""
+        lines = select(_lines).where(_lines.c.order_id == order_id).order_by(_lines.c.sku)
+        steps = select(_steps).where(_steps.c.order_id == order_id).order_by(_steps.c.number)
+        async with self._database.read() as connection:
+            found = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in await connection.execute(lines)]
+            return found, [Step(row.step, row.state, row.at_us) for row in await connection.execute(steps)]
+
+    async def unfinished(self, placed_before_us: int, limit: int = 100) -> list[Order]:
+        """Orders being undone, and pending ones placed before an instant."""
+        orphaned = (_orders.c.status == PENDING) & (_orders.c.placed_at_us < placed_before_us)
+        query = select(*_ORDER).where((_orders.c.status == UNDOING) | orphaned)
+        async with self._database.read() as connection:
+            rows = await connection.execute(query.order_by(_orders.c.placed_at_us).limit(limit))
+            return [_order(row) for row in rows]
+
+    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+        """Status and total of each order, in the order of their ids."""
+        columns = (_orders.c.order_id, _orders.c.status, _orders.c.total_minor, _orders.c.placed_at_us)
+        query = select(*columns).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
+        async with self._database.read() as connection:
+            return [dict(row._mapping) for row in await connection.execute(query)]
+
+    async def counts(self) -> dict[str, dict[str, int]]:
+        """Number, sum and oldest instant of the orders in each status."""
+        sums = (func.count().label("orders"), func.sum(_orders.c.total_minor).label("total_minor"))
+        oldest = func.min(_orders.c.placed_at_us).label("oldest_at_us")
+        query = select(_orders.c.status, *sums, oldest).group_by(_orders.c.status)
+        async with self._database.read() as connection:
+            rows = [dict(row._mapping) for row in await connection.execute(query)]
+        return {row.pop("status"): row for row in rows}
+
+
+async def _journal(connection: AsyncConnection, order_id: str, at_us: int, *steps: tuple[str, str]) -> None:
+    rows = [{"order_id": order_id, "step": step, "state": state, "at_us": at_us} for step, state in steps]
+    if rows:
+        await connection.execute(insert(_steps), rows)
+
+
+def _order(row: Row[Any]) -> Order:
+    return Order(**row._mapping)
+
+

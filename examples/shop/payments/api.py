@@ -1,0 +1,63 @@
+"""Payments over HTTP, for the other services only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from shop.bodies import read_json
+from shop.payments.domain import SETTLED, Card, Payment
+from shop.payments.service import Payments
+from shop.values import Fields
+
+_PAGE_MAX = 1_000
+
+
+def routes(payments: Payments, defences: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The routes of payments."""
+
+    async def charge(request: Request) -> Response:
+        body = await read_json(request)
+        card = Card(**body["card"])
+        answer = await payments.charge(request.path_params["order_id"], body["amount_minor"], card)
+        return JSONResponse(answer._asdict())
+
+    async def undo(request: Request) -> Response:
+        return JSONResponse(_view(await payments.undo(request.path_params["order_id"])))
+
+    async def settle(request: Request) -> Response:
+        return JSONResponse(_view(await payments.settle(request.path_params["order_id"])))
+
+    async def event(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        event_id, order_id = fields.slug("event_id"), fields.slug("order_id")
+        fields.done()
+        await payments.event(event_id, order_id)
+        return Response(status_code=204)
+
+    async def audit(request: Request) -> Response:
+        return JSONResponse(await payments.audit())
+
+    async def ledger(request: Request) -> Response:
+        return JSONResponse({"orders": await payments.ledger(request.query_params.get("after", ""), _PAGE_MAX)})
+
+    async def states(request: Request) -> Response:
+        return JSONResponse(defences())
+
+    return [
+        Route("/internal/payments/{order_id}/charge", charge, methods=["POST"]),
+        Route("/internal/payments/{order_id}/undo", undo, methods=["POST"]),
+        Route("/internal/payments/{order_id}/settle", settle, methods=["POST"]),
+        Route("/internal/psp-events", event, methods=["POST"]),
+        Route("/internal/audit", audit),
+        Route("/internal/ledger", ledger),
+        Route("/internal/defences", states),
+    ]
+
+
+def _view(payment: Payment) -> dict[str, Any]:
+    return {"state": payment.state, "wanted": payment.wanted, "settled": payment.state in SETTLED}

@@ -1,0 +1,124 @@
+"""Payments, their double-entry ledger and the provider's events already seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Integer, MetaData, Row, Table, Text, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shop.database import Database
+from shop.payments.domain import ABSENT, ASKED, CHARGED, REFUNDED, Payment, entries
+
+SCHEMA = MetaData()
+_payments = Table(
+    "payments",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("amount_minor", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("wanted", Boolean, nullable=False),
+    Column("charge_id", Text),
+    Column("asked_at_us", Integer, nullable=False),
+)
+_entries = Table(
+    "entries",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("amount_minor", Integer, nullable=False),
+)
+_events = Table("events", SCHEMA, Column("event_id", Text, primary_key=True))
+
+
+class PaymentStore:
+    """Payments in SQLite; each method is one transaction, and doing it again changes nothing."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ask(self, payment: Payment) -> Payment:
+        """Note that a charge is about to be asked for, before anything is sent; gives what is known of the order."""
+        write = insert(_payments).values(payment._asdict())
+        write = write.on_conflict_do_update(
+            index_elements=["order_id"],
+            set_={"asked_at_us": payment.asked_at_us},
+            where=_payments.c.state == ASKED,
+        )
+        async with self._database.write() as connection:
+            await connection.execute(write)
+            return await _one(connection, payment.order_id)
+
+    async def find(self, order_id: str) -> Payment | None:
+        """What is known of an order's money."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(_select(order_id))).one_or_none()
+        return None if row is None else _payment(row)
+
+    async def charged(self, order_id: str, charge_id: str) -> Payment:
+        """The provider has charged."""
+        return await self._turn(order_id, CHARGED, "charge", (ASKED,), charge_id=charge_id)
+
+    async def refunded(self, order_id: str) -> Payment:
+        """The provider has refunded."""
+        return await self._turn(order_id, REFUNDED, "refund", (CHARGED,))
+
+    async def ended(self, order_id: str, state: str) -> Payment:
+        """The provider has not charged and will not."""
+        return await self._turn(order_id, state, None, (ASKED,))
+
+    async def unwanted(self, order_id: str, now_us: int) -> Payment:
+        """The order is being undone; an order never heard of is barred from being charged later."""
+        bar = Payment(order_id, 0, ABSENT, False, None, now_us)
+        write = insert(_payments).values(bar._asdict())
+        write = write.on_conflict_do_update(index_elements=["order_id"], set_={"wanted": False})
+        async with self._database.write() as connection:
+            await connection.execute(write)
+            return await _one(connection, order_id)
+
+    async def first_seen(self, event_id: str) -> bool:
+        """Whether an event arrives for the first time."""
+        async with self._database.write() as connection:
+            write = insert(_events).values(event_id=event_id).on_conflict_do_nothing()
+            return (await connection.execute(write)).rowcount == 1
+
+    async def audit(self) -> dict[str, int]:
+        """Sums of the ledger by account."""
+        query = select(_entries.c.account, func.sum(_entries.c.amount_minor).label("total")).group_by(_entries.c.account)
+        async with self._database.read() as connection:
+            return {row.account: row.total for row in await connection.execute(query)}
+
+    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+        """What the provider owes us, order by order, in the order of their ids."""
+        total = func.sum(_entries.c.amount_minor).label("net_minor")
+        query = select(_entries.c.order_id, total).where(_entries.c.account == "provider", _entries.c.order_id > after)
+        query = query.group_by(_entries.c.order_id).order_by(_entries.c.order_id).limit(limit)
+        async with self._database.read() as connection:
+            return [dict(row._mapping) for row in await connection.execute(query)]
+
+    async def _turn(
+        self, order_id: str, state: str, kind: str | None, before: tuple[str, ...], **values: str
+    ) -> Payment:
+        """Change the state once and book both sides with it."""
+        change = update(_payments).where(_payments.c.order_id == order_id, _payments.c.state.in_(before))
+        async with self._database.write() as connection:
+            turned = (await connection.execute(change.values(state=state, **values))).rowcount == 1
+            payment = await _one(connection, order_id)
+            if turned and kind is not None:
+                lines = [entry._asdict() for entry in entries(order_id, kind, payment.amount_minor)]
+                await connection.execute(insert(_entries), lines)
+        return payment
+
+
+def _select(order_id: str) -> Any:
+    return select(_payments).where(_payments.c.order_id == order_id)
+
+
+async def _one(connection: AsyncConnection, order_id: str) -> Payment:
+    return _payment((await connection.execute(_select(order_id))).one())
+
+
+def _payment(row: Row[Any]) -> Payment:
+    return Payment(**row._mapping)

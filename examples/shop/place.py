@@ -1,0 +1,28 @@
+"""Where a service stands: its neighbours' addresses, its data, the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CONTEXTS = ("gateway", "catalog", "cart", "inventory", "ordering", "payments", "psp", "control")
+
+
+def wall_clock_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What a service is told about the world when it is wired."""
+
+    data_dir: Path
+    seed: int
+    addresses: Mapping[str, str]
+
+    def address(self, context: str) -> str:
+        """The base URL of a context."""
+        return self.addresses[context]

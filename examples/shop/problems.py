@@ -1,0 +1,87 @@
+"""Errors as RFC 9457 problem documents: one shape for every service and every cause."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shop.values import InvalidInput
+
+_log = logging.getLogger("shop.problems")
+
+
+class Problem(Exception):
+    """An answer that is a refusal: carries the status, a short slug for machines and a sentence for people."""
+
+    def __init__(
+        self, status: int, slug: str, detail: str, *, retry_after_s: float | None = None, **members: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.members = members
+
+    def document(self) -> dict[str, Any]:
+        """The problem as a JSON object."""
+        return {
+            "type": f"/problems/{self.slug}",
+            "title": self.slug.replace("-", " ").capitalize(),
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+
+    def response(self) -> Response:
+        """The problem as an HTTP response."""
+        headers: dict[str, str] = {}
+        if self.retry_after_s is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
+        return Response(json.dumps(self.document()), self.status, headers, media_type="application/problem+json")
+
+
+def not_found(what: str) -> Problem:
+    """There is no such thing here."""
+    return Problem(404, "not-found", f"There is no {what} here.")
+
+
+def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidInput)
+    errors = [{"pointer": item.pointer, "detail": item.detail} for item in error.errors]
+    return Problem(422, "invalid-input", "Some values cannot be accepted.", errors=errors).response()
+
+
+def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    response = Problem(error.status_code, phrase.lower().replace(" ", "-"), f"{phrase}.").response()
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def _on_bug(request: Request, error: Exception) -> Response:
+    _log.error("unexpected error", exc_info=error)
+    return Problem(500, "internal-error", "Something went wrong on our side.").response()
+
+
+HANDLERS: Mapping[Any, Any] = {
+    Problem: _on_problem,
+    InvalidInput: _on_invalid,
+    HTTPException: _on_http,
+    Exception: _on_bug,
+}

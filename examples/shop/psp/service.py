@@ -1,0 +1,114 @@
+"""What the provider does on good days and on bad ones."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from shop.problems import Problem, not_found
+from shop.psp.domain import DECLINED, LATE_S, Charge, Fault, Moods
+from shop.psp.store import Book
+
+_log = logging.getLogger("shop.psp")
+_SLOW_S = 1.5
+_EVENTS_MAX = 1_000
+
+Notify = Callable[[str, str], Awaitable[None]]
+
+
+class NoAnswer(Exception):
+    """The provider took the request and will never answer it."""
+
+
+class Provider:
+    """The provider's front: charges and refunds, each perhaps met by a fault.
+
+    Keeps: one charge per idempotency key, whatever the mood and however often it is sent.
+    """
+
+    def __init__(self, book: Book, moods: Moods) -> None:
+        self._book = book
+        self._moods = moods
+        self._events: asyncio.Queue[str] = asyncio.Queue(_EVENTS_MAX)
+
+    async def charge(self, key: str, order_id: str, amount_minor: int, card_number: str) -> Charge:
+        """Charge a card; a 402 problem when the card's bank declines."""
+        if card_number in DECLINED:
+            raise Problem(402, DECLINED[card_number], "The bank declined this card.")
+
+        async def book() -> Charge:
+            return await self._enter(key, order_id, amount_minor)
+
+        return await self._in_mood(book)
+
+    async def refund(self, charge_id: str) -> Charge:
+        """Refund a charge in full."""
+
+        async def book() -> Charge:
+            refunded = await self._book.refund(charge_id)
+            if refunded is None:
+                raise not_found("such charge")
+            return refunded
+
+        return await self._in_mood(book)
+
+    async def of_order(self, order_id: str) -> list[Charge]:
+        """The book's lines of an order; the book can be read on bad days too."""
+        return await self._book.of_order(order_id)
+
+    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+        """What was charged and refunded, order by order."""
+        return await self._book.ledger(after, limit)
+
+    def begin(self, fault: Fault | None) -> None:
+        """Begin a fault, or heal at once."""
+        self._moods.set(fault, time.monotonic())
+
+    def fault(self) -> tuple[Fault, float] | None:
+        """The fault that is on, with the seconds it has left."""
+        return self._moods.current(time.monotonic())
+
+    async def tell(self, notify: Notify) -> None:
+        """Tell the shop of what was booked, for as long as the service runs: late, twice or not at all is allowed."""
+        while True:
+            order_id = await self._events.get()
+            event_id = f"evt_{secrets.token_hex(8)}"
+            for _ in range(2 if self._mood_is("twice") else 1):
+                with contextlib.suppress(Problem):  # the shop asks the book when it misses an event
+                    await notify(event_id, order_id)
+
+    def _mood_is(self, kind: str) -> bool:
+        active = self.fault()
+        return active is not None and active[0].kind == kind
+
+    async def _in_mood(self, book: Callable[[], Awaitable[Charge]]) -> Charge:
+        mood = self._moods.next(time.monotonic())
+        if mood.kind == "slow":
+            await asyncio.sleep(_SLOW_S)
+        elif mood.kind == "late":
+            await asyncio.sleep(LATE_S)
+        elif mood.kind == "twice":
+            await asyncio.gather(book(), book())
+        elif mood.kind in ("fail", "hang"):
+            if mood.booked:
+                await book()
+            if mood.kind == "fail":
+                raise Problem(500, "provider-error", "The provider has a problem.")
+            raise NoAnswer
+        return await book()
+
+    async def _enter(self, key: str, order_id: str, amount_minor: int) -> Charge:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = Charge(f"ch_{secrets.token_hex(10)}", order_id, amount_minor, 0, at)
+        charge, booked = await self._book.charge(key, line)
+        if booked:
+            _log.info("charge booked", extra={"order_id": order_id, "amount_minor": amount_minor})
+            with contextlib.suppress(asyncio.QueueFull):  # an event is only a hint
+                self._events.put_nowait(order_id)
+        return charge

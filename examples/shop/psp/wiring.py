@@ -1,0 +1,34 @@
+"""The provider, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.types import ASGIApp
+
+from shop.background import alongside
+from shop.database import Database
+from shop.hosting import host
+from shop.neighbours import neighbour
+from shop.place import Place
+from shop.psp.api import routes
+from shop.psp.domain import Moods
+from shop.psp.service import Provider
+from shop.psp.store import SCHEMA, Book
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncIterator[ASGIApp]:
+    """The provider with its own book, telling the shop's payments of what it booked."""
+    async with (
+        Database.opened(place.data_dir / "psp.sqlite3", SCHEMA) as database,
+        neighbour(place, "payments") as payments,
+    ):
+        provider = Provider(Book(database), Moods())
+
+        async def notify(event_id: str, order_id: str) -> None:
+            await payments.ask("POST", "/internal/psp-events", body={"event_id": event_id, "order_id": order_id})
+
+        async with alongside(provider.tell(notify)):
+            yield host("psp", routes(provider), database=database)

@@ -1,0 +1,79 @@
+"""Sockets and servers: bound before anything starts, drained in order when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from shop.failures import StartFailed
+
+HOST = "127.0.0.1"
+_BACKLOG = 1_024
+
+
+def bind(port: int, *, or_any: bool = False) -> socket.socket:
+    """A listening socket; when the port is taken, another one with `or_any`, else StartFailed."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        if or_any:
+            return bind(0)
+        raise StartFailed(f"cannot listen on {HOST}:{port}: {_reason(error)}; choose another with --port") from None
+    listener.setblocking(False)
+    return listener
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+
+
+def address(listener: socket.socket) -> str:
+    """The base URL of a listening socket."""
+    return f"http://{HOST}:{listener.getsockname()[1]}"
+
+
+class Server(uvicorn.Server):
+    """One service on its own socket. Signals are the whole shop's business, not one server's."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket, drain_s: int) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            timeout_graceful_shutdown=drain_s,
+            ws="none",
+        )
+        super().__init__(config)
+        self._listener = listener
+        self._running: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    async def __aenter__(self) -> Server:
+        self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
+        while not self.started:
+            if self._running.done():
+                await self._running
+                raise StartFailed("a server ended before it began")
+            await asyncio.sleep(0.005)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Take no new connections, finish the requests in flight, close."""
+        self.should_exit = True
+        if self._running is not None:
+            await self._running

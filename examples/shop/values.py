@@ -1,0 +1,96 @@
+"""Values from outside, checked once at the door: what passes here is safe to store, print and count."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+class FieldError(NamedTuple):
+    """One field that was refused, by its JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidInput(ValueError):
+    """Input that was understood and cannot be accepted; names every field at fault, never its value."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        super().__init__("; ".join(f"{error.pointer} {error.detail}" for error in errors))
+        self.errors = errors
+
+
+def printable(text: str) -> bool:
+    """Whether a text is free of control characters, lone surrogates and line separators."""
+    return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)
+
+
+def is_slug(text: str) -> bool:
+    """Whether a text can serve as an identifier in a URL."""
+    return _SLUG.match(text) is not None
+
+
+class Fields:
+    """Takes typed fields out of a decoded JSON object and gathers everything that is wrong with them.
+
+    Keeps: `done()` raises exactly when a field was refused; a refused field yields a harmless stand-in.
+    """
+
+    def __init__(self, body: object, pointer: str = "", errors: list[FieldError] | None = None) -> None:
+        self._pointer = pointer
+        self._errors: list[FieldError] = [] if errors is None else errors
+        self._body: Mapping[str, Any] = {}
+        if isinstance(body, Mapping):
+            self._body = body
+        else:
+            self._errors.append(FieldError(pointer or "/", "must be an object"))
+
+    def refuse(self, name: str, detail: str) -> None:
+        """Record that a field cannot be accepted."""
+        self._errors.append(FieldError(f"{self._pointer}/{name}", detail))
+
+    def nested(self, name: str) -> Fields:
+        """The fields of an object inside this one."""
+        return Fields(self._body.get(name), f"{self._pointer}/{name}", self._errors)
+
+    def text(self, name: str, *, length_max: int = 120, pattern: re.Pattern[str] | None = None, hint: str = "") -> str:
+        """A non-empty printable text, stripped; `pattern`, when given, must match all of it."""
+        value = self._body.get(name)
+        if not isinstance(value, str) or not value.strip():
+            self.refuse(name, "must be a text that is not empty")
+            return ""
+        value = value.strip()
+        if len(value) > length_max:
+            self.refuse(name, f"must have at most {length_max} characters")
+        elif not printable(value):
+            self.refuse(name, "must not contain control characters")
+        elif pattern is not None and not pattern.fullmatch(value):
+            self.refuse(name, hint or "has an unknown format")
+        return value
+
+    def slug(self, name: str) -> str:
+        """An identifier of letters, digits, `_` and `-`."""
+        value = self._body.get(name)
+        if isinstance(value, str) and is_slug(value):
+            return value
+        self.refuse(name, "must be 1 to 64 letters, digits, '_' or '-'")
+        return ""
+
+    def whole(self, name: str, low: int, high: int) -> int:
+        """A whole number within bounds; true, 1.0 and "1" are no numbers here."""
+        value = self._body.get(name)
+        if type(value) is int and low <= value <= high:
+            return value
+        self.refuse(name, f"must be a whole number from {low} to {high}")
+        return low
+
+    def done(self) -> None:
+        """Raise InvalidInput when anything was refused."""
+        if self._errors:
+            raise InvalidInput(*self._errors)
