@@ -31,6 +31,7 @@ def docker_answers(path: Path = _DOCKER_SOCKET, timeout_s: float = 1.0) -> bool:
 
 @contextlib.contextmanager
 def valkey_container() -> Iterator[str]:  # pragma: no cover - needs a Docker engine
+    """Valkey in a container of its own, as `redis://…`."""
     from testcontainers.core.container import DockerContainer
     from testcontainers.core.waiting_utils import wait_for_logs
 
@@ -41,6 +42,7 @@ def valkey_container() -> Iterator[str]:  # pragma: no cover - needs a Docker en
 
 @contextlib.contextmanager
 def postgres_container() -> Iterator[str]:  # pragma: no cover - needs a Docker engine
+    """Postgres in a container of its own, as `postgresql://…`."""
     from testcontainers.postgres import PostgresContainer
 
     with PostgresContainer("postgres:18", driver=None) as box:

@@ -1,0 +1,86 @@
+"""The tree as the house rules see it: tracked files, modules, functions."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "sdpatterns"
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One function or class, where it stands and what stands around it."""
+
+    path: Path
+    name: str
+    """With the names of what it stands in: `Outer.method`."""
+    node: Function | ast.ClassDef
+    inside_function: bool
+    decorators: tuple[str, ...]
+
+    @property
+    def is_public(self) -> bool:
+        return not self.inside_function and not any(part.startswith("_") for part in self.name.split("."))
+
+    @property
+    def where(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.node.lineno} {self.name}"
+
+
+def modules(*folders: Path) -> list[Path]:
+    return sorted(path for folder in folders or (PACKAGE,) for path in folder.rglob("*.py"))
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def is_public_module(path: Path) -> bool:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return not any(part.startswith("_") and part != "__init__" for part in parts)
+
+
+def definitions(path: Path) -> Iterator[Definition]:
+    yield from _below(parsed(path), path, (), inside_function=False)
+
+
+def _below(node: ast.AST, path: Path, names: tuple[str, ...], *, inside_function: bool) -> Iterator[Definition]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function | ast.ClassDef):
+            inner = (*names, child.name)
+            decorators = tuple(ast.unparse(decorator) for decorator in child.decorator_list)
+            yield Definition(path, ".".join(inner), child, inside_function, decorators)
+            within = inside_function or isinstance(child, Function)
+            yield from _below(child, path, inner, inside_function=within)
+        else:
+            yield from _below(child, path, names, inside_function=inside_function)
+
+
+def code_lines(node: Function) -> int:
+    """Lines from `def` to the end, without the docstring."""
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node) is not None:
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
+def tracked_texts() -> Iterator[tuple[Path, str]]:
+    """Every file under version control that is text."""
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in listing.stdout.split("\0"):
+        path = ROOT / name
+        if name and path.is_file():
+            try:
+                yield path, path.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                continue

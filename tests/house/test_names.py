@@ -1,0 +1,102 @@
+"""Names say what things are and in which unit."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house.source import PACKAGE, ROOT, Definition, Function, definitions, modules, parsed
+
+SHAPELESS = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "base", "misc"}
+TIME_WORDS = {"timeout", "delay", "ttl", "interval", "duration", "period", "elapsed", "latency", "age", "wait"}
+TIME_UNITS = ("_s", "_ms", "_us", "_ns")
+PARTICIPLES = {"Lost", "Sent", "Shed", "Begun", "Given", "Hit", "Held", "Kept", "Left", "Met", "Run", "Seen", "Taken"}
+
+
+def numbers(definition: Definition) -> Iterator[str]:
+    """Parameters and fields that are plain numbers."""
+    node = definition.node
+    if isinstance(node, Function):
+        listed = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        yield from (each.arg for each in listed if each.annotation and _is_number(each.annotation))
+        return
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and _is_number(line.annotation):
+            yield line.target.id
+
+
+def _is_number(annotation: ast.expr) -> bool:
+    return set(re.findall(r"\w+", ast.unparse(annotation))) <= {"int", "float", "None"}
+
+
+def without_unit(name: str) -> bool:
+    last = name.strip("_").split("_")[-1]
+    return last in TIME_WORDS
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_is_a_drawer_for_anything(path: Path) -> None:
+    assert not set(path.relative_to(PACKAGE).with_suffix("").parts) & SHAPELESS
+
+
+def test_units_stand_last() -> None:
+    offences = [
+        f"{definition.where}: {name}"
+        for path in modules()
+        for definition in definitions(path)
+        for name in numbers(definition)
+        if without_unit(name)
+    ]
+    assert offences == []
+
+
+def test_a_count_is_called_what_it_counts_and_then_max() -> None:
+    offences = [
+        f"{definition.where}: {name}"
+        for path in modules()
+        for definition in definitions(path)
+        for name in numbers(definition)
+        if re.match(r"(max|min|n|num)_", name) and not name.endswith(TIME_UNITS)
+    ]
+    assert offences == []
+
+
+def test_notices_are_past_participles() -> None:
+    offences = [
+        definition.where
+        for path in modules()
+        if path.name == "notices.py" and path.parent.name != "core"
+        for definition in definitions(path)
+        if isinstance(definition.node, ast.ClassDef) and definition.is_public and not _is_past(definition.name)
+    ]
+    assert offences == []
+
+
+def _is_past(name: str) -> bool:
+    parts = re.findall(r"[A-Z][a-z]+", name)
+    return any(part.endswith("ed") or part in PARTICIPLES for part in parts)
+
+
+def test_errors_say_what_is_missing() -> None:
+    """`LeaseNotHeld`, `CircuitIsOpen`; only a family of them may be called an error."""
+    classes = [node for node in parsed(PACKAGE / "errors.py").body if isinstance(node, ast.ClassDef)]
+    families = {ast.unparse(parent) for node in classes for parent in node.bases}
+    offences = [
+        node.name for node in classes if node.name.endswith(("Error", "Exception")) and node.name not in families
+    ]
+    assert offences == []
+
+
+def test_no_left_over_work_is_noted_in_the_code() -> None:
+    words = re.compile(r"#.*\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK")) + r")\b")
+    offences = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in modules(PACKAGE, ROOT / "tests", ROOT / "examples")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if words.search(line)
+    ]
+    assert offences == []

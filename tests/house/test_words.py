@@ -1,0 +1,54 @@
+"""The tree speaks of the project alone: no trace of the machine or the desk that it was written at."""
+
+from __future__ import annotations
+
+import re
+
+from tests.house.source import ROOT, tracked_texts
+
+# Hosts that a reader is meant to visit, or that a specification is cited from.
+HOSTS = {
+    "datatracker.ietf.org",
+    "doi.org",
+    "dx.doi.org",
+    "github.com",
+    "keepachangelog.com",
+    "sdpatterns.readthedocs.io",
+    "semver.org",
+    "www.apache.org",
+    "www.rfc-editor.org",
+    "www.w3.org",
+}
+RESERVED = re.compile(r"(^|\.)(example|test|invalid|localhost|example\.(com|org|net))$")
+URL = re.compile(r"\b(?:https?|wss?)://(?:[^\s/@\"'`<>]*@)?([A-Za-z0-9.-]*[A-Za-z0-9])")
+LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|0\.0\.0\.0|localhost)$")
+
+MACHINE = {
+    "somebody's home": re.compile(r"(?<![\w.])/(?:root|home/[a-z]\w*|Users/\w+)/"),
+    "a desk": re.compile(r"(?<![\w.])/(?:work|opt)/[a-z]"),
+    "a temporary file of one run": re.compile(r"(?<![\w.])/tmp/[a-z]"),
+    "a package index": re.compile(r"--(?:extra-)?index-url|--find-links|PIP_INDEX|\bpypi\.org|\bpythonhosted\b"),
+    "a trailer of a tool": re.compile(r"(?i)co-authored-by:|generated (?:with|by) \["),
+}
+
+
+def test_every_host_is_reserved_loopback_or_meant() -> None:
+    strangers = [
+        f"{path.relative_to(ROOT)}: {host}"
+        for path, text in tracked_texts()
+        for host in URL.findall(text)
+        if host not in HOSTS and not RESERVED.search(host) and not LOOPBACK.match(host)
+    ]
+    assert strangers == []
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    traces = [
+        f"{path.relative_to(ROOT)}:{number}: {what}"
+        for path, text in tracked_texts()
+        if path.name != "test_words.py"
+        for number, line in enumerate(text.splitlines(), 1)
+        for what, pattern in MACHINE.items()
+        if pattern.search(line)
+    ]
+    assert traces == []
