@@ -67,7 +67,8 @@ class Guard(Policy):
 
 class Passage:
     """One `async with` through a guard. A class, because a generator-based one costs four times
-    as much."""
+    as much.
+    """
 
     __slots__ = ("_guard", "_key", "permit")
 

@@ -32,13 +32,17 @@ class Notice:
     @property
     def event(self) -> str:
         """What happened, in snake case: `CircuitOpened` is `circuit_opened`."""
-        return "".join(
-            f"_{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__
-        ).lstrip("_")
+        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__).lstrip(
+            "_"
+        )
 
     def labels(self) -> dict[str, str]:
         """The fields that take few values and may label a metric (never a key or an id)."""
         return {"name": self.name}
+
+    def measures(self) -> dict[str, float]:
+        """The fields that are worth a histogram, named with their unit (`duration_s`)."""
+        return {}
 
 
 Listener: TypeAlias = Callable[[Notice], None]
@@ -52,7 +56,7 @@ def tell(notice: Notice) -> None:
     for listener in tuple(LISTENERS):
         try:
             listener(notice)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever a listener raises, the call must not feel it
             _log.exception("a listener failed on %s", type(notice).__name__)
 
 

@@ -89,9 +89,7 @@ class Policy(ABC):
         """
         return _protect(self, function)
 
-    async def call(
-        self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    async def call(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run one call under this policy, without decorating the function."""
         check_keyed(self, None)
         protected = self.wrap(cast("AsyncCall", function))

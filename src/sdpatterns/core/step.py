@@ -44,9 +44,7 @@ A_co = TypeVar("A_co", covariant=True)
 
 Next: TypeAlias = S | Literal[_Mark.UNCHANGED, _Mark.GONE]
 Step: TypeAlias = tuple[S | Literal[_Mark.UNCHANGED, _Mark.GONE], A, float, Sequence[str]]
-ManyStep: TypeAlias = tuple[
-    Sequence[S | Literal[_Mark.UNCHANGED, _Mark.GONE]], A, Sequence[float], Sequence[str]
-]
+ManyStep: TypeAlias = tuple[Sequence[S | Literal[_Mark.UNCHANGED, _Mark.GONE]], A, Sequence[float], Sequence[str]]
 Repeats: TypeAlias = Literal["harmless", "unsafe"]
 
 

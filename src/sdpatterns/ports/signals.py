@@ -7,7 +7,7 @@ waits, and looks again after a while even when nothing was heard.
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from sdpatterns.core.runtime import Runtime
 
@@ -17,7 +17,7 @@ __all__ = ["Ear", "SignalBus"]
 class Ear(Protocol):
     """Listens to its topics from `__aenter__` on; a signal between two waits is kept."""
 
-    async def __aenter__(self) -> Ear:
+    async def __aenter__(self) -> Self:
         """Start to listen. When this returns, a later announcement is heard."""
 
     async def __aexit__(

@@ -24,7 +24,7 @@ class AsyncioWaiter:
         self._rung = False
 
     def wake(self) -> None:
-        if asyncio._get_running_loop() is self._loop:
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._ring)
@@ -87,9 +87,7 @@ class AsyncioRuntime:
             raise cancelled
         return task.result()
 
-    async def beside(
-        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
-    ) -> T:
+    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         me = asyncio.current_task()
         assert me is not None
         stop = AsyncioWaiter()

@@ -40,9 +40,7 @@ class Runtime(Protocol):
         cancelled.
         """
 
-    async def beside(
-        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
-    ) -> T:
+    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended.
 
         A companion that raises ends the work (where the runtime can interrupt it) and its exception
@@ -60,7 +58,8 @@ def current() -> Runtime:
     from sdpatterns.core.runtime.asyncio import ASYNCIO
     from sdpatterns.core.runtime.blocking import BLOCKING
 
-    return BLOCKING if asyncio._get_running_loop() is None else ASYNCIO
+    # Documented for event loops; `get_running_loop` would raise, which costs ten times as much.
+    return BLOCKING if asyncio._get_running_loop() is None else ASYNCIO  # noqa: SLF001
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:

@@ -40,7 +40,7 @@ class BlockingRuntime:
     name = "blocking"
 
     async def sleep(self, seconds: float, /) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - blocking the thread is this twin's work
 
     def waiter(self) -> Waiter:
         return BlockingWaiter()
@@ -48,16 +48,14 @@ class BlockingRuntime:
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         return await work()
 
-    async def beside(
-        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
-    ) -> T:
+    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         stop = BlockingWaiter()
         failures: list[BaseException] = []
 
         def run() -> None:
             try:
                 finish(cast("Coroutine[Any, Any, None]", companion(stop)))
-            except BaseException as failure:
+            except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
                 failures.append(failure)
 
         context = contextvars.copy_context()

@@ -61,16 +61,14 @@ class TrioRuntime:
         await trio.lowlevel.checkpoint_if_cancelled()
         return result
 
-    async def beside(
-        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /
-    ) -> T:
+    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         stop = TrioWaiter()
         failures: list[BaseException] = []
 
         async def accompany(scope: trio.CancelScope) -> None:
             try:
                 await companion(stop)
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - raised again, bare, once the group has ended
                 failures.append(failure)
                 scope.cancel()
 

@@ -1,0 +1,1 @@
+"""What happened? Listeners that turn notices into logs, metrics and spans."""

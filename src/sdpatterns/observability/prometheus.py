@@ -1,0 +1,86 @@
+"""Notices as Prometheus metrics.
+
+Each kind of notice is a counter, `sdpatterns_<event>_total`, with the notice's labels; each of its
+measures is a histogram, `sdpatterns_<event>_<measure>_seconds`. Keys and ids are never labels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from sdpatterns.core.notices import Notice
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+except ImportError as missing:
+    raise ImportError('pip install "sdpatterns[prometheus]"') from missing
+
+__all__ = ["PrometheusListener"]
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class PrometheusListener:
+    """Counts notices in a registry; hand it to `listen`.
+
+    Keeps: at most `series_max` label sets for each event; further ones are counted under the same
+    label names with the value `other`, so that a label with too many values cannot fill the memory.
+    Raises `ValueError` for a `series_max` below 1.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry = REGISTRY,
+        *,
+        buckets_s: Sequence[float] = BUCKETS_S,
+        series_max: int = 1_000,
+    ) -> None:
+        if series_max < 1:
+            raise ValueError(f"series_max must be at least 1, got {series_max!r}")
+        self._registry = registry
+        self._buckets_s = tuple(buckets_s)
+        self._series_max = series_max
+        self._lock = threading.Lock()
+        self._counters: dict[str, Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._seen: dict[str, set[tuple[str, ...]]] = {}
+
+    def __call__(self, notice: Notice) -> None:
+        """Count one notice."""
+        event = notice.event
+        labels = self._bounded(event, notice.labels())
+        with self._lock:
+            counter = self._counters.get(event)
+            if counter is None:
+                counter = self._counters[event] = Counter(
+                    f"sdpatterns_{event}", f"Notices of {event}", list(labels), registry=self._registry
+                )
+        counter.labels(**labels).inc()
+        for measure, value in notice.measures().items():
+            self._histogram(event, measure, labels).labels(**labels).observe(value)
+
+    def _bounded(self, event: str, labels: dict[str, str]) -> dict[str, str]:
+        values = tuple(labels.values())
+        with self._lock:
+            seen = self._seen.setdefault(event, set())
+            if values in seen:
+                return labels
+            if len(seen) < self._series_max:
+                seen.add(values)
+                return labels
+        return dict.fromkeys(labels, "other")
+
+    def _histogram(self, event: str, measure: str, labels: dict[str, str]) -> Histogram:
+        name = f"sdpatterns_{event}_{measure.removesuffix('_s')}_seconds"
+        with self._lock:
+            histogram = self._histograms.get(name)
+            if histogram is None:
+                histogram = self._histograms[name] = Histogram(
+                    name,
+                    f"{measure} of {event}",
+                    list(labels),
+                    buckets=self._buckets_s,
+                    registry=self._registry,
+                )
+        return histogram
