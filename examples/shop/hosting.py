@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from shop.database import Database
-from shop.problems import HANDLERS, Problem
+from shop.problems import HANDLED, Problem, answer
 
 
 def host(
@@ -22,6 +22,7 @@ def host(
     *,
     database: Database | None = None,
     middleware: Sequence[Middleware] = (),
+    on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Starlette:
     """An ASGI app for a context: its routes, its health, its figures."""
     registry = CollectorRegistry()
@@ -39,7 +40,8 @@ def host(
         return Response(encode(registry), headers={"Content-Type": media_type})
 
     health = [Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
-    return Starlette(routes=[*health, *routes], exception_handlers=dict(HANDLERS), middleware=list(middleware))
+    handlers = dict.fromkeys(HANDLED, on_error)
+    return Starlette(routes=[*health, *routes], exception_handlers=handlers, middleware=list(middleware))
 
 
 async def _touch(database: Database) -> None:

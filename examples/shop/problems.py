@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -54,34 +53,26 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not-found", f"There is no {what} here.")
 
 
-def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return error.response()
+def as_problem(error: Exception) -> Problem:
+    """Any error as the problem that may be told: what is nobody else's business stays in the log."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, InvalidInput):
+        errors = [{"pointer": item.pointer, "detail": item.detail} for item in error.errors]
+        return Problem(422, "invalid-input", "Some values cannot be accepted.", errors=errors)
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        return Problem(error.status_code, phrase.lower().replace(" ", "-"), f"{phrase}.")
+    _log.error("unexpected error", exc_info=error)
+    return Problem(500, "internal-error", "Something went wrong on our side.")
 
 
-def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidInput)
-    errors = [{"pointer": item.pointer, "detail": item.detail} for item in error.errors]
-    return Problem(422, "invalid-input", "Some values cannot be accepted.", errors=errors).response()
-
-
-def _on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    response = Problem(error.status_code, phrase.lower().replace(" ", "-"), f"{phrase}.").response()
-    for name, value in (error.headers or {}).items():
-        response.headers[name] = value
+def answer(request: Request, error: Exception) -> Response:
+    """The handler of every error in every service."""
+    response = as_problem(error).response()
+    if isinstance(error, HTTPException):
+        response.headers.update(error.headers or {})
     return response
 
 
-def _on_bug(request: Request, error: Exception) -> Response:
-    _log.error("unexpected error", exc_info=error)
-    return Problem(500, "internal-error", "Something went wrong on our side.").response()
-
-
-HANDLERS: Mapping[Any, Any] = {
-    Problem: _on_problem,
-    InvalidInput: _on_invalid,
-    HTTPException: _on_http,
-    Exception: _on_bug,
-}
+HANDLED: tuple[type[Exception], ...] = (Problem, InvalidInput, HTTPException, Exception)

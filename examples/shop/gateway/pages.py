@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,20 +17,18 @@ from shop.bodies import read_form
 from shop.catalog.domain import categories
 from shop.gateway.domain import by_field, checkout_from_form, hue, money, status_words, step_words
 from shop.gateway.service import Front
-from shop.problems import Problem
+from shop.problems import Problem, answer, as_problem
 from shop.values import is_slug
 
 _HERE = Path(__file__).parent
 _CART_COOKIE = "cart"
+_FOR_PROGRAMS = ("/api/", "/psp/", "/control/api/", "/livez", "/readyz", "/metrics")
 _CART_KEPT_S = 30 * 24 * 3600
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-
-Handler = Callable[[Request], Awaitable[Response]]
-
 
 def _templates() -> Environment:
     environment = Environment(
@@ -51,20 +48,16 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     return HTMLResponse(text, status, {**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
-def problem_page(problem: Problem) -> Response:
-    """A refusal for people."""
-    response = render("problem.html", problem.status, problem=problem)
-    for header, value in problem.response().headers.items():
-        if header == "retry-after":
-            response.headers[header] = value
-    return response
-
-
-def wants_page(request: Request) -> bool:
-    """Whether a refusal should be a page: asked for by a browser, outside the APIs."""
+def answer_in_kind(request: Request, error: Exception) -> Response:
+    """A refusal as a page for a browser that asked for one, else as a problem document."""
+    response = answer(request, error)
     path = request.url.path
-    is_api = path.startswith(("/api/", "/psp/", "/control/api/", "/livez", "/readyz", "/metrics"))
-    return not is_api and "text/html" in request.headers.get("accept", "")
+    if path.startswith(_FOR_PROGRAMS) or "text/html" not in request.headers.get("accept", ""):
+        return response
+    page = render("problem.html", response.status_code, problem=as_problem(error))
+    if "retry-after" in response.headers:
+        page.headers["Retry-After"] = response.headers["retry-after"]
+    return page
 
 
 class Pages:
@@ -85,6 +78,7 @@ class Pages:
             Route("/checkout", self.checkout, methods=["GET", "POST"]),
             Route("/orders/{order_id}", self.order),
             Route("/control", self.control),
+            Route("/control/live", self.control_live),
             Route("/control/fault", self.fault, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
@@ -167,6 +161,10 @@ class Pages:
     async def control(self, request: Request) -> Response:
         """The control room."""
         return render("control.html", state=await self._front.control())
+
+    async def control_live(self, request: Request) -> Response:
+        """The part of the control room that changes."""
+        return render("control_live.html", state=await self._front.control())
 
     async def fault(self, request: Request) -> Response:
         """The switch of the control room."""

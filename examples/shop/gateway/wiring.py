@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from shop.gateway.api import routes
-from shop.gateway.pages import Pages
+from shop.gateway.pages import Pages, answer_in_kind
 from shop.gateway.service import Front
 from shop.hosting import host
 from shop.neighbours import neighbour
@@ -28,4 +28,4 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         front = Front(neighbours)
-        yield host("gateway", [*routes(front, _limiter_state), *Pages(front).routes()])
+        yield host("gateway", [*routes(front, _limiter_state), *Pages(front).routes()], on_error=answer_in_kind)

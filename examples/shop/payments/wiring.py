@@ -35,4 +35,4 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         httpx.AsyncClient(base_url=place.address("psp"), timeout=1.0) as client,
     ):
         payments = Payments(PaymentStore(database), ProviderClient(client, pipeline), wall_clock_us)
-        yield host("payments", routes(payments, dict), database=database)
+        yield host("payments", routes(payments, lambda: {"breaker": {"state": "closed"}}), database=database)
