@@ -74,16 +74,32 @@ def fetch_nox() -> None:
     shutil.rmtree(WORKSHOP, ignore_errors=True)
     WORKSHOP.parent.mkdir(exist_ok=True)
     say(f"Python {sys.version.split()[0]} at {sys.executable}: making .nox/workshop")
-    with_pip = importlib.util.find_spec("ensurepip") is not None
-    if not with_pip and importlib.util.find_spec("pip") is None:
-        hint = "apt-get install python3-venv" if shutil.which("apt-get") else "install pip for this Python"
-        raise OSError(f"this Python can neither make environments nor install into one; the fix: {hint}")
+    if not (can("ensurepip") or can("pip")):
+        installing_it_ourselves()
+    with_pip = can("ensurepip")
     subprocess.run([sys.executable, "-m", "venv", *([] if with_pip else ["--without-pip"]), str(WORKSHOP)], check=True)
     python = str(program(WORKSHOP, "python"))
     # Debian may have pip but not ensurepip: then its pip installs into the environment from outside.
     pip = [python, "-m", "pip"] if with_pip else [sys.executable, "-m", "pip", "--python", python]
     say("Fetching nox")
     subprocess.run([*pip, "install", "--quiet", "--disable-pip-version-check", NOX], check=True)
+
+
+def can(module: str) -> bool:
+    """Whether this Python has a module; looks again each time, for it may just have been installed."""
+    importlib.invalidate_caches()
+    return importlib.util.find_spec(module) is not None
+
+
+def installing_it_ourselves() -> None:
+    """Debian leaves both out of its Python: CI's root gets them, anybody else is told how."""
+    if not shutil.which("apt-get"):
+        raise OSError("this Python has neither ensurepip nor pip; the fix: install pip for it")
+    if not (os.environ.get("CI") and os.geteuid() == 0):
+        raise OSError("this Python has neither ensurepip nor pip; the fix: apt-get install python3-venv")
+    say("Installing python3-venv")
+    subprocess.run(["apt-get", "update", "--quiet"], check=True)
+    subprocess.run(["apt-get", "install", "--yes", "--quiet", "python3-venv"], check=True)
 
 
 def nox_words(words: list[str]) -> list[str]:

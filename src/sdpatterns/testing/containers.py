@@ -17,7 +17,7 @@ def docker_answers(path: Path = _DOCKER_SOCKET, timeout_s: float = 1.0) -> bool:
     """Whether a Docker engine listens on that socket and says so within the time."""
     if not path.is_socket():
         return False
-    connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
+    connection = http.client.HTTPConnection("localhost")
     with contextlib.closing(connection), socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout_s)
         try:
