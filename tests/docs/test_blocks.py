@@ -1,0 +1,69 @@
+"""Every Python block of every page runs, in the order in which a reader meets them.
+
+The blocks of one page share a namespace and may await at the top level. The server addresses that a
+reader would put in are replaced by those of the real servers started for the tests.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```python\b[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SERVERS = {
+    "redis://localhost:6379": "valkey_url",
+    "postgresql+asyncpg://localhost/shop": "postgres_url",
+    "postgresql+psycopg://localhost/shop": "postgres_url",
+}
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """The line and the text of each Python block."""
+    text = page.read_text()
+    return [(text.count("\n", 0, m.start(1)), m.group(1)) for m in FENCE.finditer(text)]
+
+
+async def run(page: Path, addresses: dict[str, str]) -> None:
+    scope: dict[str, object] = {"__name__": "page"}
+    for line, text in blocks(page):
+        for shown, real in addresses.items():
+            text = text.replace(shown, real)
+        tree = ast.parse(text)
+        ast.increment_lineno(tree, line)
+        code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, scope)
+        if inspect.isawaitable(result):
+            await result
+
+
+def addresses(page: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    found = {}
+    for shown, fixture in SERVERS.items():
+        if shown in page.read_text():
+            url = request.getfixturevalue(fixture)
+            found[shown] = url.replace("postgresql://", shown.split("localhost")[0])
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
+def test_the_blocks_of_a_page_run(page, request, tmp_path, monkeypatch):
+    real = addresses(page, request)
+    monkeypatch.chdir(tmp_path)
+    asyncio.run(run(page, real))
+
+
+def test_a_block_that_fails_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n```python\nawait asyncio.sleep(0)\n```\n")
+    with pytest.raises(NameError) as caught:
+        asyncio.run(run(page, {}))
+    assert caught.traceback[-1].lineno == 3
