@@ -1,0 +1,92 @@
+"""Signals between the tasks and threads of one process.
+
+The memory backend is nothing else; the others use it to fan one connection out to many ears.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+
+from sdpatterns.core.runtime import Runtime, Waiter, current
+
+__all__ = ["LocalEar", "LocalSignals"]
+
+
+class LocalEar:
+    """See `Ear`."""
+
+    __slots__ = ("_bus", "_topics", "_waiter")
+
+    def __init__(self, bus: LocalSignals, topics: tuple[str, ...]) -> None:
+        self._bus = bus
+        self._topics = topics
+        self._waiter: Waiter | None = None
+
+    async def __aenter__(self) -> LocalEar:
+        self._waiter = current().waiter()
+        self._bus.add(self._topics, self._waiter)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._waiter is not None:
+            self._bus.remove(self._topics, self._waiter)
+            self._waiter = None
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        if self._waiter is None:
+            raise RuntimeError("enter the ear with 'async with' before waiting on it")
+        return await self._waiter.wait(timeout_s)
+
+
+class LocalSignals:
+    """See `SignalBus`."""
+
+    runtime: Runtime | None = None
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiters: dict[str, list[Waiter]] = {}
+
+    async def announce(self, *topics: str) -> None:
+        self.ring(topics)
+
+    def ring(self, topics: Iterable[str]) -> None:
+        """Wake the ears of these topics; any thread may."""
+        if not self._waiters:
+            return
+        with self._lock:
+            woken = [waiter for topic in topics for waiter in self._waiters.get(topic, ())]
+        for waiter in woken:
+            waiter.wake()
+
+    def ring_all(self) -> None:
+        """Wake every ear: announcements may have been missed."""
+        with self._lock:
+            topics = list(self._waiters)
+        self.ring(topics)
+
+    def listen(self, *topics: str) -> LocalEar:
+        return LocalEar(self, topics)
+
+    def add(self, topics: tuple[str, ...], waiter: Waiter) -> None:
+        """Ring `waiter` from now on."""
+        with self._lock:
+            for topic in topics:
+                self._waiters.setdefault(topic, []).append(waiter)
+
+    def remove(self, topics: tuple[str, ...], waiter: Waiter) -> None:
+        """Ring `waiter` no longer."""
+        with self._lock:
+            for topic in topics:
+                waiters = self._waiters.get(topic, [])
+                if waiter in waiters:
+                    waiters.remove(waiter)
+                if not waiters:
+                    self._waiters.pop(topic, None)
