@@ -1,0 +1,132 @@
+"""A blocking backend for a program that runs trio: each step in a worker thread.
+
+The clients of Redis and of most databases know asyncio and threads, not trio. So under trio a
+backend is built with `blocking=True` and its ports are used through these two:
+
+```
+backend = RedisBackend.from_url(url, blocking=True)
+limiter = RateLimiter("api", per_second(100), store=InThreads(backend.states))
+```
+
+Costs one hop to a worker thread a step, about a tenth of a millisecond. A cancelled step has
+happened or not, as with a lost reply: the thread finishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from anyio import to_thread
+
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.runtime import Runtime, finish
+from sdpatterns.core.step import ManyTransition, Transition
+from sdpatterns.ports.signals import Ear, SignalBus
+from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+
+try:
+    from sdpatterns.core.runtime.trio import TRIO
+except ImportError as missing:
+    raise ImportError('pip install "sdpatterns[trio]"') from missing
+
+__all__ = ["InThreads", "SignalsInThreads"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+T = TypeVar("T")
+
+_SLICE_S = 0.5
+"""A wait is cut into slices, so that a cancelled one does not hold its thread for long."""
+
+
+async def _hop(method: Callable[..., Coroutine[Any, Any, T]], *args: Any, abandon: bool = False) -> T:
+    return await to_thread.run_sync(lambda: finish(method(*args)), abandon_on_cancel=abandon)
+
+
+class _ThreadedCells(Generic[S]):
+    """See `Cells`."""
+
+    def __init__(self, inside: Cells[S]) -> None:
+        self._inside = inside
+
+    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        return await _hop(self._inside.transact, key, transition)
+
+    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        return await _hop(self._inside.transact_many, keys, transition)
+
+    async def read(self, key: str, /) -> S | None:
+        return await _hop(self._inside.read, key)
+
+    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        return await _hop(self._inside.read_many, keys)
+
+    async def delete(self, key: str, /) -> None:
+        await _hop(self._inside.delete, key)
+
+
+class InThreads:
+    """See `StateStore`: a blocking one, used from trio."""
+
+    runtime: Runtime | None = TRIO
+
+    def __init__(self, states: StateStore) -> None:
+        self._inside = states
+
+    def cells(
+        self,
+        space: str,
+        codec: Codec[S],
+        /,
+        *,
+        group: str | None = None,
+        keys_max: int = KEYS_MAX,
+        overflow: Overflow = "share",
+    ) -> Cells[S]:
+        """The cells named `space` of the store inside."""
+        return _ThreadedCells(self._inside.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow))
+
+
+class _ThreadedEar:
+    """See `Ear`."""
+
+    def __init__(self, inside: Ear) -> None:
+        self._inside = inside
+
+    async def __aenter__(self) -> Self:
+        await _hop(self._inside.__aenter__)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await _hop(self._inside.__aexit__, kind, error, trace)
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        left = float("inf") if timeout_s is None else timeout_s
+        while left > _SLICE_S:
+            if await _hop(self._inside.wait, _SLICE_S, abandon=True):
+                return True
+            left -= _SLICE_S
+        return await _hop(self._inside.wait, left, abandon=True)
+
+
+class SignalsInThreads:
+    """See `SignalBus`: a blocking one, used from trio."""
+
+    runtime: Runtime | None = TRIO
+
+    def __init__(self, signals: SignalBus) -> None:
+        self._inside = signals
+
+    async def announce(self, *topics: str) -> None:
+        await _hop(self._inside.announce, *topics)
+
+    def listen(self, *topics: str) -> Ear:
+        """An ear of the bus inside."""
+        return _ThreadedEar(self._inside.listen(*topics))

@@ -1,0 +1,74 @@
+"""Blocking backends under trio: each step in a worker thread, on a real server."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.backends.trio import InThreads, SignalsInThreads
+from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.runtime import BLOCKING
+
+
+class Add:
+    """Counts up by one."""
+
+    repeats = "unsafe"
+    twin = None
+
+    def __call__(self, state, now_us):
+        count = 1 if state is None else state[0] + 1
+        return (count,), count, 60.0, ("counted",)
+
+
+class AddAll:
+    """Counts all cells up by one."""
+
+    repeats = "unsafe"
+    twin = None
+
+    def __call__(self, states, now_us):
+        counts = [1 if state is None else state[0] + 1 for state in states]
+        return [(count,) for count in counts], counts, [60.0] * len(counts), ()
+
+
+@pytest.fixture
+def backend(valkey_url):
+    with RedisBackend.from_url(valkey_url, blocking=True, prefix="trio") as backend:
+        assert backend.states.runtime is BLOCKING
+        yield backend
+
+
+def test_tasks_of_trio_lose_no_step(backend):
+    cells = InThreads(backend.states).cells("numbers", IntegersCodec())
+
+    async def ten_times():
+        for _ in range(10):
+            await cells.transact("a", Add())
+
+    async def main():
+        await cells.delete("a")
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(ten_times)
+        await cells.transact_many(["a", "b"], AddAll())
+        assert await cells.read("a") == (81,)
+        assert (await cells.read_many(["a", "none"])) == [(81,), None]
+
+    trio.run(main)
+
+
+def test_an_ear_hears_and_lets_itself_be_cancelled(backend):
+    signals = SignalsInThreads(backend.signals)
+
+    async def main():
+        async with signals.listen("counted") as ear:
+            assert await ear.wait(0.01) is False
+            await signals.announce("counted")
+            assert await ear.wait(5.0) is True
+            with trio.move_on_after(0.05) as scope:
+                await ear.wait()
+            assert scope.cancelled_caught
+
+    trio.run(main)
