@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdpatterns.coordination.idempotency import Idempotency as Idempotency
     from sdpatterns.core.context import with_deadline as with_deadline
     from sdpatterns.core.notices import listen as listen
     from sdpatterns.core.pipeline import Pipeline as Pipeline
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Idempotency": "sdpatterns.coordination.idempotency",
     "Pipeline": "sdpatterns.core.pipeline",
     "listen": "sdpatterns.core.notices",
     "with_deadline": "sdpatterns.core.context",

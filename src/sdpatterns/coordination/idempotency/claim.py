@@ -1,0 +1,291 @@
+"""One claim on one key: the heartbeat, the answer, the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from sdpatterns.coordination.idempotency.answers import ErrorCodec
+from sdpatterns.coordination.idempotency.config import IdempotencyConfig
+from sdpatterns.coordination.idempotency.decision import Kind, Record, RecordCodec, Release, Renew, Settle
+from sdpatterns.coordination.idempotency.notices import AnswerNotStored, AnswerStored, ClaimLeft, ClaimReleased
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.context import deadline_left_s
+from sdpatterns.core.keys import join_key
+from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.runtime import Waiter, current
+from sdpatterns.errors import BackendError, ClaimLost
+from sdpatterns.ports.states import Cells, StateStore
+
+__all__ = ["Book", "Claim", "Replay", "View", "current_claim"]
+
+T = TypeVar("T")
+
+_RELEASE_MAX_S = 5.0
+_PAUSE_FIRST_S = 0.05
+_PAUSE_MAX_S = 1.0
+
+_CURRENT: ContextVar[Claim | None] = ContextVar("sdpatterns_claim", default=None)
+
+
+def within_deadline_s(seconds: float) -> float:
+    """`seconds`, or less where the carried deadline comes earlier."""
+    left_s = deadline_left_s()
+    return seconds if left_s is None else min(seconds, left_s)
+
+
+class View(Protocol):
+    """What `backend.within(session)` gives: the ports on the caller's transaction."""
+
+    @property
+    def states(self) -> StateStore:
+        """The cells, as the caller's transaction sees them."""
+        ...
+
+
+def current_claim() -> Claim:
+    """The claim under which the running function works, so that it can store its answer itself.
+
+    Raises `LookupError` outside such a function, and where the store was away and allowed to be.
+    """
+    claim = _CURRENT.get()
+    if claim is None:
+        raise LookupError("this code does not run under a claim")
+    return claim
+
+
+class Replay(NamedTuple):
+    """The work was done before: its answer, or the declared error it ended with."""
+
+    answer: Any
+    fence: int
+    error: Exception | None = None
+
+    def result(self) -> Any:
+        """The answer; raises the error where one was stored."""
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+class Book:
+    """Where one policy's claims are written, and in which form."""
+
+    __slots__ = ("cells", "codec", "config", "errors", "name", "space", "waits")
+
+    def __init__(
+        self,
+        name: str,
+        store: StateStore,
+        config: IdempotencyConfig,
+        codec: Codec[Any],
+        errors: ErrorCodec,
+        keys_max: int,
+    ) -> None:
+        self.name = name
+        self.config = config
+        self.codec = codec
+        self.errors = errors
+        self.waits = store.runtime is not None
+        self.space = join_key("idempotency", name)
+        self.cells: Cells[Record] = store.cells(self.space, RecordCodec(), keys_max=keys_max, overflow="refuse")
+
+    @property
+    def lease_us(self) -> int:
+        """The lease in the store's unit."""
+        return int(self.config.lease_s * 1_000_000)
+
+    def cells_of(self, view: View | None) -> Cells[Record]:
+        """The cells, or the same cells in the caller's transaction."""
+        return self.cells if view is None else view.states.cells(self.space, RecordCodec())
+
+    def topic(self, key: str) -> str:
+        """What is announced when the claim on `key` ends."""
+        return join_key(self.space, key)
+
+    def written(self, codec: Codec[Any], value: Any) -> bytes:
+        """`value` as bytes. Raises `ValueError` for too many of them."""
+        data = codec.encode(value)
+        if len(data) > self.config.answer_bytes_max:
+            raise ValueError(f"an answer of {len(data)} bytes is over answer_bytes_max, {self.config.answer_bytes_max}")
+        return data
+
+
+class Claim:
+    """The right to do the work of one key, alone, while its lease lasts.
+
+    `fence` grows with every claim on the key: hand it to whatever must refuse a late owner.
+
+    **Keeps**: an answer is stored only while no newer claim was made; once it is, no other caller
+    runs the work. **May fail** with `ClaimLost`, `BackendUnavailable` or `OutcomeUnknown`.
+    **Costs** one step to store or release, one per third of a lease to renew.
+    """
+
+    __slots__ = ("_book", "_cell", "_ended", "_lost", "_stop", "_until", "fence", "key", "owner")
+
+    def __init__(self, book: Book, key: str, cell: str, owner: str, fence: int, until: float) -> None:
+        self._book = book
+        self._cell = cell
+        self.key = key
+        self.owner = owner
+        self.fence = fence
+        self._until = until
+        self._ended = False
+        self._lost: ClaimLost | None = None
+        self._stop: Waiter | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its answer is stored (or will be, when the caller's transaction commits)."""
+        return self._ended
+
+    @property
+    def lease_left_s(self) -> float:
+        """Seconds of lease, counted from before the store was asked; negative when it is over."""
+        return self._until - SYSTEM.monotonic()
+
+    async def run(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """`hold`, and store the result unless the work has stored its answer itself."""
+        result = await self.hold(function)
+        if self._ended:
+            return result
+        try:
+            await self.store(result)
+        except BackendError as error:
+            if LISTENERS:
+                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
+            if self._book.config.on_outage == "refuse":
+                raise
+        return result
+
+    async def hold(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """Run the work while a heartbeat keeps the lease.
+
+        Work that raises gives the claim back, so that a retry runs it again, unless the exception
+        is declared in `store_errors`: that one is stored. Work that is cancelled gives it back
+        too. When the lease is lost the work is cancelled and `ClaimLost` is raised.
+        """
+        token = _CURRENT.set(self)
+        try:
+            return await current().beside(function, self._heartbeat)
+        except Exception as error:
+            if error is not self._lost:
+                await self._end_with(error)
+            raise
+        except BaseException:
+            await self.release()
+            raise
+        finally:
+            _CURRENT.reset(token)
+
+    async def store(self, answer: Any, *, within: View | None = None) -> None:
+        """Store the answer; whoever comes later with the same request is given it.
+
+        With `within=backend.within(session)` it becomes durable together with the caller's own
+        rows, or not at all. Without, a store that is away is asked again while the lease lasts.
+        """
+        self._end_heartbeat()
+        try:
+            data = self._book.written(self._book.codec, answer)
+        except Exception:
+            await self.release()
+            raise
+        await self._settle(Kind.DONE, data, within)
+
+    async def release(self) -> None:
+        """Give the key back without an answer. Never raises: at worst the lease runs out."""
+        self._end_heartbeat()
+        step = Release(self.owner, self.fence, self._book.topic(self._cell))
+        try:
+            held = await self._shielded(lambda: self._book.cells.transact(self._cell, step), _RELEASE_MAX_S)
+        except (BackendError, TimeoutError) as error:
+            if LISTENERS:
+                tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
+            return
+        if held and LISTENERS:
+            tell(ClaimReleased(name=self._book.name, key=self.key, fence=self.fence))
+
+    async def _end_with(self, error: Exception) -> None:
+        if not self._book.errors.knows(error) or self._ended:
+            await self.release()
+            return
+        try:
+            data = self._book.written(self._book.errors, error)
+            await self._settle(Kind.FAILED, data, None)
+        except Exception as failure:  # noqa: BLE001 - the caller is owed the work's own exception
+            if LISTENERS:
+                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(failure)))
+            await self.release()
+
+    async def _settle(self, kind: Kind, data: bytes, view: View | None) -> None:
+        book = self._book
+        step = Settle(self.owner, self.fence, kind, data, book.config.keep_s, book.topic(self._cell))
+        if view is not None:
+            stored = await book.cells_of(view).transact(self._cell, step)
+        else:
+            # The work has happened: a cancellation must not come between it and its answer.
+            stored = await self._shielded(lambda: self._insist(step), max(self.lease_left_s, _RELEASE_MAX_S))
+        if not stored:
+            raise self._loss("another claim owns the key")
+        self._ended = True
+        if LISTENERS:
+            tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
+
+    async def _insist(self, step: Settle) -> bool:
+        pause_s = _PAUSE_FIRST_S
+        while True:
+            try:
+                return await self._book.cells.transact(self._cell, step)
+            except BackendError:
+                if within_deadline_s(self.lease_left_s) <= pause_s:
+                    raise
+            await current().sleep(pause_s)
+            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
+
+    async def _shielded(self, work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
+        # A store that never waits can't be struck by a cancellation.
+        return await (current().shield(work, at_most_s=at_most_s) if self._book.waits else work())
+
+    def _end_heartbeat(self) -> None:
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop.wake()
+
+    def _beats(self) -> bool:
+        return self._stop is not None
+
+    def _loss(self, why: str) -> ClaimLost:
+        if LISTENERS:
+            tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=why))
+        self._lost = ClaimLost(self._book.name, self.key)
+        return self._lost
+
+    async def _heartbeat(self, stop: Waiter) -> None:
+        self._stop = stop
+        beat_s = wait_s = self._book.config.lease_s / 3
+        while not await stop.wait(min(wait_s, max(self.lease_left_s, 0.0))):
+            if not self._beats():
+                return
+            wait_s = beat_s if await self._renewed() else beat_s / 10
+
+    async def _renewed(self) -> bool:
+        """Whether the lease moved on. Raises `ClaimLost` when it is over, or somebody else's."""
+        sent = SYSTEM.monotonic()
+        step = Renew(self.owner, self.fence, self._book.lease_us)
+        try:
+            stands = await current().beside(lambda: self._book.cells.transact(self._cell, step), self._lease_end)
+        except BackendError as error:
+            if self.lease_left_s <= 0:
+                raise self._loss(str(error)) from error
+            return False
+        if not stands and self._beats():
+            raise self._loss("another claim owns the key")
+        self._until = sent + self._book.config.lease_s
+        return True
+
+    async def _lease_end(self, stop: Waiter) -> None:
+        # A renewal without an answer must not outlive the lease that it is meant to renew.
+        if not await stop.wait(max(self.lease_left_s, 0.0)):
+            raise self._loss("the store did not answer while the lease lasted")

@@ -1,0 +1,51 @@
+"""The settings of an idempotency policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, TypeAlias
+
+__all__ = ["IdempotencyConfig", "OnBusy", "OnOutage"]
+
+OnBusy: TypeAlias = Literal["refuse", "wait"]
+OnOutage: TypeAlias = Literal["refuse", "allow"]
+
+_LEASE_MAX_S = 86_400.0
+_KEEP_MAX_S = 366 * 86_400.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IdempotencyConfig:
+    """Checks itself: a setting out of range is a `ValueError` that names it.
+
+    `lease_s`: a claim whose owner is not heard of for so long is free again. `keep_s`: how long an
+    answer is kept. `on_busy`: what a second caller does while the first one works; a waiting one
+    gives up after `wait_max_s`. `on_outage`: what happens while the store is away, `"allow"` runs
+    the work unprotected. `answer_bytes_max`: a longer answer is not stored.
+    """
+
+    lease_s: float = 30.0
+    keep_s: float = 86_400.0
+    on_busy: OnBusy = "refuse"
+    wait_max_s: float = 30.0
+    on_outage: OnOutage = "refuse"
+    answer_bytes_max: int = 1_048_576
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        _within("lease_s", self.lease_s, 0.001, _LEASE_MAX_S)
+        _within("keep_s", self.keep_s, 0.001, _KEEP_MAX_S)
+        _within("wait_max_s", self.wait_max_s, 0.0, _LEASE_MAX_S)
+        _within("answer_bytes_max", self.answer_bytes_max, 1, 1 << 30)
+        _one_of("on_busy", self.on_busy, ("refuse", "wait"))
+        _one_of("on_outage", self.on_outage, ("refuse", "allow"))
+
+
+def _within(field: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{field} must be a number from {low:g} to {high:g}, got {value!r}")
+
+
+def _one_of(field: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,195 @@
+"""The life of one idempotency key, as transitions on one cell.
+
+```
+        claim                    settle
+free ----------> claimed --------------------> done (answer, or a stored error)
+  ^               |  |  renew: lease moves on    |
+  |    release    |  |                           |
+  +---------------+  | lease over: the next      | kept for keep_s,
+  ^                  | claim takes it            | then free again
+  +------------------+---------------------------+
+```
+
+Every transition names its owner, a random token made for one claim, so that running it twice
+changes nothing more than running it once.
+
+Source: draft-ietf-httpapi-idempotency-key-header; Helland, "Idempotence is not a medical
+condition" (2012).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar, NamedTuple
+
+from sdpatterns.core.codec import split_version
+from sdpatterns.core.fence import next_fence
+from sdpatterns.core.step import GONE, Repeats, Step, Twin, unchanged
+from sdpatterns.errors import CodecError, UnknownVersion
+
+__all__ = ["Finding", "Kind", "Record", "RecordCodec", "Release", "Renew", "Settle", "TakeClaim"]
+
+_MICRO = 1_000_000
+_FENCE_KEPT_S = 1.0
+_VERSION = 1
+
+
+class Kind(StrEnum):
+    """What a cell says, and what a claim finds there."""
+
+    FREE = "f"
+    CLAIMED = "c"
+    DONE = "d"
+    FAILED = "e"
+    BUSY = "b"
+    REUSED = "r"
+
+
+class Record(NamedTuple):
+    """The state of one key. `until_us` is the end of the lease, or of the time an answer is kept."""
+
+    kind: Kind
+    fence: int
+    until_us: int
+    owner: str
+    fingerprint: str
+    answer: bytes = b""
+
+
+class Finding(NamedTuple):
+    """The answer to a claim: taken (`CLAIMED`), answered before (`DONE`, `FAILED`), or refused."""
+
+    kind: Kind
+    fence: int
+    left_us: int = 0
+    answer: bytes = b""
+
+
+class RecordCodec:
+    """`1:c <fence> <until_us> <owner> <fingerprint> <answer bytes as they are>`.
+
+    Fields are set apart by one space, which none of them but the last can hold, so that a Lua
+    script reads a record with one pattern.
+    """
+
+    __slots__ = ()
+
+    def encode(self, value: Record, /) -> bytes:
+        """The record as bytes."""
+        head = f"{_VERSION}:{value.kind.value} {value.fence} {value.until_us} {value.owner} {value.fingerprint} "
+        return head.encode() + value.answer
+
+    def decode(self, data: bytes, /) -> Record:
+        """The record in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
+        version, body = split_version(data)
+        if version != _VERSION:
+            raise UnknownVersion(f"state version {version}; this release knows {_VERSION}")
+        try:
+            kind, fence, until_us, owner, mark, answer = body.split(b" ", 5)
+            return Record(Kind(kind.decode()), int(fence), int(until_us), owner.decode(), mark.decode(), answer)
+        except ValueError as cause:
+            raise CodecError(f"not an idempotency record: {data[:40]!r}") from cause
+
+
+def _is_mine(state: Record | None, owner: str, fence: int) -> bool:
+    return state is not None and state.owner == owner and fence in {state.fence, 0}
+
+
+class TakeClaim:
+    """Take the key, or say why not. Answers a `Finding`."""
+
+    __slots__ = ("fingerprint", "lease_us", "owner")
+    repeats: ClassVar[Repeats] = "harmless"
+    twin: Twin[Any] | None = None
+
+    def __init__(self, owner: str, fingerprint: str, lease_us: int) -> None:
+        self.owner = owner
+        self.fingerprint = fingerprint
+        self.lease_us = lease_us
+
+    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, Finding]:
+        """Take a key that is free, or whose lease or kept time is over."""
+        if state is None or state.kind is Kind.FREE or state.until_us <= now_us:
+            fence = next_fence(0 if state is None else state.fence, now_us)
+            taken = Record(Kind.CLAIMED, fence, now_us + self.lease_us, self.owner, self.fingerprint)
+            # Kept for a second lease, so that an owner who is late but alone may still settle.
+            return (taken, Finding(Kind.CLAIMED, fence, self.lease_us), 2 * self.lease_us / _MICRO, ())
+        left_us = state.until_us - now_us
+        if state.fingerprint != self.fingerprint:
+            return unchanged(Finding(Kind.REUSED, state.fence, left_us))
+        if state.kind is not Kind.CLAIMED:
+            return unchanged(Finding(state.kind, state.fence, left_us, state.answer))
+        kind = Kind.CLAIMED if state.owner == self.owner else Kind.BUSY
+        return unchanged(Finding(kind, state.fence, left_us))
+
+
+class Renew:
+    """Move the end of the lease on. Answers whether the claim still stands."""
+
+    __slots__ = ("fence", "lease_us", "owner")
+    repeats: ClassVar[Repeats] = "harmless"
+    twin: Twin[Any] | None = None
+
+    def __init__(self, owner: str, fence: int, lease_us: int) -> None:
+        self.owner = owner
+        self.fence = fence
+        self.lease_us = lease_us
+
+    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+        """Refused once the key is somebody else's, or settled."""
+        if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
+            return unchanged(answer=False)
+        until_us = max(state.until_us, now_us + self.lease_us)
+        keep_s = (until_us - now_us + self.lease_us) / _MICRO
+        return (state._replace(until_us=until_us), True, keep_s, ())
+
+
+class Settle:
+    """Store the answer, if the claim still stands. Answers whether it is stored."""
+
+    __slots__ = ("answer", "fence", "keep_s", "kind", "owner", "wake")
+    repeats: ClassVar[Repeats] = "harmless"
+    twin: Twin[Any] | None = None
+
+    def __init__(self, owner: str, fence: int, kind: Kind, answer: bytes, keep_s: float, wake: str) -> None:
+        self.owner = owner
+        self.fence = fence
+        self.kind = kind
+        self.answer = answer
+        self.keep_s = keep_s
+        self.wake = wake
+
+    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+        """Refused once the key is somebody else's; a second run finds its own answer there."""
+        if state is None or not _is_mine(state, self.owner, self.fence):
+            return unchanged(answer=False)
+        if state.kind is not Kind.CLAIMED:
+            return unchanged(state.kind is not Kind.FREE)
+        until_us = now_us + int(self.keep_s * _MICRO)
+        done = Record(self.kind, state.fence, until_us, self.owner, state.fingerprint, self.answer)
+        return (done, True, self.keep_s, (self.wake,))
+
+
+class Release:
+    """Give the key back unused, so that a retry runs again. Answers whether it was held.
+
+    A fence of 0 stands for a claim whose own answer never arrived.
+    """
+
+    __slots__ = ("fence", "owner", "wake")
+    repeats: ClassVar[Repeats] = "harmless"
+    twin: Twin[Any] | None = None
+
+    def __init__(self, owner: str, fence: int, wake: str) -> None:
+        self.owner = owner
+        self.fence = fence
+        self.wake = wake
+
+    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+        """Drop the cell; where the next fence could fall below this one, keep that much of it."""
+        if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
+            return unchanged(answer=False)
+        if state.fence < now_us:
+            return (GONE, True, 0.0, (self.wake,))
+        free = Record(Kind.FREE, state.fence, now_us, self.owner, state.fingerprint)
+        return (free, True, _FENCE_KEPT_S + (state.fence - now_us) / _MICRO, (self.wake,))

@@ -1,0 +1,248 @@
+"""Do it once: the second caller with the same key gets the first one's answer."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar
+
+from sdpatterns.coordination.idempotency.answers import ErrorCodec, StoredErrors, plain_json
+from sdpatterns.coordination.idempotency.claim import Book, Claim, Replay, within_deadline_s
+from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
+from sdpatterns.coordination.idempotency.decision import Finding, Kind, Release, TakeClaim
+from sdpatterns.coordination.idempotency.fingerprint import fingerprint as digest_of
+from sdpatterns.coordination.idempotency.fingerprint import of_call
+from sdpatterns.coordination.idempotency.notices import AnswerReplayed, ClaimBypassed, ClaimRefused, ClaimTaken
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.keys import KeyOf, check_name, join_key
+from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.errors import BackendError, ClaimHeld, KeyReused
+from sdpatterns.ports.signals import SignalBus
+from sdpatterns.ports.states import KEYS_MAX, StateStore
+
+__all__ = ["Idempotency", "Key"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Key: TypeAlias = str | tuple[str, ...]
+"""One name, or several parts that are joined so that different parts never collide."""
+
+_ASK_AGAIN_S = 1.0
+_SWEEP_S = 1.0
+_LOOK_FIRST_S = 0.02
+_RELEASE_MAX_S = 5.0
+
+
+def _random_owner() -> str:
+    return secrets.token_hex(16)
+
+
+class Idempotency(Policy):
+    """Runs the work of one key once and gives every later caller the same answer.
+
+    ```
+    first caller:   claim --> work (heartbeat beside it) --> store the answer
+    second caller:  refused or waiting ---------------------> the same answer
+    ```
+
+    **Keeps**: of all callers with one key, one at a time works, and none after one has stored its
+    answer; a late owner, overtaken because its lease ran out, never overwrites what a newer one
+    stored; one key with two different requests is refused. Work that fails stores nothing: the
+    next caller runs it again. While it works a process may die: another takes over when the lease
+    is over, so what the work does outside the store may happen again, as with any lease.
+
+    **May fail** with `ClaimHeld` (in flight), `KeyReused` (another request), `ClaimLost` (overtaken),
+    `BackendUnavailable` or `OutcomeUnknown` (the store), `BackendFull` (`keys_max` reached).
+
+    **Costs** one step on the store to claim and one to store; a replay costs one. One cell per key
+    for `keep_s`.
+
+    `codec` turns answers into bytes (default: JSON). `store_errors` lists exceptions that are
+    answers too. `scope` gives the tenant of the running call; keys of two scopes never meet.
+    `signals` wakes waiting callers; without it they look again, ever more slowly.
+
+    Source: draft-ietf-httpapi-idempotency-key-header.
+    """
+
+    needs_key: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        store: StateStore,
+        lease_s: float = 30.0,
+        keep_s: float = 86_400.0,
+        codec: Codec[Any] | None = None,
+        fingerprint: Callable[..., object] | None = None,
+        scope: Callable[[], str] | None = None,
+        store_errors: StoredErrors = (),
+        on_busy: OnBusy = "refuse",
+        wait_max_s: float = 30.0,
+        signals: SignalBus | None = None,
+        on_outage: OnOutage = "refuse",
+        answer_bytes_max: int = 1_048_576,
+        keys_max: int = KEYS_MAX,
+        owners: Callable[[], str] = _random_owner,
+    ) -> None:
+        self.name = check_name("Idempotency", name)
+        self.config = IdempotencyConfig(
+            lease_s=lease_s, keep_s=keep_s, on_busy=on_busy, wait_max_s=wait_max_s,
+            on_outage=on_outage, answer_bytes_max=answer_bytes_max,
+        )  # fmt: skip
+        self._store = store
+        self._signals = signals
+        self._scope = scope
+        self._fingerprint = fingerprint
+        self._owners = owners
+        codec = plain_json() if codec is None else codec
+        self._book = Book(name, store, self.config, codec, ErrorCodec(store_errors), keys_max)
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime of its store."""
+        return self._store.runtime
+
+    def describe(self) -> str:
+        """Its name, its lease, and what a second caller meets."""
+        return f"Idempotency {self.name!r} (lease {self.config.lease_s:g} s, {self.config.on_busy} when busy)"
+
+    async def claim(self, key: Key, request: object = None) -> Claim | Replay:
+        """Take the key for `request`, or learn the answer it has got before.
+
+        `request` is whatever makes two requests the same: plain values, digested. Whoever gets a
+        `Claim` runs the work under `claim.run(function)`, or calls `claim.store(answer)` or
+        `claim.release()`.
+        """
+        return await self._claim(key, digest_of(request))
+
+    async def call(  # type: ignore[override] # a keyed policy has no bare call: the key comes first
+        self, key: Key, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Run one call under this key, or give the answer of the one that ran."""
+        mark = self._marker(function)(*args, **kwargs)
+        result: R = await self._once(key, mark, functools.partial(function, *args, **kwargs))
+        return result
+
+    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
+        """The call, run once per key."""
+        check_keyed(self, key)
+        assert key is not None
+        marker = self._marker(call)
+
+        async def once(*args: Any, **kwargs: Any) -> Any:
+            mark = marker(*args, **kwargs)
+            return await self._once(key(*args, **kwargs), mark, functools.partial(call, *args, **kwargs))
+
+        return once
+
+    async def forget(self, key: Key) -> None:
+        """Drop what is known of the key: the next caller runs. For operators, not for programs."""
+        await self._book.cells.delete(self._cell(key))
+
+    def _marker(self, function: Callable[..., Any]) -> Callable[..., str]:
+        chosen = self._fingerprint
+        if chosen is None:
+            return of_call(function)
+        return lambda *args, **kwargs: digest_of(chosen(*args, **kwargs))
+
+    def _cell(self, key: Key) -> str:
+        parts = (key,) if isinstance(key, str) else key
+        if not any(parts):
+            raise ValueError("an idempotency key has at least one character")
+        return join_key(*parts) if self._scope is None else join_key(self._scope(), *parts)
+
+    async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]]) -> R:
+        try:
+            taken = await self._claim(key, mark)
+        except BackendError as error:
+            if self.config.on_outage == "refuse":
+                raise
+            if LISTENERS:
+                tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
+            return await work()
+        if isinstance(taken, Replay):
+            result: R = taken.result()
+            return result
+        return await taken.run(work)
+
+    async def _claim(self, key: Key, mark: str) -> Claim | Replay:
+        cell = self._cell(key)
+        taken = await self._try(key, cell, mark)
+        if isinstance(taken, Finding) and self.config.on_busy == "wait":
+            taken = await self._wait(key, cell, mark)
+        if isinstance(taken, Finding):
+            self._refused(key, "held")
+            raise ClaimHeld(self.name, _shown(key), retry_after_s=min(_ASK_AGAIN_S, taken.left_us / 1e6))
+        return taken
+
+    async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
+        """A claim, an answer, or the finding that somebody else is at work."""
+        owner = self._owners()
+        sent = SYSTEM.monotonic()
+        try:
+            found = await self._book.cells.transact(cell, TakeClaim(owner, mark, self._book.lease_us))
+        except Exception:
+            raise
+        except BaseException:
+            await self._take_back(cell, owner)
+            raise
+        if found.kind is Kind.CLAIMED:
+            if LISTENERS:
+                tell(ClaimTaken(name=self.name, key=_shown(key), fence=found.fence))
+            return Claim(self._book, _shown(key), cell, owner, found.fence, sent + self.config.lease_s)
+        if found.kind is Kind.REUSED:
+            self._refused(key, "reused")
+            raise KeyReused(self.name, _shown(key))
+        return found if found.kind is Kind.BUSY else self._replay(key, found)
+
+    async def _take_back(self, cell: str, owner: str) -> None:
+        # Cancelled on the way: the claim may have been made, and nobody would know of it.
+        step = Release(owner, 0, self._book.topic(cell))
+        try:
+            await current().shield(lambda: self._book.cells.transact(cell, step), at_most_s=_RELEASE_MAX_S)
+        except (BackendError, TimeoutError):
+            return
+
+    async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
+        """Listen, look, park; and look again after a while, because a signal may be lost."""
+        deadline = SYSTEM.monotonic() + within_deadline_s(self.config.wait_max_s)
+        if self._signals is None:
+            return await self._look_again(key, cell, mark, deadline)
+        async with self._signals.listen(self._book.topic(cell)) as ear:
+            while True:
+                taken = await self._try(key, cell, mark)
+                left_s = deadline - SYSTEM.monotonic()
+                if not isinstance(taken, Finding) or left_s <= 0:
+                    return taken
+                await ear.wait(min(left_s, taken.left_us / 1e6, _SWEEP_S))
+
+    async def _look_again(self, key: Key, cell: str, mark: str, deadline: float) -> Claim | Replay | Finding:
+        pause_s = _LOOK_FIRST_S
+        while True:
+            taken = await self._try(key, cell, mark)
+            left_s = deadline - SYSTEM.monotonic()
+            if not isinstance(taken, Finding) or left_s <= 0:
+                return taken
+            await current().sleep(min(left_s, max(taken.left_us / 1e6, 0.001), pause_s))
+            pause_s = min(1.5 * pause_s, _SWEEP_S)
+
+    def _replay(self, key: Key, found: Finding) -> Replay:
+        if LISTENERS:
+            tell(AnswerReplayed(name=self.name, key=_shown(key), fence=found.fence))
+        if found.kind is Kind.FAILED:
+            return Replay(None, found.fence, self._book.errors.decode(found.answer))
+        return Replay(self._book.codec.decode(found.answer), found.fence)
+
+    def _refused(self, key: Key, why: str) -> None:
+        if LISTENERS:
+            tell(ClaimRefused(name=self.name, key=_shown(key), why=why))
+
+
+def _shown(key: Key) -> str:
+    return key if isinstance(key, str) else join_key(*key)
