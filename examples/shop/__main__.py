@@ -29,15 +29,16 @@ def _port(text: str) -> int:
 
 
 async def _up(port: int, data_dir: Path, seed: int) -> None:
-    from shop.launch import shop, until_told_to_stop
+    from shop.launch import shop, told_to_stop
 
-    async with shop(port=port, data_dir=data_dir, seed=seed) as place:
-        print(f"The shop is open:   {place.address('gateway')}/")
-        print(f"The control room:   {place.address('gateway')}/control")
-        print(f"The data:           {data_dir}   (Ctrl-C closes the shop and keeps it)", flush=True)
-        await until_told_to_stop()
-        print("\nClosing: finishing what is in flight ...", flush=True)
-    print("Closed.", flush=True)
+    with told_to_stop() as stop:
+        async with shop(port=port, data_dir=data_dir, seed=seed) as place:
+            print(f"The shop is open:   {place.address('gateway')}/")
+            print(f"The control room:   {place.address('gateway')}/control")
+            print(f"The data:           {data_dir}   (Ctrl-C closes the shop and keeps it)", flush=True)
+            await stop.wait()
+            print("\nClosing: finishing what is in flight ...", flush=True)
+        print("Closed.", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StartFailed as failure:
         print(f"shop: {failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before anything was open
+        return 130
     return 0
 
 

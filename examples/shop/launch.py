@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -24,6 +23,7 @@ from shop.place import CONTEXTS, Place
 from shop.psp.wiring import running as psp
 from shop.serving import Server, address, bind
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Wiring = Callable[[Place], AbstractAsyncContextManager[ASGIApp]]
 
 # The outsider first, the public door last; they end the other way round, so that a checkout in flight
@@ -97,15 +97,21 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-async def until_told_to_stop() -> None:
-    """Return at the first Ctrl-C or SIGTERM; the next one ends the process the hard way."""
+@contextmanager
+def told_to_stop() -> Iterator[asyncio.Event]:
+    """An event set by the first Ctrl-C or SIGTERM; the next one ends the process the hard way."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, stop.set)
-        except NotImplementedError:  # Windows
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
-    await stop.wait()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def note(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

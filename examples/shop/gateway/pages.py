@@ -88,7 +88,7 @@ class Pages:
         page = await self._front.with_stock(await self._front.products({"limit": "24"}))
         drops = [product for product in page["items"] if product["drop"]]
         rest = [product for product in page["items"] if not product["drop"]]
-        return render("home.html", drops=drops[:6], products=rest[:8])
+        return render("home.html", drops=drops[:8], products=rest[:8])
 
     async def listing(self, request: Request) -> Response:
         """Products by page, word and category."""
