@@ -10,30 +10,40 @@ class TestMine(StateStoreContract, StoredStatesContract):
         return MyBackend("mine://localhost")
 ```
 
+| class | for |
+|---|---|
+| `StateStoreContract` | every store |
+| `CancelledStatesContract` | stores used from a loop: a caller may be cancelled at any await |
+| `StoredStatesContract` | stores that keep bytes outside this process |
+| `BoundedStatesContract` | stores that hold the keys themselves: `keys_max` and `overflow` |
+| `DirectStatesContract` | stores that never suspend: `transact_now` |
+| `SignalBusContract` | every bus |
+| `CancelledSignalsContract` | buses used from a loop: a wait may be cancelled |
+| `SharedSignalsContract` | buses that reach other clients of the same backend |
+| `PreciseSignalsContract` | buses that ring an ear for its own topics only, unless a ring was missed |
+
 `runtime` is "asyncio", "trio" or "blocking"; under "blocking" the tests that do things at once use
 eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip install
 "sdpatterns[testing]"`.
 """
 
+# ruff: noqa: E402 - pytest must know of the modules before they are imported
+
 import pytest
 
-# Before they are imported: a failed assertion in them then shows its values.
-pytest.register_assert_rewrite("sdpatterns.testing.contracts.states", "sdpatterns.testing.contracts.signals")
+# A failed assertion in them then shows its values.
+pytest.register_assert_rewrite(*(f"{__name__}.{page}" for page in ("states", "stored", "inprocess", "signals")))
 
-from sdpatterns.testing.contracts.signals import (  # noqa: E402
+from sdpatterns.testing.contracts.inprocess import BoundedStatesContract, DirectStatesContract
+from sdpatterns.testing.contracts.signals import (
     CancelledSignalsContract,
     PreciseSignalsContract,
     SharedSignalsContract,
     SignalBusContract,
 )
-from sdpatterns.testing.contracts.stage import Backend, BackendContract, RuntimeName, Stage, scene  # noqa: E402
-from sdpatterns.testing.contracts.states import (  # noqa: E402
-    BoundedStatesContract,
-    CancelledStatesContract,
-    DirectStatesContract,
-    StateStoreContract,
-    StoredStatesContract,
-)
+from sdpatterns.testing.contracts.stage import Backend, BackendContract, RuntimeName, Stage, scene
+from sdpatterns.testing.contracts.states import StateStoreContract
+from sdpatterns.testing.contracts.stored import CancelledStatesContract, StoredStatesContract
 
 __all__ = [
     "Backend",

@@ -1,12 +1,4 @@
-"""The contract of `SignalBus`.
-
-| class | for |
-|---|---|
-| `SignalBusContract` | every bus |
-| `CancelledSignalsContract` | buses used from a loop: a wait may be cancelled |
-| `SharedSignalsContract` | buses that reach other clients of the same backend |
-| `PreciseSignalsContract` | buses that ring an ear for its own topics only, unless a ring was missed |
-"""
+"""The contract of `SignalBus`."""
 
 from __future__ import annotations
 

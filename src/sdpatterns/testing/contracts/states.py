@@ -1,42 +1,18 @@
-"""The contract of `StateStore`.
-
-| class | for |
-|---|---|
-| `StateStoreContract` | every store |
-| `CancelledStatesContract` | stores used from a loop: a caller may be cancelled at any await |
-| `StoredStatesContract` | stores that keep bytes outside this process |
-| `BoundedStatesContract` | stores that hold the keys themselves: `keys_max` and `overflow` |
-| `DirectStatesContract` | stores that never suspend: `transact_now` |
-
-A test class inherits those that apply and names its `runtime`.
-"""
+"""The contract of `StateStore`: what every store keeps. More of it stands in `stored` and `inprocess`."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
 
-from sdpatterns.core.codec import IntegersCodec, JsonCodec
 from sdpatterns.core.runtime import current
-from sdpatterns.errors import BackendFull, CodecError, UnknownVersion
-from sdpatterns.ports.states import Cells, DirectCells
-from sdpatterns.testing.contracts.stage import (
-    GROUP,
-    THREADS,
-    BackendContract,
-    Stage,
-    built,
-    opened,
-    run,
-    scene,
-)
+from sdpatterns.ports.states import Cells
+from sdpatterns.testing.contracts.stage import BackendContract, Stage, built, opened, run, scene
 from sdpatterns.testing.contracts.steps import (
     KEEP_S,
     Add,
@@ -49,46 +25,11 @@ from sdpatterns.testing.contracts.steps import (
     Put,
     Swap,
     Time,
+    add_each,
 )
+from sdpatterns.testing.contracts.values import ODD_KEYS, ODD_VALUES, BytesCodec, any_json
 
-__all__ = [
-    "ODD_KEYS",
-    "BoundedStatesContract",
-    "CancelledStatesContract",
-    "DirectStatesContract",
-    "StateStoreContract",
-    "StoredStatesContract",
-]
-
-ODD_KEYS = [
-    "", " ", "a", "A", "a ", " a", "a/b", "a%2Fb", "a%252Fb", "{a}", "a}b{", "{", "}", "{}", "%7Ba%7D", "a:b", "a|b",
-    "*", "?", "_", "'", '"', "\\", "\x00", "a\x00b", "\n", "\r\n", "\t", "ключ", "鍵", "🔑", "é", "e\u0301", "ß", "SS",
-    "\ufeff", "k" * 1024, "k" * 1023 + "j",
-]  # fmt: skip
-"""Keys that a user may name; all of them are different."""
-
-ODD_VALUES: list[Any] = [
-    None, True, 0, -1, 2**53 + 1, 10**30, 0.1, "", "\x00", "|:{}%", "ключ 鍵 🔑", b"", bytes(range(256)), [], {},
-    {"nested": [{"a": [1, "2", b"3"]}]}, "x" * 200_000,
-]  # fmt: skip
-
-
-class _BytesCodec:
-    """Bytes that are stored as they are, whatever they look like."""
-
-    def encode(self, value: bytes, /) -> bytes:
-        return value
-
-    def decode(self, data: bytes, /) -> bytes:
-        return bytes(data)
-
-
-def _json() -> JsonCodec[Any]:
-    return JsonCodec(lambda value: [value], lambda plain: plain[0])
-
-
-async def _add(cells: Cells[tuple[int, ...]], key: str, times: int) -> list[int]:
-    return [(await cells.transact(key, Add()))[0] for _ in range(times)]
+__all__ = ["StateStoreContract"]
 
 
 class StateStoreContract(BackendContract):
@@ -108,7 +49,7 @@ class StateStoreContract(BackendContract):
 
     @scene
     async def test_each_step_sees_the_state_that_the_last_one_left(self, stage: Stage) -> None:
-        assert await _add(stage.counters(), "a", 10) == list(range(10))
+        assert await add_each(stage.counters(), "a", 10) == list(range(10))
         assert await stage.counters().read("a") == (10,)
 
     @scene
@@ -220,7 +161,7 @@ class StateStoreContract(BackendContract):
     @scene
     async def test_steps_at_once_on_one_cell_lose_nothing(self, stage: Stage) -> None:
         cells = stage.counters()
-        answers = await stage.together([lambda: _add(cells, "a", 10)] * 40)
+        answers = await stage.together([lambda: add_each(cells, "a", 10)] * 40)
         assert sorted(itertools.chain(*answers)) == list(range(400))
         assert await cells.read("a") == (400,)
 
@@ -359,7 +300,7 @@ class StateStoreContract(BackendContract):
 
     @scene
     async def test_a_state_comes_back_as_it_went(self, stage: Stage) -> None:
-        cells = stage.cells("json", _json())
+        cells = stage.cells("json", any_json())
         for number, value in enumerate(ODD_VALUES):
             # Wrapped, since None is how a cell without a state looks.
             await cells.transact(f"{number}", Put([value]))
@@ -376,7 +317,7 @@ class StateStoreContract(BackendContract):
 
     @scene
     async def test_bytes_come_back_whatever_they_look_like(self, stage: Stage) -> None:
-        cells = stage.cells("bytes", _BytesCodec())
+        cells = stage.cells("bytes", BytesCodec())
         values = [b"", b"|", b"1|2", b"\x00", b"nil", b"1:5 7", bytes(range(256)), b"\xff" * 100_000]
         for number, value in enumerate(values):
             await cells.transact(f"{number}", Put(value))
@@ -407,7 +348,7 @@ class StateStoreContract(BackendContract):
         cells = stage.counters()
 
         async def play(on: Stage) -> None:
-            assert await _add(cells, "a", 3) == [0, 1, 2]
+            assert await add_each(cells, "a", 3) == [0, 1, 2]
             assert await on.counters().read("a") == (3,)
 
         run(self.runtime, lambda: opened(stage, play))
@@ -448,213 +389,3 @@ async def _hear_each_step(
             assert await heard.wait(10.0)
 
     await stage.together([listens, steps])
-
-
-class CancelledStatesContract(BackendContract):
-    """A caller may be cancelled at every await, and nobody else notices."""
-
-    runtime = "asyncio"
-
-    @scene
-    async def test_cancelling_some_callers_harms_no_other(self, stage: Stage) -> None:
-        cells = stage.counters()
-        for turns in range(12):
-            before = await cells.transact("a", Look())
-            tasks = [asyncio.ensure_future(_add(cells, "a", 3)) for _ in range(30)]
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            for task in tasks[::3]:
-                task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
-            assert not [end for end in ended if isinstance(end, Exception)]
-            done = [end for end in ended if isinstance(end, list)]
-            answers = list(itertools.chain(*done))
-            assert len(done) >= 20
-            assert len(set(answers)) == len(answers), "one state was given to two steps"
-            after = await cells.transact("a", Look())
-            grown = (after[0] if after else 0) - (before[0] if before else 0)
-            assert len(answers) <= grown <= 90
-
-    @scene
-    async def test_a_cancelled_first_caller_does_not_take_the_others_along(self, stage: Stage) -> None:
-        cells = stage.counters()
-        first = asyncio.ensure_future(cells.transact("a", Add()))
-        others = [asyncio.ensure_future(cells.transact(f"{place % 3}", Add())) for place in range(30)]
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.wait_for(asyncio.gather(*others), 10.0)
-        await asyncio.wait({first}, timeout=10.0)
-        assert first.done()
-        assert await cells.read_many(["0", "1", "2"]) == [(10,)] * 3
-        assert (await cells.read("a") or (0,))[0] in {0, 1}
-
-    @scene
-    async def test_a_connection_is_in_step_after_a_cancellation(self, stage: Stage) -> None:
-        cells = stage.counters()
-        for place in range(40):
-            await cells.transact(f"{place}", Put((place,)))
-        for place in range(40):
-            reader = asyncio.ensure_future(cells.read(f"{place}"))
-            for _ in range(place % 5):
-                await asyncio.sleep(0)
-            reader.cancel()
-            assert await cells.read(f"{place}") == (place,)
-            await asyncio.gather(reader, return_exceptions=True)
-
-
-class StoredStatesContract(BackendContract):
-    """Of stores that keep bytes, which other clients and other releases read."""
-
-    @scene
-    async def test_another_client_sees_what_was_written(self, stage: Stage) -> None:
-        other = stage.another()
-        async with other.backend:
-            await stage.counters().transact("a", Add(5))
-            assert await other.counters().read("a") == (5,)
-            assert (await other.counters().transact("a", Add()))[0] == 5
-            assert await stage.counters().read("a") == (6,)
-
-    @scene
-    async def test_steps_of_several_clients_at_once_lose_nothing(self, stage: Stage) -> None:
-        other = stage.another()
-        async with other.backend:
-
-            async def job(on: Stage) -> None:
-                for _ in range(5):
-                    await on.counters().transact("a", Add())
-                    await on.counters().transact_many(["b", "a"], AddMany(1, 1))
-
-            await stage.together([partial(job, on) for on in [stage, other] * 10])
-            assert await stage.counters().read_many(["a", "b"]) == [(200,), (100,)]
-
-    @scene
-    async def test_time_never_goes_back_though_clients_disagree(self, stage: Stage) -> None:
-        other = stage.another()
-        async with other.backend:
-            stage.shift(30.0)
-            other.shift(-30.0)
-            seen = []
-            for on in [stage, other] * 3:
-                seen.append(await on.counters().transact("a", Time()))
-                seen.append((await on.counters().transact("a", AddByTwin()))[1])
-            assert seen == sorted(seen)
-
-    @scene
-    async def test_creating_again_keeps_what_is_there(self, stage: Stage) -> None:
-        await stage.counters().transact("a", Add(5))
-        await stage.backend.create()
-        assert await stage.counters().read("a") == (5,)
-
-    @scene
-    async def test_a_newer_version_is_refused_and_left_as_it_is(self, stage: Stage) -> None:
-        newer = stage.cells("versions", IntegersCodec(version=2))
-        ours = stage.cells("versions", IntegersCodec(version=1))
-        await newer.transact("a", Put((1, 2)))
-        with pytest.raises(UnknownVersion):
-            await ours.transact("a", Put((9,)))
-        with pytest.raises(UnknownVersion):
-            await ours.read("a")
-        with pytest.raises(UnknownVersion):
-            await ours.transact_many(["b", "a"], AddMany(1, 1))
-        assert await newer.read("a") == (1, 2)
-        assert await ours.read("b") is None
-
-    @scene
-    async def test_an_older_version_is_brought_forward(self, stage: Stage) -> None:
-        old = stage.cells("people", JsonCodec[Any](lambda name: name, lambda plain: plain))
-        new = stage.cells(
-            "people",
-            JsonCodec[Any](lambda value: value, lambda plain: plain, version=2, older={1: lambda name: {"name": name}}),
-        )
-        await old.transact("a", Put("Ada"))
-        assert await new.read("a") == {"name": "Ada"}
-        assert await new.transact("a", Look()) == {"name": "Ada"}
-
-    @scene
-    async def test_bytes_that_are_no_state_are_refused_and_left_as_they_are(self, stage: Stage) -> None:
-        raw = stage.cells("forged", _BytesCodec())
-        for number, forged in enumerate([b"", b"\x80\x05K\x01.", b"1:x", b"no version", b"-1:5"]):
-            await raw.transact(f"{number}", Put(forged))
-            with pytest.raises(CodecError):
-                await stage.counters("forged").transact(f"{number}", Add())
-            assert await raw.read(f"{number}") == forged
-
-    @scene
-    async def test_a_value_that_the_codec_cannot_write_changes_nothing(self, stage: Stage) -> None:
-        cells = stage.cells("json", _json())
-        await cells.transact("a", Put(1))
-        with pytest.raises(TypeError):
-            await cells.transact("a", Put(object()))
-        assert await cells.read("a") == 1
-
-
-class BoundedStatesContract(BackendContract):
-    """Of stores that hold the keys themselves, and so bound their number."""
-
-    @scene
-    async def test_keys_beyond_the_bound_share_one_cell(self, stage: Stage) -> None:
-        cells = stage.cells("few", IntegersCodec(), keys_max=20)
-        for place in range(20):
-            await cells.transact(f"{place}", Add())
-        assert (await cells.transact("new", Add(5)))[0] == 0
-        assert (await cells.transact("newer", Add()))[0] == 5
-        assert (await cells.transact("3", Add()))[0] == 1
-
-    @scene
-    async def test_keys_beyond_the_bound_are_refused_where_sharing_would_be_wrong(self, stage: Stage) -> None:
-        cells = stage.cells("few", IntegersCodec(), keys_max=20, overflow="refuse")
-        for place in range(20):
-            await cells.transact(f"{place}", Add())
-        with pytest.raises(BackendFull):
-            await cells.transact("new", Add())
-        with pytest.raises(BackendFull):
-            await cells.transact_many(["3", "new"], AddMany(1, 1))
-        assert await cells.read_many(["3", "new"]) == [(1,), None]
-        await cells.delete("7")
-        assert (await cells.transact("new", Add()))[0] == 0
-
-    @scene
-    async def test_a_cell_whose_time_has_passed_makes_room(self, stage: Stage) -> None:
-        cells = stage.cells("few", IntegersCodec(), keys_max=20, overflow="refuse")
-        for place in range(20):
-            await cells.transact(f"{place}", Add(keep_s=10.0))
-        stage.shift(30.0)
-        made = 0
-        # Garbage is collected a little with each new key, so room comes within a bounded number.
-        for place in range(1000):
-            try:
-                await cells.transact(f"new{place}", Add(keep_s=10.0))
-            except BackendFull:
-                continue
-            made += 1
-        assert made >= 1
-
-
-class DirectStatesContract(BackendContract):
-    """Of stores that never suspend: the same step without an await, from any thread."""
-
-    def test_it_needs_no_runtime(self) -> None:
-        assert self.build().states.runtime is None
-
-    def test_the_step_without_an_await_is_the_same_step(self) -> None:
-        stage = built(self)
-        cells = self._direct(stage)
-        assert [cells.transact_now("a", Add())[0] for _ in range(3)] == [0, 1, 2]
-
-        async def play(on: Stage) -> None:
-            assert (await on.counters().transact("a", Add()))[0] == 3
-
-        run(self.runtime, lambda: opened(stage, play))
-        assert cells.transact_now("a", Add())[0] == 4
-
-    def test_threads_at_once_lose_nothing(self) -> None:
-        cells = self._direct(built(self))
-        with ThreadPoolExecutor(THREADS) as pool:
-            answers = list(pool.map(lambda _: cells.transact_now("a", Add())[0], range(4000)))
-        assert sorted(answers) == list(range(4000))
-
-    @staticmethod
-    def _direct(stage: Stage) -> DirectCells[tuple[int, ...]]:
-        cells = stage.backend.states.cells(f"{stage.prefix}/counters", IntegersCodec(), group=GROUP)
-        assert isinstance(cells, DirectCells)
-        return cells

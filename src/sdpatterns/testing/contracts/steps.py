@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step, Twin
+from sdpatterns.ports.states import Cells
 
-__all__ = ["Add", "AddByTwin", "AddMany", "Drop", "Explode", "Look", "LookMany", "Put", "Swap", "Time"]
+__all__ = ["Add", "AddByTwin", "AddMany", "Drop", "Explode", "Look", "LookMany", "Put", "Swap", "Time", "add_each"]
 
 Numbers = tuple[int, ...]
 
@@ -172,3 +173,7 @@ class LookMany:
 
     def __call__(self, states: Sequence[Any], now_us: int, /) -> ManyStep[Any, list[Any]]:
         return ([UNCHANGED] * len(states), list(states), [0.0] * len(states), ())
+
+
+async def add_each(cells: Cells[tuple[int, ...]], key: str, times: int) -> list[int]:
+    return [(await cells.transact(key, Add()))[0] for _ in range(times)]
