@@ -31,10 +31,11 @@ def public_modules() -> list[Path]:
 
 
 def speaks_for_itself(definition: Definition) -> bool:
-    """Overloads and setters belong to something, and a method that keeps a promise repeats it by its name."""
+    """Overloads belong to something, who keeps a promise repeats it by its name, and so does a test."""
     shares = any(word.endswith(("overload", ".setter", "override")) for word in definition.decorators)
     keeps = "." in definition.name and definition.node.name in promised()
-    return shares or keeps
+    tests = definition.node.name.startswith("test_") and "testing" in definition.path.parts
+    return shares or keeps or tests
 
 
 @pytest.mark.parametrize("path", public_modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

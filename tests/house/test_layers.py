@@ -30,7 +30,7 @@ NAMED_FOR = {
     "redis": "redis",
     "sqlalchemy": "sqlalchemy",
     "testcontainers": "testing",
-    "trio": "trio",
+    "trio": "trio testing",
 }
 
 

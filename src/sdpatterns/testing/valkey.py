@@ -20,6 +20,7 @@ from sdpatterns.testing.processes import (
 __all__ = ["valkey_cluster", "valkey_process"]
 
 _SLOTS = 16384
+_PATIENCE_S = 20.0
 
 
 @contextlib.contextmanager
@@ -118,10 +119,10 @@ def _form_cluster(members: list[tuple[int, int]]) -> None:
         _order(port, "CLUSTER", "SET-CONFIG-EPOCH", str(rank + 1))
     for port, bus_port in members[1:]:
         _order(members[0][0], "CLUSTER", "MEET", "127.0.0.1", str(port), str(bus_port))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + _PATIENCE_S
     while not all(_is_whole(port, len(members)) for port, _ in members):
         if time.monotonic() > deadline:
-            raise ServerNotStarted("the Valkey nodes did not form a cluster within 20 s")
+            raise ServerNotStarted(f"the Valkey nodes did not form a cluster within {_PATIENCE_S:g} s")
         time.sleep(0.02)
 
 
