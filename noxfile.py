@@ -63,10 +63,16 @@ def bootstrap(words: list[str]) -> int:
     python = str(program(WORKSHOP, "python"))
     command = [python, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *nox_words(words)]
     environment = {**os.environ, "PATH": f"{program(WORKSHOP, 'x').parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    try:
+    return become(command, environment)
+
+
+def become(command: list[str], environment: dict[str, str]) -> int:
+    """Run this instead of us, so that Ctrl-C and other signals reach it and nobody else."""
+    if os.name == "nt":
         return subprocess.call(command, cwd=ROOT, env=environment)
-    except KeyboardInterrupt:
-        return 130
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execve(command[0], command, environment)
 
 
 def fetch_nox() -> None:
@@ -162,8 +168,8 @@ def run(session: nox.Session, name: str, *words: str, **options: object) -> None
 def shop(session: nox.Session) -> None:
     """Start the reference shop; Ctrl-C stops it, its data stays."""
     place = environment(session, *SHOP)
-    python, path = str(program(place, "python")), str(ROOT / "examples")
-    session.run(python, "-m", "shop", "up", *session.posargs, external=True, env={"PYTHONPATH": path})
+    command = [str(program(place, "python")), "-m", "shop", "up", *session.posargs]
+    sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples")}))
 
 
 @nox.session
