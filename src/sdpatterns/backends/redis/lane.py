@@ -1,0 +1,93 @@
+"""One piece of work in flight, the rest gather and go together.
+
+```
+ a caller alone:      run ---> work([item])                        no task, no extra turn
+ callers meanwhile:   run ---> waiting ---> work([item, item, ...])  in one task, until none waits
+```
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Lane"]
+
+I = TypeVar("I")  # noqa: E741 - an item
+R = TypeVar("R")
+
+
+class Lane(Generic[I, R]):
+    """Folds the items of concurrent callers into batches, in the order in which they came.
+
+    Keeps: one batch in flight; every waiting caller gets its result, the work's exception, or its
+    own cancellation. A caller cancelled while it waits takes its item back; one cancelled with its
+    item in flight leaves the item to its fate and the lane to the next.
+    """
+
+    __slots__ = ("_busy", "_loop", "_most", "_server", "_waiting", "_work")
+
+    def __init__(self, work: Callable[[Sequence[I]], Awaitable[Sequence[R]]], *, at_most: int) -> None:
+        self._work = work
+        self._most = at_most
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[I, asyncio.Future[R]]] = deque()
+        self._busy = False
+        self._server: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        return not self._busy
+
+    async def run(self, item: I) -> R:
+        """The result of the work for this item."""
+        if self._busy:
+            future: asyncio.Future[R] = self._loop.create_future()
+            self._waiting.append((item, future))
+            return await future
+        self._busy = True
+        try:
+            results = await self._work((item,))
+        finally:
+            # No await between seeing the queue empty and clearing the flag, else a wake-up is lost.
+            if self._waiting:
+                self._server = self._loop.create_task(self._serve())
+            else:
+                self._busy = False
+        return results[0]
+
+    async def _serve(self) -> None:
+        try:
+            while batch := self._batch():
+                await self._settle(batch)
+                # Whoever was answered may ask again in this turn and share the next batch.
+                await asyncio.sleep(0)
+        finally:
+            self._busy = False
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
+
+    def _batch(self) -> list[tuple[I, asyncio.Future[R]]]:
+        batch: list[tuple[I, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._most:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch
+
+    async def _settle(self, batch: list[tuple[I, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)

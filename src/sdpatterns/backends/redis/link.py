@@ -1,0 +1,149 @@
+"""One connection of one event loop; the commands of one turn travel together.
+
+Built on a redis-py connection, on the few of its methods that are the same from release 5 on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
+from sdpatterns.backends.redis.lane import Lane
+from sdpatterns.backends.redis.target import Node, Target
+
+__all__ = ["Link", "opened"]
+
+_COMMANDS_MAX = 512
+
+
+async def opened(target: Target, node: Node | None) -> Any:
+    """A connection that has finished its handshake. Raises `NotSent`."""
+    connection = target.connection(node)
+    try:
+        async with asyncio.timeout(target.timeout_s):
+            await connection.connect()
+    except TimeoutError:
+        await connection.disconnect(nowait=True)
+        raise NotSent(f"no answer to a connection within {target.timeout_s:g} s") from None
+    except (RedisError, OSError) as cause:
+        await connection.disconnect(nowait=True)
+        raise NotSent(cause) from None
+    except BaseException:
+        # A handshake cut short would leave the connection a reply ahead of us.
+        await connection.disconnect(nowait=True)
+        raise
+    return connection
+
+
+def is_broken(connection: Any) -> bool:
+    """Whether the connection is known to be gone, so that nothing is sent into the void."""
+    reader: asyncio.StreamReader | None = connection._reader  # noqa: SLF001 - nothing public tells without reading
+    return reader is None or reader.at_eof() or reader.exception() is not None
+
+
+def abort(connection: Any) -> None:
+    """Cut the connection at once: whoever reads from it or writes to it gets an error."""
+    writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 - closing politely would wait for the peer
+    if writer is not None:
+        writer.transport.abort()
+
+
+class Link:
+    """Sends packed commands and gives their replies, in order.
+
+    Keeps: a reply goes to the command it answers, whoever was cancelled meanwhile; a call ends
+    within `timeout_s` of being sent. May fail with `NotSent` or `ReplyLost`; an error reply is
+    raised as redis-py's `ResponseError`.
+    """
+
+    def __init__(self, target: Target, node: Node | None = None) -> None:
+        self._target = target
+        self._node = node
+        self._loop = asyncio.get_running_loop()
+        self._lane: Lane[bytes, Any] = Lane(self._flush, at_most=_COMMANDS_MAX)
+        self._connection: Any = None
+        self._owed = 0
+        self._since = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._late = False
+
+    async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
+        """The reply to one packed command."""
+        reply = await self._lane.run(command)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
+        """The replies to several packed commands, sent together."""
+        return await asyncio.gather(*(self.call(command) for command, _ in commands))
+
+    async def _flush(self, commands: Sequence[bytes]) -> Sequence[Any]:
+        connection = self._connection
+        if connection is None or is_broken(connection):
+            connection = await self._reopen()
+        self._since = self._loop.time()
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._target.timeout_s, self._look)
+        replies: list[Any] = []
+        try:
+            await connection.send_packed_command(b"".join(commands), check_health=False)
+            owed_before, self._owed = self._owed, self._owed + len(commands)
+            for _ in range(owed_before):
+                await self._reply(connection)
+            for _ in commands:
+                replies.append(await self._reply(connection))  # noqa: PERF401 - kept when a later one is lost
+        except (RedisError, OSError) as cause:
+            replies += self._broken(cause, len(commands) - len(replies))
+        return replies
+
+    async def _reply(self, connection: Any) -> Any:
+        try:
+            reply = await connection.read_response(disconnect_on_error=False)
+        except (ResponseError, RedisError) as error:
+            if not isinstance(error, ResponseError) and not is_refusal(error):
+                raise
+            reply = error
+        self._owed -= 1
+        return reply
+
+    def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
+        abort(self._connection)
+        self._connection = None
+        if self._late:
+            cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
+        return [ReplyLost(cause) for _ in range(count)]
+
+    async def _reopen(self) -> Any:
+        if self._connection is not None:
+            abort(self._connection)
+            self._connection = None
+        self._late = False
+        self._owed = 0
+        self._connection = await opened(self._target, self._node)
+        return self._connection
+
+    def _look(self) -> None:
+        # One lazy timer instead of one for each call, which would cost as much as the call.
+        self._watch = None
+        if self._owed == 0 and self._lane.idle:
+            return
+        left = self._since + self._target.timeout_s - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+        elif self._connection is not None:
+            self._late = True
+            abort(self._connection)
+
+    async def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect()

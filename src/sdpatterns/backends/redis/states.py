@@ -1,0 +1,229 @@
+"""Cells on Redis: by a Lua twin in one trip, by compare-and-set in two for any other transition."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar, cast
+
+from redis.exceptions import ResponseError
+
+from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, is_refusal
+from sdpatterns.backends.redis.fold import Draft, Wish, values_of
+from sdpatterns.backends.redis.names import cell_name, cell_space
+from sdpatterns.backends.redis.protocol import pack
+from sdpatterns.backends.redis.scripts import COMPARE_AND_SET, READ, step_script
+from sdpatterns.backends.redis.sites import Site, Sites
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.step import ManyTransition, Transition, Twin
+from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
+from sdpatterns.ports.states import KEYS_MAX, Overflow
+
+__all__ = ["RedisCells", "RedisStates"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+_TRIES_MAX = 64
+_MANY = b""  # the line in which steps on several cells wait; no cell has this name
+
+
+class RedisCells(Generic[S]):
+    """See `Cells`. A step is decided by the server's time, and happens there or nowhere.
+
+    Costs: one round trip for a transition with a twin, two for any other (and one more for each
+    conflict with another process); in the server one key of about 100 bytes and the state.
+    """
+
+    def __init__(self, sites: Sites, space: str, codec: Codec[S], group: str | None) -> None:
+        self.space = space
+        self._sites = sites
+        self._codec = codec
+        self._group = group
+        self._prefix = cell_space(sites.target.prefix, space, group)
+        version = getattr(codec, "version", None)
+        self._head = f"{version}:" if isinstance(version, int) else None
+
+    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        name = cell_name(self._prefix, key)
+        twin = transition.twin
+        if twin is not None and self._head is not None:
+            return await self._by_twin(Wish((name,), transition, many=False), twin)
+        return cast("A", await self._by_draft(Wish((name,), transition, many=False)))
+
+    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        if not keys or len(set(keys)) != len(keys):
+            raise ValueError("one step needs different keys, and at least one")
+        if self._sites.target.cluster and self._group is None and len(keys) > 1:
+            raise TypeError(f"steps on several cells of {self.space!r} need cells(..., group=...) on a cluster")
+        wish = Wish(tuple(cell_name(self._prefix, key) for key in keys), transition, many=True)
+        if transition.twin is not None and self._head is not None:
+            return await self._by_twin(wish, transition.twin)
+        return cast("A", await self._by_draft(wish))
+
+    async def _by_twin(self, wish: Wish, twin: Twin[A]) -> A:
+        args = twin.args()
+        script = step_script(twin.source, self._head or "", self._sites.target.channel)
+        job = (self._sites.shift_us, str(len(wish.names)), str(len(args)), *args)
+        site = self._sites.here()
+        try:
+            [reply] = await script.run(site.wire, wish.names, job)
+        except (Lost, ResponseError) as error:
+            if not isinstance(error, ReplyLost) or wish.transition.repeats != "harmless":
+                raise self._failure(error) from error
+            try:
+                [reply] = await script.run(site.wire, wish.names, job)
+            except (Lost, ResponseError) as again:
+                # The first one may have happened all the same.
+                raise OutcomeUnknown(self._sites.target.unknown(again)) from again
+        if isinstance(reply, list):
+            return twin.answer(reply)
+        if isinstance(reply, bytes):
+            raise BackendError(f"the twin {twin.name} failed: {reply.decode(errors='replace')}")
+        return cast("A", await self._by_draft(wish))
+
+    def _failure(self, error: Exception) -> BackendError:
+        target = self._sites.target
+        if isinstance(error, ReplyLost):
+            return OutcomeUnknown(target.unknown(error))
+        if isinstance(error, NotSent) or is_refusal(error):
+            return BackendUnavailable(target.away(error))
+        if str(error).startswith(("OOM", "command not allowed when used memory")):
+            return BackendFull(f"{target.shown} is full: {error}; raise maxmemory or let cells expire")
+        return BackendError(f"{target.shown}: {error}")
+
+    async def _by_draft(self, wish: Wish) -> Any:
+        site = self._sites.here()
+        line = _MANY if wish.many else wish.names[0]
+        done, value = await site.in_line((self, line), wish, self._settle)
+        if done:
+            return value
+        raise value
+
+    async def _settle(self, wishes: Sequence[Wish]) -> Sequence[tuple[bool, Any]]:
+        """Each wish's answer (True) or exception (False), all written in one compare-and-set."""
+        site = self._sites.here()
+        try:
+            return await self._write(site, wishes)
+        except ReplyLost as lost:
+            return await self._after_loss(site, wishes, lost)
+        except (Lost, ResponseError) as error:
+            return [(False, self._failure(error)) for _ in wishes]
+
+    async def _after_loss(self, site: Site, wishes: Sequence[Wish], lost: ReplyLost) -> Sequence[tuple[bool, Any]]:
+        harmless = [wish for wish in wishes if wish.transition.repeats == "harmless"]
+        try:
+            again = iter(await self._write(site, harmless) if harmless else ())
+        except (Lost, ResponseError) as error:
+            return [(False, OutcomeUnknown(self._sites.target.unknown(error))) for _ in wishes]
+        unknown = self._sites.target.unknown(lost)
+        return [
+            next(again) if wish.transition.repeats == "harmless" else (False, OutcomeUnknown(unknown))
+            for wish in wishes
+        ]
+
+    async def _write(self, site: Site, wishes: Sequence[Wish]) -> Sequence[tuple[bool, Any]]:
+        names = tuple(dict.fromkeys(name for wish in wishes for name in wish.names))
+        found = await self._read(site, names)
+        for attempt in range(_TRIES_MAX):
+            if attempt > 1:
+                await current().sleep(random.random() * min(0.05, 0.001 * 2**attempt))
+            values, time_us = values_of(names, found)
+            draft = Draft(self._codec, values, time_us + int(self._sites.shift_us))
+            answers = [_applied(draft, wish) for wish in wishes]
+            try:
+                changes = draft.changes()
+            except Exception as error:  # noqa: BLE001 - goes to its caller
+                return await self._one_by_one(site, wishes, error)
+            if not changes and not draft.topics:
+                return answers
+            found = await self._compare_and_set(site, names, draft, changes)
+            if found == 1:
+                return answers
+        busy = f"{self._sites.target.shown}: lost {_TRIES_MAX} races for {self.space!r}; nothing was written"
+        return [(False, BackendUnavailable(busy)) for _ in wishes]
+
+    async def _one_by_one(self, site: Site, wishes: Sequence[Wish], error: Exception) -> Sequence[tuple[bool, Any]]:
+        # A state that can't be encoded harms the one who made it, not those who came along.
+        if len(wishes) == 1:
+            return [(False, error)]
+        return [(await self._write(site, [wish]))[0] for wish in wishes]
+
+    async def _read(self, site: Site, names: Sequence[bytes]) -> Any:
+        try:
+            return await READ.run(site.wire, names, ())
+        except ReplyLost:
+            pass
+        try:
+            return await READ.run(site.wire, names, ())
+        except ReplyLost as lost:
+            raise NotSent(lost.cause) from lost
+
+    async def _compare_and_set(
+        self, site: Site, names: Sequence[bytes], draft: Draft[S], changes: Sequence[tuple[bytes, bytes, bytes, bytes]]
+    ) -> Any:
+        by_name = {name: rest for name, *rest in changes}
+        args: list[bytes | str] = []
+        for name in names:
+            args += by_name.get(name) or (draft.found(name), b"", b"0")
+        channel = self._sites.target.channel
+        args += [channel + topic for topic in dict.fromkeys(draft.topics)]
+        return await COMPARE_AND_SET.run(site.wire, names, args)
+
+    async def read(self, key: str, /) -> S | None:
+        [state] = await self.read_many([key])
+        return state
+
+    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        names = [cell_name(self._prefix, key) for key in keys]
+        values = await self._plain([(pack("GET", name), name) for name in names])
+        drafts = Draft(self._codec, dict(zip(names, values, strict=True)), 0)
+        return [drafts.look(name) for name in names]
+
+    async def delete(self, key: str, /) -> None:
+        name = cell_name(self._prefix, key)
+        await self._plain([(pack("DEL", name), name)])
+
+    async def _plain(self, commands: Sequence[tuple[bytes, bytes]]) -> list[Any]:
+        # Reading twice or deleting twice does what once does.
+        site = self._sites.here()
+        for last in (False, True):
+            try:
+                return await site.wire.call_all(commands)
+            except (Lost, ResponseError) as error:
+                if last or not isinstance(error, ReplyLost):
+                    raise self._failure(error) from error
+        raise AssertionError("unreachable")
+
+
+def _applied(draft: Draft[Any], wish: Wish) -> tuple[bool, Any]:
+    try:
+        return True, draft.apply(wish)
+    except Exception as error:  # noqa: BLE001 - goes to its caller, and harms nobody else
+        return False, error
+
+
+class RedisStates:
+    """See `StateStore`."""
+
+    def __init__(self, sites: Sites, runtime: Runtime) -> None:
+        self.runtime: Runtime | None = runtime
+        self._sites = sites
+
+    def cells(
+        self,
+        space: str,
+        codec: Codec[S],
+        /,
+        *,
+        group: str | None = None,
+        keys_max: int = KEYS_MAX,
+        overflow: Overflow = "share",
+    ) -> RedisCells[S]:
+        """The cells named `space`.
+
+        `keys_max` and `overflow` bound what this process holds: here the server holds the cells, so
+        that its own `maxmemory` is the bound.
+        """
+        return RedisCells(self._sites, space, codec, group)

@@ -1,0 +1,90 @@
+"""Which server, how to reach it, and what to say when it can't be reached.
+
+The one place that knows redis-py's connection classes. TLS, passwords, unix sockets and every URL
+option stay redis-py's business; pools, retries and timeouts are ours, so theirs are switched off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import redis.asyncio.connection as async_side
+import redis.connection as sync_side
+
+__all__ = ["Node", "Target"]
+
+Node = tuple[str, int]
+"""Host and port of one server of a cluster."""
+
+_POOL_OPTIONS = ("max_connections", "timeout", "retry_on_timeout", "retry_on_error", "retry")
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a user said about the server, checked once."""
+
+    url: str
+    blocking: bool
+    cluster: bool
+    prefix: str
+    timeout_s: float
+    connections_max: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= 3600:
+            raise ValueError(f"timeout_s must be over 0 and at most 3600 seconds, got {self.timeout_s!r}")
+        if not 1 <= self.connections_max <= 10_000:
+            raise ValueError(f"connections_max must be 1 to 10000, got {self.connections_max!r}")
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(f"prefix must be 1 to 64 letters, digits, '_', '.', ':' or '-', got {self.prefix!r}")
+        side: Any = sync_side if self.blocking else async_side
+        try:
+            options = dict(side.parse_url(self.url))
+        except ValueError as cause:
+            raise ValueError(f"url {self.shown!r}: {cause}") from None
+        self._settle(options, side.Connection)
+
+    def _settle(self, options: dict[str, Any], usual: Any) -> None:
+        for name in _POOL_OPTIONS:
+            options.pop(name, None)
+        # Since redis-py 8 a socket times out after 5 s unless it is told otherwise, idle listeners too.
+        options["socket_timeout"] = self.timeout_s if self.blocking else None
+        options["socket_connect_timeout"] = self.timeout_s
+        options["health_check_interval"] = 0
+        options["decode_responses"] = False
+        options.setdefault("protocol", 2)
+        object.__setattr__(self, "_kind", options.pop("connection_class", usual))
+        object.__setattr__(self, "_options", options)
+
+    @property
+    def shown(self) -> str:
+        """The URL without its secrets."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        user = f"{parts.username or ''}:***@" if parts.password else ""
+        query = [(name, "***" if "pass" in name else value) for name, value in parse_qsl(parts.query)]
+        return urlunsplit((parts.scheme, user + host, parts.path, urlencode(query, safe="*/"), ""))
+
+    @property
+    def channel(self) -> str:
+        """What the name of a topic's channel begins with."""
+        return f"{self.prefix}:!"
+
+    def connection(self, node: Node | None = None) -> Any:
+        """A redis-py connection, not opened yet, to the URL's server or to another of its cluster."""
+        options: dict[str, Any] = dict(vars(self)["_options"])
+        if node is not None:
+            options["host"], options["port"] = node
+        return vars(self)["_kind"](**options)
+
+    def away(self, cause: object) -> str:
+        """One line for a server that can't be reached."""
+        return f"{self.shown} is away: {cause}; start the server there or correct the URL"
+
+    def unknown(self, cause: object) -> str:
+        """One line for a reply that never came."""
+        return f"{self.shown}: the reply was lost ({cause}); the step may have happened or not"
