@@ -68,11 +68,11 @@ def bootstrap(words: list[str]) -> int:
 
 def become(command: list[str], environment: dict[str, str]) -> int:
     """Run this instead of us, so that Ctrl-C and other signals reach it and nobody else."""
-    if os.name == "nt":
-        return subprocess.call(command, cwd=ROOT, env=environment)
-    os.chdir(ROOT)
-    sys.stdout.flush()
-    os.execve(command[0], command, environment)
+    if os.name != "nt":
+        os.chdir(ROOT)
+        sys.stdout.flush()
+        os.execve(command[0], command, environment)
+    return subprocess.call(command, cwd=ROOT, env=environment)
 
 
 def fetch_nox() -> None:
@@ -248,4 +248,14 @@ def browser(session: nox.Session) -> None:
     say("Installing Chromium for the browser's journey through the shop")
     apt = ("apt-get",) if os.geteuid() == 0 else ("sudo", "apt-get")
     session.run(*apt, "update", "--quiet", external=True)
-    session.run(*apt, "install", "--yes", "--quiet", "--no-install-recommends", "chromium", external=True)
+    session.run(
+        *apt,
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "install",
+        "--yes",
+        "--quiet",
+        "--no-install-recommends",
+        "chromium",
+        external=True,
+    )
