@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -26,18 +26,16 @@ from shop.serving import Server, address, bind
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 Wiring = Callable[[Place], AbstractAsyncContextManager[ASGIApp]]
 
-# The outsider first, the public door last; they end the other way round, so that a checkout in flight
-# still finds everybody it needs.
-_ORDER: tuple[tuple[str, Wiring], ...] = (
-    ("psp", psp),
-    ("catalog", catalog),
-    ("inventory", inventory),
-    ("cart", cart),
-    ("payments", payments),
-    ("ordering", ordering),
-    ("control", control),
-    ("gateway", gateway),
-)
+_WIRINGS: dict[str, Wiring] = {
+    "psp": psp,
+    "catalog": catalog,
+    "inventory": inventory,
+    "cart": cart,
+    "payments": payments,
+    "ordering": ordering,
+    "control": control,
+    "gateway": gateway,
+}
 _DRAIN_S = {"gateway": 10, "psp": 1}
 
 
@@ -49,10 +47,21 @@ async def shop(*, port: int, data_dir: Path, seed: int) -> AsyncIterator[Place]:
         stack.enter_context(_owned(data_dir))
         addresses = {name: address(listener) for name, listener in listeners.items()}
         place = Place(data_dir=data_dir, seed=seed, addresses=addresses)
-        for name, wiring in _ORDER:
-            app = await stack.enter_async_context(wiring(place))
-            await stack.enter_async_context(Server(app, listeners[name], _DRAIN_S.get(name, 5)))
+        apps = {name: await stack.enter_async_context(wiring(place)) for name, wiring in _WIRINGS.items()}
+        servers = {name: Server(app, listeners[name], _DRAIN_S.get(name, 5)) for name, app in apps.items()}
+        await stack.enter_async_context(_answering(servers))
         yield place
+
+
+@asynccontextmanager
+async def _answering(servers: Mapping[str, Server]) -> AsyncIterator[None]:
+    """All servers, closed public door first, so that a checkout in flight still finds everybody it needs."""
+    try:
+        await asyncio.gather(*(server.open() for server in servers.values()))
+        yield
+    finally:
+        await servers["gateway"].drain()
+        await asyncio.gather(*(server.drain() for server in servers.values()))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,9 @@ import httpx
 from shop.place import Place
 from shop.problems import Problem
 
-_LIMITS = httpx.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=20.0)
+Headers = dict[str, str] | list[tuple[bytes, bytes]]
+_CONNECTIONS_MAX = 16  # more callers queue up here: httpx's own queue takes time in the square of its length
+_LIMITS = httpx.Limits(max_connections=_CONNECTIONS_MAX, max_keepalive_connections=_CONNECTIONS_MAX, keepalive_expiry=20.0)
 _PATIENCE = httpx.Timeout(5.0, connect=1.0, pool=None)  # callers queue for a connection, they do not fail for it
 
 
@@ -27,23 +30,25 @@ class Neighbour:
     def __init__(self, name: str, client: httpx.AsyncClient) -> None:
         self.name = name
         self._client = client
+        self._lines = asyncio.Semaphore(_CONNECTIONS_MAX)
 
     async def send(
-        self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
     ) -> httpx.Response:
-        """The raw answer, whatever its status."""
-        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        sent = dict(headers or {})
-        if content is not None:
-            sent.setdefault("content-type", "application/json")
+        """The raw answer to raw bytes, whatever its status."""
         try:
-            return await self._client.request(method, path, content=content, headers=sent)
+            async with self._lines:
+                return await self._client.request(method, path, content=body, headers=headers)
         except httpx.HTTPError:
             raise Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2) from None
 
     async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:
-        """The decoded answer; a refusal is raised as the Problem it is."""
-        response = await self.send(method, path, body=body, headers=headers)
+        """The decoded answer to a JSON body; a refusal is raised as the Problem it is."""
+        sent = dict(headers or {})
+        if body is not None:
+            sent["content-type"] = "application/json"
+            body = json.dumps(body).encode()
+        response = await self.send(method, path, body=body, headers=sent)
         if response.is_success:
             return response.json() if response.content else None
         raise _as_problem(self.name, response)

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from shop.bodies import read_body
 from shop.gateway.service import Front
 
-_PASSED_ON = ("accept", "content-type", "idempotency-key")
+_PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
 
 
@@ -52,7 +52,7 @@ async def _forward(front: Front, name: str, request: Request) -> Response:
     raw: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
     target = (raw + b"?" + query if query else raw).decode("ascii")
-    headers = {header: request.headers[header] for header in _PASSED_ON if header in request.headers}
+    headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
     answer = await front.neighbours[name].send(request.method, target, body=body, headers=headers)
     kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
     return Response(answer.content, answer.status_code, kept)

@@ -1,0 +1,88 @@
+"""Somebody who uses the shop from outside, through its public surface alone."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from shop.launch import shop
+from shop.place import Place
+
+GOOD_CARD = "4242424242424242"
+DECLINED_CARD = "4000000000000002"
+DROP = "SP-00001"  # ten pieces
+PLENTY = "SP-00040"
+
+_numbers = itertools.count(1)
+
+
+def checkout_body(cart_id: str, *, card: str = GOOD_CARD) -> dict[str, Any]:
+    address = {"name": "Ada", "line1": "1 Row", "city": "London", "postcode": "N1", "country": "GB"}
+    card_data = {"number": card, "expiry": "12/30", "cvc": "123"}
+    return {"cart_id": cart_id, "email": "ada@example.org", "address": address, "card": card_data}
+
+
+class Visitor:
+    def __init__(self, http: httpx.AsyncClient, place: Place) -> None:
+        self.http = http
+        self.place = place
+
+    async def fill_cart(self, sku: str = PLENTY, quantity: int = 1) -> str:
+        cart_id = f"cart{next(_numbers)}"
+        response = await self.http.put(f"/api/v1/carts/{cart_id}/items/{sku}", json={"quantity": quantity})
+        assert response.status_code == 200, response.text
+        return cart_id
+
+    async def check_out(self, cart_id: str, *, key: str | None = None, card: str = GOOD_CARD) -> httpx.Response:
+        headers = {"Idempotency-Key": f'"{key or f"key-{next(_numbers)}"}"'}
+        return await self.http.post("/api/v1/checkout", json=checkout_body(cart_id, card=card), headers=headers)
+
+    async def buy(self, sku: str = PLENTY, quantity: int = 1, *, card: str = GOOD_CARD) -> httpx.Response:
+        return await self.check_out(await self.fill_cart(sku, quantity), card=card)
+
+    async def get(self, path: str) -> Any:
+        response = await self.http.get(path)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def charges(self, order_id: str) -> list[dict[str, Any]]:
+        lines: list[dict[str, Any]] = await self.get(f"/psp/v1/charges?order_id={order_id}")
+        return lines
+
+    async def free(self, sku: str) -> int:
+        return int((await self.get(f"/api/v1/products/{sku}"))["available"])
+
+    async def break_provider(self, kind: str, *, percent: int = 100, ttl_s: int = 60, seed: int = 1) -> None:
+        fault = {"target": "psp", "kind": kind, "percent": percent, "ttl_s": ttl_s, "seed": seed}
+        response = await self.http.put("/control/api/fault", json=fault)
+        assert response.status_code == 200, response.text
+
+    async def heal_provider(self) -> None:
+        assert (await self.http.delete("/control/api/fault")).status_code == 200
+
+    async def all_holds(self) -> None:
+        verdicts = await self.get("/control/api/invariants")
+        broken = {name: verdict for name, verdict in verdicts.items() if not verdict["holds"]}
+        assert not broken, broken
+
+    async def settled(self, within_s: float = 40.0) -> dict[str, Any]:
+        """Wait until no order is in flight; gives the number of orders in each status."""
+        async with asyncio.timeout(within_s):
+            while True:
+                state = await self.get("/control/api/state")
+                if not state["orders"].keys() & {"pending", "undoing"}:
+                    return {status: row["orders"] for status, row in state["orders"].items()}
+                await asyncio.sleep(0.2)
+
+
+@asynccontextmanager
+async def visiting(data_dir: Path) -> AsyncIterator[Visitor]:
+    async with shop(port=0, data_dir=data_dir, seed=1) as place:
+        limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+        async with httpx.AsyncClient(base_url=place.address("gateway"), timeout=30.0, limits=limits) as http:
+            yield Visitor(http, place)
