@@ -1,0 +1,101 @@
+"""W3C trace context: the headers `traceparent` and `tracestate`, read strictly and written.
+
+```
+traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+             version   trace id (32)               span id (16)   flags
+```
+
+What cannot be read starts a new trace; it is never mended and never passed on.
+
+Source: W3C Recommendation "Trace Context", https://www.w3.org/TR/trace-context/
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+
+from sdpatterns.core.context import Trace
+
+__all__ = ["child_of", "new_trace", "parse_trace", "parse_tracestate", "traceparent_of"]
+
+_PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+_SIMPLE_KEY = r"[a-z0-9][a-z0-9_\-*/]{0,255}"
+_TENANT_KEY = r"[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
+_VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+_MEMBER = re.compile(rf"({_TENANT_KEY}|{_SIMPLE_KEY})=({_VALUE})")
+
+MEMBERS_MAX = 32
+STATE_CHARS_MAX = 512
+_LONG_MEMBER_CHARS = 128
+
+Ids = Callable[[int], str]
+"""Gives an id of so many bytes as lower-case hexadecimal."""
+
+
+def parse_trace(traceparents: Sequence[str], tracestates: Sequence[str] = ()) -> Trace | None:
+    """The position that the headers of one message name, or None where they name none.
+
+    Give each header's values as they came. None for: no traceparent or more than one, a wrong
+    length, upper case, an id of zeros, version `ff`, or version `00` with anything behind it. Of a
+    version still to come the known part is read, as the recommendation asks.
+    """
+    if len(traceparents) != 1:
+        return None
+    found = _PARENT.fullmatch(traceparents[0].strip(" \t"))
+    if found is None:
+        return None
+    version, trace_id, span_id, flags, rest = found.groups()
+    if version == "ff" or (version == "00" and rest) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), parse_tracestate(tracestates))
+
+
+def parse_tracestate(tracestates: Sequence[str]) -> str:
+    """The combined tracestate, or the empty string where any of it is malformed.
+
+    More than 32 members or a key given twice count as malformed. Beyond 512 characters whole
+    members are dropped: the long ones first, then from the end, where the oldest stand.
+    """
+    members = [member for value in tracestates for part in value.split(",") if (member := part.strip(" \t"))]
+    found = [_MEMBER.fullmatch(member) for member in members]
+    keys = {match.group(1) for match in found if match}
+    if len(keys) != len(members) or len(members) > MEMBERS_MAX:
+        return ""
+    return ",".join(_shortened(members))
+
+
+def _shortened(members: list[str]) -> list[str]:
+    def is_long() -> bool:
+        return sum(map(len, members)) + len(members) - 1 > STATE_CHARS_MAX
+
+    if is_long():
+        for member in [member for member in reversed(members) if len(member) > _LONG_MEMBER_CHARS]:
+            if is_long():
+                members.remove(member)
+    while is_long():
+        members.pop()
+    return members
+
+
+def traceparent_of(trace: Trace) -> str:
+    """The header that names this position, in version 00."""
+    return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"
+
+
+def new_trace(ids: Ids = secrets.token_hex, *, sampled: bool = True) -> Trace:
+    """The first span of a new trace."""
+    return Trace(_id(ids, 16), _id(ids, 8), sampled)
+
+
+def child_of(parent: Trace, ids: Ids = secrets.token_hex) -> Trace:
+    """A new span in the parent's trace."""
+    return parent._replace(span_id=_id(ids, 8))
+
+
+def _id(ids: Ids, size_bytes: int) -> str:
+    found = ids(size_bytes)
+    return found if found.strip("0") else "0" * (2 * size_bytes - 1) + "1"

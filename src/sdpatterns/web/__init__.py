@@ -1,0 +1,1 @@
+"""Doors to HTTP: ASGI middleware, httpx transports, problem details."""

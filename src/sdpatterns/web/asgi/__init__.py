@@ -1,0 +1,1 @@
+"""Middleware for any ASGI application: plain classes around `app(scope, receive, send)`."""

@@ -1,0 +1,217 @@
+"""The header Idempotency-Key: a request that is sent twice is carried out once.
+
+| the request | gets |
+|---|---|
+| no key where one is required, or one that is no string | 400 |
+| a key whose first request is in flight | 409 with Retry-After |
+| a key used before with another request | 422 |
+| a key used before with this request | the first answer: status, headers and body, byte for byte |
+| a body over the bound | 413 |
+
+Source: draft-ietf-httpapi-idempotency-key-header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+
+from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
+from sdpatterns.errors import BackendError, ClaimHeld, ClaimLost, KeyReused
+from sdpatterns.web.asgi.answer import Recorder, StoredAnswer
+from sdpatterns.web.asgi.protocol import ASGIApp, Message, Receive, Scope, Send, header_values, send_problem
+from sdpatterns.web.problems import Problem, problem_of
+
+__all__ = ["IdempotencyMiddleware"]
+
+_HEADER = b"idempotency-key"
+_KEY_CHARS_MAX = 255
+
+
+class BodyTooLarge(Exception):
+    """The request's body is over the bound."""
+
+
+class IdempotencyMiddleware:
+    """Runs the application once per key and gives later requests the answer of the first.
+
+    ```
+    app = IdempotencyMiddleware(app, Idempotency("http", store=backend.states), required=True)
+    ```
+
+    `methods` are the ones that are protected; others pass. `required` refuses those without a key,
+    for all of them or by scope. `tenant` gives the name of whoever the key belongs to (default:
+    nobody: keys are the application's), because two customers may choose the same key. A request
+    is the same when method, path, query, tenant, content type and body are.
+
+    The answer is stored before its last byte is sent, so that whoever got it can get it again. Not
+    stored are `Date`, `Set-Cookie` and hop-by-hop headers, and by default answers of 500 and more:
+    they free the key, as an exception does. An answer over `answer_bytes_max`, or of type
+    text/event-stream, passes to its client as it comes; only that it was carried out is stored,
+    and a second request gets 409 without Retry-After rather than a second execution.
+
+    **Keeps**: one execution per key and request among those that were answered below 500.
+    **May fail**: 503 while the store is away (unless the policy says `on_outage="allow"`), 409 when
+    the lease was lost. **Costs** two steps on the store, the body and the answer in memory.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        idempotency: Idempotency,
+        *,
+        methods: Collection[str] = ("POST", "PATCH"),
+        required: bool | Callable[[Scope], bool] = False,
+        tenant: Callable[[Scope], str] = lambda _scope: "",
+        body_bytes_max: int = 1_048_576,
+        answer_bytes_max: int = 524_288,
+        stores: Callable[[int], bool] = lambda status: status < 500,
+    ) -> None:
+        from sdpatterns.web import http_sf
+
+        if body_bytes_max < 0:
+            raise ValueError(f"body_bytes_max must not be negative, got {body_bytes_max!r}")
+        bound = idempotency.config.answer_bytes_max // 2
+        if not 0 <= answer_bytes_max <= bound:
+            # Bodies are kept as base64 beside their headers, which takes up to twice their size.
+            raise ValueError(f"answer_bytes_max must be from 0 to half the policy's, {bound}, got {answer_bytes_max!r}")
+        self._app = app
+        self._idempotency = idempotency
+        self._methods = frozenset(method.upper() for method in methods)
+        self._required = required
+        self._tenant = tenant
+        self._body_bytes_max = body_bytes_max
+        self._answer_bytes_max = answer_bytes_max
+        self._stores = stores
+        self._key_of = http_sf.string_item
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or scope["method"] not in self._methods:
+            await self._app(scope, receive, send)
+            return
+        lines = header_values(scope, _HEADER)
+        if not lines:
+            await self._without_key(scope, receive, send)
+            return
+        try:
+            key = self._key(lines)
+        except ValueError as error:
+            await send_problem(send, _malformed(str(error)))
+            return
+        try:
+            body = await _whole_body(scope, receive, self._body_bytes_max)
+        except BodyTooLarge:
+            await send_problem(send, _too_large(self._body_bytes_max))
+            return
+        if body is not None:
+            await self._with_key(key, body, scope, receive, send)
+
+    async def _without_key(self, scope: Scope, receive: Receive, send: Send) -> None:
+        required = self._required if isinstance(self._required, bool) else self._required(scope)
+        if required:
+            await send_problem(send, _malformed("This request needs an Idempotency-Key header."))
+        else:
+            await self._app(scope, receive, send)
+
+    def _key(self, lines: list[str]) -> str:
+        try:
+            key = self._key_of(lines)
+        except ValueError as cause:
+            raise ValueError('Idempotency-Key must be one structured-field string, as in "8e03978e".') from cause
+        if not 1 <= len(key) <= _KEY_CHARS_MAX:
+            raise ValueError(f"Idempotency-Key must have 1 to {_KEY_CHARS_MAX} characters.")
+        return key
+
+    async def _with_key(self, key: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        tenant = self._tenant(scope)
+        try:
+            taken = await self._idempotency.claim((tenant, key), _request(scope, tenant, body))
+        except (ClaimHeld, KeyReused) as refusal:
+            await send_problem(send, _problem_of(refusal))
+            return
+        except BackendError as error:
+            await self._while_away(error, body, scope, receive, send)
+            return
+        if isinstance(taken, Replay):
+            await StoredAnswer.loaded(taken.answer).send(send)
+        else:
+            await self._first(taken, body, scope, receive, send)
+
+    async def _while_away(self, error: BackendError, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._idempotency.config.on_outage == "allow":
+            await self._app(scope, _replayed(body, receive), send)
+        else:
+            await send_problem(send, _problem_of(error))
+
+    async def _first(self, claim: Claim, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        recorder = Recorder(claim, send, self._answer_bytes_max, self._stores)
+        try:
+            await claim.hold(lambda: self._app(_recordable(scope), _replayed(body, receive), recorder))
+        except (ClaimLost, BackendError) as error:
+            # Nothing of the answer has left yet: the client can be told, and asks again.
+            if recorder.has_sent:
+                raise
+            await send_problem(send, _problem_of(error))
+            return
+        await recorder.close()
+
+
+def _recordable(scope: Scope) -> Scope:
+    """The scope without ways of answering that cannot be recorded: file descriptors, trailers."""
+    offered = scope.get("extensions") or {}
+    known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
+    return scope if len(known) == len(offered) else {**scope, "extensions": known}
+
+
+def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
+    path = scope.get("raw_path") or scope["path"].encode()
+    return [
+        scope["method"],
+        scope.get("root_path", ""),
+        path,
+        scope.get("query_string", b""),
+        tenant,
+        header_values(scope, b"content-type"),
+        hashlib.blake2b(body, digest_size=32).digest(),
+    ]
+
+
+async def _whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
+    """The body, or None when the client went away. Raises `BodyTooLarge`."""
+    declared = header_values(scope, b"content-length")
+    if declared and declared[0].isdecimal() and int(declared[0]) > bytes_max:
+        raise BodyTooLarge
+    parts = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts += message.get("body", b"")
+        if len(parts) > bytes_max:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return bytes(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return receive_again
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(status=400, title="Idempotency-Key is missing or malformed", detail=detail)
+
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem(status=413, detail=f"A request with an Idempotency-Key carries at most {bytes_max} bytes.")
+
+
+def _problem_of(error: Exception) -> Problem:
+    problem = problem_of(error)
+    assert problem is not None
+    return problem

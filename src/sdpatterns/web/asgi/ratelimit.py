@@ -1,0 +1,166 @@
+"""Rate limits at the door: 429 with the standard fields, before the application sees the request.
+
+```
+RateLimit-Policy: "api";q=100;w=60        the rule: 100 in 60 seconds
+RateLimit: "api";r=57;t=26                where this client stands: 57 left, all back in 26 s
+```
+
+Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-After).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from sdpatterns.errors import BackendError, RateLimited
+from sdpatterns.web.asgi.protocol import (
+    ASGIApp,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    client_address,
+    send_problem,
+)
+from sdpatterns.web.problems import Problem, problem_of
+
+__all__ = ["Limiter", "RateLimitMiddleware"]
+
+QUOTA_EXCEEDED = "https://www.iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+Parameters: TypeAlias = dict[str, int | str | bytes]
+
+
+class Decided(Protocol):
+    """What the middleware reads of a limiter's decision."""
+
+    @property
+    def allowed(self) -> bool: ...
+    @property
+    def remaining(self) -> float: ...
+    @property
+    def retry_after_s(self) -> float | None: ...
+    @property
+    def reset_after_s(self) -> float: ...
+
+
+class Allowance(Protocol):
+    """What the middleware reads of a rate."""
+
+    @property
+    def count(self) -> int: ...
+    @property
+    def period_s(self) -> float: ...
+
+
+class Limiter(Protocol):
+    """What the middleware asks of a limiter; `RateLimiter` is one."""
+
+    name: str
+
+    async def acquire(self, key: str, /, cost: int = 1) -> Decided:
+        """Decide without waiting."""
+        ...
+
+
+class RateLimitMiddleware:
+    """Asks `limiter` before each HTTP request and WebSocket handshake.
+
+    `key` gives the key of a request from its scope (default: the client's address), `cost` what it
+    costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are
+    the limiter's, for RateLimit-Policy; without them that field is left out.
+
+    **Keeps**: a refused request never reaches the application; every HTTP answer says where its
+    client stands. **May fail**: a limiter that raises because its store is away gets a 503.
+    **Costs** one decision per request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limiter: Limiter,
+        *,
+        key: Callable[[Scope], str] = client_address,
+        cost: int | Callable[[Scope], int] = 1,
+        rates: Allowance | Sequence[Allowance] = (),
+        partition: Callable[[Scope], bytes] | None = None,
+    ) -> None:
+        from sdpatterns.web import http_sf
+
+        self._app = app
+        self._limiter = limiter
+        self._key = key
+        self._cost = cost
+        self._partition = partition
+        self._written = http_sf.string_list
+        self._rates = tuple(rates) if isinstance(rates, Sequence) else (rates,)
+        self._policy_line = self._policy({}) if self._rates and partition is None else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        cost = self._cost if isinstance(self._cost, int) else self._cost(scope)
+        try:
+            decision = await self._limiter.acquire(self._key(scope), cost)
+        except BackendError as error:
+            await _turn_away(scope, send, problem_of(error), [])
+            return
+        fields = self._fields(scope, decision)
+        if decision.allowed:
+            await self._app(scope, receive, _with_fields(send, fields) if scope["type"] == "http" else send)
+        else:
+            await _turn_away(scope, send, self._problem(decision), fields)
+
+    def _fields(self, scope: Scope, decision: Decided) -> Headers:
+        part: Parameters = {} if self._partition is None else {"pk": self._partition(scope)}
+        standing: Parameters = {
+            "r": max(0, math.floor(decision.remaining)),
+            "t": math.ceil(decision.reset_after_s),
+            **part,
+        }
+        fields = [(b"ratelimit", self._written([(self._limiter.name, standing)]).encode())]
+        if self._rates:
+            fields.insert(0, (b"ratelimit-policy", self._policy_line or self._policy(part)))
+        return fields
+
+    def _policy(self, part: Parameters) -> bytes:
+        many = len(self._rates) > 1
+        members: list[tuple[str, Parameters]] = []
+        for number, rate in enumerate(self._rates, 1):
+            window_s = math.ceil(rate.period_s)
+            quota = math.floor(rate.count * window_s / rate.period_s)
+            name = f"{self._limiter.name}-{number}" if many else self._limiter.name
+            members.append((name, {"q": quota, "w": window_s, **part}))
+        return self._written(members).encode()
+
+    def _problem(self, decision: Decided) -> Problem:
+        refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))
+        assert refused is not None
+        return Problem(
+            status=refused.status, type=QUOTA_EXCEEDED, detail=refused.detail,
+            retry_after_s=refused.retry_after_s, more={"violated-policies": [self._limiter.name]},
+        )  # fmt: skip
+
+
+def _with_fields(send: Send, fields: Headers) -> Send:
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *fields]}
+        await send(message)
+
+    return send_more
+
+
+async def _turn_away(scope: Scope, send: Send, problem: Problem | None, fields: Headers) -> None:
+    assert problem is not None
+    if scope["type"] == "http":
+        await send_problem(send, problem, fields)
+    else:
+        # Closed before it was accepted: the server answers the handshake with 403.
+        await send({"type": "websocket.close", "code": 1013, "reason": problem.detail})

@@ -1,0 +1,40 @@
+"""Structured fields, by the library http-sf.
+
+Source: RFC 9651, https://www.rfc-editor.org/rfc/rfc9651
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+try:
+    import http_sf
+except ImportError as missing:
+    raise ImportError('pip install "sdpatterns[web]"') from missing
+
+__all__ = ["Member", "string_item", "string_list"]
+
+Member: TypeAlias = tuple[str, Mapping[str, int | str | bytes]]
+"""A string and its parameters."""
+
+
+def string_item(lines: Sequence[str]) -> str:
+    """The string that a field of one Item carries; its parameters, if any, are ignored.
+
+    Raises `ValueError` for anything else: a token, a number, two items, an unquoted word.
+    """
+    try:
+        item: Any = http_sf.parse(", ".join(lines).encode("latin-1"), tltype="item")
+    except (ValueError, TypeError) as cause:
+        raise ValueError("not a structured field with one item") from cause
+    value = item[0]
+    if type(value) is not str:
+        raise ValueError("the item is not a string")
+    return value
+
+
+def string_list(members: Sequence[Member]) -> str:
+    """A list of strings with parameters, as a field's value."""
+    listed: Any = [(text, dict(parameters)) for text, parameters in members]
+    return http_sf.ser(listed)

@@ -1,0 +1,240 @@
+"""httpx transports that run a pipeline around each request and carry trace and deadline along.
+
+```
+client = httpx.AsyncClient(transport=AsyncTransport(Pipeline(Retry(on=httpx.TransportError), breaker, name="psp")))
+```
+
+| header sent | from |
+|---|---|
+| `traceparent`, `tracestate` | the current trace, with a span of its own for each attempt |
+| `X-Deadline-Ms` | the milliseconds that the current call has left |
+| `X-Correlation-Id` | the current correlation id |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.context import correlation_id, deadline_left_s, trace
+from sdpatterns.core.pipeline import Pipeline
+from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed, lifted
+from sdpatterns.core.runtime import finish
+from sdpatterns.core.tracecontext import child_of, traceparent_of
+from sdpatterns.errors import DeadlineExceeded
+from sdpatterns.resilience.retry import Retry
+
+try:
+    import httpx
+except ImportError as missing:
+    raise ImportError('pip install "sdpatterns[httpx]"') from missing
+
+__all__ = ["AnsweredUnavailable", "AsyncTransport", "Transport", "retry_after_s"]
+
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_UNAVAILABLE = (429, 502, 503, 504)
+_RETRY_AFTER_MAX_S = 86_400.0
+
+
+class AnsweredUnavailable(httpx.TransportError):
+    """The server answered that it cannot serve now. Seen by the parts of the pipeline only.
+
+    It is a `TransportError`, so that a retry or breaker that names those sees it too. When the
+    last attempt ends with it, the client gets `response` and no exception.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(f"the server answered {response.status_code}")
+        self.response = response
+        self.retry_after_s = retry_after_s(response.headers.get("retry-after"))
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """The seconds that a Retry-After header asks for, from 0 to a day; None for none or nonsense."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdigit():
+        return min(float(value), _RETRY_AFTER_MAX_S)
+    try:
+        at = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return min(max(0.0, at.timestamp() - SYSTEM.now_us() / 1e6), _RETRY_AFTER_MAX_S)
+
+
+class _Door:
+    """What the two transports share: which pipeline a request takes, and what it carries."""
+
+    def __init__(self, pipeline: Policy, unavailable: Collection[int], *, carries_context: bool) -> None:
+        check_keyed(pipeline, None)
+        self.name = pipeline.name
+        self._pipeline = pipeline
+        self._single = _without_retry(pipeline)
+        self._unavailable = frozenset(unavailable)
+        self._carries_context = carries_context
+
+    def wrapped(self, request: httpx.Request, call: AsyncCall) -> AsyncCall:
+        """`call` in the pipeline, or in what is left of it without its retries."""
+        part = self._pipeline if _is_repeatable(request) else self._single
+        return call if part is None else part.wrap(call)
+
+    def is_unavailable(self, response: httpx.Response) -> bool:
+        """Whether the answer counts as a failure of the transport."""
+        return response.status_code in self._unavailable
+
+    def prepare(self, request: httpx.Request) -> None:
+        """Put trace and deadline on the request, anew for each attempt."""
+        left_s = deadline_left_s()
+        if left_s is not None:
+            if left_s <= 0:
+                raise DeadlineExceeded(self.name, 0.0)
+            self._limit(request, left_s)
+        if self._carries_context:
+            _carry(request, left_s)
+
+    @staticmethod
+    def _limit(request: httpx.Request, left_s: float) -> None:
+        asked = request.extensions.get("timeout", {})
+        phases = {phase: asked.get(phase) for phase in ("connect", "read", "write", "pool")}
+        limited = {phase: left_s if asked_s is None else min(asked_s, left_s) for phase, asked_s in phases.items()}
+        request.extensions = {**request.extensions, "timeout": limited}
+
+
+def _carry(request: httpx.Request, left_s: float | None) -> None:
+    here = trace.get()
+    if here is not None:
+        request.headers["traceparent"] = traceparent_of(child_of(here))
+        if here.state:
+            request.headers["tracestate"] = here.state
+    if left_s is not None:
+        request.headers["x-deadline-ms"] = str(int(left_s * 1000))
+    correlation = correlation_id.get()
+    if correlation is not None:
+        request.headers.setdefault("x-correlation-id", correlation)
+
+
+def _is_repeatable(request: httpx.Request) -> bool:
+    """Whether sending it twice does what sending it once does, and its body can be sent twice."""
+    is_harmless = request.method in _REPEATABLE or "idempotency-key" in request.headers
+    return is_harmless and isinstance(request.stream, httpx.ByteStream)
+
+
+def _without_retry(policy: Policy) -> Policy | None:
+    """The same part without anything that would repeat the call; None when nothing is left."""
+    inner = policy.part if isinstance(policy, Keyed) else policy
+    if isinstance(inner, Retry):
+        return None
+    if not isinstance(policy, Pipeline):
+        return policy
+    left = [part for part in map(_without_retry, policy.parts) if part is not None]
+    return Pipeline(*left, name=policy.name) if left else None
+
+
+class AsyncTransport(httpx.AsyncBaseTransport):
+    """Runs `pipeline` around each request of an `httpx.AsyncClient`.
+
+    A key of a part may depend on the request: `breaker.by(lambda request: request.url.host)`.
+    Requests that must not be sent twice (POST and PATCH without an Idempotency-Key, bodies that are
+    streams) pass through the pipeline without its retries. Answers with a status in `unavailable`
+    are failures to the pipeline, `AnsweredUnavailable` with the server's `retry_after_s`; the
+    client gets the last one as the answer that it is.
+
+    **Keeps**: no request that is not idempotent is sent twice; nothing waits longer for the network
+    than the carried deadline. **May fail** with httpx's exceptions, `DeadlineExceeded`, and
+    whatever the pipeline's parts raise. **Costs** what they cost; an answer that counts as
+    unavailable is read into memory.
+    """
+
+    def __init__(
+        self,
+        pipeline: Policy,
+        *,
+        inner: httpx.AsyncBaseTransport | None = None,
+        unavailable: Collection[int] = _UNAVAILABLE,
+        carries_context: bool = True,
+    ) -> None:
+        self._door = _Door(pipeline, unavailable, carries_context=carries_context)
+        self._inner = httpx.AsyncHTTPTransport() if inner is None else inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request through the pipeline."""
+        try:
+            answer: httpx.Response = await self._door.wrapped(request, self._send)(request)
+        except AnsweredUnavailable as refused:
+            return refused.response
+        return answer
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        self._door.prepare(request)
+        response = await self._inner.handle_async_request(request)
+        if self._door.is_unavailable(response):
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            try:
+                content = b"".join([chunk async for chunk in response.stream])
+            finally:
+                await response.aclose()
+            raise AnsweredUnavailable(_held(response, content))
+        return response
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
+class Transport(httpx.BaseTransport):
+    """`AsyncTransport` for `httpx.Client`, in programs without an event loop.
+
+    Raises TypeError for a pipeline with a part that needs a loop, such as `Timeout`: the network's
+    own timeouts are bound by the carried deadline instead.
+    """
+
+    def __init__(
+        self,
+        pipeline: Policy,
+        *,
+        inner: httpx.BaseTransport | None = None,
+        unavailable: Collection[int] = _UNAVAILABLE,
+        carries_context: bool = True,
+    ) -> None:
+        reason = pipeline.needs_loop()
+        if reason:
+            raise TypeError(f"{pipeline.name!r} needs an event loop: {reason}")
+        self._door = _Door(pipeline, unavailable, carries_context=carries_context)
+        self._inner = httpx.HTTPTransport() if inner is None else inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request through the pipeline."""
+        try:
+            answer: httpx.Response = finish(self._door.wrapped(request, lifted(self._send))(request))
+        except AnsweredUnavailable as refused:
+            return refused.response
+        return answer
+
+    def _send(self, request: httpx.Request) -> httpx.Response:
+        self._door.prepare(request)
+        response = self._inner.handle_request(request)
+        if self._door.is_unavailable(response):
+            assert isinstance(response.stream, httpx.SyncByteStream)
+            try:
+                content = b"".join(response.stream)
+            finally:
+                response.close()
+            raise AnsweredUnavailable(_held(response, content))
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
+
+
+def _held(response: httpx.Response, content: bytes) -> httpx.Response:
+    # The bytes as they came over the wire, so that the client decodes them as ever.
+    return httpx.Response(
+        response.status_code,
+        headers=response.headers,
+        stream=httpx.ByteStream(content),
+        extensions=response.extensions,
+    )
