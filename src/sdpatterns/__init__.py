@@ -14,12 +14,24 @@ if TYPE_CHECKING:
     from sdpatterns.core.context import with_deadline as with_deadline
     from sdpatterns.core.notices import listen as listen
     from sdpatterns.core.pipeline import Pipeline as Pipeline
+    from sdpatterns.errors import DeadlineExceeded as DeadlineExceeded
+    from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
+    from sdpatterns.resilience.breaker import Window as Window
+    from sdpatterns.resilience.bulkhead import Bulkhead as Bulkhead
+    from sdpatterns.resilience.retry import Retry as Retry
+    from sdpatterns.resilience.timeout import Timeout as Timeout
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Bulkhead": "sdpatterns.resilience.bulkhead",
+    "CircuitBreaker": "sdpatterns.resilience.breaker",
+    "DeadlineExceeded": "sdpatterns.errors",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Pipeline": "sdpatterns.core.pipeline",
+    "Retry": "sdpatterns.resilience.retry",
+    "Timeout": "sdpatterns.resilience.timeout",
+    "Window": "sdpatterns.resilience.breaker",
     "listen": "sdpatterns.core.notices",
     "with_deadline": "sdpatterns.core.context",
 }

@@ -1,1 +1,1 @@
-"""Shall this call go on?"""
+"""Whether this call shall go on: retry, timeout, circuit breaker, bulkhead."""

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sdpatterns.core.runtime.base import Waiter
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.runtime.base import Bound, Waiter
+from sdpatterns.core.runtime.expiry import AsyncioBound
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
 
@@ -68,6 +70,14 @@ class AsyncioRuntime:
     def waiter(self) -> Waiter:
         return AsyncioWaiter()
 
+    def bound(self, seconds: float, /) -> Bound:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can be limited in time, not a callback of the loop")
+        bound = AsyncioBound(task, SYSTEM.monotonic() + seconds)
+        bound.timer = task.get_loop().call_later(seconds, bound.strike)
+        return bound
+
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work())
@@ -90,6 +100,7 @@ class AsyncioRuntime:
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         me = asyncio.current_task()
         assert me is not None
+        requests = me.cancelling()
         stop = AsyncioWaiter()
         task = asyncio.ensure_future(companion(stop))
         struck = False
@@ -104,7 +115,7 @@ class AsyncioRuntime:
             result = await work()
         except asyncio.CancelledError:
             # Ours only if nobody else cancelled the caller at the same time.
-            if struck and me.uncancel() == 0:
+            if struck and me.uncancel() <= requests:
                 struck = False
                 raise _bare(task) from None
             struck = False

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Runtime", "Waiter", "current", "finish"]
+__all__ = ["Bound", "Runtime", "Waiter", "current", "finish"]
 
 T = TypeVar("T")
 
@@ -22,6 +22,17 @@ class Waiter(Protocol):
         """Park until rung (True) or until the time is up (False)."""
 
 
+class Bound(Protocol):
+    """A limit in time on what the calling task does until `end`."""
+
+    def end(self, error: BaseException | None, /) -> bool:
+        """Lift the limit, given how the work ended; True when it was this limit that stopped it.
+
+        Then the cancellation in `error` is the limit's own, and the caller raises what it stands
+        for. False leaves `error` to be raised as it is, a cancellation from elsewhere included.
+        """
+
+
 class Runtime(Protocol):
     """The few ways in which sdpatterns waits."""
 
@@ -32,6 +43,9 @@ class Runtime(Protocol):
 
     def waiter(self) -> Waiter:
         """A bell that belongs to the caller's loop (or thread)."""
+
+    def bound(self, seconds: float, /) -> Bound:
+        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         """Run `work` to its end even when the caller is cancelled meanwhile, within a bound.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from sdpatterns.core.runtime.base import Waiter, finish
+from sdpatterns.core.runtime.base import Bound, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
 
@@ -44,6 +44,12 @@ class BlockingRuntime:
 
     def waiter(self) -> Waiter:
         return BlockingWaiter()
+
+    def bound(self, seconds: float, /) -> Bound:
+        raise TypeError(
+            "a thread cannot be interrupted from outside: give the work a timeout of its own,"
+            " and carry the bound to it with with_deadline"
+        )
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         return await work()

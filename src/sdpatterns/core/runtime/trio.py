@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-from sdpatterns.core.runtime.base import Waiter
+from sdpatterns.core.runtime.base import Bound, Waiter
 
 __all__ = ["TRIO", "TrioRuntime"]
 
@@ -44,6 +44,21 @@ class TrioWaiter:
         return rung
 
 
+class TrioBound:
+    """See `Bound`: a cancel scope entered by hand."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, seconds: float) -> None:
+        self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        self._scope.__enter__()
+
+    def end(self, error: BaseException | None, /) -> bool:
+        trace = None if error is None else error.__traceback__
+        self._scope.__exit__(None if error is None else type(error), error, trace)
+        return self._scope.cancelled_caught
+
+
 class TrioRuntime:
     """See `Runtime`."""
 
@@ -54,6 +69,9 @@ class TrioRuntime:
 
     def waiter(self) -> Waiter:
         return TrioWaiter()
+
+    def bound(self, seconds: float, /) -> Bound:
+        return TrioBound(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         with trio.CancelScope(shield=True), trio.fail_after(at_most_s):

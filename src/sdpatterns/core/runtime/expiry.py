@@ -1,0 +1,80 @@
+"""Bounds in time on asyncio tasks.
+
+```
+begin ---- work ---- end        in time: nothing happens
+begin ---- work --x             time is up: the task is cancelled, and `end` says "it was me"
+```
+
+The rules of `Task.cancel` and `uncancel` (Python 3.11 to 3.13) come down to one: a bound takes back
+the one cancellation that it sent, and claims the `CancelledError` only if no other request is left
+than those that were there when it began. So an outer bound, a caller that cancels in the same
+moment, and a task group all get theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sdpatterns.core.clock import SYSTEM
+
+__all__ = ["AsyncioBound", "Expiries"]
+
+
+class AsyncioBound:
+    """The bound on one piece of work in one task. `at` is the monotonic second at which it strikes."""
+
+    __slots__ = ("at", "requests", "struck", "task", "timer")
+
+    def __init__(self, task: asyncio.Task[Any], at: float) -> None:
+        self.task = task
+        self.at = at
+        self.requests = task.cancelling()
+        self.struck = False
+        self.timer: asyncio.TimerHandle | None = None
+
+    def strike(self) -> None:
+        """Cancel the task: the time is up."""
+        self.struck = True
+        self.task.cancel()
+
+    def end(self, error: BaseException | None, /) -> bool:
+        """See `Bound`."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if not self.struck:
+            return False
+        return self.task.uncancel() <= self.requests and isinstance(error, asyncio.CancelledError)
+
+
+class Expiries:
+    """Many bounds of one length on one loop, at the price of one timer.
+
+    Equal lengths run out in the order in which they began, so an insertion-ordered dict is the
+    whole queue. The timer stands for the first; a bound that ends in time only leaves the dict.
+    """
+
+    __slots__ = ("loop", "pending", "timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop = loop
+        self.pending: dict[AsyncioBound, None] = {}
+        self.timer: asyncio.TimerHandle | None = None
+
+    def arm(self, seconds: float) -> None:
+        """Have the timer fire in `seconds`."""
+        assert self.loop is not None
+        self.timer = self.loop.call_later(seconds, self._strike_due)
+
+    def _strike_due(self) -> None:
+        self.timer = None
+        now = SYSTEM.monotonic()
+        due: list[AsyncioBound] = []
+        for bound in self.pending:
+            if bound.at > now:
+                self.arm(bound.at - now)
+                break
+            due.append(bound)
+        for bound in due:
+            del self.pending[bound]
+            bound.strike()

@@ -1,0 +1,242 @@
+"""One circuit: a machine changed in place.
+
+```
+            a condition is met                   open time over, next call
+ CLOSED ------------------------> OPEN -------------------------------------> HALF_OPEN
+    ^                              ^                                           |     |
+    |                              +----- a probe failed, or never came back --+     |
+    +---------------------------------- probe_successes probes succeeded ------------+
+
+ mode   AUTO       as drawn
+        FORCED     open until told otherwise
+        DISABLED   everything passes, nothing counts
+        OBSERVING  as drawn, but a refusal is only reported
+```
+
+It reads no clock, draws no random number of its own and takes no lock: whoever owns it holds the
+lock of the circuit around each call. A call is admitted under a *term* (a tally, or the probes of
+one half-open time), and its outcome counts for that term only.
+
+Source: Nygard, "Release It!" (2007), for the three states.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from sdpatterns.resilience.breaker.config import BreakerConfig
+from sdpatterns.resilience.breaker.tally import SLOW, Tally, new_tally
+
+__all__ = ["UNCOUNTED", "Admission", "Change", "Circuit", "CircuitMode", "CircuitState", "Term"]
+
+
+class CircuitState(Enum):
+    """Where the circuit stands."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class CircuitMode(Enum):
+    """Who decides: the calls, or a person."""
+
+    AUTO = "auto"
+    FORCED = "forced"
+    DISABLED = "disabled"
+    OBSERVING = "observing"
+
+
+class Probes:
+    """One half-open time: how many probes are out, how many came back well, and when it ends."""
+
+    __slots__ = ("out", "successes", "until_s")
+    spotless = False
+
+    def __init__(self, until_s: float) -> None:
+        self.out = 0
+        self.successes = 0
+        self.until_s = until_s
+
+
+class Uncounted:
+    """The term of calls whose outcome counts for nothing."""
+
+    __slots__ = ()
+    spotless = True
+
+
+UNCOUNTED = Uncounted()
+Term: TypeAlias = Tally | Probes | Uncounted
+
+
+class Change(NamedTuple):
+    """The circuit changed its state. `open_s` is given where it opened for a time."""
+
+    state: CircuitState
+    reason: str
+    open_s: float | None = None
+
+
+class Admission(NamedTuple):
+    """What became of a call: its term, or None for a refusal.
+
+    `refused` also holds where the circuit only observes and let the call pass.
+    """
+
+    term: Term | None
+    refused: bool = False
+    retry_after_s: float | None = None
+    change: Change | None = None
+
+
+_UNCOUNTED = Admission(UNCOUNTED)
+
+
+class Circuit:
+    """The state of one circuit. `closed` is its tally while calls pass freely, else None.
+
+    `lock` and `used_s` are its owner's; `tally` is the last one, also once the circuit has opened.
+    """
+
+    __slots__ = (
+        "_config", "_growths", "_probes", "_random", "_window",
+        "closed", "key", "lock", "mode", "open_until_s", "state", "tally", "used_s",
+    )  # fmt: skip
+
+    def __init__(self, config: BreakerConfig, random: Callable[[], float], key: str = "") -> None:
+        self.key = key
+        self.lock = threading.Lock()
+        self.used_s = 0.0
+        self._config = config
+        self._random = random
+        self._window = config.window if config.has_rates else None
+        self._growths = 0
+        self._probes: Probes | None = None
+        self.mode = CircuitMode.AUTO
+        self.state = CircuitState.CLOSED
+        self.tally = new_tally(self._window)
+        self.closed: Tally | None = self.tally
+        self.open_until_s: float | None = None
+
+    def admit(self, now_s: float) -> Admission:
+        """Let a call in or refuse it."""
+        if self.mode is CircuitMode.DISABLED:
+            return _UNCOUNTED
+        if self.state is CircuitState.CLOSED:
+            return Admission(self.tally)
+        change = None
+        if self._is_over(now_s):
+            change = self._half_open(now_s)
+        probes = self._probes
+        if probes is not None and probes.out and now_s >= probes.until_s:
+            change = self._open(now_s, "probe_time")
+        elif probes is not None and probes.out < self._config.probes:
+            probes.out += 1
+            return Admission(probes, change=change)
+        after_s = None if self.open_until_s is None else max(0.0, self.open_until_s - now_s)
+        term = UNCOUNTED if self.mode is CircuitMode.OBSERVING else None
+        return Admission(term, refused=True, retry_after_s=after_s, change=change)
+
+    def _is_over(self, now_s: float) -> bool:
+        return self.open_until_s is not None and now_s >= self.open_until_s
+
+    def settle(self, term: Term, verdict: int, now_s: float) -> Change | None:
+        """Count the outcome of a call for the term it was admitted under, if that still holds."""
+        tally = self.closed
+        if tally is not None and term is tally:
+            tally.add(verdict, now_s)
+            reason = self._met(tally)
+            return self._open(now_s, reason) if reason else None
+        if term is not self._probes or self._probes is None:
+            return None
+        self._probes.out -= 1
+        counted = verdict if self._config.slow_call_rate is not None else verdict & ~SLOW
+        if counted:
+            return self._open(now_s, "probe")
+        self._probes.successes += 1
+        if self._probes.successes >= self._config.probe_successes:
+            return self.close("probes")
+        return None
+
+    def release(self, term: Term) -> None:
+        """A call ended and says nothing about the callee: its place as a probe is free again."""
+        if term is self._probes and self._probes is not None:
+            self._probes.out -= 1
+
+    def _met(self, tally: Tally) -> str:
+        """The condition that opens the circuit, or nothing."""
+        config = self._config
+        if config.consecutive is not None and tally.streak >= config.consecutive:
+            return "consecutive"
+        if not (tally.failures or tally.slow) or tally.calls < config.calls_needed:
+            return ""
+        if config.failure_rate is not None and tally.failures / tally.calls >= config.failure_rate:
+            return "failure_rate"
+        if config.slow_call_rate is not None and tally.slow / tally.calls >= config.slow_call_rate:
+            return "slow_call_rate"
+        return ""
+
+    def _open(self, now_s: float, reason: str) -> Change:
+        config = self._config
+        open_s = min(config.open_max_s, config.open_s * config.open_growth**self._growths)
+        if config.open_growth**self._growths < config.open_max_s / config.open_s:
+            self._growths += 1
+        open_s *= 1.0 + config.open_jitter * self._random()
+        self._enter(CircuitState.OPEN, now_s + open_s)
+        return Change(CircuitState.OPEN, reason, open_s)
+
+    def _half_open(self, now_s: float) -> Change:
+        self._enter(CircuitState.HALF_OPEN, None)
+        self._probes = Probes(now_s + self._config.half_open_max_s)
+        return Change(CircuitState.HALF_OPEN, "open_time")
+
+    def close(self, reason: str = "manual") -> Change:
+        """Let all calls pass, and count anew."""
+        self._growths = 0
+        if self.mode is CircuitMode.FORCED or self.mode is CircuitMode.DISABLED:
+            self.mode = CircuitMode.AUTO
+        self._enter(CircuitState.CLOSED, None)
+        return Change(CircuitState.CLOSED, reason)
+
+    def _enter(self, state: CircuitState, open_until_s: float | None) -> None:
+        self.state = state
+        self.open_until_s = open_until_s
+        self._probes = None
+        self.closed = None
+        if state is CircuitState.CLOSED:
+            self.closed = self.tally = new_tally(self._window)
+
+    def is_forgettable(self, now_s: float) -> bool:
+        """Whether nobody needs it, once idle: no person set it, and it holds nobody back."""
+        is_held = self.open_until_s is not None and now_s < self.open_until_s
+        return self.mode is CircuitMode.AUTO and not is_held
+
+    def force_open(self) -> Change:
+        """Refuse everything until told otherwise."""
+        self.mode = CircuitMode.FORCED
+        self._enter(CircuitState.OPEN, None)
+        return Change(CircuitState.OPEN, "manual")
+
+    def disable(self) -> Change | None:
+        """Let everything pass uncounted until told otherwise."""
+        was = self.state
+        self._enter(CircuitState.CLOSED, None)
+        self.mode = CircuitMode.DISABLED
+        self.closed = None
+        return None if was is CircuitState.CLOSED else Change(CircuitState.CLOSED, "manual")
+
+    def automatic(self, mode: CircuitMode, now_s: float) -> Change | None:
+        """Let the calls decide, for real or (`OBSERVING`) only for the record.
+
+        A circuit that was forced open is half-open from here on: it asks the callee first.
+        """
+        before, self.mode = self.mode, mode
+        if before is CircuitMode.FORCED:
+            return self._half_open(now_s)
+        if before is CircuitMode.DISABLED:
+            self._enter(CircuitState.CLOSED, None)
+        return None

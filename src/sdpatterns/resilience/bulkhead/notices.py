@@ -1,0 +1,21 @@
+"""What a bulkhead tells its listeners."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sdpatterns.core.notices import Notice
+
+__all__ = ["SlotRefused"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SlotRefused(Notice):
+    """A call was turned away. `reason` is `full` (no place to wait) or `waited` (too long)."""
+
+    key: str
+    reason: str
+
+    def labels(self) -> dict[str, str]:
+        """The bulkhead and why."""
+        return {"name": self.name, "reason": self.reason}
