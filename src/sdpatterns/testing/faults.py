@@ -1,0 +1,262 @@
+"""A store with everything that a network and a crash can do to it, decided by one seed.
+
+```
+caller -- delay -- request lost? -- [the step] -- reply lost? -- delay -- caller
+                                        |
+                                        +-- a late copy of the same request, once more
+```
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from sdpatterns.core.clock import SYSTEM, Clock
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.step import ManyTransition, Repeats, Transition
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
+from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+
+__all__ = ["FaultPlan", "FaultyStates", "SteppedClock"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+_TRIES_MAX = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaultPlan:
+    """How often each fault strikes: chances from 0 to 1 per step.
+
+    | fault | what the store does | what the caller gets |
+    |---|---|---|
+    | `delayed` | answers after up to `delay_max_s`, on the way there or back | the answer, late |
+    | `unsent` | never hears of it | `BackendUnavailable` |
+    | `lost_before` | never hears of it, which the caller can't know | see below |
+    | `lost_after` | has done it; the reply is lost | see below |
+    | `copied` | does a harmless step once more, late | the first answer |
+    | `away` | is gone for up to `away_max_s` | `BackendUnavailable` |
+    | `parted` | is there, but not for this client | `BackendUnavailable` |
+    | `stepped` | its clock jumps by up to `step_max_s`, either way | the answer |
+
+    A lost step is sent again when its transition says that a repeat is harmless; otherwise the
+    caller gets `OutcomeUnknown`, and so it does when the repeats are lost as well.
+    """
+
+    delayed: float = 0.3
+    unsent: float = 0.02
+    lost_before: float = 0.03
+    lost_after: float = 0.03
+    copied: float = 0.03
+    away: float = 0.005
+    parted: float = 0.005
+    stepped: float = 0.0
+    delay_max_s: float = 0.5
+    away_max_s: float = 5.0
+    step_max_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Check the chances. Raises `ValueError` naming the one that is out of range."""
+        for name in FAULTS:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a chance from 0 to 1, got {getattr(self, name)!r}")
+
+    def possible(self) -> list[str]:
+        """The faults that can strike at all under this plan."""
+        return [name for name in FAULTS if getattr(self, name) > 0]
+
+
+FAULTS = ("delayed", "unsent", "lost_before", "lost_after", "copied", "away", "parted", "stepped")
+
+
+class SteppedClock(Clock):
+    """A store's clock that somebody sets now and then; stores never let a cell see it go back."""
+
+    __slots__ = ("_last_us", "_shift_us")
+
+    def __init__(self) -> None:
+        super().__init__(self._seconds, self._read)
+        self._last_us = 0
+        self._shift_us = 0
+
+    def _seconds(self) -> float:
+        return SYSTEM.monotonic()
+
+    def _read(self) -> int:
+        self._last_us = max(self._last_us, SYSTEM.now_us() + self._shift_us)
+        return self._last_us
+
+    def step(self, seconds: float) -> None:
+        """Set the clock forward or back."""
+        self._shift_us += int(seconds * 1_000_000)
+
+
+class _Network:
+    """What the clients of one faulty store share: its luck, its outages, the copies under way."""
+
+    def __init__(
+        self,
+        chance: random.Random,
+        plan: FaultPlan,
+        on_step: Callable[[float], None] | None,
+        fired: Counter[str],
+    ) -> None:
+        self.chance = chance
+        self.plan = plan
+        self.fired = fired
+        self.on_step = on_step
+        self.away_until = float("-inf")
+        self.copies: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+
+    def strikes(self, fault: str) -> bool:
+        """Whether this fault strikes now."""
+        if self.chance.random() >= getattr(self.plan, fault):
+            return False
+        self.fired[fault] += 1
+        return True
+
+    def drawn_s(self, at_most_s: float) -> float:
+        """A while."""
+        return self.chance.random() * at_most_s
+
+    def copy(self, step: Callable[[], Awaitable[object]]) -> None:
+        """Send one more copy of the request, by the slow way."""
+        self.copies.append((SYSTEM.monotonic() + self.drawn_s(4 * self.plan.delay_max_s), step))
+
+    async def deliver(self) -> None:
+        """Run the copies that have arrived by now. Nobody hears their answers."""
+        now = SYSTEM.monotonic()
+        arrived = [copy for copy in self.copies if copy[0] <= now]
+        self.copies = [copy for copy in self.copies if copy[0] > now]
+        for _, step in sorted(arrived, key=lambda copy: copy[0]):
+            await step()
+
+
+class FaultyStates:
+    """One client of any store, behind a bad network; `another()` gives a second one.
+
+    `chance` draws every fault, so that one seed gives one history; `on_step` steps the store's
+    clock (`SteppedClock.step`, or a backend's `shift`). `fired` counts what has struck.
+
+    **Keeps**: a step is never half done; `BackendUnavailable` only for a step that never happened;
+    an unsafe step never happens twice. **May fail** as the store it wraps, and by plan.
+    **Costs** the delays of the plan, in whatever time the runtime keeps.
+    """
+
+    def __init__(
+        self,
+        inner: StateStore,
+        *,
+        chance: random.Random,
+        plan: FaultPlan | None = None,
+        on_step: Callable[[float], None] | None = None,
+        fired: Counter[str] | None = None,
+    ) -> None:
+        self.plan = FaultPlan() if plan is None else plan
+        if self.plan.stepped and on_step is None:
+            raise ValueError("stepped needs on_step: who is to set the store's clock?")
+        self.fired: Counter[str] = Counter() if fired is None else fired
+        self.network = _Network(chance, self.plan, on_step, self.fired)
+        self._inner = inner
+        self._parted_until = float("-inf")
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime of the store inside; none means that it follows the caller's."""
+        return self._inner.runtime
+
+    def another(self) -> FaultyStates:
+        """One more client of the same store: it has its own luck with partitions only."""
+        client = copy.copy(self)
+        client._parted_until = float("-inf")  # noqa: SLF001 - its own class
+        return client
+
+    def cells(
+        self,
+        space: str,
+        codec: Codec[S],
+        /,
+        *,
+        group: str | None = None,
+        keys_max: int = KEYS_MAX,
+        overflow: Overflow = "share",
+    ) -> FaultyCells[S]:
+        """The cells of the store inside, reached through the faults."""
+        inner = self._inner.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow)
+        return FaultyCells(self, inner)
+
+    def cut(self) -> None:
+        """From now on nothing of this client reaches the store: its process has died."""
+        self._parted_until = float("inf")
+
+    async def travel(self) -> None:
+        """One way through the network."""
+        if self.network.strikes("delayed"):
+            await current().sleep(self.network.drawn_s(self.plan.delay_max_s))
+
+    def reach(self) -> None:
+        """Raise when the store is away, or this client parted from it."""
+        now, network = SYSTEM.monotonic(), self.network
+        if now >= network.away_until and network.strikes("away"):
+            network.away_until = now + network.drawn_s(self.plan.away_max_s)
+        if now >= self._parted_until and network.strikes("parted"):
+            self._parted_until = now + network.drawn_s(self.plan.away_max_s)
+        if now < max(network.away_until, self._parted_until):
+            raise BackendUnavailable("the store is away, by plan")
+        if network.on_step is not None and network.strikes("stepped"):
+            network.on_step(network.chance.uniform(-1.0, 1.0) * self.plan.step_max_s)
+
+
+class FaultyCells(Generic[S]):
+    """See `Cells`."""
+
+    def __init__(self, client: FaultyStates, inner: Cells[S]) -> None:
+        self._client = client
+        self._inner = inner
+
+    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        """One step, with luck."""
+        return await self._send(transition.repeats, lambda: self._inner.transact(key, transition))
+
+    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        """One step on many cells, with luck."""
+        return await self._send(transition.repeats, lambda: self._inner.transact_many(keys, transition))
+
+    async def read(self, key: str, /) -> S | None:
+        """What is there, or was a moment ago."""
+        return await self._send("harmless", lambda: self._inner.read(key), copies=False)
+
+    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        """What is there, or was a moment ago."""
+        return await self._send("harmless", lambda: self._inner.read_many(keys), copies=False)
+
+    async def delete(self, key: str, /) -> None:
+        """Forget a cell, with luck."""
+        await self._send("harmless", lambda: self._inner.delete(key), copies=False)
+
+    async def _send(self, repeats: Repeats, step: Callable[[], Awaitable[A]], *, copies: bool = True) -> A:
+        client, network = self._client, self._client.network
+        for _ in range(_TRIES_MAX):
+            await client.travel()
+            client.reach()
+            if network.strikes("unsent"):
+                raise BackendUnavailable("the step was not sent, by plan")
+            await network.deliver()
+            if not network.strikes("lost_before"):
+                answer = await step()
+                if copies and repeats == "harmless" and network.strikes("copied"):
+                    network.copy(step)
+                if not network.strikes("lost_after"):
+                    await client.travel()
+                    return answer
+            await client.travel()
+            if repeats != "harmless":
+                break
+        raise OutcomeUnknown("the reply was lost, by plan")
