@@ -5,21 +5,38 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from redis.exceptions import ResponseError
+
+from sdpatterns.backends.redis.failures import Lost
 from sdpatterns.backends.redis.protocol import pack
+from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
-from sdpatterns.core.runtime import ASYNCIO, BLOCKING
+from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.errors import BackendUnavailable
 
 __all__ = ["RedisBackend"]
 
+_OLDEST = (6, 2)
+
 
 class RedisBackend:
-    """State and signals on a Redis or Valkey server, or on a cluster of them."""
+    """State and signals on a Redis or Valkey server, or on a cluster of them.
+
+    Keeps what a port promises as long as the server keeps its data: with `appendfsync everysec`,
+    the default of most servers that persist at all, a crash loses the last second of writes.
+    Built at import time it opens nothing; connections open at first use, one set for each event
+    loop and process. `async with backend:` (`with` for a blocking one) closes those of the loop.
+
+    May fail with `ValueError` for a bad setting, at once.
+    """
 
     def __init__(self, target: Target) -> None:
+        runtime = BLOCKING if target.blocking else ASYNCIO
         self._sites = Sites(target)
-        self.states = RedisStates(self._sites, BLOCKING if target.blocking else ASYNCIO)
+        self.states = RedisStates(self._sites, runtime)
+        self.signals = RedisSignals(self._sites, runtime)
 
     @classmethod
     def from_url(
@@ -32,7 +49,12 @@ class RedisBackend:
         timeout_s: float = 5.0,
         connections_max: int = 16,
     ) -> Self:
-        """A backend for the server at `url` (`redis://`, `rediss://` or `unix://`)."""
+        """A backend for the server at `url` (`redis://`, `rediss://` or `unix://`, with redis-py's options).
+
+        `blocking` for programs without an event loop, whose threads share `connections_max`
+        connections. `cluster` when the server is a node of a Redis Cluster. `prefix` begins every
+        key. `timeout_s` bounds how long one reply is waited for.
+        """
         return cls(
             Target(
                 url=url,
@@ -44,13 +66,27 @@ class RedisBackend:
             )
         )
 
+    async def create(self) -> None:
+        """See that the server answers and can do what is needed. Nothing has to be made there.
+
+        May fail with `BackendUnavailable`, in one line that names the URL and the fix.
+        """
+        target = self._sites.target
+        try:
+            facts = await self._sites.here().wire.call(pack("INFO"), b"")
+        except (Lost, ResponseError) as cause:
+            raise BackendUnavailable(target.away(cause)) from cause
+        known = dict(line.split(":", 1) for line in facts.decode(errors="replace").splitlines() if ":" in line)
+        version = known.get("redis_version", "0")
+        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+            raise BackendUnavailable(f"{target.shown} runs version {version}; Redis 6.2, Valkey 7.2 or newer is needed")
+        if (known.get("cluster_enabled") == "1") is not target.cluster:
+            word = "a cluster: pass" if not target.cluster else "no cluster: leave out"
+            raise BackendUnavailable(f"{target.shown} is {word} cluster=True")
+
     def shift(self, seconds: float) -> None:
         """Move the store's time, as this object sees it, for tests."""
         self._sites.shift_us = str(int(self._sites.shift_us) + round(seconds * 1_000_000))
-
-    async def create(self) -> None:
-        """See that the server answers."""
-        await self._sites.here().wire.call(pack("PING"), b"")
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,3 +98,16 @@ class RedisBackend:
         trace: TracebackType | None,
     ) -> None:
         await self._sites.close()
+
+    def __enter__(self) -> Self:
+        if not self._sites.target.blocking:
+            raise TypeError("use 'async with', or build the backend with blocking=True")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        finish(self._sites.close())

@@ -9,14 +9,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-__all__ = ["Lane"]
+from sdpatterns.core.runtime import finish
+
+__all__ = ["Lane", "ThreadLane", "Work"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
+
+Work: TypeAlias = Callable[[Sequence[I]], Awaitable[Sequence[R]]]
 
 
 class Lane(Generic[I, R]):
@@ -29,7 +34,7 @@ class Lane(Generic[I, R]):
 
     __slots__ = ("_busy", "_loop", "_most", "_server", "_waiting", "_work")
 
-    def __init__(self, work: Callable[[Sequence[I]], Awaitable[Sequence[R]]], *, at_most: int) -> None:
+    def __init__(self, work: Work[I, R], *, at_most: int) -> None:
         self._work = work
         self._most = at_most
         self._loop = asyncio.get_running_loop()
@@ -91,3 +96,90 @@ class Lane(Generic[I, R]):
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)
+
+
+class _Turn(Generic[I]):
+    """One thread's item, and the bell that tells it that the item is done or that it shall lead."""
+
+    __slots__ = ("bell", "done", "error", "item", "left", "result")
+
+    def __init__(self, item: I) -> None:
+        self.item = item
+        self.bell = threading.Event()
+        self.done = False
+        self.left = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class ThreadLane(Generic[I, R]):
+    """The same among threads: whoever leads takes along all who wait, then hands the lead on.
+
+    Keeps: as `Lane`; the work's coroutine never suspends, and no lock is held while it runs.
+    """
+
+    __slots__ = ("_busy", "_lock", "_most", "_waiting", "_work")
+
+    def __init__(self, work: Work[I, R], *, at_most: int) -> None:
+        self._work = work
+        self._most = at_most
+        self._lock = threading.Lock()
+        self._waiting: deque[_Turn[I]] = deque()
+        self._busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        return not self._busy
+
+    async def run(self, item: I) -> R:
+        """The result of the work for this item."""
+        mine = _Turn(item)
+        with self._lock:
+            leads, self._busy = not self._busy, True
+            self._waiting.append(mine)
+        try:
+            if not leads:
+                mine.bell.wait()
+            if not mine.done:
+                self._lead()
+        except BaseException:
+            # Interrupted (Ctrl-C) while waiting: should the lead come to us, somebody else has to take it.
+            mine.left = True
+            self._hand_over(mine)
+            raise
+        if mine.error is not None:
+            raise mine.error
+        return cast("R", mine.result)
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        wanted = [turn for turn in batch if not turn.left]
+        try:
+            work = cast("Coroutine[Any, Any, Sequence[R]]", self._work([turn.item for turn in wanted]))
+            for turn, result in zip(wanted, finish(work), strict=True):
+                turn.result = result
+        except BaseException as error:
+            for turn in wanted:
+                turn.error = (
+                    error if isinstance(error, Exception) else InterruptedError("the thread that led was stopped")
+                )
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for turn in batch:
+                turn.done = True
+                turn.bell.set()
+            self._hand_over(None)
+
+    def _hand_over(self, leaver: _Turn[I] | None) -> None:
+        with self._lock:
+            if leaver is not None and (leaver.done or not leaver.bell.is_set()):
+                return
+            while self._waiting and self._waiting[0].left:
+                self._waiting.popleft()
+            if self._waiting:
+                self._waiting[0].bell.set()
+            else:
+                self._busy = False

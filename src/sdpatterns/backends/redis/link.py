@@ -13,9 +13,10 @@ from redis.exceptions import RedisError, ResponseError
 
 from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.lane import Lane
+from sdpatterns.backends.redis.protocol import Asking
 from sdpatterns.backends.redis.target import Node, Target
 
-__all__ = ["Link", "opened"]
+__all__ = ["Link", "abort", "drop", "opened"]
 
 _COMMANDS_MAX = 512
 
@@ -27,14 +28,14 @@ async def opened(target: Target, node: Node | None) -> Any:
         async with asyncio.timeout(target.timeout_s):
             await connection.connect()
     except TimeoutError:
-        await connection.disconnect(nowait=True)
+        await drop(connection)
         raise NotSent(f"no answer to a connection within {target.timeout_s:g} s") from None
     except (RedisError, OSError) as cause:
-        await connection.disconnect(nowait=True)
+        await drop(connection)
         raise NotSent(cause) from None
     except BaseException:
         # A handshake cut short would leave the connection a reply ahead of us.
-        await connection.disconnect(nowait=True)
+        await drop(connection)
         raise
     return connection
 
@@ -50,6 +51,16 @@ def abort(connection: Any) -> None:
     writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 - closing politely would wait for the peer
     if writer is not None:
         writer.transport.abort()
+
+
+async def drop(connection: Any) -> None:
+    """Be done with a connection, whatever state it is in. Never suspends."""
+    abort(connection)
+    await connection.disconnect(nowait=True)
+
+
+def _replies_to(command: bytes) -> int:
+    return 2 if command.__class__ is Asking else 1
 
 
 class Link:
@@ -92,13 +103,15 @@ class Link:
         replies: list[Any] = []
         try:
             await connection.send_packed_command(b"".join(commands), check_health=False)
-            owed_before, self._owed = self._owed, self._owed + len(commands)
+            owed_before, self._owed = self._owed, self._owed + sum(map(_replies_to, commands))
             for _ in range(owed_before):
                 await self._reply(connection)
-            for _ in commands:
-                replies.append(await self._reply(connection))  # noqa: PERF401 - kept when a later one is lost
+            for command in commands:
+                if command.__class__ is Asking:
+                    await self._reply(connection)
+                replies.append(await self._reply(connection))
         except (RedisError, OSError) as cause:
-            replies += self._broken(cause, len(commands) - len(replies))
+            replies += await self._broken(cause, len(commands) - len(replies))
         return replies
 
     async def _reply(self, connection: Any) -> Any:
@@ -111,8 +124,8 @@ class Link:
         self._owed -= 1
         return reply
 
-    def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
-        abort(self._connection)
+    async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
+        await drop(self._connection)
         self._connection = None
         if self._late:
             cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
@@ -120,7 +133,7 @@ class Link:
 
     async def _reopen(self) -> Any:
         if self._connection is not None:
-            abort(self._connection)
+            await drop(self._connection)
             self._connection = None
         self._late = False
         self._owed = 0

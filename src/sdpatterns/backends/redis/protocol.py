@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["bulk", "pack"]
+__all__ = ["Asking", "bulk", "pack", "pack_after"]
+
+
+class Asking(bytes):
+    """A command with `ASKING` before it, for a key on its way to another node: two replies, the last counts."""
 
 
 def bulk(part: str | bytes) -> bytes:

@@ -7,75 +7,65 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
 
-from sdpatterns.backends.redis.lane import Lane
+from sdpatterns.backends.redis.cluster import ClusterWire
+from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
-from sdpatterns.backends.redis.target import Target
+from sdpatterns.backends.redis.listener import Listener
+from sdpatterns.backends.redis.pool import Pool
+from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.backends.redis.wire import Line, Wire
 
-__all__ = ["Site", "Sites", "Wire"]
-
-Settle: TypeAlias = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
+__all__ = ["Site", "Sites"]
 
 _WISHES_MAX = 256
 
 
-class Wire(Protocol):
-    """The way to the server (or to the right one of a cluster)."""
-
-    async def call(self, command: bytes, key: bytes, /) -> Any:
-        """The reply to a packed command about `key`."""
-        ...
-
-    async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
-        """The replies to several packed commands, each with its key."""
-        ...
-
-    async def close(self) -> None:
-        """Close every connection."""
-        ...
-
-
-class Site(Protocol):
+class Site:
     """What stands here."""
 
-    wire: Wire
+    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.loop = loop
+        self.target = target
+        self._lines: dict[Any, Line] = {}
+        self.wire: Wire = ClusterWire(self._dial, self._lane) if target.cluster else self._dial(None)
+        self.listener = None if loop is None else Listener(target, loop)
+        self._end: AsyncGenerator[None, None] | None = None
+        if loop is not None:
+            self._end = _until_the_loop_ends(self._close)
+            # Run to its first yield, so that the loop knows it and ends it before it closes.
+            with contextlib.suppress(StopIteration):
+                self._end.__anext__().send(None)
 
-    async def in_line(
-        self, line: Any, wish: Any, settle: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]], /
-    ) -> Any:
-        """What `settle` makes of the wish, alone or together with others in the same line."""
-        ...
+    def _dial(self, node: Node | None) -> Wire:
+        return Pool(self.target, node) if self.loop is None else Link(self.target, node)
+
+    def _lane(self, work: Work[Any, Any]) -> Line:
+        return (ThreadLane if self.loop is None else Lane)(work, at_most=_WISHES_MAX)
+
+    async def in_line(self, place: Any, wish: Any, work: Work[Any, Any]) -> Any:
+        """What `work` makes of the wish, alone or together with others in the same place."""
+        line = self._lines.get(place)
+        if line is None:
+            line = self._lines.setdefault(place, self._lane(work))
+        try:
+            return await line.run(wish)
+        finally:
+            # Among threads two lines of one place may overlap for a moment; their writes then race
+            # like those of two processes.
+            if line.idle and self._lines.get(place) is line:
+                self._lines.pop(place, None)
 
     async def close(self) -> None:
         """Close everything."""
-        ...
+        await (self._close() if self._end is None else self._end.aclose())
 
-
-class LoopSite:
-    """The site of one event loop."""
-
-    def __init__(self, target: Target) -> None:
-        self.wire: Wire = Link(target)
-        self._lines: dict[Any, Lane[Any, Any]] = {}
-        self._end = _until_the_loop_ends(self.wire.close)
-        # Run to its first yield, so that the loop knows it and ends it before it closes.
-        with contextlib.suppress(StopIteration):
-            self._end.__anext__().send(None)
-
-    async def in_line(self, line: Any, wish: Any, settle: Settle) -> Any:
-        lane = self._lines.get(line)
-        if lane is None:
-            lane = self._lines[line] = Lane(settle, at_most=_WISHES_MAX)
-        try:
-            return await lane.run(wish)
-        finally:
-            if lane.idle and self._lines.get(line) is lane:
-                del self._lines[line]
-
-    async def close(self) -> None:
-        await self._end.aclose()
+    async def _close(self) -> None:
+        if self.listener is not None:
+            await self.listener.close()
+        await self.wire.close()
 
 
 async def _until_the_loop_ends(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
@@ -92,25 +82,27 @@ class Sites:
         self.target = target
         self.shift_us = "0"
         self._lock = threading.Lock()
-        self._sites: dict[Any, LoopSite] = {}
+        self._sites: dict[asyncio.AbstractEventLoop | None, Site] = {}
         _EVERY.add(self)
 
-    def here(self) -> LoopSite:
-        """The site of the running loop."""
-        loop = asyncio.get_running_loop()
+    def here(self) -> Site:
+        """The site of the running loop; of this process where there are no loops."""
+        loop = None if self.target.blocking else asyncio.get_running_loop()
         return self._sites.get(loop) or self._open(loop)
 
-    def _open(self, loop: asyncio.AbstractEventLoop) -> LoopSite:
-        site = LoopSite(self.target)
+    def _open(self, loop: asyncio.AbstractEventLoop | None) -> Site:
         with self._lock:
-            for other in [other for other in self._sites if other.is_closed()]:
+            for other in [other for other in self._sites if other is not None and other.is_closed()]:
                 del self._sites[other]
-            self._sites[loop] = site
-        return site
+            site = self._sites.get(loop)
+            if site is None:
+                site = self._sites[loop] = Site(self.target, loop)
+            return site
 
     async def close(self) -> None:
-        """Close what belongs to the running loop."""
-        site = self._sites.pop(asyncio.get_running_loop(), None)
+        """Close what belongs here."""
+        loop = None if self.target.blocking else asyncio.get_running_loop()
+        site = self._sites.pop(loop, None)
         if site is not None:
             await site.close()
 
@@ -122,7 +114,7 @@ class Sites:
 
 
 _EVERY: weakref.WeakSet[Sites] = weakref.WeakSet()
-_PARENTS: list[Any] = []  # kept, because a connection that is collected closes what the parent uses
+_PARENTS: list[Any] = []  # kept, because a connection that is collected may end what the parent uses
 
 
 def _forget_all() -> None:

@@ -177,7 +177,12 @@ class RedisCells(Generic[S]):
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
         names = [cell_name(self._prefix, key) for key in keys]
-        values = await self._plain([(pack("GET", name), name) for name in names])
+        if not names:
+            return []
+        if self._sites.target.cluster and self._group is None:
+            values = await self._plain([(pack("GET", name), name) for name in names])
+        else:
+            [values] = await self._plain([(pack("MGET", *names), names[0])])
         drafts = Draft(self._codec, dict(zip(names, values, strict=True)), 0)
         return [drafts.look(name) for name in names]
 

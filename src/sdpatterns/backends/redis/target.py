@@ -56,7 +56,7 @@ class Target:
         options["socket_connect_timeout"] = self.timeout_s
         options["health_check_interval"] = 0
         options["decode_responses"] = False
-        options.setdefault("protocol", 2)
+        options["protocol"] = 2
         object.__setattr__(self, "_kind", options.pop("connection_class", usual))
         object.__setattr__(self, "_options", options)
 

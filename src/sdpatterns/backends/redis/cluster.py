@@ -1,0 +1,111 @@
+"""The way to the right node of a cluster.
+
+```
+key --> slot (crc16 of its hash tag) --> node --> its wire
+         MOVED: the slot lives elsewhere, for good      ASK: this once      NotSent: ask the others
+```
+A redirected command has done nothing, so it is always sent again.
+Source: the Redis Cluster specification.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from redis.crc import key_slot
+from redis.exceptions import ResponseError
+
+from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
+from sdpatterns.backends.redis.protocol import Asking, pack
+from sdpatterns.backends.redis.target import Node
+from sdpatterns.backends.redis.wire import MakeLane, Wire
+from sdpatterns.core.runtime import current
+
+__all__ = ["ClusterWire"]
+
+_SLOTS = 16384
+_TRIES_MAX = 16
+_PAUSE_S = 0.05
+
+
+class ClusterWire:
+    """One wire a node, and who serves which slot."""
+
+    def __init__(self, dial: Callable[[Node | None], Wire], make_lane: MakeLane) -> None:
+        self._dial = dial
+        self._seed = dial(None)
+        self._wires: dict[Node, Wire] = {}
+        self._slots: list[Node | None] = [None] * _SLOTS
+        self._lessons = make_lane(self._learn)
+
+    async def call(self, command: bytes, key: bytes, /) -> Any:
+        """The reply of the node that serves `key`."""
+        slot = key_slot(key)
+        for attempt in range(_TRIES_MAX):
+            node = self._slots[slot] or await self._lessons.run(slot)
+            try:
+                return await self._wire(node).call(command, key)
+            except NotSent as away:
+                # Perhaps another has taken its slots over; if nobody knows better, it is away.
+                if attempt == _TRIES_MAX - 1 or await self._lessons.run(slot) == node:
+                    raise NotSent(f"node {node[0]}:{node[1]}: {away}") from None
+            except ResponseError as error:
+                if attempt == _TRIES_MAX - 1:
+                    raise
+                code = code_of(error)
+                if code == "ASK":
+                    return await self._wire(_node_in(error, node)).call(Asking(pack("ASKING") + command), key)
+                if code == "MOVED":
+                    self._slots[slot] = _node_in(error, node)
+                elif code in {"TRYAGAIN", "CLUSTERDOWN"}:
+                    await current().sleep(_PAUSE_S * (0.5 + random.random()))
+                else:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
+        """The replies to several commands, one node after another."""
+        return [await self.call(command, key) for command, key in commands]
+
+    def _wire(self, node: Node) -> Wire:
+        found = self._wires.get(node)
+        if found is None:
+            found = self._wires.setdefault(node, self._dial(node))
+        return found
+
+    async def _learn(self, slots: Sequence[int]) -> Sequence[Node]:
+        """Ask any node that answers who serves what; the node of each slot asked for."""
+        lost: Lost = NotSent("no node of the cluster answers")
+        for wire in (self._seed, *self._wires.values()):
+            try:
+                ranges = await wire.call(pack("CLUSTER", "SLOTS"), b"")
+            except Lost as away:
+                lost = away
+                continue
+            self._note(ranges)
+            return [self._served(slot) for slot in slots]
+        raise NotSent(lost.cause)
+
+    def _note(self, ranges: Sequence[Any]) -> None:
+        for first, last, master, *_ in ranges:
+            node = (master[0].decode(), int(master[1]))
+            self._slots[first : last + 1] = [node] * (last + 1 - first)
+
+    def _served(self, slot: int) -> Node:
+        node = self._slots[slot]
+        if node is None:
+            raise NotSent(f"no node of the cluster serves slot {slot}")
+        return node
+
+    async def close(self) -> None:
+        """Close all wires."""
+        for wire in (self._seed, *self._wires.values()):
+            await wire.close()
+
+
+def _node_in(error: ResponseError, node: Node) -> Node:
+    # "MOVED 3999 127.0.0.1:6381"; an empty host means the one that answered.
+    host, _, port = str(error).rsplit(" ", 1)[-1].rpartition(":")
+    return (host.strip("[]") or node[0], int(port))

@@ -1,0 +1,107 @@
+"""Connections for programs without an event loop: a bounded number of them, for which threads wait.
+
+The methods are coroutines that never suspend, so that one store serves both doors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import RedisError, ResponseError
+
+from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
+from sdpatterns.backends.redis.protocol import Asking
+from sdpatterns.backends.redis.target import Node, Target
+
+__all__ = ["Pool", "dialled"]
+
+
+def dialled(target: Target, node: Node | None) -> Any:
+    """A connection that has finished its handshake. Raises `NotSent`."""
+    connection = target.connection(node)
+    try:
+        connection.connect()
+    except (RedisError, OSError) as cause:
+        connection.disconnect()
+        raise NotSent(cause) from None
+    return connection
+
+
+def is_stale(connection: Any) -> bool:
+    """Whether an idle connection has anything to say, which can only be its end."""
+    try:
+        return bool(connection.can_read())
+    except (RedisError, OSError):
+        return True
+
+
+class Pool:
+    """Sends packed commands, each on a connection of its own for as long as the reply takes.
+
+    Keeps: at most `connections_max` connections; a thread that finds them all taken waits, it does
+    not fail. May fail with `NotSent` or `ReplyLost`; an error reply is raised as redis-py's
+    `ResponseError`.
+    """
+
+    def __init__(self, target: Target, node: Node | None = None) -> None:
+        self._target = target
+        self._node = node
+        self._free = threading.Semaphore(target.connections_max)
+        self._idle: deque[Any] = deque()
+        self._closed = False
+
+    async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
+        """The reply to one packed command."""
+        with self._free:
+            connection = self._taken()
+            try:
+                reply = self._asked(connection, command)
+            except BaseException:
+                # Whatever went wrong, a reply may still be on its way to this connection.
+                connection.disconnect()
+                raise
+            if self._closed:
+                connection.disconnect()
+            else:
+                self._idle.append(connection)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
+        """The replies to several packed commands."""
+        return [await self.call(command) for command, _ in commands]
+
+    def _taken(self) -> Any:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return dialled(self._target, self._node)
+            if not is_stale(connection):
+                return connection
+            connection.disconnect()
+
+    def _asked(self, connection: Any, command: bytes) -> Any:
+        try:
+            connection.send_packed_command((command,), check_health=False)
+            if command.__class__ is Asking:
+                connection.read_response()
+            return connection.read_response()
+        except ResponseError as refused:
+            return refused
+        except RedisError as cause:
+            if is_refusal(cause):
+                raise
+            raise ReplyLost(cause) from None
+        except OSError as cause:
+            raise ReplyLost(cause) from None
+
+    async def close(self) -> None:
+        """Close what is idle now, and what is in use as soon as it is not."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().disconnect()

@@ -1,0 +1,42 @@
+"""What stands between a store and its sockets, in either of two forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from sdpatterns.backends.redis.lane import Work
+
+__all__ = ["Line", "MakeLane", "Wire"]
+
+
+class Wire(Protocol):
+    """The way to the server, or to the right one of a cluster."""
+
+    async def call(self, command: bytes, key: bytes, /) -> Any:
+        """The reply to a packed command about `key`; raises `Lost` or redis-py's `ResponseError`."""
+        ...
+
+    async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
+        """The replies to several packed commands, each with its key."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class Line(Protocol):
+    """One piece of work in flight, the rest gather: a `Lane` or a `ThreadLane`."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        ...
+
+    async def run(self, item: Any, /) -> Any:
+        """The result of the work for this item."""
+        ...
+
+
+MakeLane: TypeAlias = Callable[[Work[Any, Any]], Line]
