@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from sdpatterns.resilience.bulkhead import Bulkhead as Bulkhead
     from sdpatterns.resilience.retry import Retry as Retry
     from sdpatterns.resilience.timeout import Timeout as Timeout
+    from sdpatterns.traffic.ratelimit import Rate as Rate
+    from sdpatterns.traffic.ratelimit import RateLimiter as RateLimiter
+    from sdpatterns.traffic.ratelimit import per_day as per_day
+    from sdpatterns.traffic.ratelimit import per_hour as per_hour
+    from sdpatterns.traffic.ratelimit import per_minute as per_minute
+    from sdpatterns.traffic.ratelimit import per_second as per_second
 
 __version__ = "0.1.0"
 
@@ -29,10 +35,16 @@ _HOMES = {
     "DeadlineExceeded": "sdpatterns.errors",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Pipeline": "sdpatterns.core.pipeline",
+    "Rate": "sdpatterns.traffic.ratelimit",
+    "RateLimiter": "sdpatterns.traffic.ratelimit",
     "Retry": "sdpatterns.resilience.retry",
     "Timeout": "sdpatterns.resilience.timeout",
     "Window": "sdpatterns.resilience.breaker",
     "listen": "sdpatterns.core.notices",
+    "per_day": "sdpatterns.traffic.ratelimit",
+    "per_hour": "sdpatterns.traffic.ratelimit",
+    "per_minute": "sdpatterns.traffic.ratelimit",
+    "per_second": "sdpatterns.traffic.ratelimit",
     "with_deadline": "sdpatterns.core.context",
 }
 

@@ -8,7 +8,8 @@
 ```
 
 A request conforms when the instant it moves the TAT to is no further than the tolerance from now.
-All instants are integer microseconds, so that Python and Lua compute the same.
+All instants are whole microseconds below 2**53, as integers or as floats, so that Python and Lua
+compute the same.
 
 Source: ITU-T I.371 (GCRA); Turner, "New directions in communications" (1986).
 """
@@ -18,10 +19,10 @@ from __future__ import annotations
 __all__ = ["booked"]
 
 
-def booked(tat: int, now_us: int, increment_us: int, tolerance_us: int) -> tuple[int, int]:
+def booked(tat: float, now_us: float, increment_us: float, tolerance_us: float) -> tuple[float, float]:
     """The TAT after one more request, and how long that request must wait (0 or less: not at all).
 
     Keeps: whoever waits so long before starting never exceeds the rate.
     """
-    after = (tat if tat > now_us else now_us) + increment_us
+    after = (max(now_us, tat)) + increment_us
     return after, after - tolerance_us - now_us

@@ -56,8 +56,13 @@ class Twin(Protocol[A_co]):
     to keep each, and the topics to wake. Whole numbers cross as decimal text.
     """
 
-    name: str
-    source: str
+    @property
+    def name(self) -> str:
+        """What it is called, with its version."""
+
+    @property
+    def source(self) -> str:
+        """The chunk."""
 
     def args(self) -> Sequence[str | bytes]:
         """The request, as the chunk's `args`."""
@@ -66,7 +71,7 @@ class Twin(Protocol[A_co]):
         """The Python answer that the chunk's reply stands for."""
 
 
-class Transition(Protocol[S, A]):
+class Transition(Protocol[S, A_co]):
     """One atomic step on one cell.
 
     `repeats` says what a second run of the same step would do, so that a store knows whether it may
@@ -75,19 +80,25 @@ class Transition(Protocol[S, A]):
     """
 
     repeats: ClassVar[Repeats]
-    twin: Twin[A] | None
 
-    def __call__(self, state: S | None, now_us: int, /) -> Step[S, A]:
+    @property
+    def twin(self) -> Twin[A_co] | None:
+        """The same step for a server, or None."""
+
+    def __call__(self, state: S | None, now_us: int, /) -> Step[S, A_co]:
         """Decide. `state` is None for a cell that does not exist."""
 
 
-class ManyTransition(Protocol[S, A]):
+class ManyTransition(Protocol[S, A_co]):
     """One atomic step on several cells at once: all of it is written or nothing."""
 
     repeats: ClassVar[Repeats]
-    twin: Twin[A] | None
 
-    def __call__(self, states: Sequence[S | None], now_us: int, /) -> ManyStep[S, A]:
+    @property
+    def twin(self) -> Twin[A_co] | None:
+        """The same step for a server, or None."""
+
+    def __call__(self, states: Sequence[S | None], now_us: int, /) -> ManyStep[S, A_co]:
         """Decide on all the cells, in the order in which their keys were given."""
 
 

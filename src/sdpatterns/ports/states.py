@@ -12,7 +12,7 @@ the bound on the number of keys is set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from sdpatterns.core.codec import Codec
@@ -27,8 +27,9 @@ A = TypeVar("A")
 KEYS_MAX = 1_048_576
 """Default bound on the live keys of one space, where the backend itself has to hold them."""
 
-Overflow: TypeAlias = Literal["share", "refuse"]
-"""What a new key gets when the space is full: one cell shared by all new keys, or `BackendFull`."""
+Overflow: TypeAlias = Literal["share", "refuse"] | Callable[[str], str]
+"""What a new key gets when the space is full: one cell shared by all new keys, or `BackendFull`; or
+the shared cell that a function names for it (one of few), where keys of several kinds share a space."""
 
 
 class Cells(Protocol[S]):

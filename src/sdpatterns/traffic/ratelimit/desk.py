@@ -1,0 +1,152 @@
+"""Where bookings are made: which cells a key means, and all of one request's bookings at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from sdpatterns.core.keys import KEY_BYTES_MAX, join_key
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.errors import BackendError
+from sdpatterns.ports.local import LocalCells
+from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore
+from sdpatterns.traffic.ratelimit.answer import Limit
+from sdpatterns.traffic.ratelimit.config import Rate, Rates
+from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, Slot, State, StateCodec
+
+__all__ = ["Desk", "RateKey"]
+
+RateKey: TypeAlias = str | Mapping[str, str]
+"""Whom a limit is for: a string, or one for each scope of the limiter (`{"user": ..., "ip": ...}`)."""
+
+_GIVE_BACK_MAX_S = 5.0
+
+
+class Desk:
+    """The limits of one limiter on the cells of one store."""
+
+    def __init__(
+        self,
+        name: str,
+        rates: Rates,
+        store: StateStore | None,
+        *,
+        group: str | None,
+        atomic: bool,
+        keys_max: int,
+    ) -> None:
+        self._scopes = _limits(rates)
+        self._plain = self._scopes.get("")
+        self._at_once = atomic
+        self.runtime: Runtime | None = None if store is None else store.runtime
+        self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
+        self.burst = min(limit.rate.limit for limit in self.limits)
+        space = join_key("limiter", name)
+        overflow: Overflow = "share" if self._plain else _overflow_of_scope
+        self.cells: Cells[State]
+        if store is None:
+            self.cells = LocalCells(space, keys_max=keys_max, overflow=overflow)
+        else:
+            self.cells = store.cells(space, StateCodec(), group=group, keys_max=keys_max, overflow=overflow)
+
+    def check_cost(self, cost: int) -> None:
+        """Raises `ValueError` for a cost that can never pass."""
+        if type(cost) is not int or not 1 <= cost <= self.burst:
+            raise ValueError(f"cost must be a whole number from 1 to {self.burst}, the burst, got {cost!r}")
+
+    def places(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
+        """The cells of a key, and the limits of each."""
+        if self._plain is not None:
+            return ((_checked(key), self._plain),)
+        if not isinstance(key, Mapping):
+            raise TypeError(f"this limiter has scopes: its key is a mapping of {sorted(self._scopes)}, got {key!r}")
+        if key.keys() != self._scopes.keys():
+            raise ValueError(f"the key must name the scopes {sorted(self._scopes)}, got {sorted(key)}")
+        return [(join_key(scope, _checked(key[scope])), limits) for scope, limits in self._scopes.items()]
+
+    async def book(self, key: RateKey, cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> Sequence[Slot]:
+        """The slots of a request, or, where it was refused, at least the ones that refused it."""
+        self.check_cost(cost)
+        places = self.places(key)
+        if len(places) > 1 and self._at_once:
+            return await self._book_at_once(places, cost, wait_max_us, look=look)
+        return await self._book_in_order(places, cost, wait_max_us, look=look)
+
+    async def _book_at_once(
+        self, places: Sequence[tuple[str, Sequence[Limit]]], cost: int, wait_max_us: float, *, look: bool
+    ) -> Sequence[Slot]:
+        step = BookMany([limits for _, limits in places], cost, wait_max_us, look=look)
+        allowed, now_us, tats = await self.cells.transact_many([cell for cell, _ in places], step)
+        slots, at = [], 0
+        for cell, limits in places:
+            slots.append(Slot(cell, limits, Booking(allowed, now_us, tats[at : at + len(limits)])))
+            at += len(limits)
+        return slots
+
+    async def _book_in_order(
+        self, places: Sequence[tuple[str, Sequence[Limit]]], cost: int, wait_max_us: float, *, look: bool
+    ) -> Sequence[Slot]:
+        slots: list[Slot] = []
+        try:
+            for cell, limits in places:
+                booking = await self.cells.transact(cell, Book(limits, cost, wait_max_us, look=look))
+                if not booking.allowed:
+                    await self.give_back([] if look else slots, cost)
+                    return [Slot(cell, limits, booking)]
+                slots.append(Slot(cell, limits, booking))
+        except BaseException:
+            await self.give_back([] if look else slots, cost)
+            raise
+        return slots
+
+    async def give_back(self, slots: Sequence[Slot], cost: int) -> None:
+        """Return slots that are not used, as far as nobody has booked behind them.
+
+        Ends also when its caller is cancelled. A store that is away keeps them: they pass unused.
+        """
+        if not slots:
+            return
+
+        async def work() -> None:
+            for cell, limits, booking in slots:
+                await self.cells.transact(cell, GiveBack(limits, cost, booking.tats))
+
+        try:
+            if isinstance(self.cells, DirectCells):
+                await work()
+            else:
+                await current().shield(work, at_most_s=_GIVE_BACK_MAX_S)
+        except (BackendError, TimeoutError):
+            return
+
+    async def forget(self, key: RateKey) -> None:
+        """Drop the cells of a key."""
+        for cell, _ in self.places(key):
+            await self.cells.delete(cell)
+
+
+def _limits(rates: Rates) -> dict[str, tuple[Limit, ...]]:
+    if not isinstance(rates, Mapping):
+        return {"": _scope("", rates)}
+    if not rates or not all(rates):
+        raise ValueError(f"rates must have one scope or more, each with a name, got {dict(rates)!r}")
+    return {scope: _scope(scope, of_scope) for scope, of_scope in rates.items()}
+
+
+def _scope(scope: str, rates: Rate | Sequence[Rate]) -> tuple[Limit, ...]:
+    several = (rates,) if isinstance(rates, Rate) else tuple(rates)
+    if not several or not all(isinstance(rate, Rate) for rate in several):
+        raise ValueError(f"rates must be a Rate or several of them, got {rates!r}")
+    return tuple(Limit(rate, scope) for rate in several)
+
+
+def _checked(key: RateKey) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"the key of a limit must be a string, got {key!r}")
+    if len(key) * 4 > KEY_BYTES_MAX and len(key.encode()) > KEY_BYTES_MAX:
+        raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
+    return key
+
+
+def _overflow_of_scope(key: str) -> str:
+    return key.partition("/")[0] + "/\x00overflow"
