@@ -57,6 +57,11 @@ class LocalSignals:
     async def announce(self, *topics: str) -> None:
         self.ring(topics)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to anything."""
+        return bool(self._waiters)
+
     def ring(self, topics: Iterable[str]) -> None:
         """Wake the ears of these topics; any thread may."""
         if not self._waiters:

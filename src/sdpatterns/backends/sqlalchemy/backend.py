@@ -1,0 +1,115 @@
+"""A SQL database as a backend."""
+
+from __future__ import annotations
+
+import random as random_module
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sdpatterns.backends.sqlalchemy.engines import Engines
+from sdpatterns.backends.sqlalchemy.failures import unavailable
+from sdpatterns.backends.sqlalchemy.holdings import Holdings
+from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech
+from sdpatterns.backends.sqlalchemy.signals import SQLSignals
+from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
+from sdpatterns.backends.sqlalchemy.states import SQLStates
+from sdpatterns.backends.sqlalchemy.tables import make_tables
+from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+
+__all__ = ["SQLBackend"]
+
+T = TypeVar("T")
+
+
+class SQLBackend:
+    """Patterns' state in a SQLite file or in Postgres, with and without an event loop.
+
+    ```
+    tasks, threads --> one batch --> one transaction (SQLite), two statements (Postgres)
+    ```
+
+    Built at import; opens nothing until it is first used. Each loop, and each process after a fork,
+    gets connections of its own. `async with backend` (or `with`, where it blocks) closes what was
+    opened; it may be used again afterwards. `timeout_s` bounds what one flush waits for the
+    database. `durable=False` lets the database answer before the disk has it: a power cut may then
+    take the last moments.
+
+    **Keeps** steps on one cell in order, whoever writes; a step wholly or not at all; time that
+    never goes back for a cell. **May fail** with `BackendUnavailable` (nothing happened; the message
+    names the URL and the fix; the next call tries again), `OutcomeUnknown`, or `UnknownVersion`
+    where the tables are a newer release's. **Costs**: see `docs/backends/sql.md`.
+    """
+
+    def __init__(
+        self,
+        source: str | URL | Engine | AsyncEngine,
+        *,
+        blocking: bool | None = None,
+        timeout_s: float = 5.0,
+        durable: bool = True,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        if not 0.1 <= timeout_s <= 3600:
+            raise ValueError(f"timeout_s must be between 0.1 and 3600, got {timeout_s}")
+        engines = Engines(source, blocking=blocking, timeout_s=timeout_s, durable=durable)
+        self.shown = engines.shown
+        self.runtime = BLOCKING if engines.blocking else ASYNCIO
+        self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
+        self._holdings = Holdings(engines, self._speech, timeout_s, random, lambda: self.signals)
+        self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random)
+        self.signals = SQLSignals(self.runtime, self._holdings.home, self.states.run)
+
+    @classmethod
+    def from_url(cls, url: str | URL, *, blocking: bool | None = None, timeout_s: float = 5.0) -> Self:
+        """From `sqlite+aiosqlite:///file`, `postgresql+asyncpg://…`, `sqlite:///file` or `postgresql+psycopg://…`.
+
+        The driver says whether it blocks; without one in the URL, `blocking` does (by default it blocks).
+        """
+        return cls(url, blocking=blocking, timeout_s=timeout_s)
+
+    async def create(self) -> None:
+        """Make the tables that are missing. Raises `BackendUnavailable`, or `UnknownVersion` for a newer schema."""
+        await self._on_one(self._create)
+
+    async def sweep(self, *, limit: int = 500) -> int:
+        """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
+        return await self._on_one(lambda connection: self._speech.sweep(connection, limit))
+
+    def shift(self, seconds: float) -> None:
+        """Move the store's time, for tests of what expires."""
+        self._speech.shift_us += round(seconds * 1_000_000)
+
+    async def _on_one(self, task: Callable[[Connection], T]) -> T:
+        try:
+            return await self._holdings.home().on_one(task)
+        except Exception as error:
+            raise unavailable(self.shown, error) from error
+
+    def _create(self, connection: Connection) -> None:
+        self._speech.begin_alone(connection)
+        make_tables(connection)
+        connection.exec_driver_sql("COMMIT")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._holdings.close()
+
+    def __enter__(self) -> Self:
+        if self.runtime is not BLOCKING:
+            raise TypeError("this backend needs asyncio: 'async with', or build it with blocking=True")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        finish(self.__aexit__(kind, error, trace))

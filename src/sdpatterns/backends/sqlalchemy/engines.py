@@ -1,0 +1,100 @@
+"""From a URL or an engine to the engines that each loop and each process gets of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from sdpatterns.backends.sqlalchemy.failures import masked
+from sdpatterns.backends.sqlalchemy.sqlite import sqlite_engine
+
+__all__ = ["Engines"]
+
+_ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
+_BLOCKING_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
+
+_POOL_SIZE = 5
+
+
+class Engines:
+    """Makes engines on one database. An engine handed in is copied, settings and all, never used.
+
+    A pool belongs to one loop and one process; the caller's belongs to the caller.
+    """
+
+    def __init__(
+        self, source: str | URL | Engine | AsyncEngine, *, blocking: bool | None, timeout_s: float, durable: bool
+    ) -> None:
+        self._given = source.sync_engine if isinstance(source, AsyncEngine) else source
+        url = self._given.url if isinstance(self._given, Engine) else make_url(self._given)
+        self.url, self.blocking = _with_driver(url, blocking)
+        self.database = self.url.get_backend_name()
+        self.shown = masked(self.url)
+        self._timeout_s = timeout_s
+        self._durable = durable
+        _check_driver(self.url)
+
+    def make(self) -> Engine:
+        """A blocking engine."""
+        if self.database == "sqlite":
+            return sqlite_engine(self.url, timeout_s=self._timeout_s, durable=self._durable)
+        if isinstance(self._given, Engine):
+            engine = create_engine(self.url, pool=self._given.pool.recreate())
+        else:
+            bound = {"connect_timeout": max(2, round(self._timeout_s))}
+            engine = create_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound)
+        self._set_up(engine)
+        return engine
+
+    def make_async(self) -> AsyncEngine:
+        """An engine for the running loop."""
+        if isinstance(self._given, Engine):
+            engine = create_async_engine(self.url, pool=self._given.pool.recreate())
+        else:
+            bound = {"timeout": self._timeout_s}
+            engine = create_async_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound)
+        self._set_up(engine.sync_engine)
+        return engine
+
+    def _set_up(self, engine: Engine) -> None:
+        settings = {
+            "lock_timeout": f"{round(self._timeout_s * 1000)}ms",
+            # A client that is frozen in the middle of a step must not hold its rows for ever.
+            "idle_in_transaction_session_timeout": "30s",
+            "synchronous_commit": "on" if self._durable else "off",
+        }
+
+        @event.listens_for(engine, "connect")
+        def set_settings(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            for name, value in settings.items():
+                cursor.execute(f"SET {name} = '{value}'")
+            cursor.close()
+            connection.commit()
+
+
+def _with_driver(url: URL, blocking: bool | None) -> tuple[URL, bool]:
+    database, _, driver = url.drivername.partition("+")
+    if database not in _ASYNC_DRIVERS:
+        raise ValueError(f"the database must be sqlite or postgresql, got {url.drivername!r}")
+    if not driver:
+        blocking = blocking is not False
+        driver = (_BLOCKING_DRIVERS if blocking else _ASYNC_DRIVERS)[database]
+    is_async = driver == _ASYNC_DRIVERS[database]
+    if is_async == blocking or driver not in {_ASYNC_DRIVERS[database], _BLOCKING_DRIVERS[database]}:
+        raise ValueError(
+            f"{url.drivername!r} cannot be used with blocking={blocking}: name"
+            f" {database}+{_ASYNC_DRIVERS[database]} for asyncio or {database}+{_BLOCKING_DRIVERS[database]} without it"
+        )
+    return url.set(drivername=f"{database}+{driver}"), not is_async
+
+
+def _check_driver(url: URL) -> None:
+    if url.get_backend_name() == "sqlite":
+        return
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError as cause:
+        raise ImportError(f'{url.drivername} needs its driver: pip install "sdpatterns[postgres]"') from cause

@@ -1,0 +1,88 @@
+"""What went wrong, said in one line that names the database and the fix."""
+
+from __future__ import annotations
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown
+
+__all__ = ["is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable", "waited_in_vain"]
+
+_CONFLICTS = {
+    "40001": "serialization failure",
+    "40P01": "deadlock",
+    "55P03": "lock not available",
+    "23505": "unique violation",
+}
+
+_FIXES = (
+    ("no such table", "call `await backend.create()` once, or run your migrations"),
+    ('relation "sdp_', "call `await backend.create()` once, or run your migrations"),
+    ("unable to open database file", "make its directory, and let this account write there"),
+    ("readonly database", "let this account write the file and its directory"),
+    ("not a database", "the file is damaged or something else: restore it, or name another one"),
+    ("malformed", "the file is damaged: restore it from a backup"),
+    ("database is locked", "another program holds the file's write lock: end its transaction"),
+    ("lock timeout", "another transaction holds the row: end it"),
+    ("password", "correct the password in the URL"),
+    ("does not exist", "make the database, or correct its name in the URL"),
+    ("disk", "make room on the disk"),
+)
+
+
+def masked(url: URL) -> str:
+    """The URL as it may be shown: no password, in the address or in its query."""
+    query = {name: "***" if "pass" in name else value for name, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
+def unavailable(shown: str, cause: BaseException) -> BackendError:
+    """The exception for a step that did not happen."""
+    if isinstance(cause, BackendError):
+        return _again(cause)
+    reason = _reason(cause)
+    fix = next((fix for words, fix in _FIXES if words in reason), "start the database, or correct the URL")
+    return _because(BackendUnavailable(f"{shown} is not available ({reason}): {fix}"), cause)
+
+
+def lost_reply(shown: str, cause: BaseException) -> BackendError:
+    """The exception for a step that may have happened."""
+    message = f"the reply of {shown} was lost ({_reason(cause)}): the step may have happened; look before you repeat it"
+    return _because(OutcomeUnknown(message), cause)
+
+
+def is_nobodys_fault(error: BaseException) -> bool:
+    """Two clients met: nothing happened, and the same step may succeed now."""
+    return _state(error) in _CONFLICTS
+
+
+def waited_in_vain(error: BaseException) -> bool:
+    """Another transaction held a row for as long as we wait for one."""
+    return _state(error) == "55P03"
+
+
+def _state(error: BaseException) -> str | None:
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
+def only_this_batch(error: BaseException) -> bool:
+    """The database is well and refuses what it was given; another batch may pass."""
+    well = isinstance(error, DBAPIError) and not error.connection_invalidated
+    return well and not isinstance(error, OperationalError) and 'relation "sdp_' not in str(error)
+
+
+def _again(error: BackendError) -> BackendError:
+    # One object raised by many callers would collect all their tracebacks.
+    return _because(type(error)(*error.args), error.__cause__ or error)
+
+
+def _because(error: BackendError, cause: BaseException) -> BackendError:
+    error.__cause__ = cause
+    return error
+
+
+def _reason(cause: BaseException) -> str:
+    inner = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause
+    text = " ".join(str(inner).split())
+    return text[:200] or type(inner).__name__

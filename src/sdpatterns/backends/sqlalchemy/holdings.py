@@ -1,0 +1,128 @@
+"""What a backend holds open in this process, found by loop, forgotten in a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from sdpatterns.backends.sqlalchemy.ears import FileEars, LoopEars, ThreadEars
+from sdpatterns.backends.sqlalchemy.engines import Engines
+from sdpatterns.backends.sqlalchemy.folds import Writer
+from sdpatterns.backends.sqlalchemy.homes import FileHome, Home, LoopHome, ThreadsHome
+from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
+from sdpatterns.backends.sqlalchemy.signals import SQLSignals
+from sdpatterns.backends.sqlalchemy.work import Speech
+
+__all__ = ["Holdings"]
+
+_ALL: weakref.WeakSet[Holdings] = weakref.WeakSet()
+_LEFT_TO_THE_PARENT: list[object] = []
+
+
+class Holdings:
+    """Gives each loop its home, and the threads of a blocking program theirs."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        speech: Speech,
+        timeout_s: float,
+        random: Callable[[], float],
+        signals: Callable[[], SQLSignals],
+    ) -> None:
+        self._engines = engines
+        self._speech = speech
+        self._timeout_s = timeout_s
+        self._random = random
+        self._signals = signals
+        self.reset()
+        _ALL.add(self)
+
+    def reset(self) -> None:
+        """Hold nothing. What was held is not closed."""
+        self._lock = threading.Lock()
+        self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Home] = weakref.WeakKeyDictionary()
+        self._threads: ThreadsHome | None = None
+        self._file: tuple[BlockingLink, FileEars, Writer] | None = None
+
+    def home(self) -> Home:
+        """The home of the running loop, or of all threads."""
+        if self._engines.blocking:
+            return self._threads or self._home_of_threads()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                f"{self._engines.shown} needs an asyncio loop; elsewhere build the backend with blocking=True"
+            ) from None
+        return self._homes.get(loop) or self._home_of_loop(loop)
+
+    def _home_of_threads(self) -> ThreadsHome:
+        with self._lock:
+            if self._threads is None:
+                link = self._blocking_link()
+                local = self._signals().local
+                if self._engines.database == "sqlite":
+                    self._threads = ThreadsHome(link, FileEars(link, local))
+                else:
+                    ears = ThreadEars(link.engine, local, self._engines.shown, self._random)
+                    self._threads = ThreadsHome(link, ears)
+            return self._threads
+
+    def _home_of_loop(self, loop: asyncio.AbstractEventLoop) -> Home:
+        home = self._home_at_the_file() if self._engines.database == "sqlite" else self._home_of_its_own()
+        self._homes[loop] = home
+        return home
+
+    def _home_at_the_file(self) -> FileHome:
+        with self._lock:
+            if self._file is None:
+                link, writer = self._blocking_link(), Writer()
+                weakref.finalize(self, _let_go, link, writer)
+                self._file = link, FileEars(link, self._signals().local), writer
+            return FileHome(*self._file)
+
+    def _home_of_its_own(self) -> LoopHome:
+        engines, engine = self._engines, self._engines.make_async()
+        ears = LoopEars(engine, self._signals().local, engines.shown, self._timeout_s, self._random)
+        return LoopHome(AsyncLink(engine, self._speech, engines.shown, self._timeout_s), ears)
+
+    def _blocking_link(self) -> BlockingLink:
+        # The bus is asked for late and held weakly: a link in a thread must not keep its backend alive.
+        signals = weakref.ref(self._signals())
+
+        def ring(topics: list[str]) -> None:
+            bus = signals()
+            if bus is not None:
+                bus.ring(topics)
+
+        return BlockingLink(self._engines.make(), self._speech, self._engines.shown, ring)
+
+    async def close(self) -> None:
+        """Close what the running loop (or every thread) holds."""
+        if self._engines.blocking:
+            with self._lock:
+                home: Home | None = self._threads
+        else:
+            home = self._homes.get(asyncio.get_running_loop())
+        if home is not None:
+            await home.close()
+
+
+def _let_go(link: BlockingLink, writer: Writer) -> None:
+    writer.stop()
+    link.close()
+
+
+def _forget_in_the_child() -> None:
+    # Sockets and files are shared with the parent now: closing them here would harm it there.
+    for holdings in _ALL:
+        _LEFT_TO_THE_PARENT.append(dict(vars(holdings)))
+        holdings.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_the_child)

@@ -1,0 +1,105 @@
+"""All that one loop, or the threads of a program without one, holds open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from sdpatterns.backends.sqlalchemy.ears import Ears, FileEars, LoopEars
+from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
+from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
+
+__all__ = ["FileHome", "Home", "LoopHome", "ThreadsHome"]
+
+T = TypeVar("T")
+
+
+class Home(Protocol):
+    """Where a caller finds its fold, its connections and its ears."""
+
+    fold: Fold
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+
+    async def hear(self) -> None:
+        """When this returns, announcements of other clients are heard."""
+
+    async def close(self) -> None:
+        """Close it all; it may be used again."""
+
+
+class ThreadsHome:
+    """See `Home`. Nothing here suspends."""
+
+    def __init__(self, link: BlockingLink, ears: Ears) -> None:
+        self._link = link
+        self._ears = ears
+        self.fold: Fold = LockFold(link)
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        return self._link.on_one(task)
+
+    async def hear(self) -> None:
+        self._ears.start()
+
+    async def close(self) -> None:
+        self._ears.stop()
+        self._link.close()
+
+
+class FileHome:
+    """See `Home`. A loop's share in a SQLite file: the file itself belongs to the writer's thread."""
+
+    def __init__(self, link: BlockingLink, ears: FileEars, writer: Writer) -> None:
+        self._link = link
+        self._ears = ears
+        self._writer = writer
+        self.fold: Fold = ThreadFold(link, writer)
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        return await self._writer.hop(lambda: self._link.on_one(task))
+
+    async def hear(self) -> None:
+        await self._writer.hop(self._ears.start)
+
+    async def close(self) -> None:
+        await self._writer.hop(self._close)
+        self._writer.stop()
+
+    def _close(self) -> None:
+        self._ears.stop()
+        self._link.close()
+
+
+class LoopHome:
+    """See `Home`. A loop's own engine, connections and listener; they close with the loop at the latest."""
+
+    def __init__(self, link: AsyncLink, ears: LoopEars) -> None:
+        self._link = link
+        self._ears = ears
+        self.fold: Fold = TaskFold(link)
+        self._end = self._until_the_loop_ends()
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        return await self._link.on_one(task)
+
+    async def hear(self) -> None:
+        await self._ears.start()
+
+    async def close(self) -> None:
+        await self._ears.stop()
+        await self._link.close()
+
+    async def watch_the_loop(self) -> None:
+        """Close when the loop shuts its generators down, as `asyncio.run` does at its end."""
+        await anext(self._end)
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self.close()

@@ -1,0 +1,203 @@
+"""The connection on which batches run, made when it is needed and made again when it broke."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from sdpatterns.backends.sqlalchemy.sqlite import data_version
+from sdpatterns.backends.sqlalchemy.tables import check_version
+from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_batch
+
+__all__ = ["AsyncLink", "BlockingLink", "Link"]
+
+T = TypeVar("T")
+
+_APART_MAX = 4
+
+
+class Link(Protocol):
+    """Runs batches for one loop, or for the threads of a program without one."""
+
+    shown: str
+    """The database's URL, fit to be shown."""
+
+    async def run(self, batch: Batch, /) -> None:
+        """Run the batch on the one connection that is kept for that; one batch at a time."""
+
+    async def run_apart(self, batch: Batch, /) -> None:
+        """Run it on a connection of its own, where it may wait for a row. At most four at once."""
+
+
+def _make_ready(speech: Speech, connection: Connection) -> None:
+    check_version(connection)
+    speech.prepare(connection)
+
+
+class BlockingLink:
+    """See `Link`. Its coroutines never suspend; any thread may call."""
+
+    def __init__(self, engine: Engine, speech: Speech, shown: str, ring: Callable[[list[str]], None]) -> None:
+        self.shown = shown
+        self.engine = engine
+        self._speech = speech
+        self._ring = ring
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._apart = threading.Semaphore(_APART_MAX)
+        self._data_version: int | None = None
+
+    async def run(self, batch: Batch, /) -> None:
+        with self._lock:
+            try:
+                batch.fresh = self._connection is None
+                run_batch(self._speech, self._connection or self._open(), batch)
+            except BaseException:
+                self._drop()
+                raise
+        if batch.topics and not self._speech.notifies:
+            self._ring(batch.topics)
+
+    async def run_apart(self, batch: Batch, /) -> None:
+        if not self._speech.notifies:
+            # One writer at a time is all that SQLite has.
+            await self.run(batch)
+            return
+        with self._apart, self.engine.connect() as connection:
+            try:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                run_batch(self._speech, connection, batch)
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        with self.engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                return task(connection)
+            except BaseException:
+                connection.invalidate()
+                raise
+
+    def others_wrote(self) -> bool:
+        """Whether another connection has committed since the last look, or may have. SQLite only."""
+        with self._lock:
+            try:
+                seen = data_version(self._connection or self._open())
+            except BaseException:
+                self._drop()
+                raise
+            before, self._data_version = self._data_version, seen
+        return seen != before
+
+    def close(self) -> None:
+        """Close every connection; the next batch makes a new one."""
+        with self._lock:
+            self._drop()
+        self.engine.dispose()
+
+    def _open(self) -> Connection:
+        connection = self.engine.connect()
+        try:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            _make_ready(self._speech, connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+        return connection
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        self._data_version = None
+        if connection is not None:
+            with contextlib.suppress(Exception):
+                connection.close()
+
+
+class AsyncLink:
+    """See `Link`. For one asyncio loop."""
+
+    def __init__(self, engine: AsyncEngine, speech: Speech, shown: str, timeout_s: float) -> None:
+        self.shown = shown
+        self.engine = engine
+        self._speech = speech
+        self._timeout_s = timeout_s
+        self._connection: AsyncConnection | None = None
+        self._apart = asyncio.Semaphore(_APART_MAX)
+
+    async def run(self, batch: Batch, /) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                batch.fresh = self._connection is None
+                connection = self._connection or await self._open()
+                await connection.run_sync(self._run_batch, batch)
+        except BaseException:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await abandon(connection)
+            raise
+
+    async def run_apart(self, batch: Batch, /) -> None:
+        async with self._apart, asyncio.timeout(2 * self._timeout_s):
+            await self._on_one(self._run_batch, batch)
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        async with asyncio.timeout(6 * self._timeout_s):
+            return await self._on_one(task)
+
+    async def close(self) -> None:
+        """Close every connection; the next batch makes a new one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+        await self.engine.dispose()
+
+    async def _on_one(self, task: Callable[..., T], *given: Any) -> T:
+        connection = await self.engine.connect()
+        try:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            result = await connection.run_sync(task, *given)
+        except BaseException:
+            await abandon(connection)
+            raise
+        await connection.close()
+        return result
+
+    def _run_batch(self, connection: Connection, batch: Batch) -> None:
+        run_batch(self._speech, connection, batch)
+
+    async def _open(self) -> AsyncConnection:
+        connection = await self.engine.connect()
+        try:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.run_sync(lambda inner: inner.detach())
+            await connection.run_sync(lambda inner: _make_ready(self._speech, inner))
+        except BaseException:
+            await abandon(connection)
+            raise
+        self._connection = connection
+        return connection
+
+
+async def abandon(connection: AsyncConnection) -> None:
+    """Drop a connection at once, whatever it is doing: no farewell that could hang."""
+    with contextlib.suppress(Exception):
+        raw = await connection.get_raw_connection()
+        driver: Any = raw.driver_connection
+        driver.terminate()
+    with contextlib.suppress(Exception):
+        await connection.invalidate()
+    with contextlib.suppress(Exception):
+        await connection.close()

@@ -1,0 +1,168 @@
+"""Postgres: one read and one versioned write for everything that waits.
+
+A step reads its rows without a lock and writes them only where their versions are still the same;
+what others wrote first is decided again. A row that another transaction holds is passed over, not
+waited for, so that one slow transaction never stops the steps on other keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, LargeBinary, Text, bindparam, text
+from sqlalchemy.engine import Connection
+
+from sdpatterns.backends.sqlalchemy.calls import Cell, Place
+from sdpatterns.backends.sqlalchemy.work import Batch
+from sdpatterns.core.clock import SYSTEM
+
+__all__ = ["CHANNEL", "PostgresSpeech", "payload"]
+
+CHANNEL = "sdpatterns"
+
+_PAYLOAD_BYTES_MAX = 1000
+_ALONE = 0x5D9A_77E2  # any number that nobody else is likely to lock
+_INSERT_WAIT = "250ms"
+_SLACK_US = 60_000_000
+
+_TEXTS, _NUMBERS, _BLOBS = ARRAY(Text), ARRAY(BigInteger), ARRAY(LargeBinary)
+_NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+_PLACES = (bindparam("spaces", type_=_TEXTS), bindparam("keys", type_=_TEXTS))
+
+_READ = text(
+    f"SELECT w.space, w.key, c.version, c.state, c.last_us, {_NOW}"
+    " FROM unnest(:spaces, :keys) AS w (space, key)"
+    " LEFT JOIN sdp_cells c ON c.space = w.space AND c.key = w.key"
+).bindparams(*_PLACES)
+
+_HOLD = text(
+    "SELECT 1 FROM unnest(:spaces, :keys) AS w (space, key)"
+    " JOIN sdp_cells c ON c.space = w.space AND c.key = w.key"
+    " ORDER BY c.space, c.key FOR UPDATE OF c"
+).bindparams(*_PLACES)
+
+_CHANGE = """
+WITH w AS MATERIALIZED (
+  SELECT * FROM unnest(:spaces, :keys, :expected, :versions, :states, :last_us, :expires_us)
+    AS w (space, key, expected, version, state, last_us, expires_us)
+), free AS MATERIALIZED (
+  SELECT c.space, c.key FROM w JOIN sdp_cells c ON c.space = w.space AND c.key = w.key AND c.version = w.expected
+  WHERE w.expected > 0 FOR UPDATE OF c SKIP LOCKED
+), changed AS (
+  UPDATE sdp_cells c
+  SET version = w.version, state = w.state, last_us = w.last_us, expires_us = w.expires_us
+  FROM w JOIN free USING (space, key)
+  WHERE c.space = w.space AND c.key = w.key AND w.state IS NOT NULL RETURNING c.space, c.key
+), dropped AS (
+  DELETE FROM sdp_cells c USING w JOIN free USING (space, key)
+  WHERE c.space = w.space AND c.key = w.key AND w.state IS NULL RETURNING c.space, c.key
+), made AS (
+  INSERT INTO sdp_cells (space, key, version, state, last_us, expires_us)
+  SELECT space, key, version, state, last_us, expires_us FROM w WHERE expected = 0
+  ON CONFLICT DO NOTHING RETURNING space, key
+), landed AS (
+  SELECT * FROM changed UNION ALL SELECT * FROM dropped UNION ALL SELECT * FROM made
+)"""
+_RING = """, rung AS MATERIALIZED (
+  SELECT pg_notify(:channel, t.topic) FROM (
+    SELECT DISTINCT t.topic FROM unnest(:topic_spaces, :topic_keys, :topics) AS t (space, key, topic)
+    WHERE t.space IS NULL OR EXISTS (SELECT FROM landed l WHERE l.space = t.space AND l.key = t.key)
+  ) t
+)"""
+_COLUMNS = (
+    *_PLACES,
+    bindparam("expected", type_=_NUMBERS),
+    bindparam("versions", type_=_NUMBERS),
+    bindparam("states", type_=_BLOBS),
+    bindparam("last_us", type_=_NUMBERS),
+    bindparam("expires_us", type_=_NUMBERS),
+)
+_TOPICS = (
+    bindparam("channel", type_=Text()),
+    bindparam("topic_spaces", type_=_TEXTS),
+    bindparam("topic_keys", type_=_TEXTS),
+    bindparam("topics", type_=_TEXTS),
+)
+_WRITE = text(f"{_CHANGE} SELECT space, key FROM landed").bindparams(*_COLUMNS)
+_WRITE_AND_RING = text(
+    f"{_CHANGE}{_RING} SELECT space, key FROM landed UNION ALL SELECT NULL, NULL FROM rung"
+).bindparams(*_COLUMNS, *_TOPICS)
+
+_SWEEP = text(
+    "DELETE FROM sdp_cells WHERE (space, key) IN (SELECT space, key FROM sdp_cells"
+    f" WHERE expires_us < {_NOW} + :shift_us ORDER BY expires_us LIMIT :at_most FOR UPDATE SKIP LOCKED)"
+).bindparams(bindparam("shift_us", type_=BigInteger()), bindparam("at_most", type_=BigInteger()))
+
+
+def payload(topic: str) -> str:
+    """The topic as a notification carries it: long or unprintable for Postgres, it is a digest."""
+    raw = topic.encode("utf-8", "surrogatepass")
+    if len(raw) > _PAYLOAD_BYTES_MAX or b"\x00" in raw or not raw.isascii():
+        return f"#{blake2b(raw, digest_size=24).hexdigest()}"
+    return f"={topic}"
+
+
+class PostgresSpeech:
+    """See `Speech`."""
+
+    notifies = True
+
+    def __init__(self) -> None:
+        self.shift_us = 0
+
+    def begin(self, batch: Batch, /) -> str | None:
+        if batch.hold or any(call.many and not call.reads for call in batch.calls):
+            return "BEGIN ISOLATION LEVEL READ COMMITTED"
+        return None
+
+    def begin_alone(self, connection: Connection, /) -> None:
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
+
+    def prepare(self, connection: Connection, /) -> None:
+        # Only a key that another transaction is just inserting makes a batch wait, and not for long.
+        connection.exec_driver_sql(f"SET lock_timeout = '{_INSERT_WAIT}'")
+
+    def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
+        connection.execute(_HOLD, _columns(places))
+
+    def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+        if not places:
+            return {}, SYSTEM.now_us() + self.shift_us
+        cells: dict[Place, Cell] = {}
+        now_us = 0
+        for space, key, version, state, last_us, read_us in connection.execute(_READ, _columns(places)):
+            place = (space, key)
+            cells[place] = Cell(place) if version is None else Cell(place, version, state, last_us)
+            now_us = max(now_us, read_us)
+        return cells, now_us + self.shift_us
+
+    def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
+        rows: dict[str, Any] = _columns([cell.place for cell in changed]) | {
+            "expected": [cell.version for cell in changed],
+            "versions": [cell.next_version for cell in changed],
+            "states": [cell.stored for cell in changed],
+            "last_us": [cell.last_us for cell in changed],
+            "expires_us": [cell.expires_us for cell in changed],
+        }
+        rung = [(*cell.place, topic) for cell in changed for topic in cell.topics]
+        rung += [(None, None, topic) for topic in topics]
+        if rung:
+            rows |= {
+                "channel": CHANNEL,
+                "topic_spaces": [space for space, _, _ in rung],
+                "topic_keys": [key for _, key, _ in rung],
+                "topics": [payload(topic) for _, _, topic in rung],
+            }
+        landed = connection.execute(_WRITE_AND_RING if rung else _WRITE, rows)
+        return {cell.place for cell in changed} - {(space, key) for space, key in landed}
+
+    def sweep(self, connection: Connection, limit: int, /) -> int:
+        shift_us = self.shift_us - _SLACK_US
+        return connection.execute(_SWEEP, {"shift_us": shift_us, "at_most": limit}).rowcount
+
+
+def _columns(places: Sequence[Place]) -> dict[str, Any]:
+    return {"spaces": [space for space, _ in places], "keys": [key for _, key in places]}

@@ -1,0 +1,119 @@
+"""SQLite: one file, one writer at a time, one transaction for everything that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import QueuePool
+
+from sdpatterns.backends.sqlalchemy.calls import Cell, Place
+from sdpatterns.backends.sqlalchemy.work import Batch
+from sdpatterns.core.clock import SYSTEM
+
+__all__ = ["SQLiteSpeech", "data_version", "sqlite_engine"]
+
+_SLACK_US = 60_000_000
+"""Clocks of processes may differ by a stepped wall clock; garbage waits a minute longer."""
+
+_READ = "SELECT space, key, version, state, last_us FROM sdp_cells WHERE (space, key) IN (VALUES {})"
+_WRITE = (
+    "INSERT INTO sdp_cells (space, key, version, state, last_us, expires_us) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, state = excluded.state,"
+    " last_us = excluded.last_us, expires_us = excluded.expires_us"
+)
+_DELETE = "DELETE FROM sdp_cells WHERE space = ? AND key = ?"
+_SWEEP = (
+    "DELETE FROM sdp_cells WHERE (space, key) IN"
+    " (SELECT space, key FROM sdp_cells WHERE expires_us < ? ORDER BY expires_us LIMIT ?)"
+)
+_LOOK = "PRAGMA data_version"
+_RING = "UPDATE sdp_schema SET bell = bell + 1"
+
+_READS = ["", *(_READ.format(", ".join(["(?, ?)"] * (1 << power))) for power in range(11))]
+
+
+class SQLiteSpeech:
+    """See `Speech`."""
+
+    notifies = False
+
+    def __init__(self) -> None:
+        self.shift_us = 0
+
+    def begin(self, batch: Batch, /) -> str | None:
+        # A reader needs no write lock; a step takes it before it reads, so that nothing can come between.
+        return "BEGIN" if all(call.reads for call in batch.calls) else "BEGIN IMMEDIATE"
+
+    def begin_alone(self, connection: Connection, /) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def prepare(self, connection: Connection, /) -> None:
+        """Nothing: the pragmas are set when a connection is made."""
+
+    def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
+        """Nothing: the write lock is held already."""
+
+    def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+        cells = {place: Cell(place) for place in places}
+        for start in range(0, len(places), 1024):
+            some = places[start : start + 1024]
+            for space, key, version, state, last_us in connection.exec_driver_sql(*_reading(some)):
+                cells[space, key] = Cell((space, key), version, state, last_us)
+        return cells, SYSTEM.now_us() + self.shift_us
+
+    def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
+        rows = [
+            (*cell.place, cell.next_version, cell.stored, cell.last_us, cell.expires_us)
+            for cell in changed
+            if cell.stored is not None
+        ]
+        if rows:
+            connection.exec_driver_sql(_WRITE, rows)
+        gone = [cell.place for cell in changed if cell.stored is None]
+        if gone:
+            connection.exec_driver_sql(_DELETE, gone)
+        if topics and not changed:
+            connection.exec_driver_sql(_RING)
+        return set()
+
+    def sweep(self, connection: Connection, limit: int, /) -> int:
+        before_us = SYSTEM.now_us() + self.shift_us - _SLACK_US
+        return connection.exec_driver_sql(_SWEEP, (before_us, limit)).rowcount
+
+
+def data_version(connection: Connection) -> int:
+    """A number that changes when any other connection, here or in another process, has committed."""
+    return int(connection.exec_driver_sql(_LOOK).scalar_one())
+
+
+def _reading(places: Sequence[Place]) -> tuple[str, tuple[str, ...]]:
+    # The number of places is rounded up to a power of two, so that few statements are ever prepared.
+    power = (len(places) - 1).bit_length()
+    padded = [*places, *[places[-1]] * ((1 << power) - len(places))]
+    return _READS[power + 1], tuple(part for place in padded for part in place)
+
+
+def sqlite_engine(url: URL, *, timeout_s: float, durable: bool) -> Engine:
+    """An engine on the file, whatever driver the URL names; each connection may change threads."""
+    if url.database in {None, "", ":memory:"}:
+        raise ValueError(
+            "a SQLite database in memory ends with its connection, and this backend has several:"
+            " give a file, or use sdpatterns.backends.memory.MemoryBackend"
+        )
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        poolclass=QueuePool,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False, "timeout": timeout_s},
+    )
+
+    @event.listens_for(engine, "connect")
+    def set_pragmas(connection: Any, _record: object) -> None:
+        if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            connection.execute("PRAGMA journal_mode = wal")
+        connection.execute(f"PRAGMA synchronous = {'full' if durable else 'normal'}")
+
+    return engine

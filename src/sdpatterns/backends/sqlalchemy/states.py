@@ -1,0 +1,143 @@
+"""Cells in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+from sdpatterns.backends.sqlalchemy.calls import Call, Place
+from sdpatterns.backends.sqlalchemy.folds import Fold
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.keys import KEY_BYTES_MAX
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, ManyTransition, Repeats, Step, Transition
+from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.states import KEYS_MAX, Overflow
+
+__all__ = ["SQLCells", "SQLStates", "stored_text"]
+
+S = TypeVar("S")
+A = TypeVar("A")
+
+_LOSSES_MAX = 3
+_APART_MAX = 8
+
+
+def stored_text(text: str) -> str:
+    """A space or a key as it stands in the table. Raises ValueError for one that cannot.
+
+    Postgres has no NUL in its texts, so that it is written as `\\0` (and a backslash as two).
+    """
+    if not text.isascii() or len(text) > KEY_BYTES_MAX:
+        size = len(text.encode())
+        if size > KEY_BYTES_MAX:
+            raise ValueError(f"a key has at most {KEY_BYTES_MAX} bytes, got {size}")
+    if "\\" in text or "\x00" in text:
+        return text.replace("\\", "\\\\").replace("\x00", "\\0")
+    return text
+
+
+class Look:
+    """The states, as they are."""
+
+    repeats: ClassVar[Repeats] = "harmless"
+    twin = None
+
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> ManyStep[Any, list[Any]]:
+        return [UNCHANGED] * len(states), list(states), [0.0] * len(states), ()
+
+
+class Drop:
+    """No state any more."""
+
+    repeats: ClassVar[Repeats] = "harmless"
+    twin = None
+
+    def __call__(self, state: Any, now_us: int, /) -> Step[Any, None]:
+        return GONE, None, 0.0, ()
+
+
+class SQLCells(Generic[S]):
+    """See `Cells`.
+
+    Costs: on SQLite one hop to the writer's thread and one transaction for all steps of a loop turn;
+    on Postgres two statements for all of them, four where a step has several cells.
+    """
+
+    def __init__(self, space: str, codec: Codec[S], run: Callable[[Call], Any]) -> None:
+        self.space = space
+        self._space = stored_text(space)
+        self._codec = codec
+        self._run = run
+
+    def _place(self, key: str) -> Place:
+        return self._space, stored_text(key)
+
+    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        answer: A = await self._run(Call((self._place(key),), self._codec, transition))
+        return answer
+
+    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        places = tuple(map(self._place, keys))
+        if len(set(places)) != len(places):
+            raise ValueError("one step needs different keys")
+        answer: A = await self._run(Call(places, self._codec, transition, many=True))
+        return answer
+
+    async def read(self, key: str, /) -> S | None:
+        return (await self.read_many((key,)))[0]
+
+    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        if not keys:
+            return []
+        places = tuple(map(self._place, keys))
+        states: list[S | None] = await self._run(Call(places, self._codec, Look(), many=True, reads=True))
+        return states
+
+    async def delete(self, key: str, /) -> None:
+        await self._run(Call((self._place(key),), self._codec, Drop()))
+
+
+class SQLStates:
+    """See `StateStore`. Nothing is held in this process, so that `keys_max` is the disk's size."""
+
+    def __init__(self, runtime: Runtime, fold: Callable[[], Fold], random: Callable[[], float]) -> None:
+        self.runtime: Runtime | None = runtime
+        self._fold = fold
+        self._random = random
+
+    def cells(
+        self,
+        space: str,
+        codec: Codec[S],
+        /,
+        *,
+        group: str | None = None,
+        keys_max: int = KEYS_MAX,
+        overflow: Overflow = "share",
+    ) -> SQLCells[S]:
+        """The cells named `space`. The rows are bounded by `sweep`, not by a number."""
+        return SQLCells(space, codec, self.run)
+
+    async def run(self, call: Call) -> Any:
+        """Carry the call to its end and give its answer."""
+        fold = self._fold()
+        for losses in range(_LOSSES_MAX):
+            await fold.run(call)
+            if not call.lost:
+                return call.result()
+            call.renew()
+            await self._pause(losses)
+        return await self._run_apart(fold, call)
+
+    async def _run_apart(self, fold: Fold, call: Call) -> Any:
+        for losses in range(_APART_MAX):
+            await fold.run_apart(call)
+            if not call.lost:
+                return call.result()
+            call.renew()
+            await self._pause(losses)
+        raise BackendUnavailable(f"{call.places} is held or rewritten by others all the time: the step did not happen")
+
+    async def _pause(self, losses: int) -> None:
+        await current().sleep(self._random() * 0.001 * (2**losses))
