@@ -19,7 +19,7 @@ from shop.gateway.wiring import running as gateway
 from shop.inventory.wiring import running as inventory
 from shop.ordering.wiring import running as ordering
 from shop.payments.wiring import running as payments
-from shop.place import CONTEXTS, Place
+from shop.place import CONTEXTS, Place, wall_clock_us
 from shop.psp.wiring import running as psp
 from shop.serving import Server, address, bind
 
@@ -40,13 +40,15 @@ _DRAIN_S = {"gateway": 10, "psp": 1}
 
 
 @asynccontextmanager
-async def shop(*, port: int, data_dir: Path, seed: int) -> AsyncIterator[Place]:
+async def shop(
+    *, port: int, data_dir: Path, seed: int, now_us: Callable[[], int] = wall_clock_us
+) -> AsyncIterator[Place]:
     """The shop, answering on all its ports during the block; StartFailed says why it cannot."""
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(_listening(port))
         stack.enter_context(_owned(data_dir))
         addresses = {name: address(listener) for name, listener in listeners.items()}
-        place = Place(data_dir=data_dir, seed=seed, addresses=addresses)
+        place = Place(data_dir=data_dir, seed=seed, addresses=addresses, now_us=now_us)
         apps = {name: await stack.enter_async_context(wiring(place)) for name, wiring in _WIRINGS.items()}
         servers = {name: Server(app, listeners[name], _DRAIN_S.get(name, 5)) for name, app in apps.items()}
         await stack.enter_async_context(_answering(servers))

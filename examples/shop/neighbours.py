@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,13 +10,15 @@ from urllib.parse import quote
 
 import httpx
 
+from sdpatterns import Bulkhead
+from sdpatterns.errors import DeadlineExceeded, Rejected
+from sdpatterns.web.httpx import AsyncTransport
 from shop.place import Place
 from shop.problems import Problem
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
-_CONNECTIONS_MAX = 16  # more callers queue up here: httpx's own queue takes time in the square of its length
-_LIMITS = httpx.Limits(max_connections=_CONNECTIONS_MAX, max_keepalive_connections=_CONNECTIONS_MAX, keepalive_expiry=20.0)
-_PATIENCE = httpx.Timeout(5.0, connect=1.0, pool=None)  # callers queue for a connection, they do not fail for it
+_PATIENCE_S = 5.0
+_QUEUE_MAX = 1_000
 
 
 class Neighbour:
@@ -30,16 +31,14 @@ class Neighbour:
     def __init__(self, name: str, client: httpx.AsyncClient) -> None:
         self.name = name
         self._client = client
-        self._lines = asyncio.Semaphore(_CONNECTIONS_MAX)
 
     async def send(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
     ) -> httpx.Response:
         """The raw answer to raw bytes, whatever its status."""
         try:
-            async with self._lines:
-                return await self._client.request(method, path, content=body, headers=headers)
-        except httpx.HTTPError:
+            return await self._client.request(method, path, content=body, headers=headers)
+        except (httpx.HTTPError, DeadlineExceeded, Rejected):
             raise Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2) from None
 
     async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:
@@ -71,8 +70,25 @@ def segment(text: str) -> str:
     return quote(text, safe="")
 
 
+def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx.AsyncClient:
+    """An HTTP client that carries trace and deadline along.
+
+    Its callers queue in a bulkhead, first come first served: a pool's own queue fails them when it is
+    full, and takes time in the square of its length.
+    """
+    pool = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
+    transport = AsyncTransport(
+        Bulkhead(f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s),
+        inner=httpx.AsyncHTTPTransport(limits=pool),
+    )
+    timeout = httpx.Timeout(patience_s, connect=1.0, pool=None)
+    return httpx.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
+
+
 @asynccontextmanager
-async def neighbour(place: Place, name: str) -> AsyncIterator[Neighbour]:
-    """A client for another service, closed at the end."""
-    async with httpx.AsyncClient(base_url=place.address(name), limits=_LIMITS, timeout=_PATIENCE) as client:
+async def neighbour(
+    place: Place, name: str, *, connections_max: int = 16, patience_s: float = _PATIENCE_S
+) -> AsyncIterator[Neighbour]:
+    """Another service, for as long as the block runs."""
+    async with client_of(place, name, connections_max=connections_max, patience_s=patience_s) as client:
         yield Neighbour(name, client)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ class Place:
     data_dir: Path
     seed: int
     addresses: Mapping[str, str]
+    now_us: Callable[[], int] = wall_clock_us
 
     def address(self, context: str) -> str:
         """The base URL of a context."""

@@ -11,12 +11,22 @@ from typing import Any
 
 import httpx
 from shop.launch import shop
-from shop.place import Place
+from shop.place import Place, wall_clock_us
 
 GOOD_CARD = "4242424242424242"
 DECLINED_CARD = "4000000000000002"
 DROP = "SP-00001"  # ten pieces
 PLENTY = "SP-00040"
+
+
+class Shift:
+    """The wall clock, moved ahead by as much as a test likes."""
+
+    ahead_s = 0.0
+
+    def now_us(self) -> int:
+        return wall_clock_us() + int(self.ahead_s * 1_000_000)
+
 
 _numbers = itertools.count(1)
 
@@ -28,9 +38,10 @@ def checkout_body(cart_id: str, *, card: str = GOOD_CARD) -> dict[str, Any]:
 
 
 class Visitor:
-    def __init__(self, http: httpx.AsyncClient, place: Place) -> None:
+    def __init__(self, http: httpx.AsyncClient, place: Place, shift: Shift) -> None:
         self.http = http
         self.place = place
+        self.shift = shift
 
     async def fill_cart(self, sku: str = PLENTY, quantity: int = 1) -> str:
         cart_id = f"cart{next(_numbers)}"
@@ -82,7 +93,8 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(data_dir: Path) -> AsyncIterator[Visitor]:
-    async with shop(port=0, data_dir=data_dir, seed=1) as place:
+    shift = Shift()
+    async with shop(port=0, data_dir=data_dir, seed=1, now_us=shift.now_us) as place:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
         async with httpx.AsyncClient(base_url=place.address("gateway"), timeout=30.0, limits=limits) as http:
-            yield Visitor(http, place)
+            yield Visitor(http, place, shift)

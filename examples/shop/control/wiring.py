@@ -11,7 +11,7 @@ from shop.control.api import routes
 from shop.control.service import Control
 from shop.hosting import host
 from shop.neighbours import neighbour
-from shop.place import Place, wall_clock_us
+from shop.place import Place
 
 _WATCHED = ("gateway", "inventory", "ordering", "payments", "psp")
 
@@ -21,4 +21,4 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The control room, reading everybody's ledgers."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _WATCHED}
-        yield host("control", routes(Control(neighbours, wall_clock_us)))
+        yield host("control", routes(Control(neighbours, place.now_us)))

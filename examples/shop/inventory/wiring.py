@@ -14,7 +14,7 @@ from shop.inventory.api import routes
 from shop.inventory.domain import seed_stock
 from shop.inventory.service import Inventory
 from shop.inventory.store import SCHEMA, InventoryStore
-from shop.place import Place, wall_clock_us
+from shop.place import Place
 
 
 @asynccontextmanager
@@ -23,6 +23,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with Database.opened(place.data_dir / "inventory.sqlite3", SCHEMA) as database:
         store = InventoryStore(database)
         await store.receive(seed_stock(place.seed))
-        inventory = Inventory(store, wall_clock_us)
+        inventory = Inventory(store, place.now_us)
         async with alongside(inventory.expire()):
             yield host("inventory", routes(inventory), database=database)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sdpatterns.core.policy import Policy
-from sdpatterns.errors import DeadlineExceeded
+from sdpatterns.errors import BulkheadFull, DeadlineExceeded
 from shop.neighbours import Neighbour
 from shop.ordering.domain import (
     ORPHANED_S,
@@ -46,14 +46,14 @@ class Ordering:
         cart: Neighbour,
         inventory: Neighbour,
         payments: Neighbour,
-        in_time: Policy,
+        in_turn: Policy,
         now_us: Callable[[], int],
     ) -> None:
         self._store = store
         self._cart = cart
         self._inventory = inventory
         self._payments = payments
-        self._in_time = in_time
+        self._in_turn = in_turn
         self._now_us = now_us
         self._started_at_us = now_us()
         self._doubt = asyncio.Event()
@@ -66,29 +66,31 @@ class Ordering:
 
     async def place(self, checkout_key: str, checkout: Checkout) -> Order:
         """A paid order, or a Problem that says why there is none; once per key."""
+        order_id = f"ord_{secrets.token_hex(10)}"
+        try:
+            return await self._in_turn.call(self._place, order_id, checkout_key, checkout)
+        except BulkheadFull:
+            raise Problem(503, "busy", "Too many people are checking out just now.", retry_after_s=2) from None
+        except DeadlineExceeded:
+            await self._runner.give_up(order_id, "too-slow")
+            raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5) from None
+        finally:
+            self._doubt.set()
+
+    async def _place(self, order_id: str, checkout_key: str, checkout: Checkout) -> Order:
         known = await self._store.of_key(checkout_key)
         if known is not None:
             return _again(known)
         lines, currency = await self._quote(checkout.cart_id)
-        order = Order(
-            f"ord_{secrets.token_hex(10)}", checkout_key, checkout.cart_id, PENDING, total(lines), currency, "", self._now_us()
-        )
+        now_us = self._now_us()
+        order = Order(order_id, checkout_key, checkout.cart_id, PENDING, total(lines), currency, "", now_us)
         try:
             await self._store.place(order, checkout, lines, self._runner.steps[0].name)
         except KeyTaken:
             return _again(await self._store.of_key(checkout_key) or order)
-        await self._run(Work(order, lines, checkout))
+        await self._runner.forward(Work(order, lines, checkout))
         await self._empty_cart(checkout.cart_id, lines)
         return order._replace(status=PAID)
-
-    async def _run(self, work: Work) -> None:
-        try:
-            await self._in_time.call(self._runner.forward, work)
-        except DeadlineExceeded:
-            await self._runner.give_up(work.order.order_id, "deadline")
-            raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5) from None
-        finally:
-            self._doubt.set()
 
     async def show(self, order_id: str) -> dict[str, Any]:
         """An order with its lines and its history."""
@@ -223,7 +225,8 @@ def summary(order: Order) -> dict[str, Any]:
 def _again(order: Order) -> Order:
     if order.status == PAID:
         return order
-    raise Problem(409, "order-in-flight", "This checkout is being worked on.", order_id=order.order_id, retry_after_s=5)
+    # Not a 409, which would be kept as the answer of this key: the next time it may be another one.
+    raise Problem(503, "order-in-flight", "This checkout is being worked on.", order_id=order.order_id, retry_after_s=5)
 
 
 def _instant(at_us: int) -> str:

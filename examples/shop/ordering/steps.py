@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -53,7 +54,8 @@ class Runner:
                 await step.do(work)
             except Refused as refusal:
                 await self.give_up(order_id, refusal.slug)
-                await self.back(order_id, self.steps[:place])
+                with contextlib.suppress(Problem):  # the way back is taken again until it is done
+                    await self.back(order_id, self.steps[:place])
                 raise
             except Problem as problem:
                 await self.give_up(order_id, problem.slug)

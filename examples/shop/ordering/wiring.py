@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.types import ASGIApp
 
-from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns import Bulkhead, Pipeline, Timeout
 from shop.background import alongside
 from shop.database import Database
 from shop.hosting import host
 from shop.neighbours import neighbour
 from shop.ordering.api import routes
+from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
-from shop.place import Place, wall_clock_us
+from shop.place import Place
 
 
-class _Bare(Policy):
-    name = "checkout"
+ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 24, 500, 5.0
 
-    def wrap(self, call: AsyncCall, key: Any = None, /) -> AsyncCall:
-        return call
+
+def protection() -> Pipeline:
+    """Checkouts take their turn, and each has a limited time from then on.
+
+    Without turns a rush makes all of them slow at once, until none is done in time.
+    """
+    turns = Bulkhead("checkout", concurrent_max=ADMITTED_MAX, queue_max=QUEUE_MAX, max_wait_s=QUEUE_S)
+    return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout")
 
 
 @asynccontextmanager
@@ -40,8 +45,8 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             cart=cart,
             inventory=inventory,
             payments=payments,
-            in_time=_Bare(),
-            now_us=wall_clock_us,
+            in_turn=protection(),
+            now_us=place.now_us,
         )
         async with alongside(ordering.recover()):
             yield host("ordering", routes(ordering), database=database)

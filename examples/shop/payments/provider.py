@@ -6,9 +6,9 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import httpx
+
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import DeadlineExceeded, Rejected
-
 from shop.payments.domain import Card
 
 
@@ -72,7 +72,7 @@ class ProviderClient:
         """The provider's own lines for an order; None when the book cannot be read."""
         try:
             response = await self._client.get("/psp/v1/charges", params={"order_id": order_id})
-        except httpx.HTTPError:
+        except (Rejected, *TROUBLE):
             return None
         return response.json() if response.status_code == 200 else None
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from sdpatterns import with_deadline
 from shop.payments.domain import (
     ABSENT,
     ASKED,
@@ -19,7 +20,6 @@ from shop.payments.domain import (
 )
 from shop.payments.provider import Answer, ProviderClient
 from shop.payments.store import PaymentStore
-from sdpatterns.core.context import with_deadline
 
 _log = logging.getLogger("shop.payments")
 

@@ -6,33 +6,62 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 from starlette.types import ASGIApp
 
-from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, Window
 from shop.database import Database
 from shop.hosting import host
+from shop.neighbours import client_of
 from shop.payments.api import routes
-from shop.payments.provider import ProviderClient
+from shop.payments.domain import CHARGE_BUDGET_S
+from shop.payments.provider import TROUBLE, ProviderClient
 from shop.payments.service import Payments
 from shop.payments.store import SCHEMA, PaymentStore
-from shop.place import Place, wall_clock_us
+from shop.place import Place
 
 
-class _Bare(Policy):
-    name = "psp"
+ATTEMPT_S = 1.0
 
-    def wrap(self, call: AsyncCall, key: Any = None, /) -> AsyncCall:
-        return call
+
+def protection() -> tuple[Pipeline, CircuitBreaker]:
+    """What stands between the shop and its provider: a repeat, a breaker, a limit on each attempt.
+
+    A charge may be repeated because the order's id is its idempotency key at the provider.
+    """
+    breaker = CircuitBreaker(
+        "psp",
+        failure_rate=0.5,
+        window=Window.seconds(10),
+        calls_min=6,
+        open_s=2.0,
+        open_growth=1.5,
+        open_max_s=5.0,
+        open_jitter=0.1,
+        probe_successes=2,
+        half_open_max_s=5.0,
+    )
+    retry = Retry(on=TROUBLE, attempts_max=2, base_s=0.1, max_s=0.3, idempotent=True)
+    return Pipeline(retry, breaker, Timeout(ATTEMPT_S), name="psp"), breaker
 
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """Payments with its client of the provider."""
-    pipeline = _Bare()
+    pipeline, breaker = protection()
+
+    def defences() -> dict[str, Any]:
+        return {"breaker": breaker_view(breaker)}
+
     async with (
         Database.opened(place.data_dir / "payments.sqlite3", SCHEMA) as database,
-        httpx.AsyncClient(base_url=place.address("psp"), timeout=1.0) as client,
+        client_of(place, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
     ):
-        payments = Payments(PaymentStore(database), ProviderClient(client, pipeline), wall_clock_us)
-        yield host("payments", routes(payments, lambda: {"breaker": {"state": "closed"}}), database=database)
+        payments = Payments(PaymentStore(database), ProviderClient(client, pipeline), place.now_us)
+        yield host("payments", routes(payments, defences), database=database)
+
+
+def breaker_view(breaker: CircuitBreaker) -> dict[str, Any]:
+    """A breaker as the control room shows it."""
+    seen = breaker.snapshot()
+    wait_s = None if seen.retry_after_s is None else round(seen.retry_after_s, 1)
+    return {"state": seen.state.value, "calls": seen.calls, "failures": seen.failures, "next_probe_in_s": wait_s}
