@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Script", "step_script"]
+__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "Script", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
@@ -27,10 +27,10 @@ local twin = (function()
 %(twin)s
 end)()
 local time = redis.call('TIME')
-local clock = time[1] * 1000000 + time[2] + ARGV[1]
+local clock = time[1] * 1000000 + time[2]
 
-local function step(first, count, args)
-  local now, states = clock, {}
+local function step(first, count, now, args)
+  local states = {}
   for i = 1, count do
     local value = redis.call('GET', KEYS[first + i])
     if value then
@@ -59,14 +59,14 @@ local function step(first, count, args)
   return answer
 end
 
-local replies, key, arg = {}, 0, 2
+local replies, key, arg = {}, 0, 1
 while arg <= #ARGV do
-  local count, size, args = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), {}
-  for i = 1, size do args[i] = ARGV[arg + 1 + i] end
-  local ok, reply = pcall(step, key, count, args)
+  local shift, count, size, args = ARGV[arg], tonumber(ARGV[arg + 1]), tonumber(ARGV[arg + 2]), {}
+  for i = 1, size do args[i] = ARGV[arg + 2 + i] end
+  local ok, reply = pcall(step, key, count, clock + shift, args)
   if not ok then reply = type(reply) == 'table' and reply.err or tostring(reply) end
   replies[#replies + 1] = reply
-  key, arg = key + count, arg + 2 + size
+  key, arg = key + count, arg + 3 + size
 end
 return replies
 """
@@ -99,6 +99,13 @@ return 1
 """
 
 
+class Job(NamedTuple):
+    """One caller's step: its cells, and the shift of time, the numbers of cells and words, the words."""
+
+    names: Sequence[bytes]
+    words: Sequence[str | bytes]
+
+
 class Script:
     """A script under its digest; sent whole only to a server that has not seen it."""
 
@@ -118,6 +125,11 @@ class Script:
             if code_of(error) != "NOSCRIPT":
                 raise
         return await wire.call(pack_after(self._whole, len(rest) + 2, rest), keys[0])
+
+    async def steps(self, wire: Any, jobs: Sequence[Job]) -> Any:
+        """The replies to several steps, made one after another in one go of the server."""
+        names = [name for job in jobs for name in job.names]
+        return await self.run(wire, names, [word for job in jobs for word in job.words])
 
 
 READ = Script(_READ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -15,12 +16,14 @@ from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
 from sdpatterns.backends.redis.listener import Listener
 from sdpatterns.backends.redis.pool import Pool
+from sdpatterns.backends.redis.scripts import Job, Script
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Line, Wire
 
 __all__ = ["Site", "Sites"]
 
 _WISHES_MAX = 256
+_JOBS_MAX = 128  # a script runs alone on its server: half a millisecond is long enough
 
 
 class Site:
@@ -30,6 +33,7 @@ class Site:
         self.loop = loop
         self.target = target
         self._lines: dict[Any, Line] = {}
+        self._steps: dict[Script, Line] = {}
         self.wire: Wire = ClusterWire(self._dial, self._lane) if target.cluster else self._dial(None)
         self.listener = None if loop is None else Listener(target, loop)
         self._end: AsyncGenerator[None, None] | None = None
@@ -57,6 +61,16 @@ class Site:
             # like those of two processes.
             if line.idle and self._lines.get(place) is line:
                 self._lines.pop(place, None)
+
+    async def step(self, script: Script, job: Job) -> Any:
+        """The reply to one step; on one server, those of one turn are one call of the script."""
+        if self.loop is None or self.target.cluster:
+            [reply] = await script.steps(self.wire, (job,))
+            return reply
+        line = self._steps.get(script)
+        if line is None:
+            line = self._steps[script] = Lane(functools.partial(script.steps, self.wire), at_most=_JOBS_MAX)
+        return await line.run(job)
 
     async def close(self) -> None:
         """Close everything."""

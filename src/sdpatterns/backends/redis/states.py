@@ -12,7 +12,7 @@ from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, is_refu
 from sdpatterns.backends.redis.fold import Draft, Wish, values_of
 from sdpatterns.backends.redis.names import cell_name, cell_space
 from sdpatterns.backends.redis.protocol import pack
-from sdpatterns.backends.redis.scripts import COMPARE_AND_SET, READ, step_script
+from sdpatterns.backends.redis.scripts import COMPARE_AND_SET, READ, Job, step_script
 from sdpatterns.backends.redis.sites import Site, Sites
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime, current
@@ -65,15 +65,15 @@ class RedisCells(Generic[S]):
     async def _by_twin(self, wish: Wish, twin: Twin[A]) -> A:
         args = twin.args()
         script = step_script(twin.source, self._head or "", self._sites.target.channel)
-        job = (self._sites.shift_us, str(len(wish.names)), str(len(args)), *args)
+        job = Job(wish.names, (self._sites.shift_us, b"%d" % len(wish.names), b"%d" % len(args), *args))
         site = self._sites.here()
         try:
-            [reply] = await script.run(site.wire, wish.names, job)
+            reply = await site.step(script, job)
         except (Lost, ResponseError) as error:
             if not isinstance(error, ReplyLost) or wish.transition.repeats != "harmless":
                 raise self._failure(error) from error
             try:
-                [reply] = await script.run(site.wire, wish.names, job)
+                reply = await site.step(script, job)
             except (Lost, ResponseError) as again:
                 # The first one may have happened all the same.
                 raise OutcomeUnknown(self._sites.target.unknown(again)) from again
