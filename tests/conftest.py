@@ -8,6 +8,8 @@ import pytest
 
 from sdpatterns.testing import servers
 
+pytest_plugins = ["sdpatterns.testing.plugin"]
+
 _SEEDS_BY_DEFAULT = 200
 
 

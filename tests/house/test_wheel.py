@@ -18,7 +18,7 @@ from tests.house.source import PACKAGE, ROOT
 from tests.house.test_layers import NAMED_FOR
 
 # Parts of `testing` that need pytest itself, for they are made of tests.
-TEST_TOOLS = {"contracts", "pytest_plugin"}
+TEST_TOOLS = {"contracts", "plugin"}
 
 # What stays behind when no extra is installed: every file that is named for a library.
 GUESTS = sorted({word for value in NAMED_FOR.values() for word in value.split()} - {"testing"} | TEST_TOOLS)
