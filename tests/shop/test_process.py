@@ -1,0 +1,224 @@
+"""The shop as a process: how it starts, refuses to start, ends, and comes back after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from shop.launch import told_to_stop
+
+from .conftest import EXAMPLES
+from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
+
+READY_MAX_S = 5.0
+RESIDENT_MAX_BYTES = 250 * 2**20
+KEY = {"Idempotency-Key": '"k"'}
+
+
+def command(data_dir: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "shop", "up", "--data-dir", str(data_dir), *more]
+
+
+class Running:
+    def __init__(self, process: subprocess.Popen[str], url: str, ready_s: float) -> None:
+        self.process = process
+        self.url = url
+        self.ready_s = ready_s
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+        self.process.send_signal(number)
+        return self.process.communicate(timeout=30)
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[Running]:
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command(data_dir, "--port", "0"), cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().rpartition(" ")[2].strip().rstrip("/")
+        assert url.startswith("http://127.0.0.1:"), process.communicate()
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        yield Running(process, url, time.monotonic() - began)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def refused(data_dir: Path, *more: str) -> str:
+    """Start a shop that must not start; gives its only line."""
+    ended = subprocess.run(command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1, ended
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("shop: ")
+    return line
+
+
+def fill_cart(url: str, cart_id: str, sku: str) -> None:
+    assert httpx.put(f"{url}/api/v1/carts/{cart_id}/items/{sku}", json={"quantity": 1}).status_code == 200
+
+
+def test_it_is_ready_soon_and_small(data_dir: Path) -> None:
+    with running(data_dir) as shop:
+        assert shop.ready_s < READY_MAX_S
+        assert httpx.get(f"{shop.url}/products?q=lamp").status_code == 200
+        assert psutil.Process(shop.process.pid).memory_info().rss < RESIDENT_MAX_BYTES
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_being_told_to_stop_ends_it_in_order(data_dir: Path, number: signal.Signals) -> None:
+    with running(data_dir) as shop:
+        out, err = shop.stop(number)
+    assert shop.process.returncode == 0
+    assert out.splitlines()[-1] == "Closed."
+    assert err == ""
+
+
+def test_being_told_to_stop_while_it_opens_ends_it_quietly(data_dir: Path) -> None:
+    process = subprocess.Popen(
+        command(data_dir, "--port", "0"), cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (data_dir / "lock").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+@pytest.mark.anyio
+async def test_a_request_in_flight_is_finished_before_it_closes(data_dir: Path) -> None:
+    with running(data_dir) as shop:
+        fill_cart(shop.url, "c", PLENTY)
+        fault = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
+        async with httpx.AsyncClient(base_url=shop.url, timeout=30) as http:
+            assert (await http.put("/control/api/fault", json=fault)).status_code == 200
+            answer = asyncio.create_task(http.post("/api/v1/checkout", json=checkout_body("c"), headers=KEY))
+            await asyncio.sleep(0.5)
+            shop.process.send_signal(signal.SIGINT)
+            assert (await answer).status_code == 503  # the provider was too slow; the shop itself was not gone
+        shop.process.communicate(timeout=30)
+        assert shop.process.returncode == 0
+
+
+def test_a_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
+    with running(data_dir) as shop:
+        fill_cart(shop.url, "c", DROP)
+        order = httpx.post(f"{shop.url}/api/v1/checkout", json=checkout_body("c"), headers=KEY).json()
+        shop.stop()
+    with running(data_dir) as shop:
+        assert httpx.get(f"{shop.url}/api/v1/orders/{order['order_id']}").json()["status"] == "paid"
+        assert httpx.get(f"{shop.url}/api/v1/products/{DROP}").json()["available"] == 9
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2])
+async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path, delay_s: float) -> None:
+    with running(data_dir) as shop:
+        for number in range(12):
+            fill_cart(shop.url, f"c{number}", DROP)
+        async with httpx.AsyncClient(base_url=shop.url, timeout=10) as http:
+            buyers = [
+                asyncio.create_task(
+                    http.post(
+                        "/api/v1/checkout",
+                        json=checkout_body(f"c{number}"),
+                        headers={"Idempotency-Key": f'"crash-{number}"'},
+                    )
+                )
+                for number in range(12)
+            ]
+            await asyncio.sleep(delay_s)
+            os.kill(shop.process.pid, signal.SIGKILL)
+            answers = await asyncio.gather(*buyers, return_exceptions=True)
+    promised = [answer.json()["order_id"] for answer in answers if isinstance(answer, httpx.Response) and answer.is_success]
+    async with visiting(data_dir) as visitor:
+        await assert_settled(visitor, promised)
+
+
+async def assert_settled(visitor: Visitor, promised: list[str]) -> None:
+    visitor.shift.ahead_s = 60.0
+    ended = await visitor.settled()
+    for order_id in promised:
+        assert (await visitor.get(f"/api/v1/orders/{order_id}"))["status"] == "paid"
+    assert await visitor.free(DROP) == 10 - ended.get("paid", 0)
+    await visitor.all_holds()
+
+
+def test_a_port_that_is_taken(data_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = refused(data_dir, "--port", str(port))
+    assert f"127.0.0.1:{port}" in line
+    assert "--port" in line
+
+
+def test_two_shops_on_neighbouring_ports_and_on_the_same_data(data_dir: Path, tmp_path: Path) -> None:
+    with running(data_dir) as first:
+        assert "another shop is running" in refused(data_dir, "--port", "0")
+        with running(tmp_path / "other") as second:
+            assert first.url != second.url
+
+
+@pytest.mark.parametrize("name", ["catalog", "inventory", "cart", "ordering", "payments", "psp"])
+def test_a_damaged_file(data_dir: Path, name: str) -> None:
+    data_dir.mkdir()
+    (data_dir / f"{name}.sqlite3").write_bytes(b"this was a database once" * 1_000)
+    line = refused(data_dir, "--port", "0")
+    assert f"{name}.sqlite3" in line
+    assert "--data-dir" in line
+
+
+def test_a_file_damaged_in_the_middle(data_dir: Path) -> None:
+    with running(data_dir) as shop:
+        shop.stop()
+    path = data_dir / "catalog.sqlite3"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * 65_536)
+    assert "catalog.sqlite3" in refused(data_dir, "--port", "0")
+
+
+def test_a_file_of_a_later_version(data_dir: Path) -> None:
+    import sqlite3
+
+    data_dir.mkdir()
+    with sqlite3.connect(data_dir / "cart.sqlite3") as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    assert "version 99" in refused(data_dir, "--port", "0")
+
+
+def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "--data-dir" in refused(tmp_path / "file", "--port", "0")
+
+
+def test_a_data_directory_that_cannot_be_made() -> None:
+    assert "--data-dir" in refused(Path("/proc/nowhere"), "--port", "0")
+
+
+@pytest.mark.anyio
+async def test_signals_are_given_back_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with told_to_stop() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            await stop.wait()
+    assert signal.getsignal(signal.SIGTERM) is before
