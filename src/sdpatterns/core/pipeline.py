@@ -8,8 +8,10 @@ Pipeline(Retry(...), breaker, Timeout(2.0), name="quotes")
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from sdpatterns.core.keys import KeyOf, check_name
-from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
+from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
 from sdpatterns.core.runtime import Runtime
 
 __all__ = ["Pipeline"]
@@ -18,10 +20,30 @@ __all__ = ["Pipeline"]
 class Pipeline(Policy):
     """Policies and guards around one call, the first outermost; itself a policy.
 
-    Keeps: the order in which they were given, which `explain()` prints together with a warning for
-    each order that defeats itself. A part without a name of its own takes the pipeline's.
+    ```python
+    import asyncio
+    from sdpatterns import CircuitBreaker, DeadlineExceeded, Pipeline, Retry, Timeout
 
-    Raises `ValueError` for no parts and TypeError for one that is keyed and has no key yet.
+    breaker = CircuitBreaker("quotes", failure_rate=0.5)
+    quotes = Pipeline(
+        Retry(on=(ConnectionError, DeadlineExceeded), idempotent=True), breaker, Timeout(2.0), name="quotes"
+    )
+
+    @quotes.protect
+    async def fetch_quote(symbol: str) -> float:
+        return 101.5
+
+    assert asyncio.run(fetch_quote("ACME")) == 101.5
+    assert quotes.warnings() == []
+    ```
+
+    **Keeps**: the order in which they were given, which `explain()` prints together with a warning
+    for each order that defeats itself. A part without a name of its own takes the pipeline's.
+
+    **May fail** with what its parts and the call raise, bare. When it is built: `ValueError` for no
+    parts, TypeError for one that is keyed and has no key yet.
+
+    **Costs** what its parts cost, and nothing of its own: it composes them once, when it protects.
     """
 
     def __init__(self, *parts: Policy, name: str) -> None:
@@ -30,6 +52,7 @@ class Pipeline(Policy):
             raise ValueError("Pipeline needs at least one part")
         for part in parts:
             check_keyed(part, None)
+        self._given = parts
         self.parts = tuple(part.named(name) for part in parts)
 
     @property
@@ -68,8 +91,25 @@ class Pipeline(Policy):
         return "\n".join(lines)
 
     def warnings(self) -> list[str]:
-        """What is doubtful about the order: each part is asked about those inside it."""
-        found: list[str] = []
-        for place, part in enumerate(self.parts):
-            found += part.doubts(self.parts[:place], self.parts[place + 1 :])
+        """What is doubtful about the order: each part is asked about those around it."""
+        parts = list(_one_by_one(self.parts))
+        found = list(_twice(_one_by_one(self._given)))
+        for place, part in enumerate(parts):
+            found += part.doubts(parts[:place], parts[place + 1 :])
         return found
+
+
+def _one_by_one(parts: Iterable[Policy]) -> Iterator[Policy]:
+    for part in parts:
+        if isinstance(part, Pipeline):
+            yield from _one_by_one(part.parts)
+        else:
+            yield part.part if isinstance(part, Keyed) else part
+
+
+def _twice(parts: Iterable[Policy]) -> Iterator[str]:
+    seen: dict[int, int] = {}
+    for part in parts:
+        seen[id(part)] = seen.get(id(part), 0) + 1
+        if seen[id(part)] == 2:
+            yield f"{type(part).__name__} {part.name!r} is given more than once, and each call passes it as often"

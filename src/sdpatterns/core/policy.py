@@ -10,7 +10,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from sdpatterns.core.keys import KeyOf, key_of
 from sdpatterns.core.runtime import Runtime, finish
@@ -19,6 +19,7 @@ __all__ = [
     "AsyncCall",
     "Keyed",
     "Policy",
+    "Trait",
     "check_keyed",
     "is_async",
     "lifted",
@@ -29,6 +30,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 AsyncCall: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
+
+Trait: TypeAlias = Literal["repeats", "limits_time", "counts_outcomes", "holds_slot", "absorbs_repeats"]
+"""What the neighbours of a part in a pipeline must know of it, to tell an order that defeats itself."""
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -46,6 +50,8 @@ class Policy(ABC):
     """What its owner called it; the name in notices, metrics and refusals."""
     needs_key: ClassVar[bool] = False
     """Whether it means nothing without a key: such a part is bound with `by` first."""
+    traits: ClassVar[frozenset[Trait]] = frozenset()
+    """How it bears on its neighbours; see `Trait`."""
 
     @property
     def runtime(self) -> Runtime | None:
@@ -74,7 +80,10 @@ class Policy(ABC):
         return self
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
-        """Warnings about where it stands in a pipeline, given its neighbours on both sides."""
+        """Warnings about where it stands in a pipeline, given its neighbours on both sides.
+
+        The neighbours come without their keys, and the parts of a pipeline within one by one.
+        """
         return ()
 
     @overload

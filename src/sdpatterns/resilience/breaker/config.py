@@ -11,7 +11,7 @@ __all__ = ["BreakerConfig", "Window"]
 
 _CALLS_LIMIT = 1_000_000
 _CALLS_MIN = 10
-_BUCKETS = 30
+_STEPS = 30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,7 @@ class Window:
 
     calls_max: int | None = None
     span_s: float | None = None
-    buckets: int = _BUCKETS
+    steps: int = _STEPS
 
     @classmethod
     def calls(cls, calls_max: int, /) -> Self:
@@ -32,11 +32,11 @@ class Window:
         return cls(calls_max=calls_max)
 
     @classmethod
-    def seconds(cls, span_s: float, /, *, buckets: int = _BUCKETS) -> Self:
-        """The last `span_s` seconds, forgotten in steps of one bucket (`span_s / buckets`)."""
+    def seconds(cls, span_s: float, /, *, steps: int = _STEPS) -> Self:
+        """The last `span_s` seconds, forgotten a step (`span_s / steps`) at a time."""
         seconds("Window.seconds", span_s)
-        whole("buckets", buckets, 1, 10_000)
-        return cls(span_s=float(span_s), buckets=buckets)
+        whole("steps", steps, 1, 10_000)
+        return cls(span_s=float(span_s), steps=steps)
 
     def __str__(self) -> str:
         if self.calls_max is not None:

@@ -103,7 +103,7 @@ class Circuit:
     """
 
     __slots__ = (
-        "_config", "_growths", "_probes", "_random", "_window",
+        "_calls_needed", "_config", "_growths", "_probes", "_random", "_window",
         "closed", "key", "lock", "mode", "open_until_s", "state", "tally", "used_s",
     )  # fmt: skip
 
@@ -114,6 +114,7 @@ class Circuit:
         self._config = config
         self._random = random
         self._window = config.window if config.has_rates else None
+        self._calls_needed = config.calls_needed
         self._growths = 0
         self._probes: Probes | None = None
         self.mode = CircuitMode.AUTO
@@ -145,10 +146,16 @@ class Circuit:
         return self.open_until_s is not None and now_s >= self.open_until_s
 
     def settle(self, term: Term, verdict: int, now_s: float) -> Change | None:
-        """Count the outcome of a call for the term it was admitted under, if that still holds."""
+        """Count the outcome of a call for the term it was admitted under, if that still holds.
+
+        Only a call that failed or was slow opens a circuit, never a fine one by filling the window.
+        """
         tally = self.closed
         if tally is not None and term is tally:
-            tally.add(verdict, now_s)
+            if not verdict:
+                tally.fine(now_s)
+                return None
+            tally.bad(verdict, now_s)
             reason = self._met(tally)
             return self._open(now_s, reason) if reason else None
         if term is not self._probes or self._probes is None:
@@ -172,7 +179,7 @@ class Circuit:
         config = self._config
         if config.consecutive is not None and tally.streak >= config.consecutive:
             return "consecutive"
-        if not (tally.failures or tally.slow) or tally.calls < config.calls_needed:
+        if tally.calls < self._calls_needed:
             return ""
         if config.failure_rate is not None and tally.failures / tally.calls >= config.failure_rate:
             return "failure_rate"

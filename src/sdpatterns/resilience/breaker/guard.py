@@ -116,6 +116,8 @@ class CircuitBreaker(Guard):
     window of calls; never a checkpoint, so that it may stand on a plain function.
     """
 
+    traits = frozenset({"counts_outcomes"})
+
     def __init__(
         self,
         name: str,
@@ -310,34 +312,65 @@ class CircuitBreaker(Guard):
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call inside its circuit."""
         if key is None:
-            circuit = self._circuit
-            return self._guarded(call, lambda *_args, **_kwargs: circuit)
-        return self._guarded(call, lambda *args, **kwargs: self._of(key(*args, **kwargs)))
+            return self._inside(self._circuit, call)
 
-    def _guarded(self, call: AsyncCall, circuit_of: Callable[..., Circuit]) -> AsyncCall:
+        async def keyed(*args: Any, **kwargs: Any) -> Any:
+            circuit = self._of(key(*args, **kwargs))
+            return await self._inside(circuit, call)(*args, **kwargs)
+
+        return keyed
+
+    def _inside(self, circuit: Circuit, call: AsyncCall) -> AsyncCall:
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
+        # A reading of the clock costs as much as the lock: none is taken that nobody needs.
+        times_calls = slow_s < math.inf
+        times_window = self._config.window.span_s is not None or times_calls
+        # Half the price of `with` on the same lock.
+        acquire, release = circuit.lock.acquire, circuit.lock.release
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            circuit = circuit_of(*args, **kwargs)
             term = circuit.closed or admit(circuit)
-            started_s = clock.monotonic()
+            started_s = clock.monotonic() if times_calls else 0.0
             try:
                 result = await call(*args, **kwargs)
                 verdict = FAILED if unwanted is not None and unwanted(result) else FINE
             except BaseException as error:
                 failed(circuit, term, started_s, error)
                 raise
-            now_s = clock.monotonic()
+            now_s = clock.monotonic() if times_window else 0.0
             if now_s - started_s >= slow_s:
                 verdict |= SLOW
-            # A window full of fine calls is the same after one more, so nothing is locked for it.
-            if verdict or not term.spotless:
-                settle(circuit, term, verdict, now_s)
+            if verdict:
+                settle(circuit, term, verdict, clock.monotonic())
+            elif not term.spotless:
+                # What `settle` does, with no more calls than a fine one needs.
+                acquire()
+                try:
+                    tally = circuit.closed
+                    if tally is not None and tally is term:
+                        tally.fine(now_s)
+                        return result
+                finally:
+                    release()
+                settle(circuit, term, FINE, now_s)
+            # Else the window is full of fine calls, and the same after one more.
             return result
 
         return guarded
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
         """What keeps it from seeing its callee fail."""
-        return ()
+        found = []
+        is_cut_short = any("limits_time" in part.traits for part in outside)
+        if is_cut_short and not any("limits_time" in part.traits for part in inside):
+            found.append(
+                f"CircuitBreaker {self.name!r} stands inside Timeout, which cancels its calls, and a"
+                " cancelled call counts for nothing: a callee that hangs never opens it"
+            )
+        if any("repeats" in part.traits for part in inside):
+            found.append(
+                f"CircuitBreaker {self.name!r} stands outside a part that repeats: it counts all"
+                " attempts as one call, and stops none of them"
+            )
+        return found

@@ -1,14 +1,15 @@
 """Counting calls over a window in constant time.
 
-A verdict on a call is two bits: `FAILED` and `SLOW`. A tally takes verdicts and keeps running sums:
+A verdict on a call is two bits: `FAILED` and `SLOW`; without any the call was fine. A tally takes
+verdicts and keeps running sums:
 
 ```
 CallsTally     ring of bytes, one per call; the byte it overwrites is taken off the sums
-SecondsTally   ring of buckets, one per step of time; a bucket that is passed is taken off the sums
+SecondsTally   ring of steps in time; a step whose time has passed is taken off the sums
 StreakTally    no window: only failures in a row
 ```
 
-A tally is also the generation of a circuit: it is replaced on every change of state, so a call that
+A tally is also the generation of a circuit: it is replaced when the circuit closes, so a call that
 ends under another tally than it began under is told by identity.
 """
 
@@ -26,7 +27,11 @@ SLOW = 2
 
 
 class StreakTally:
-    """Failures in a row, and nothing else."""
+    """Failures in a row, and nothing else.
+
+    In every tally `spotless` says that one more fine call would change nothing, so that it need not
+    be told.
+    """
 
     __slots__ = ("calls", "failures", "slow", "spotless", "streak")
 
@@ -36,19 +41,23 @@ class StreakTally:
         self.slow = 0
         self.streak = 0
         self.spotless = True
-        """Whether one more fine call would change nothing, so that it need not be told."""
 
-    def add(self, verdict: int, now_s: float) -> None:
-        """Count one call."""
+    def fine(self, now_s: float) -> None:
+        """Count one fine call."""
+        self.streak = 0
+        self.spotless = True
+
+    def bad(self, verdict: int, now_s: float) -> None:
+        """Count one call that failed, or was slow, or both."""
         self.streak = self.streak + 1 if verdict & FAILED else 0
         self.spotless = not self.streak
 
     def expire(self, now_s: float) -> None:
-        """Nothing here goes by with time."""
+        """Forget what is too old; here nothing ever is."""
 
 
 class CallsTally:
-    """The last `size` calls. Full of fine calls it is `spotless`: another one changes nothing."""
+    """The last `size` calls. Full of fine ones it is `spotless`."""
 
     __slots__ = ("_at", "_ring", "_size", "calls", "failures", "slow", "spotless", "streak")
 
@@ -62,72 +71,117 @@ class CallsTally:
         self.streak = 0
         self.spotless = False
 
-    def add(self, verdict: int, now_s: float) -> None:
-        """Count one call in place of the oldest."""
+    def fine(self, now_s: float) -> None:
+        """Count one fine call in place of the oldest."""
         at = self._at
+        if self._ring[at]:
+            self._drop(at)
+        at += 1
+        self._at = at if at < self._size else 0
         if self.calls < self._size:
             self.calls += 1
-        else:
-            leaving = self._ring[at]
-            self.failures -= leaving & FAILED
-            self.slow -= leaving >> 1
+        elif not self.failures and not self.slow:
+            self.spotless = True
+        self.streak = 0
+
+    def bad(self, verdict: int, now_s: float) -> None:
+        """Count one call that failed, or was slow, or both, in place of the oldest."""
+        at = self._at
+        self._drop(at)
         self._ring[at] = verdict
-        self._at = at + 1 if at + 1 < self._size else 0
+        self._at = (at + 1) % self._size
+        self.calls = min(self.calls + 1, self._size)
         self.failures += verdict & FAILED
         self.slow += verdict >> 1
         self.streak = self.streak + 1 if verdict & FAILED else 0
-        self.spotless = self.calls == self._size and not self.failures and not self.slow
+        self.spotless = False
+
+    def _drop(self, at: int) -> None:
+        leaving = self._ring[at]
+        self.failures -= leaving & FAILED
+        self.slow -= leaving >> 1
+        self._ring[at] = FINE
 
     def expire(self, now_s: float) -> None:
-        """Nothing here goes by with time."""
+        """Forget what is too old; here nothing ever is."""
 
 
 class SecondsTally:
-    """The calls of the last `span_s` seconds, in `buckets` steps; the newest step is still filling."""
+    """The calls of the last `span_s` seconds, forgotten step by step; the newest step still fills.
+
+    The ring holds the counts of each step that is over. Those of the newest one are what was added
+    to the sums since it began, so that a fine call costs one addition.
+    """
 
     __slots__ = (
-        "_buckets", "_calls", "_failures", "_slow", "_step", "_width_s",
-        "calls", "failures", "slow", "spotless", "streak",
+        "_began",
+        "_passed",
+        "_step",
+        "_steps",
+        "_until_s",
+        "_width_s",
+        "calls",
+        "failures",
+        "slow",
+        "spotless",
+        "streak",
     )  # fmt: skip
 
-    def __init__(self, span_s: float, buckets: int) -> None:
-        self._width_s = span_s / buckets
-        self._buckets = buckets
-        self._calls = [0] * buckets
-        self._failures = [0] * buckets
-        self._slow = [0] * buckets
+    def __init__(self, span_s: float, steps: int) -> None:
+        self._width_s = span_s / steps
+        self._steps = steps
+        self._passed = [(0, 0, 0)] * steps
+        self._began = (0, 0, 0)
         self._step = 0
+        self._until_s = 0.0
         self.calls = 0
         self.failures = 0
         self.slow = 0
         self.streak = 0
         self.spotless = False
-        """Never: a fine call lowers the rates."""
 
-    def add(self, verdict: int, now_s: float) -> None:
-        """Count one call, and forget those whose time has passed."""
-        self.expire(now_s)
-        at = self._step % self._buckets
-        self._calls[at] += 1
+    def fine(self, now_s: float) -> None:
+        """Count one fine call, and forget what is too old."""
+        if now_s >= self._until_s:
+            self.expire(now_s)
         self.calls += 1
-        if verdict:
-            failed, slow = verdict & FAILED, verdict >> 1
-            self._failures[at] += failed
-            self._slow[at] += slow
-            self.failures += failed
-            self.slow += slow
+        self.streak = 0
+
+    def bad(self, verdict: int, now_s: float) -> None:
+        """Count one call that failed, or was slow, or both, and forget what is too old."""
+        if now_s >= self._until_s:
+            self.expire(now_s)
+        self.calls += 1
+        self.failures += verdict & FAILED
+        self.slow += verdict >> 1
         self.streak = self.streak + 1 if verdict & FAILED else 0
 
     def expire(self, now_s: float) -> None:
-        """Forget the buckets whose time has passed, each once."""
+        """Forget the steps whose time has passed, each once."""
         step = int(now_s / self._width_s)
-        for passed in range(max(self._step + 1, step - self._buckets + 1), step + 1):
-            at = passed % self._buckets
-            self.calls -= self._calls[at]
-            self.failures -= self._failures[at]
-            self.slow -= self._slow[at]
-            self._calls[at] = self._failures[at] = self._slow[at] = 0
-        self._step = max(step, self._step)
+        if step <= self._step:
+            return
+        self._keep_step()
+        for over in range(max(self._step + 1, step - self._steps + 1), step + 1):
+            self._drop(over % self._steps)
+        self._step = step
+        self._until_s = (step + 1) * self._width_s
+        self._began = (self.calls, self.failures, self.slow)
+
+    def _keep_step(self) -> None:
+        calls, failures, slow = self._began
+        self._passed[self._step % self._steps] = (
+            self.calls - calls,
+            self.failures - failures,
+            self.slow - slow,
+        )
+
+    def _drop(self, at: int) -> None:
+        calls, failures, slow = self._passed[at]
+        self.calls -= calls
+        self.failures -= failures
+        self.slow -= slow
+        self._passed[at] = (0, 0, 0)
 
 
 Tally: TypeAlias = StreakTally | CallsTally | SecondsTally
@@ -140,4 +194,4 @@ def new_tally(window: Window | None) -> Tally:
     if window.calls_max is not None:
         return CallsTally(window.calls_max)
     assert window.span_s is not None
-    return SecondsTally(window.span_s, window.buckets)
+    return SecondsTally(window.span_s, window.steps)

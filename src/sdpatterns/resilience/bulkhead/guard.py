@@ -97,6 +97,8 @@ class Bulkhead(Guard):
     queue.
     """
 
+    traits = frozenset({"holds_slot"})
+
     def __init__(
         self,
         name: str,
@@ -194,27 +196,47 @@ class Bulkhead(Guard):
         """The call in a slot; without a key, by a shorter way when one is free."""
         if key is not None:
             return super().wrap(call, key)
-        lock, lane, enter, leave = self._lock, self._lane, self.enter, self.leave
+        lane, enter, leave = self._lane, self.enter, self.leave
+        # Half the price of `with` on the same lock.
+        acquire, release = self._lock.acquire, self._lock.release
 
         async def slotted(*args: Any, **kwargs: Any) -> Any:
-            with lock:
-                entered = lane.free > 0
-                if entered:
-                    lane.free -= 1
-            if not entered:
+            acquire()
+            try:
+                free = lane.free
+                if free:
+                    lane.free = free - 1
+            finally:
+                release()
+            if not free:
                 await enter("")
             try:
                 return await call(*args, **kwargs)
             finally:
-                with lock:
+                acquire()
+                try:
                     queued = bool(lane.queue)
                     if not queued:
                         lane.free += 1
+                finally:
+                    release()
                 if queued:
                     leave("", Outcome.SUCCESS, None)
 
         return slotted
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
-        """A slot held longer than the call needs it."""
-        return ()
+        """A slot held longer than the call needs it, and a wait that nobody bounds."""
+        found = []
+        if any("repeats" in part.traits for part in inside):
+            found.append(
+                f"Bulkhead {self.name!r} stands outside a part that repeats: it holds the slot while"
+                " that one waits between attempts"
+            )
+        waits_long = self.queue_max > 0 and self.max_wait_s is None
+        if waits_long and not any("limits_time" in part.traits for part in outside):
+            found.append(
+                f"Bulkhead {self.name!r} lets calls queue without a bound on the wait: set max_wait_s,"
+                " or put Timeout outside"
+            )
+        return found

@@ -15,7 +15,8 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.runtime import current
-from sdpatterns.resilience.matching import Errors, matcher
+from sdpatterns.errors import DeadlineExceeded
+from sdpatterns.resilience.matching import Errors, catches, matcher
 from sdpatterns.resilience.retry.config import Hint, RetryConfig, hinted_s
 from sdpatterns.resilience.retry.decision import Course
 from sdpatterns.resilience.retry.notices import RetriesExhausted, RetryScheduled
@@ -57,6 +58,8 @@ class Retry(Policy):
 
     **Costs** under 0.2 µs when the first attempt succeeds. No state between calls.
     """
+
+    traits = frozenset({"repeats"})
 
     def __init__(
         self,
@@ -189,7 +192,17 @@ class Retry(Policy):
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
         """What makes repeating harmful or useless here."""
-        return ()
+        found = []
+        if not self.idempotent and not any("absorbs_repeats" in part.traits for part in inside):
+            found.append(
+                "Retry repeats a call that nobody said is idempotent: say idempotent=True where a"
+                " repeat is harmless, or put Idempotency inside"
+            )
+        if any("limits_time" in part.traits for part in inside) and not catches(self._on, DeadlineExceeded):
+            found.append("Retry stands outside Timeout, but does not repeat on DeadlineExceeded")
+        if any("repeats" in part.traits for part in inside):
+            found.append("Retry stands outside another part that repeats: their attempts multiply")
+        return found
 
 
 class Attempts:

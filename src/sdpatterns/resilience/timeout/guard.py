@@ -66,6 +66,8 @@ class Timeout(Guard):
     out in the order in which they began.
     """
 
+    traits = frozenset({"limits_time"})
+
     def __init__(self, timeout_s: float, *, name: str | None = None) -> None:
         self.timeout_s = seconds("timeout_s", timeout_s)
         self.name = "timeout" if name is None else check_name("Timeout", name)
@@ -154,5 +156,15 @@ class Timeout(Guard):
         return found
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
-        """A limit that another one makes pointless."""
-        return ()
+        """A limit that never strikes, and one that a single attempt may use up."""
+        found = []
+        for other in inside:
+            if isinstance(other, Timeout) and other.timeout_s >= self.timeout_s:
+                found.append(f"Timeout of {other.timeout_s:g} s inside one of {self.timeout_s:g} s never strikes")
+        places = [place for place, part in enumerate(inside) if "repeats" in part.traits]
+        if places and not any("limits_time" in part.traits for part in inside[places[-1] :]):
+            found.append(
+                "Timeout stands outside a part that repeats, with none inside: one attempt that"
+                " hangs uses up the time of all"
+            )
+        return found
