@@ -17,13 +17,28 @@ SECTIONS = ("**Keeps**", "**May fail**", "**Costs**")
 
 @functools.cache
 def promised() -> frozenset[str]:
-    """Names of methods that a port or a word of the core promises, with a docstring, for others to keep."""
+    """Names of methods that a word of the core, a port or any other Protocol promises, with a docstring."""
     return frozenset(
         definition.node.name
-        for path in modules(PACKAGE / "core", PACKAGE / "ports")
+        for path in modules()
         for definition in definitions(path)
         if isinstance(definition.node, Function) and "." in definition.name and ast.get_docstring(definition.node)
+        if definition.path.relative_to(PACKAGE).parts[0] in {"core", "ports"} or _is_in_a_protocol(definition)
     )
+
+
+@functools.cache
+def _protocols(path: Path) -> frozenset[str]:
+    return frozenset(
+        definition.name
+        for definition in definitions(path)
+        if isinstance(definition.node, ast.ClassDef)
+        and any(ast.unparse(parent).startswith("Protocol") for parent in definition.node.bases)
+    )
+
+
+def _is_in_a_protocol(definition: Definition) -> bool:
+    return definition.name.rpartition(".")[0] in _protocols(definition.path)
 
 
 def public_modules() -> list[Path]:

@@ -16,6 +16,7 @@ HOSTS = {
     "sdpatterns.readthedocs.io",
     "semver.org",
     "www.apache.org",
+    "www.iana.org",
     "www.rfc-editor.org",
     "www.w3.org",
 }
