@@ -1,4 +1,4 @@
-"""What every test may ask for: real servers, and seeds."""
+"""What every test may ask for: real servers."""
 
 from __future__ import annotations
 
@@ -9,26 +9,6 @@ import pytest
 from sdpatterns.testing import servers
 
 pytest_plugins = ["sdpatterns.testing.plugin"]
-
-_SEEDS_BY_DEFAULT = 200
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("sdpatterns")
-    group.addoption(
-        "--seeds",
-        type=int,
-        default=_SEEDS_BY_DEFAULT,
-        help="how many seeds a simulation runs (default: %(default)s)",
-    )
-    group.addoption("--seed", type=int, default=None, help="replay this one seed")
-
-
-@pytest.fixture(scope="session")
-def seeds(request: pytest.FixtureRequest) -> range:
-    """The seeds a simulation shall run: `--seeds N`, or the one of `--seed S`."""
-    one: int | None = request.config.getoption("--seed")
-    return range(request.config.getoption("--seeds")) if one is None else range(one, one + 1)
 
 
 @pytest.fixture
