@@ -1,8 +1,7 @@
 """Rate limits per key, exact, in memory and across a fleet."""
 
-from sdpatterns.traffic.ratelimit.answer import Decision
+from sdpatterns.traffic.ratelimit.answer import Decision, RateKey
 from sdpatterns.traffic.ratelimit.config import Rate, Rates, per_day, per_hour, per_minute, per_second
-from sdpatterns.traffic.ratelimit.desk import RateKey
 from sdpatterns.traffic.ratelimit.guard import OnOutage, RateLimiter
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 

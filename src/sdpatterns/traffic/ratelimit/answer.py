@@ -1,10 +1,17 @@
-"""What a limiter answers, and for which of its limits."""
+"""What a limiter is asked for, what it answers, and for which of its limits."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from sdpatterns.core.keys import KEY_BYTES_MAX
 from sdpatterns.traffic.ratelimit.config import Rate
 
-__all__ = ["Decision", "Limit"]
+__all__ = ["Decision", "Limit", "RateKey", "check_cost", "checked_key", "decision_of"]
+
+RateKey: TypeAlias = str | Mapping[str, str]
+"""Whom a limit is for: a string, or one for each scope of the limiter (`{"user": ..., "ip": ...}`)."""
 
 
 class Limit:
@@ -27,47 +34,76 @@ class Decision:
     """What the limiter answered, for the rate that binds: the one with the longest wait, or else
     with the least left.
 
-    `allowed` is the answer. The rest is worked out when it is asked for.
+    `allowed` is the answer. The rest is worked out when it is asked for. There is no constructor
+    (`decision_of` makes one), because one in Python would cost as much as the decision itself.
     """
 
-    __slots__ = ("_ahead_us", "_limit", "_wait_us", "allowed")
+    __slots__ = ("ahead_us", "allowed", "binding", "wait_us")
 
-    def __init__(self, limit: Limit, ahead_us: float, wait_us: float = 0.0) -> None:
-        self.allowed = wait_us <= 0.0
-        self._limit = limit
-        self._ahead_us = ahead_us
-        self._wait_us = wait_us
+    allowed: bool
+    """Whether the request may pass."""
+    binding: Limit
+    """The limit that binds."""
+    ahead_us: float
+    """How far its bookings reach ahead of now."""
+    wait_us: float
+    """How long until the same request would pass; 0 when it has passed."""
 
     @property
     def remaining(self) -> int:
         """How many more of cost 1 would pass now."""
-        return max(0, int((self._limit.tolerance_us - self._ahead_us) // self._limit.interval_us))
+        return max(0, int((self.binding.tolerance_us - self.ahead_us) // self.binding.interval_us))
 
     @property
     def retry_after_s(self) -> float:
         """Seconds until the same request would pass, if nobody else came; 0 when it has passed."""
-        return self._wait_us / 1e6
+        return self.wait_us / 1e6
 
     @property
     def limit(self) -> int:
         """How many pass at once when nothing was used: the burst."""
-        return self._limit.rate.limit
+        return self.binding.rate.limit
 
     @property
     def reset_after_s(self) -> float:
         """Seconds until nothing of the limit is used any more, if nobody came."""
-        return max(0.0, self._ahead_us / 1e6)
+        return max(0.0, self.ahead_us / 1e6)
 
     @property
     def rate(self) -> Rate:
         """The rate that binds."""
-        return self._limit.rate
+        return self.binding.rate
 
     @property
     def scope(self) -> str:
         """The scope of that rate; empty for a limiter without scopes."""
-        return self._limit.scope
+        return self.binding.scope
 
     def __repr__(self) -> str:
         names = ("allowed", "remaining", "retry_after_s", "limit", "reset_after_s", "scope")
         return f"Decision({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+def decision_of(binding: Limit, ahead_us: float, wait_us: float = 0.0) -> Decision:
+    """The decision of a request that has to wait so long; one that has not passes."""
+    decision = Decision()
+    decision.allowed = wait_us <= 0.0
+    decision.binding = binding
+    decision.ahead_us = ahead_us
+    decision.wait_us = wait_us
+    return decision
+
+
+def check_cost(cost: int, burst: int) -> None:
+    """Raises `ValueError` for a cost that can never pass."""
+    if type(cost) is not int or not 1 <= cost <= burst:
+        raise ValueError(f"cost must be a whole number from 1 to {burst}, the burst, got {cost!r}")
+
+
+def checked_key(key: object) -> str:
+    """The key itself. Raises TypeError for no string and `ValueError` for an overlong one."""
+    if not isinstance(key, str):
+        raise TypeError(f"the key of a limit must be a string, got {key!r}")
+    if len(key) * 4 > KEY_BYTES_MAX and len(key.encode()) > KEY_BYTES_MAX:
+        raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
+    return key

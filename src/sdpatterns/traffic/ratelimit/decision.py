@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from sdpatterns.algorithms.gcra import booked
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit
+from sdpatterns.traffic.ratelimit.answer import Decision, Limit, decision_of
 from sdpatterns.traffic.ratelimit.twin import Gcra
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "State",
     "StateCodec",
     "decide",
+    "instants",
     "pause_us",
 ]
 
@@ -83,7 +84,7 @@ def decide(slots: Sequence[Slot], cost: int) -> Decision:
             left = (limit.tolerance_us - ahead_us) // limit.interval_us
             if (wait_us, -left) > worst:
                 worst, binding = (wait_us, -left), (limit, ahead_us, wait_us)
-    return Decision(*binding)
+    return decision_of(*binding)
 
 
 def pause_us(slots: Sequence[Slot]) -> float:
@@ -103,7 +104,7 @@ def _state(tats: tuple[float, ...]) -> State:
     return tats[0] if len(tats) == 1 else tats
 
 
-def _instants(state: State | None, count: int) -> tuple[float, ...]:
+def instants(state: State | None, count: int) -> tuple[float, ...]:
     """The instants of so many rates; those of a rate that the state has not seen are long past."""
     tats = () if state is None else _tats(state)
     return tats if len(tats) == count else (*tats, *(0.0 for _ in range(count)))[:count]
@@ -133,7 +134,7 @@ class Book:
         return _book_twin((self.limits,), self.cost, self.wait_max_us, look=self.look)
 
     def __call__(self, state: State | None, now_us: float, /) -> Step[State, Booking]:
-        before = _instants(state, len(self.limits))
+        before = instants(state, len(self.limits))
         allowed, after = _moved(before, self.limits, self.cost, now_us, self.wait_max_us)
         if not allowed or self.look:
             return UNCHANGED, Booking(allowed, now_us, before), 0.0, ()
@@ -160,7 +161,7 @@ class BookMany:
         return _book_twin(self.limits, self.cost, self.wait_max_us, look=self.look)
 
     def __call__(self, states: Sequence[State | None], now_us: float, /) -> ManyStep[State, Booking]:
-        cells = [(limits, _instants(state, len(limits))) for limits, state in zip(self.limits, states, strict=True)]
+        cells = [(limits, instants(state, len(limits))) for limits, state in zip(self.limits, states, strict=True)]
         moves = [_moved(before, limits, self.cost, now_us, self.wait_max_us) for limits, before in cells]
         allowed = all(fits for fits, _ in moves)
         if not allowed or self.look:
@@ -206,7 +207,7 @@ class GiveBack:
         return Gcra(words, lambda _: None)
 
     def __call__(self, state: State | None, now_us: float, /) -> Step[State, None]:
-        before = _instants(state, len(self.limits))
+        before = instants(state, len(self.limits))
         after = tuple(
             tat - self.cost * limit.interval_us if tat == mine else tat
             for limit, tat, mine in zip(self.limits, before, self.tats, strict=True)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
-from sdpatterns.core.keys import KEY_BYTES_MAX, join_key
+from sdpatterns.core.keys import join_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore
-from sdpatterns.traffic.ratelimit.answer import Limit
+from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, check_cost, checked_key
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
 from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, Slot, State, StateCodec
 
-__all__ = ["Desk", "RateKey"]
-
-RateKey: TypeAlias = str | Mapping[str, str]
-"""Whom a limit is for: a string, or one for each scope of the limiter (`{"user": ..., "ip": ...}`)."""
+__all__ = ["Desk"]
 
 _GIVE_BACK_MAX_S = 5.0
 
@@ -49,24 +45,19 @@ class Desk:
         else:
             self.cells = store.cells(space, StateCodec(), group=group, keys_max=keys_max, overflow=overflow)
 
-    def check_cost(self, cost: int) -> None:
-        """Raises `ValueError` for a cost that can never pass."""
-        if type(cost) is not int or not 1 <= cost <= self.burst:
-            raise ValueError(f"cost must be a whole number from 1 to {self.burst}, the burst, got {cost!r}")
-
     def places(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""
         if self._plain is not None:
-            return ((_checked(key), self._plain),)
+            return ((checked_key(key), self._plain),)
         if not isinstance(key, Mapping):
             raise TypeError(f"this limiter has scopes: its key is a mapping of {sorted(self._scopes)}, got {key!r}")
         if key.keys() != self._scopes.keys():
             raise ValueError(f"the key must name the scopes {sorted(self._scopes)}, got {sorted(key)}")
-        return [(join_key(scope, _checked(key[scope])), limits) for scope, limits in self._scopes.items()]
+        return [(join_key(scope, checked_key(key[scope])), limits) for scope, limits in self._scopes.items()]
 
     async def book(self, key: RateKey, cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> Sequence[Slot]:
         """The slots of a request, or, where it was refused, at least the ones that refused it."""
-        self.check_cost(cost)
+        check_cost(cost, self.burst)
         places = self.places(key)
         if len(places) > 1 and self._at_once:
             return await self._book_at_once(places, cost, wait_max_us, look=look)
@@ -138,14 +129,6 @@ def _scope(scope: str, rates: Rate | Sequence[Rate]) -> tuple[Limit, ...]:
     if not several or not all(isinstance(rate, Rate) for rate in several):
         raise ValueError(f"rates must be a Rate or several of them, got {rates!r}")
     return tuple(Limit(rate, scope) for rate in several)
-
-
-def _checked(key: RateKey) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"the key of a limit must be a string, got {key!r}")
-    if len(key) * 4 > KEY_BYTES_MAX and len(key.encode()) > KEY_BYTES_MAX:
-        raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
-    return key
 
 
 def _overflow_of_scope(key: str) -> str:

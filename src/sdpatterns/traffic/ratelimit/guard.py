@@ -15,10 +15,10 @@ from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
 from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
-from sdpatterns.traffic.ratelimit.answer import Decision
+from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, decision_of
 from sdpatterns.traffic.ratelimit.config import Rates
 from sdpatterns.traffic.ratelimit.decision import decide, pause_us
-from sdpatterns.traffic.ratelimit.desk import Desk, RateKey
+from sdpatterns.traffic.ratelimit.desk import Desk
 from sdpatterns.traffic.ratelimit.direct import DirectBook
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
@@ -95,8 +95,9 @@ class RateLimiter(Guard):
 
     async def acquire(self, key: RateKey, cost: int = 1) -> Decision:
         """Whether `cost` may pass for this key now. Never waits, never raises a refusal."""
-        if self._direct is not None and (decision := self._direct.take(cast("str", key), cost)) is not None:
-            if not decision.allowed and LISTENERS:
+        if self._direct is not None:
+            decision = self._direct.take(key, cost)
+            if LISTENERS and not decision.allowed:
                 self._tell_refusal(key, decision)
             return decision
         return await self._acquire(key, cost)
@@ -199,8 +200,8 @@ class RateLimiter(Guard):
             tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._on_outage, error=str(error)))
         limit = self._desk.limits[0]
         if self._on_outage == "allow":
-            return Decision(limit, 0.0)
-        return Decision(limit, limit.tolerance_us, _OUTAGE_RETRY_US)
+            return decision_of(limit, 0.0)
+        return decision_of(limit, limit.tolerance_us, _OUTAGE_RETRY_US)
 
 
 def _label(key: RateKey, scope: str) -> str:
