@@ -30,12 +30,16 @@ def blocks(page: Path) -> list[tuple[int, str]]:
     return [(text.count("\n", 0, m.start(1)), m.group(1)) for m in FENCE.finditer(text)]
 
 
+def _with_real(text: str, addresses: dict[str, str]) -> str:
+    for shown, real in addresses.items():
+        text = text.replace(shown, real)
+    return text
+
+
 async def run(page: Path, addresses: dict[str, str]) -> None:
     scope: dict[str, object] = {"__name__": "page"}
     for line, text in blocks(page):
-        for shown, real in addresses.items():
-            text = text.replace(shown, real)
-        tree = ast.parse(text)
+        tree = ast.parse(_with_real(text, addresses))
         ast.increment_lineno(tree, line)
         code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, scope)
@@ -52,9 +56,7 @@ def addresses(page: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "page", [p for p in PAGES if blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix()
-)
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_the_blocks_of_a_page_run(page, request, tmp_path, monkeypatch):
     real = addresses(page, request)
     monkeypatch.chdir(tmp_path)

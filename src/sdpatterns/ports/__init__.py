@@ -1,6 +1,7 @@
 """What a backend can do. A pattern asks for a port; a backend adapts one; neither knows the other."""
 
+from sdpatterns.ports.backend import Backend
 from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import Cells, DirectCells, StateStore
 
-__all__ = ["Cells", "DirectCells", "Ear", "SignalBus", "StateStore"]
+__all__ = ["Backend", "Cells", "DirectCells", "Ear", "SignalBus", "StateStore"]

@@ -1,0 +1,25 @@
+"""Backend: the ports of one place, as one object."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sdpatterns.ports.signals import SignalBus
+from sdpatterns.ports.states import StateStore
+
+__all__ = ["Backend"]
+
+
+class Backend(Protocol):
+    """What every backend has. Building one opens nothing; `async with` (or `with`) closes it."""
+
+    @property
+    def states(self) -> StateStore:
+        """Its cells."""
+
+    @property
+    def signals(self) -> SignalBus:
+        """Its announcements."""
+
+    async def create(self) -> None:
+        """Make what it needs on the server, and check that the server is there and fit."""

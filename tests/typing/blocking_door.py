@@ -1,0 +1,40 @@
+"""What type checkers must find at the blocking door. Checked, never run."""
+
+from typing import assert_type
+
+from sdpatterns import CircuitBreaker, Idempotency, Pipeline, RateLimiter, Retry, per_second
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.blocking import blocking
+from sdpatterns.traffic.ratelimit import Decision
+
+backend = MemoryBackend()
+limiter = blocking(RateLimiter("api", per_second(10), store=backend.states))
+once = blocking(Idempotency("checkout", store=backend.states))
+quotes = blocking(Pipeline(Retry(), CircuitBreaker("quotes", failure_rate=0.5), name="quotes"))
+
+
+@quotes.protect
+def fetch(symbol: str, *, depth: int = 1) -> float:
+    return float(depth)
+
+
+@limiter.by(lambda user: f"user:{user}").protect
+def greet(user: int) -> str:
+    return f"{user}"
+
+
+def main() -> None:
+    assert_type(fetch("ACME", depth=2), float)
+    fetch(1)  # type: ignore[arg-type]
+    fetch("ACME", width=2)  # type: ignore[call-arg]
+    assert_type(greet(5), str)
+    assert_type(limiter.acquire("user:1"), Decision)
+    assert_type(quotes.call(fetch, "ACME"), float)
+    assert_type(once.call("key", fetch, "ACME"), float)
+    with limiter.guard("user:1"), limiter.by("user:2").guard():
+        pass
+    for attempt in blocking(Retry()):
+        with attempt:
+            pass
+    blocking(backend).create()
+    blocking(7)  # type: ignore[call-overload]
