@@ -9,7 +9,8 @@ from typing import Self, TypeVar
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from sdpatterns.backends.sqlalchemy.engines import Engines
 from sdpatterns.backends.sqlalchemy.failures import unavailable
@@ -19,6 +20,7 @@ from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
 from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.tables import make_tables
+from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 
@@ -81,6 +83,13 @@ class SQLBackend:
         """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
         return await self._on_one(lambda connection: self._speech.sweep(connection, limit))
 
+    def within(self, transaction: Transaction) -> View:
+        """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""
+        spoken = _dialect_of(transaction)
+        if spoken != self._speech.database:
+            raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
+        return View(self._speech, transaction, self.signals.ring)
+
     def shift(self, seconds: float) -> None:
         """Move the store's time, for tests of what expires."""
         self._speech.shift_us += round(seconds * 1_000_000)
@@ -113,3 +122,9 @@ class SQLBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         finish(self.__aexit__(kind, error, trace))
+
+
+def _dialect_of(transaction: Transaction) -> str:
+    if isinstance(transaction, Session | AsyncSession):
+        return transaction.get_bind().dialect.name
+    return transaction.dialect.name

@@ -45,7 +45,7 @@ class Call:
     """
 
     __slots__ = (
-        "answer", "codec", "doubt", "done", "error", "future", "lost", "many", "places", "reads", "transition",
+        "answer", "codec", "done", "doubt", "error", "future", "lost", "many", "places", "reads", "transition",
     )  # fmt: skip
 
     def __init__(
@@ -170,7 +170,8 @@ def _decide(call: Call, cells: Sequence[Cell], now_us: int) -> Sequence[str]:
     for cell, (state, stored, expires_us) in puts:
         cell.put(state, stored, codec, now_us, expires_us)
     call.answer = answer
-    return wake
+    topics: Sequence[str] = wake
+    return topics
 
 
 def _draft(state: Any, codec: Codec[Any], now_us: int, keep_s: float) -> tuple[Any, bytes | None, int]:

@@ -121,8 +121,8 @@ class ThreadEars:
     def _connect(self) -> Any:
         try:
             connection = self._engine.raw_connection()
-            connection.detach()
             driver: Any = connection.driver_connection
+            connection.detach()
             driver.autocommit = True
             driver.execute(f"LISTEN {CHANNEL}")
         except Exception as error:
@@ -134,8 +134,9 @@ class ThreadEars:
         with bell:
             while not stopped.is_set():
                 try:
-                    driver = driver or self._connect()
-                    self._local.ring_all()
+                    if driver is None:
+                        driver = self._connect()
+                        self._local.ring_all()
                     self._hear(driver, bell, stopped)
                     pause_s = _PAUSE_MIN_S
                 except Exception:  # noqa: BLE001 - away: try again until somebody says stop
@@ -169,6 +170,7 @@ class LoopEars:
         self._random = random
         self._task: asyncio.Task[None] | None = None
         self._is_up = False
+        self._was_up = False
         self._waiting: list[asyncio.Future[None]] = []
 
     async def start(self) -> None:
@@ -204,6 +206,7 @@ class LoopEars:
                 pause_s = min(2 * pause_s, _PAUSE_MAX_S)
         finally:
             self._task = None
+            self._was_up = False
             self._tell(ConnectionAbortedError("the listener was stopped"))
 
     async def _listen(self) -> None:
@@ -217,7 +220,9 @@ class LoopEars:
                 await driver.add_listener(CHANNEL, self._hear)
             self._is_up = True
             self._tell(None)
-            self._local.ring_all()
+            if self._was_up:
+                self._local.ring_all()
+            self._was_up = True
             await self._until(ended, driver)
         finally:
             self._is_up = False

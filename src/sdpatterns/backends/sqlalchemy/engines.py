@@ -29,7 +29,7 @@ class Engines:
     ) -> None:
         self._given = source.sync_engine if isinstance(source, AsyncEngine) else source
         url = self._given.url if isinstance(self._given, Engine) else make_url(self._given)
-        self.url, self.blocking = _with_driver(url, blocking)
+        self.url, self.blocking = _with_driver(url, blocking=blocking)
         self.database = self.url.get_backend_name()
         self.shown = masked(self.url)
         self._timeout_s = timeout_s
@@ -75,7 +75,7 @@ class Engines:
             connection.commit()
 
 
-def _with_driver(url: URL, blocking: bool | None) -> tuple[URL, bool]:
+def _with_driver(url: URL, *, blocking: bool | None) -> tuple[URL, bool]:
     database, _, driver = url.drivername.partition("+")
     if database not in _ASYNC_DRIVERS:
         raise ValueError(f"the database must be sqlite or postgresql, got {url.drivername!r}")

@@ -44,7 +44,7 @@ class Holdings:
     def reset(self) -> None:
         """Hold nothing. What was held is not closed."""
         self._lock = threading.Lock()
-        self._homes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Home] = weakref.WeakKeyDictionary()
+        self._homes: dict[asyncio.AbstractEventLoop, Home] = {}
         self._threads: ThreadsHome | None = None
         self._file: tuple[BlockingLink, FileEars, Writer] | None = None
 
@@ -73,6 +73,8 @@ class Holdings:
             return self._threads
 
     def _home_of_loop(self, loop: asyncio.AbstractEventLoop) -> Home:
+        for other in [other for other in self._homes if other.is_closed()]:
+            self._homes.pop(other, None)
         home = self._home_at_the_file() if self._engines.database == "sqlite" else self._home_of_its_own()
         self._homes[loop] = home
         return home

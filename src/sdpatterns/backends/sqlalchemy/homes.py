@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, TypeVar
 
@@ -11,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sdpatterns.backends.sqlalchemy.ears import Ears, FileEars, LoopEars
 from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
+from sdpatterns.core.runtime import finish
 
 __all__ = ["FileHome", "Home", "LoopHome", "ThreadsHome"]
 
@@ -24,6 +24,7 @@ class Home(Protocol):
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
+        ...
 
     async def hear(self) -> None:
         """When this returns, announcements of other clients are heard."""
@@ -83,6 +84,8 @@ class LoopHome:
         self._ears = ears
         self.fold: Fold = TaskFold(link)
         self._end = self._until_the_loop_ends()
+        # Begun, so that the loop closes it when it shuts its generators down, as at the end of `asyncio.run`.
+        finish(self._end.asend(None))
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         return await self._link.on_one(task)
@@ -94,11 +97,7 @@ class LoopHome:
         await self._ears.stop()
         await self._link.close()
 
-    async def watch_the_loop(self) -> None:
-        """Close when the loop shuts its generators down, as `asyncio.run` does at its end."""
-        await anext(self._end)
-
-    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:

@@ -143,9 +143,9 @@ class AsyncLink:
                 connection = self._connection or await self._open()
                 await connection.run_sync(self._run_batch, batch)
         except BaseException:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await abandon(connection)
+            broken, self._connection = self._connection, None
+            if broken is not None:
+                await abandon(broken)
             raise
 
     async def run_apart(self, batch: Batch, /) -> None:

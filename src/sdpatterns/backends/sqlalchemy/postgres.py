@@ -22,6 +22,8 @@ __all__ = ["CHANNEL", "PostgresSpeech", "payload"]
 
 CHANNEL = "sdpatterns"
 
+# ruff: noqa: S608 - every statement here is put together from the constants of this file
+
 _PAYLOAD_BYTES_MAX = 1000
 _ALONE = 0x5D9A_77E2  # any number that nobody else is likely to lock
 _INSERT_WAIT = "250ms"
@@ -107,6 +109,7 @@ def payload(topic: str) -> str:
 class PostgresSpeech:
     """See `Speech`."""
 
+    database = "postgresql"
     notifies = True
 
     def __init__(self) -> None:
@@ -120,6 +123,9 @@ class PostgresSpeech:
     def begin_alone(self, connection: Connection, /) -> None:
         connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
+
+    def join(self, connection: Connection, /) -> None:
+        """Nothing: the savepoint begins it."""
 
     def prepare(self, connection: Connection, /) -> None:
         # Only a key that another transaction is just inserting makes a batch wait, and not for long.
@@ -147,6 +153,7 @@ class PostgresSpeech:
             "last_us": [cell.last_us for cell in changed],
             "expires_us": [cell.expires_us for cell in changed],
         }
+        rung: list[tuple[str | None, str | None, str]]
         rung = [(*cell.place, topic) for cell in changed for topic in cell.topics]
         rung += [(None, None, topic) for topic in topics]
         if rung:

@@ -38,6 +38,7 @@ _READS = ["", *(_READ.format(", ".join(["(?, ?)"] * (1 << power))) for power in 
 class SQLiteSpeech:
     """See `Speech`."""
 
+    database = "sqlite"
     notifies = False
 
     def __init__(self) -> None:
@@ -49,6 +50,14 @@ class SQLiteSpeech:
 
     def begin_alone(self, connection: Connection, /) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def join(self, connection: Connection, /) -> None:
+        if not connection.in_transaction():
+            connection.begin()
+        # Python's driver may not have begun yet; a savepoint alone would then be committed by its release.
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def prepare(self, connection: Connection, /) -> None:
         """Nothing: the pragmas are set when a connection is made."""

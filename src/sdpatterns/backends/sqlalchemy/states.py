@@ -24,9 +24,9 @@ _APART_MAX = 8
 
 
 def stored_text(text: str) -> str:
-    """A space or a key as it stands in the table. Raises ValueError for one that cannot.
+    r"""A space or a key as it stands in the table. Raises ValueError for one that cannot.
 
-    Postgres has no NUL in its texts, so that it is written as `\\0` (and a backslash as two).
+    Postgres has no NUL in its texts, so that it is written as `\0` (and a backslash as two).
     """
     if not text.isascii() or len(text) > KEY_BYTES_MAX:
         size = len(text.encode())

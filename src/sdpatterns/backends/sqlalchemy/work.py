@@ -42,6 +42,7 @@ class Batch:
 class Speech(Protocol):
     """What one database understands. `shift_us` moves its time, for tests."""
 
+    database: str
     shift_us: int
     notifies: bool
     """The database itself tells other clients of the topics of a write."""
@@ -52,6 +53,9 @@ class Speech(Protocol):
     def begin_alone(self, connection: Connection, /) -> None:
         """Begin a transaction that waits for every other one begun like this."""
 
+    def join(self, connection: Connection, /) -> None:
+        """Make sure that the caller's transaction has begun in the database as well."""
+
     def prepare(self, connection: Connection, /) -> None:
         """Set up the connection on which batches run one after another."""
 
@@ -60,12 +64,15 @@ class Speech(Protocol):
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
         """The cells, and the store's time after they were read."""
+        ...
 
     def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
         """Write the cells that nobody changed meanwhile and announce; the places of the others."""
+        ...
 
     def sweep(self, connection: Connection, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
+        ...
 
 
 def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
