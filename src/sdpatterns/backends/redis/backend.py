@@ -73,7 +73,7 @@ class RedisBackend:
         """
         target = self._sites.target
         try:
-            facts = await self._sites.here().wire.call(pack("INFO"), b"")
+            facts = await self._sites.here().seed.call(pack("INFO"), b"")
         except (Lost, ResponseError) as cause:
             raise BackendUnavailable(target.away(cause)) from cause
         known = dict(line.split(":", 1) for line in facts.decode(errors="replace").splitlines() if ":" in line)

@@ -33,9 +33,9 @@ _PAUSE_S = 0.05
 class ClusterWire:
     """One wire a node, and who serves which slot."""
 
-    def __init__(self, dial: Callable[[Node | None], Wire], make_lane: MakeLane) -> None:
+    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane) -> None:
         self._dial = dial
-        self._seed = dial(None)
+        self._seed = seed
         self._wires: dict[Node, Wire] = {}
         self._slots: list[Node | None] = [None] * _SLOTS
         self._lessons = make_lane(self._learn)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import redis.exceptions as theirs
 
 __all__ = ["Lost", "NotSent", "ReplyLost", "code_of", "is_refusal"]
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.NoScriptError, "NOSCRIPT"),
+    (theirs.OutOfMemoryError, "OOM"),
     (theirs.ReadOnlyError, "READONLY"),
     (theirs.BusyLoadingError, "LOADING"),
     (theirs.MovedError, "MOVED"),
@@ -18,6 +21,7 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.AuthenticationError, "NOAUTH"),
     (theirs.NoPermissionError, "NOPERM"),
 )
+_INSIDE = re.compile(r"(?:^|[ -])(OOM|READONLY|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY) ")
 _REFUSALS = {
     "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "NOAUTH", "NOPERM", "READONLY", "TRYAGAIN", "WRONGPASS",
 }  # fmt: skip
@@ -40,11 +44,13 @@ class ReplyLost(Lost):
 
 
 def code_of(error: Exception) -> str:
-    """The first word of an error reply, whichever release of redis-py dressed it up."""
+    """The code of an error reply, whichever release of redis-py dressed it up."""
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code
-    return str(error).split(" ", 1)[0]
+    # Inside a script the code may stand in the middle: "... @user_script:9: -OOM command not allowed".
+    inside = _INSIDE.search(str(error))
+    return inside[1] if inside else str(error).split(" ", 1)[0]
 
 
 def is_refusal(error: Exception) -> bool:

@@ -24,7 +24,7 @@ from sdpatterns.ports.fanout import LocalSignals
 
 __all__ = ["Listener"]
 
-_QUIET_S = 15.0
+QUIET_S = 15.0
 _PAUSE_MAX_S = 2.0
 
 
@@ -127,7 +127,7 @@ class Listener:
         await self._subscribe(tuple(self._wanted))
         asked_for_life = False
         while self._wanted:
-            patience_s = self._target.timeout_s if asked_for_life else _QUIET_S
+            patience_s = self._target.timeout_s if asked_for_life else QUIET_S
             said = await connection.read_response(timeout=patience_s, disconnect_on_error=False)
             if said is not None:
                 asked_for_life = False

@@ -20,7 +20,7 @@ from sdpatterns.ports.signals import Ear
 
 __all__ = ["RedisSignals"]
 
-_QUIET_S = 15.0
+QUIET_S = 15.0
 
 
 class RedisSignals:
@@ -132,8 +132,8 @@ class BlockingEar:
             raise RuntimeError("enter the ear with 'async with' before waiting on it")
         until = None if timeout_s is None else clock.SYSTEM.monotonic() + timeout_s
         while True:
-            left_s = _QUIET_S if until is None else max(0.0, until - clock.SYSTEM.monotonic())
-            if self._heard(min(left_s, _QUIET_S)):
+            left_s = QUIET_S if until is None else max(0.0, until - clock.SYSTEM.monotonic())
+            if self._heard(min(left_s, QUIET_S)):
                 return True
             if until is not None and clock.SYSTEM.monotonic() >= until:
                 return False
@@ -149,7 +149,7 @@ class BlockingEar:
             rung = False
             while self._connection.can_read(0 if rung else within_s):
                 rung = self._connection.read_response()[0] == b"message" or rung
-            if not rung and within_s == _QUIET_S:
+            if not rung and within_s == QUIET_S:
                 self._ask_for_life()
         except (Lost, RedisError, OSError):
             self._close()

@@ -27,14 +27,15 @@ _JOBS_MAX = 128  # a script runs alone on its server: half a millisecond is long
 
 
 class Site:
-    """What stands here."""
+    """What stands here. `seed` is the way to the URL's own server, `wire` to the one that has a key."""
 
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
         self.target = target
         self._lines: dict[Any, Line] = {}
         self._steps: dict[Script, Line] = {}
-        self.wire: Wire = ClusterWire(self._dial, self._lane) if target.cluster else self._dial(None)
+        self.seed = self._dial(None)
+        self.wire: Wire = ClusterWire(self.seed, self._dial, self._lane) if target.cluster else self.seed
         self.listener = None if loop is None else Listener(target, loop)
         self._end: AsyncGenerator[None, None] | None = None
         if loop is not None:

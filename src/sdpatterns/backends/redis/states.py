@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from redis.exceptions import ResponseError
 
-from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, is_refusal
+from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, code_of, is_refusal
 from sdpatterns.backends.redis.fold import Draft, Wish, values_of
 from sdpatterns.backends.redis.names import cell_name, cell_space
 from sdpatterns.backends.redis.protocol import pack
@@ -80,18 +80,20 @@ class RedisCells(Generic[S]):
         if isinstance(reply, list):
             return twin.answer(reply)
         if isinstance(reply, bytes):
-            raise BackendError(f"the twin {twin.name} failed: {reply.decode(errors='replace')}")
+            raise self._failure(ResponseError(reply.decode(errors="replace")), f"the twin {twin.name} failed")
         return cast("A", await self._by_draft(wish))
 
-    def _failure(self, error: Exception) -> BackendError:
+    def _failure(self, error: Exception, what: str = "refused") -> BackendError:
         target = self._sites.target
         if isinstance(error, ReplyLost):
             return OutcomeUnknown(target.unknown(error))
         if isinstance(error, NotSent) or is_refusal(error):
             return BackendUnavailable(target.away(error))
-        if str(error).startswith(("OOM", "command not allowed when used memory")):
+        if code_of(error) == "OOM":
             return BackendFull(f"{target.shown} is full: {error}; raise maxmemory or let cells expire")
-        return BackendError(f"{target.shown}: {error}")
+        if code_of(error) == "MOVED":
+            return BackendError(f"{target.shown} is a cluster: pass cluster=True")
+        return BackendError(f"{target.shown}: {what}: {error}")
 
     async def _by_draft(self, wish: Wish) -> Any:
         site = self._sites.here()

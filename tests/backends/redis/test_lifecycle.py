@@ -1,0 +1,305 @@
+"""Built at import, opened at first use, closed for certain, away and back again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable
+from sdpatterns.testing.contracts.stage import RuntimeName, run
+from sdpatterns.testing.processes import ServerProcess
+from sdpatterns.testing.valkey import valkey_process
+from tests.backends.redis.proxy import FaultProxy
+from tests.backends.redis.steps import Count
+
+RUNTIMES: list[RuntimeName] = ["asyncio", "blocking"]
+
+
+def space() -> str:
+    return f"life/{secrets.token_hex(4)}"
+
+
+def url_of(process: ServerProcess) -> str:
+    return f"redis://127.0.0.1:{process.port}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"url": "http://x"}, "url"),
+        ({"url": "redis://u:secret@h/?socket_timeout=x"}, r"redis://u:\*\*\*@h.*socket_timeout"),
+        ({"timeout_s": 0}, "timeout_s"),
+        ({"timeout_s": 3601}, "timeout_s"),
+        ({"connections_max": 0}, "connections_max"),
+        ({"connections_max": 10_001}, "connections_max"),
+        ({"prefix": ""}, "prefix"),
+        ({"prefix": "{x}"}, "prefix"),
+    ],
+)
+@pytest.mark.parametrize("blocking", [True, False])
+def test_bad_settings_fail_at_once(settings: dict[str, object], words: str, blocking: bool) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        RedisBackend.from_url(**{"url": "redis://h", **settings}, blocking=blocking)  # type: ignore[arg-type]
+    assert "secret" not in str(caught.value)
+
+
+def test_an_empty_group_is_refused() -> None:
+    with pytest.raises(ValueError, match="group"):
+        RedisBackend.from_url("redis://h").states.cells("x", IntegersCodec(), group="")
+
+
+def test_building_opens_nothing_and_names_its_runtime(valkey_url: str) -> None:
+    with FaultProxy(valkey_url) as proxy:
+        for blocking, runtime in ((False, ASYNCIO), (True, BLOCKING)):
+            backend = RedisBackend.from_url(proxy.url, blocking=blocking)
+            cells = backend.states.cells(space(), IntegersCodec())
+            backend.signals.listen("topic")
+            assert backend.states.runtime is runtime is backend.signals.runtime
+            if blocking:
+                with backend:
+                    pass
+            else:
+                with pytest.raises(TypeError, match="async with"):
+                    backend.__enter__()
+                with pytest.raises(RuntimeError, match="loop"):
+                    finish(cells.read("a"))
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("closing", [True, False])
+def test_one_event_loop_after_another(valkey_url: str, closing: bool) -> None:
+    backend = RedisBackend.from_url(valkey_url)
+    cells = backend.states.cells(space(), IntegersCodec())
+
+    async def step() -> int:
+        async with backend.signals.listen("topic"):
+            count: int = await cells.transact("a", Count(twin=True))
+        if closing:
+            await backend.__aexit__(None, None, None)
+        return count
+
+    assert [asyncio.run(step()) for _ in range(3)] == [1, 2, 3]
+
+
+def test_event_loops_in_several_threads_share_one_backend(valkey_url: str) -> None:
+    backend = RedisBackend.from_url(valkey_url)
+    cells = backend.states.cells(space(), IntegersCodec())
+    together = threading.Barrier(8)
+
+    async def steps() -> list[int]:
+        together.wait()
+        return await asyncio.gather(*(cells.transact("a", Count(twin=place % 2 == 0)) for place in range(40)))
+
+    with ThreadPoolExecutor(8) as pool:
+        counts = [count for counts in pool.map(lambda _: asyncio.run(steps()), range(8)) for count in counts]
+    assert sorted(counts) == list(range(1, 321))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_forked_child_opens_its_own_connections(valkey_url: str, runtime: RuntimeName) -> None:
+    with FaultProxy(valkey_url) as proxy:
+        backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
+        cells = backend.states.cells(space(), IntegersCodec())
+
+        async def step() -> int:
+            count: int = await cells.transact("a", Count(twin=True))
+            return count
+
+        def in_a_child() -> int:
+            child = os.fork()
+            if child == 0:
+                os._exit(run(runtime, step))
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        async def whole() -> None:
+            async with backend:
+                assert await step() == 1
+                if runtime == "blocking":
+                    assert in_a_child() == 2
+                else:
+                    # The child of a running loop inherits its being marked as running.
+                    assert await asyncio.to_thread(in_a_child) == 2
+                assert await step() == 3
+                assert proxy.connections == 2
+
+        run(runtime, whole)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_away_and_back_again_without_a_restart(runtime: RuntimeName) -> None:
+    with valkey_process(durable=True) as server:
+        url = url_of(server).replace("redis://", "redis://:secret@") + "/0?client_name=me"
+        backend = RedisBackend.from_url(url.replace(":secret@", ""), blocking=runtime == "blocking")
+        cells = backend.states.cells(space(), IntegersCodec())
+
+        async def whole() -> None:
+            async with backend:
+                assert await cells.transact("a", Count(twin=True)) == 1
+                server.kill()
+                if runtime == "asyncio":
+                    await asyncio.sleep(0.05)  # the loop has to hear of the end
+                for step in (Count(twin=True), Count(twin=False)):
+                    with pytest.raises(BackendUnavailable) as caught:
+                        await cells.transact("a", step)
+                    line = str(caught.value)
+                    assert "\n" not in line
+                    assert f"redis://127.0.0.1:{server.port}/0" in line
+                    assert "start the server there or correct the URL" in line
+                with pytest.raises(BackendUnavailable):
+                    await cells.read("a")
+                with pytest.raises(BackendUnavailable):
+                    await backend.create()
+                with pytest.raises(BackendUnavailable):
+                    await backend.signals.announce("a")
+                with pytest.raises(BackendUnavailable):
+                    await backend.signals.listen("a").__aenter__()
+                server.start()
+                assert await cells.transact("a", Count(twin=True)) == 2
+
+        run(runtime, whole)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_password_never_shows(runtime: RuntimeName, valkey_url: str) -> None:
+    for url in (
+        valkey_url.replace("redis://", "redis://me:secret@"),
+        valkey_url + "?password=secret",
+        "redis://:secret@127.0.0.1:1",
+    ):
+        backend = RedisBackend.from_url(url, blocking=runtime == "blocking")
+
+        async def whole(backend: RedisBackend = backend) -> None:
+            async with backend:
+                with pytest.raises(BackendUnavailable) as caught:
+                    await backend.create()
+                assert "secret" not in str(caught.value)
+                assert "***" in str(caught.value)
+
+        run(runtime, whole)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_server_that_takes_connections_and_says_nothing(runtime: RuntimeName) -> None:
+    with valkey_process() as server:
+        server.pause()
+        backend = RedisBackend.from_url(url_of(server), blocking=runtime == "blocking", timeout_s=0.3)
+
+        async def whole() -> None:
+            async with backend:
+                with pytest.raises(BackendUnavailable):
+                    await backend.create()
+                server.resume()
+                await backend.create()
+
+        run(runtime, whole)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_server_that_refuses_says_why(runtime: RuntimeName) -> None:
+    import redis
+
+    with valkey_process() as server, redis.Redis(port=server.port) as admin:
+        backend = RedisBackend.from_url(url_of(server), blocking=runtime == "blocking")
+        cells = backend.states.cells(space(), IntegersCodec())
+
+        async def whole() -> None:
+            async with backend:
+                await cells.transact("a", Count(twin=True))
+                await cells.transact("a", Count(twin=False))
+                admin.config_set("maxmemory", 1)
+                for twin in (True, False):
+                    with pytest.raises(BackendFull, match="maxmemory"):
+                        await cells.transact("b", Count(twin=twin))
+                admin.config_set("maxmemory", 0)
+                admin.replicaof("127.0.0.1", "1")
+                for twin in (True, False):
+                    with pytest.raises(BackendUnavailable):
+                        await cells.transact("b", Count(twin=twin))
+                admin.replicaof("NO", "ONE")
+                admin.script_flush()
+                assert await cells.transact("b", Count(twin=True)) == 1
+                assert await cells.transact("b", Count(twin=False)) == 2
+
+        run(runtime, whole)
+
+
+class Broken(Count):
+    """Its twin has a bug that shows in one cell only."""
+
+    class twin:  # noqa: N801 - stands where an instance would
+        name = "broken/1"
+        source = """return function(states, now, args)
+          if args[1] == 'x' then error('a bug') end
+          return { '1:7' }, { 'fine' }, { 1000 }, {}
+        end"""
+
+        def __init__(self, word: str) -> None:
+            self.word = word
+
+        def args(self) -> list[str]:
+            return [self.word]
+
+        def answer(self, reply: list[bytes]) -> str:
+            return reply[0].decode()
+
+    def __init__(self, word: str) -> None:
+        super().__init__(twin=False)
+        self.twin = Broken.twin(word)  # type: ignore[assignment,misc]
+
+
+def test_a_twin_with_a_bug_harms_only_its_caller(valkey_url: str) -> None:
+    backend = RedisBackend.from_url(valkey_url)
+    cells = backend.states.cells(space(), IntegersCodec())
+
+    async def whole() -> None:
+        async with backend:
+            words = ["x" if place % 3 == 0 else "y" for place in range(30)]
+            steps = (cells.transact(f"{place}", Broken(word)) for place, word in enumerate(words))
+            ends = await asyncio.gather(*steps, return_exceptions=True)
+            for word, end in zip(words, ends, strict=True):
+                if word == "x":
+                    assert isinstance(end, BackendError)
+                    assert "broken/1" in str(end)
+                    assert "a bug" in str(end)
+                else:
+                    assert end == "fine"
+
+    asyncio.run(whole())
+
+
+def test_create_tells_a_cluster_from_a_single_server(valkey_url: str, valkey_cluster: str) -> None:
+    async def whole() -> None:
+        for url, cluster, words in (
+            (valkey_url, True, "leave out cluster=True"),
+            (valkey_cluster, False, "pass cluster=True"),
+        ):
+            async with RedisBackend.from_url(url, cluster=cluster) as backend:
+                with pytest.raises(BackendUnavailable, match=words):
+                    await backend.create()
+            async with RedisBackend.from_url(url, cluster=not cluster) as backend:
+                await backend.create()
+
+    asyncio.run(whole())
+
+
+def test_a_database_number_and_a_client_name() -> None:
+    """Whatever redis-py's URLs can say holds here too."""
+    import redis
+
+    with valkey_process() as server, redis.Redis(port=server.port, db=3) as admin:
+        backend = RedisBackend.from_url(f"{url_of(server)}/3?client_name=mine", blocking=True, prefix="mine")
+        with backend:
+            finish(backend.states.cells("s/1", IntegersCodec()).transact("k{1}/2", Count(twin=True)))
+            assert admin.keys() == [b"mine:s/1/k%7B1%7D%2F2"]
+            assert admin.pttl(admin.keys()[0]) > 60_000
+            assert "mine" in {client["name"] for client in admin.client_list()}

@@ -1,0 +1,168 @@
+"""Listening over a connection that breaks, falls silent or is never there."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from sdpatterns.backends.redis import RedisBackend, listener, signals
+from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.runtime import current
+from sdpatterns.errors import BackendUnavailable
+from sdpatterns.testing.contracts.stage import RuntimeName, run
+from tests.backends.redis.proxy import FaultProxy
+from tests.backends.redis.steps import Count
+
+RUNTIMES: list[RuntimeName] = ["asyncio", "blocking"]
+
+
+@pytest.fixture
+def proxy(valkey_url: str) -> Iterator[FaultProxy]:
+    with FaultProxy(valkey_url) as proxy:
+        yield proxy
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_listener_that_was_cut_off_rings_and_hears_again(runtime: RuntimeName, proxy: FaultProxy) -> None:
+    backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
+    topic = secrets.token_hex(4)
+
+    async def play() -> None:
+        async with backend, backend.signals.listen(topic) as ear:
+            for _ in range(3):
+                proxy.cut()
+                assert await ear.wait(10.0)  # announcements may have been missed
+                await backend.signals.announce(topic)
+                assert await ear.wait(10.0)
+
+    run(runtime, play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_quiet_listener_stays(runtime: RuntimeName, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "QUIET_S", 0.05)
+    monkeypatch.setattr(signals, "QUIET_S", 0.05)
+    backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
+    topic = secrets.token_hex(4)
+
+    async def play() -> None:
+        async with backend, backend.signals.listen(topic) as ear:
+            opened = proxy.connections
+            assert not await ear.wait(0.4)
+            assert proxy.connections == opened
+            await backend.signals.announce(topic)
+            assert await ear.wait(10.0)
+
+    run(runtime, play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_listener_without_a_sign_of_life_is_replaced(
+    runtime: RuntimeName, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "QUIET_S", 0.05)
+    monkeypatch.setattr(signals, "QUIET_S", 0.05)
+    backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking", timeout_s=0.3)
+    topic = secrets.token_hex(4)
+
+    async def play() -> None:
+        async with backend, backend.signals.listen(topic) as ear:
+            proxy.arm("frozen", on=b"PING")
+            assert await ear.wait(10.0)
+            assert proxy.struck == 1
+            await backend.signals.announce(topic)
+            assert await ear.wait(10.0)
+
+    run(runtime, play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_nobody_waits_for_a_subscription_that_is_not_confirmed(runtime: RuntimeName, proxy: FaultProxy) -> None:
+    backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking", timeout_s=0.3)
+
+    async def play() -> None:
+        async with backend:
+            proxy.arm("frozen", on=b"SUBSCRIBE")
+            with pytest.raises(BackendUnavailable):
+                await backend.signals.listen("topic").__aenter__()
+            ear = backend.signals.listen("topic")
+            with pytest.raises(RuntimeError, match="async with"):
+                await ear.wait(1.0)
+
+    run(runtime, play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("fault", ["before", "after"])
+def test_an_announcement_that_is_lost_is_repeated(runtime: RuntimeName, fault: str, proxy: FaultProxy) -> None:
+    backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
+    topic = secrets.token_hex(4)
+
+    async def play() -> None:
+        async with backend, backend.signals.listen(topic) as ear:
+            proxy.arm(fault, on=b"PUBLISH")  # type: ignore[arg-type]
+            await backend.signals.announce(topic)
+            assert await ear.wait(10.0)
+
+    run(runtime, play)
+
+
+def test_all_ears_of_a_loop_share_one_connection(proxy: FaultProxy) -> None:
+    backend = RedisBackend.from_url(proxy.url)
+
+    async def play() -> None:
+        async with backend:
+            ears = [backend.signals.listen(f"{place % 10}", "all") for place in range(50)]
+            await asyncio.gather(*(ear.__aenter__() for ear in ears))
+            await backend.signals.announce("all")
+            assert all(await asyncio.gather(*(ear.wait(10.0) for ear in ears)))
+            await asyncio.gather(*(ear.__aexit__(None, None, None) for ear in ears))
+            assert proxy.connections == 2
+
+    asyncio.run(play())
+
+
+def test_entering_may_be_cancelled_at_any_moment(proxy: FaultProxy) -> None:
+    backend = RedisBackend.from_url(proxy.url)
+
+    async def play() -> None:
+        async with backend, backend.signals.listen("stays") as stays:
+            for turns in range(12):
+                entering = asyncio.ensure_future(backend.signals.listen(f"t{turns}", "stays").__aenter__())
+                for _ in range(turns % 6):
+                    await asyncio.sleep(0)
+                entering.cancel()
+                ended = (await asyncio.gather(entering, return_exceptions=True))[0]
+                if not isinstance(ended, BaseException):
+                    await ended.__aexit__(None, None, None)
+                await backend.signals.announce("stays")
+                assert await stays.wait(10.0)
+                async with backend.signals.listen(f"t{turns}") as ear:
+                    await backend.signals.announce(f"t{turns}")
+                    assert await ear.wait(10.0)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_steps_announce_in_a_cluster_whichever_node_they_ran_on(runtime: RuntimeName, valkey_cluster: str) -> None:
+    backend = RedisBackend.from_url(valkey_cluster, cluster=True, blocking=runtime == "blocking")
+    topic = secrets.token_hex(4)
+
+    class Wake(Count):
+        def __call__(self, state: object, now_us: int, /) -> object:
+            after, answer, keep_s, _ = super().__call__(state, now_us)
+            return after, answer, keep_s, (topic,)
+
+    async def play() -> None:
+        cells = backend.states.cells(f"wake/{topic}", IntegersCodec())
+        async with backend, backend.signals.listen(topic) as ear:
+            for place in range(12):
+                assert await cells.transact(f"{place}", Wake(twin=False)) == 1
+                assert await ear.wait(10.0)
+            assert current().name == runtime
+
+    run(runtime, play)
