@@ -157,10 +157,11 @@ class Timeout(Guard):
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
         """A limit that never strikes, and one that a single attempt may use up."""
-        found = []
-        for other in inside:
-            if isinstance(other, Timeout) and other.timeout_s >= self.timeout_s:
-                found.append(f"Timeout of {other.timeout_s:g} s inside one of {self.timeout_s:g} s never strikes")
+        found = [
+            f"Timeout of {other.timeout_s:g} s inside one of {self.timeout_s:g} s never strikes"
+            for other in inside
+            if isinstance(other, Timeout) and other.timeout_s >= self.timeout_s
+        ]
         places = [place for place, part in enumerate(inside) if "repeats" in part.traits]
         if places and not any("limits_time" in part.traits for part in inside[places[-1] :]):
             found.append(

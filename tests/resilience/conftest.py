@@ -1,0 +1,29 @@
+"""Every test of this room runs on asyncio and on trio, both in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from sdpatterns.core.notices import Notice, listen
+from sdpatterns.testing.loop import VirtualLoop
+from sdpatterns.testing.trio import trio_clock
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
+    if request.param == "asyncio":
+        yield "asyncio", {"loop_factory": VirtualLoop}
+    else:
+        with trio_clock() as clock:
+            yield "trio", {"clock": clock}
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Notice]]:
+    """What was told while the test ran."""
+    notices: list[Notice] = []
+    with listen(notices.append):
+        yield notices
