@@ -54,7 +54,7 @@ def bootstrap(words: list[str]) -> int:
     mark = WORKSHOP / "stamp"
     wanted = stamp(NOX)
     if not (mark.is_file() and mark.read_text() == wanted and program(WORKSHOP, "python").exists()):
-        say("First run: fetching all that is needed into .nox/ takes one to three minutes; later runs start at once")
+        say("First run: fetching all that is needed into .nox/ takes one to four minutes; later runs start at once")
         try:
             fetch_nox()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -140,16 +140,18 @@ SHOP = ("shop", ("-e", ".", "--group", "shop"))
 
 
 def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> Path:
-    """The named environment, installed anew when what it is made from has changed."""
+    """The named environment, installed into when what it is made from has changed."""
     place = HOME / name
-    mark, wanted = place / "stamp", stamp(*packages)
-    if mark.is_file() and mark.read_text() == wanted and program(place, "python").exists():
+    mark, wanted = place / "stamp", f"{sys.executable} {sys.version} {place}\n{stamp(*packages)}"
+    had = mark.read_text() if mark.is_file() and program(place, "python").exists() else ""
+    if had == wanted:
         return place
     say(f"Installing into .nox/{name}, once for this pyproject.toml")
     started = time.monotonic()
-    session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(place), external=True)
-    python = str(program(place, "python"))
-    pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "on")
+    if had.partition("\n")[0] != wanted.partition("\n")[0]:  # another Python, or a checkout that was moved
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(place), external=True)
+    mark.unlink(missing_ok=True)
+    pip = (str(program(place, "python")), "-m", "pip", "install", "--disable-pip-version-check")
     session.run(*pip, "--upgrade", "--quiet", "pip>=25.1", external=True)
     session.run(*pip, *packages, external=True)
     mark.write_text(wanted)
@@ -160,8 +162,10 @@ def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> P
 def run(session: nox.Session, name: str, *words: str, **options: object) -> None:
     """A program of the development environment, with that environment around it."""
     place = environment(session, *DEVELOPMENT)
-    inner = {"PATH": f"{program(place, name).parent}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(place)}
-    session.run(str(program(place, name)), *words, external=True, env=inner, **options)
+    path = f"{program(place, name).parent}{os.pathsep}{os.environ['PATH']}"
+    # The last one silences an advertisement in every build of the docs.
+    around = {"PATH": path, "VIRTUAL_ENV": str(place), "NO_MKDOCS_2_WARNING": "1"}
+    session.run(str(program(place, name)), *words, external=True, env=around, **options)
 
 
 @nox.session
