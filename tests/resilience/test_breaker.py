@@ -44,7 +44,7 @@ async def call(breaker: CircuitBreaker, work: Any, *args: Any, key: str = "") ->
         result = await part.call(work, *args)
     except CircuitIsOpen:
         return "refused"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - its name is the answer
         return type(error).__name__
     return str(result)
 
@@ -533,12 +533,13 @@ def test_a_bad_setting_is_named(settings: dict[str, Any], field: str) -> None:
         CircuitBreaker("quotes", **settings)
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: Window.calls(0), lambda: Window.seconds(0), lambda: Window.seconds(1, steps=0)]
-)
-def test_a_bad_window_is_refused(make: Any) -> None:
-    with pytest.raises(ValueError, match="Window|steps"):
-        make()
+def test_a_bad_window_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Window\.calls"):
+        Window.calls(0)
+    with pytest.raises(ValueError, match=r"^Window\.seconds"):
+        Window.seconds(0)
+    with pytest.raises(ValueError, match=r"^steps"):
+        Window.seconds(1, steps=0)
 
 
 def test_it_describes_itself() -> None:

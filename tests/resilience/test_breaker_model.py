@@ -144,15 +144,13 @@ class Circuits(RuleBasedStateMachine):
     def enter(self) -> None:
         now = self.clock.monotonic()
         expected = self.oracle.enter(now)
-        try:
-            permit = finish(self.breaker.enter(""))
-        except CircuitIsOpen as refusal:
-            assert expected is None
-            if self.oracle.state == "open":
-                assert refusal.retry_after_s == pytest.approx(self.oracle.open_until - now)
-        else:
-            assert expected is not None
-            self.inside.append((permit, expected, now))
+        if expected is not None:
+            self.inside.append((finish(self.breaker.enter("")), expected, now))
+            return
+        with pytest.raises(CircuitIsOpen) as caught:
+            finish(self.breaker.enter(""))
+        if self.oracle.state == "open":
+            assert caught.value.retry_after_s == pytest.approx(self.oracle.open_until - now)
 
     @precondition(lambda self: self.inside)
     @rule(data=st.data(), ending=st.sampled_from(["fine", "failed", "failed", "cancelled"]))
@@ -215,7 +213,7 @@ def in_threads(work: Callable[[], None], count: int = 8) -> None:
     def guarded() -> None:
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - judged by the caller
             failures.append(error)
 
     threads = [threading.Thread(target=guarded) for _ in range(count)]
@@ -252,7 +250,7 @@ def test_eight_threads_get_the_configured_probes_and_no_more(virtual_clock: Virt
     for _ in range(50):
         reached: list[int] = []
         breaker.close()
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="down"):
             breaker.protect(_fail)()
         virtual_clock.advance(1.0)
         start, done = threading.Barrier(8), threading.Barrier(8)
@@ -274,7 +272,7 @@ def test_eight_threads_get_the_configured_probes_and_no_more(virtual_clock: Virt
 
 
 def _fail() -> None:
-    raise OSError
+    raise OSError("down")
 
 
 def test_eight_threads_share_one_circuit_for_each_key() -> None:

@@ -240,10 +240,14 @@ async def test_a_block_is_attempted_until_it_ends_without_an_exception() -> None
 
 async def test_a_block_raises_its_last_exception_bare() -> None:
     errors = [ConnectionError(number) for number in range(3)]
-    with pytest.raises(ConnectionError) as caught:
+
+    async def block() -> None:
         async for attempt in steady(attempts_max=3):
             with attempt:
                 raise errors[attempt.number - 1]
+
+    with pytest.raises(ConnectionError) as caught:
+        await block()
     assert caught.value is errors[2]
     assert caught.value.__context__ is None
 
@@ -260,11 +264,15 @@ async def test_a_block_may_be_left_by_return() -> None:
 
 async def test_a_block_carries_the_deadline_of_all_attempts() -> None:
     left: list[float | None] = []
-    with pytest.raises(ConnectionError):
+
+    async def block() -> None:
         async for attempt in steady(attempts_max=9, timeout_s=5.0):
             with attempt:
                 left.append(deadline_left_s())
                 raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await block()
     assert left == [pytest.approx(5.0), pytest.approx(4.0), pytest.approx(2.0)]
     assert deadline_at.get() is None
 
@@ -325,7 +333,7 @@ def test_it_describes_itself() -> None:
 async def test_a_failed_call_leaves_no_garbage_cycle() -> None:
     """The frames of a failure must not keep it, and all it refers to, until the collector runs."""
 
-    class Big(Exception):  # noqa: N818 - not an error to name
+    class Big(Exception):
         pass
 
     async def fail() -> None:

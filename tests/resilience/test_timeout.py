@@ -315,10 +315,13 @@ async def test_a_task_group_outside_gets_the_failure_of_its_child() -> None:
     async def child() -> None:
         await Timeout(1.0).call(asyncio.sleep, 60)
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def family() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(child())
             group.create_task(asyncio.sleep(60))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await family()
     assert [type(error) for error in caught.value.exceptions] == [DeadlineExceeded]
 
 
