@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Generic, TypeVar, cast
 
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, SYSTEM, WHOLE, Clock, process_now_us
@@ -117,7 +117,7 @@ class LocalCells(Generic[S]):
     def now_us(self) -> int:
         """The time of these cells, which never goes back. Call it under the lock."""
         if self.clock.now_us is process_now_us:
-            now_us = int(time.monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE)
+            now_us = int(monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE)
         else:
             now_us = self.clock.now_us()
         self._last_us = max(self._last_us, now_us)

@@ -190,8 +190,8 @@ class GiveBack:
     """
 
     __slots__ = ("cost", "limits", "tats")
-    # Once given back, an instant is no longer the booking's.
-    repeats: ClassVar[Repeats] = "harmless"
+    # Once given back, the next booking may leave the very same instant: a late copy would take it.
+    repeats: ClassVar[Repeats] = "unsafe"
 
     def __init__(self, limits: Sequence[Limit], cost: int, tats: tuple[float, ...]) -> None:
         self.limits = limits

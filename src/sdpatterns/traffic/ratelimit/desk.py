@@ -125,7 +125,7 @@ def _limits(rates: Rates) -> dict[str, tuple[Limit, ...]]:
 
 
 def _scope(scope: str, rates: Rate | Sequence[Rate]) -> tuple[Limit, ...]:
-    several = (rates,) if isinstance(rates, Rate) else tuple(rates)
+    several = tuple(rates) if isinstance(rates, Sequence) else (rates,)
     if not several or not all(isinstance(rate, Rate) for rate in several):
         raise ValueError(f"rates must be a Rate or several of them, got {rates!r}")
     return tuple(Limit(rate, scope) for rate in several)

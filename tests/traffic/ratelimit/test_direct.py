@@ -1,0 +1,101 @@
+"""The short way on memory decides what the general step decides, on the same cells."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sdpatterns import Rate, RateLimiter, per_hour, per_second
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core.clock import SHIFTED_EPOCH_US, WHOLE, Clock, process_now_us
+from sdpatterns.core.runtime import finish
+from sdpatterns.ports import local
+from sdpatterns.traffic.ratelimit import direct
+from tests.traffic.ratelimit.oracle import Leaky
+
+
+class Ticking:
+    """Stands where both ways read the process's clock."""
+
+    def __init__(self, start_s: float = 5_000.0) -> None:
+        self.passed_us = 0
+        self._start_s = start_s
+
+    def monotonic(self) -> float:
+        return self._start_s + self.passed_us / 1e6
+
+    def now_us(self) -> int:
+        return int(self.monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE)
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> Ticking:
+    clock = Ticking()
+    monkeypatch.setattr(direct, "monotonic", clock.monotonic)
+    monkeypatch.setattr(local, "monotonic", clock.monotonic)
+    return clock
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    count=st.integers(1, 1000),
+    burst=st.integers(1, 8),
+    requests=st.lists(
+        st.tuples(st.integers(0, 3_000_000), st.sampled_from("abc"), st.integers(1, 3), st.booleans()), max_size=50
+    ),
+)
+def test_both_ways_and_a_replayed_bucket_agree(
+    ticking: Ticking, count: int, burst: int, requests: list[tuple[int, str, int, bool]]
+) -> None:
+    rate = Rate(count, 1.0, burst=burst)
+    mixed = RateLimiter("api", rate)
+    general = RateLimiter("api", rate, store=MemoryBackend(clock=Clock(ticking.monotonic, ticking.now_us)).states)
+    oracles = {key: Leaky(rate) for key in "abc"}
+    for passed_us, key, asked, by_desk in requests:
+        ticking.passed_us += passed_us
+        cost = min(asked, burst)
+        expected = oracles[key].acquire(ticking.now_us(), cost)
+        ask: Callable[..., Any] = mixed._acquire if by_desk else mixed.acquire
+        one, other = finish(ask(key, cost)), finish(general.acquire(key, cost))
+        assert one.allowed is other.allowed is expected
+        assert (one.ahead_us, one.wait_us, one.remaining) == (other.ahead_us, other.wait_us, other.remaining)
+        assert one.remaining == max(0, oracles[key].remaining(ticking.now_us()))
+
+
+def test_the_quick_reading_of_the_clock_is_the_clock() -> None:
+    from time import monotonic
+
+    before = process_now_us()
+    quick = monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE
+    assert before - 1 <= quick <= process_now_us() + 1
+    assert quick == int(quick)
+
+
+@pytest.mark.parametrize("way", ["direct", "desk", "scopes"])
+def test_eight_threads_at_a_limit_of_1000_admit_exactly_1000(way: str) -> None:
+    rates: Any = {"all": per_hour(1000), "each": per_hour(1_000_000)} if way == "scopes" else per_hour(1000)
+    limiter = RateLimiter("api", rates)
+    key: Any = {"all": "x", "each": "y"} if way == "scopes" else "x"
+    ask = limiter.acquire if way == "direct" else limiter._acquire
+    ready = threading.Barrier(8)
+
+    def work() -> int:
+        ready.wait()
+        return sum(finish(ask(key, 1)).allowed for _ in range(500))
+
+    with ThreadPoolExecutor(8) as pool:
+        admitted = sum(future.result() for future in [pool.submit(work) for _ in range(8)])
+    assert admitted == 1000
+
+
+def test_the_lock_is_free_after_any_exception() -> None:
+    limiter = RateLimiter("api", per_second(1))
+    with pytest.raises(TypeError):
+        limiter.acquire_now([])  # type: ignore[arg-type]
+    assert limiter.acquire_now("x").allowed

@@ -1,0 +1,151 @@
+"""A store that is away, a reply that was lost, a cluster that cannot take one step over two nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from sdpatterns import RateLimiter, listen, per_minute, per_second
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core.notices import Notice
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited, UnknownVersion
+from sdpatterns.traffic.ratelimit import LimitBypassed
+from tests.traffic.ratelimit.stores import Between
+
+pytestmark = pytest.mark.anyio
+
+SCOPES = {"user": per_minute(2), "ip": per_minute(1)}
+
+
+@pytest.fixture
+def store() -> Between:
+    return Between(MemoryBackend().states)
+
+
+@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown])
+async def test_allow_lets_the_request_pass_and_says_so(store: Between, kind: type[Exception]) -> None:
+    limiter = RateLimiter("api", per_minute(1), store=store)
+    store.fail = kind
+    heard: list[Notice] = []
+    with listen(heard.append):
+        decisions = [await limiter.acquire("x") for _ in range(3)]
+        assert (await limiter.wait("x")).allowed
+        async with limiter.guard("x"):
+            pass
+    assert [decision.allowed for decision in decisions] == [True, True, True]
+    assert [notice.labels() for notice in heard] == [{"name": "api", "policy": "allow"}] * 5
+    assert all(isinstance(notice, LimitBypassed) and notice.key == "x" for notice in heard)
+    assert heard[0].error == "redis://store is away"  # type: ignore[attr-defined]
+
+
+async def test_refuse_answers_no_with_a_time_to_come_back(store: Between) -> None:
+    limiter = RateLimiter("api", SCOPES, store=store, on_outage="refuse")
+    store.fail = BackendUnavailable
+    heard: list[Notice] = []
+    with listen(heard.append):
+        decision = await limiter.acquire({"user": "a", "ip": "1"})
+    assert (decision.allowed, decision.remaining, decision.retry_after_s) == (False, 0, 1.0)
+    assert [notice.labels()["policy"] for notice in heard] == ["refuse"]
+    with pytest.raises(RateLimited):
+        await limiter.wait({"user": "a", "ip": "1"})
+
+
+async def test_raise_hands_the_failure_on_bare(store: Between) -> None:
+    limiter = RateLimiter("api", per_minute(1), store=store, on_outage="raise")
+    store.fail = BackendUnavailable
+    for ask in (limiter.acquire, limiter.wait):
+        with pytest.raises(BackendUnavailable, match="redis://store is away"):
+            await ask("x")
+
+
+async def test_other_failures_and_the_reading_verbs_are_never_answered_for_the_store(store: Between) -> None:
+    limiter = RateLimiter("api", per_minute(1), store=store)
+    store.fail = UnknownVersion
+    with pytest.raises(UnknownVersion):
+        await limiter.acquire("x")
+    store.fail = BackendUnavailable
+    for ask in (limiter.peek, limiter.reset):
+        with pytest.raises(BackendUnavailable):
+            await ask("x")
+
+
+async def test_it_counts_again_as_soon_as_the_store_is_back(store: Between) -> None:
+    limiter = RateLimiter("api", per_minute(1), store=store)
+    store.fail = BackendUnavailable
+    await limiter.acquire("x")
+    store.fail = None
+    assert [(await limiter.acquire("x")).allowed for _ in range(2)] == [True, False]
+
+
+async def test_scopes_on_a_cluster_need_a_group(store: Between) -> None:
+    store.is_cluster = True
+    limiter = RateLimiter("api", SCOPES, store=store)
+    with pytest.raises(TypeError, match="group"):
+        await limiter.acquire({"user": "a", "ip": "1"})
+    assert store.steps == []
+    grouped = RateLimiter("api", SCOPES, store=store, group="limits")
+    assert (await grouped.acquire({"user": "a", "ip": "1"})).allowed
+    assert store.groups == [None, "limits"]
+
+
+async def test_one_by_one_gives_back_what_a_later_scope_refuses(store: Between) -> None:
+    limiter = RateLimiter("api", SCOPES, store=store, atomic=False)
+    assert (await limiter.acquire({"user": "a", "ip": "1"})).allowed
+    refused = await limiter.acquire({"user": "b", "ip": "1"})
+    assert (refused.allowed, refused.scope) == (False, "ip")
+    assert store.steps == ["Book", "Book", "Book", "Book", "GiveBack"]
+    assert (await limiter.peek({"user": "b", "ip": "2"})).remaining == 1
+    assert (await limiter.acquire({"user": "b", "ip": "2"})).allowed
+
+
+async def test_one_by_one_a_look_gives_nothing_back(store: Between) -> None:
+    limiter = RateLimiter("api", SCOPES, store=store, atomic=False)
+    await limiter.acquire({"user": "a", "ip": "1"})
+    assert not (await limiter.peek({"user": "a", "ip": "1"})).allowed
+    assert (await limiter.peek({"user": "a", "ip": "2"})).remaining == 1
+
+
+@pytest.mark.parametrize("end", ["failure", "cancelled"])
+async def test_one_by_one_gives_back_when_it_ends_between_two_scopes(store: Between, end: str) -> None:
+    limiter = RateLimiter("api", SCOPES, store=store, atomic=False, on_outage="raise")
+    if end == "failure":
+        store.fail, store.fail_after = BackendUnavailable, 1
+        acquiring = limiter.acquire({"user": "a", "ip": "1"})
+        with pytest.raises(BackendUnavailable):
+            await acquiring
+        store.fail = None
+    else:
+        task = asyncio.ensure_future(limiter.acquire({"user": "a", "ip": "1"}))
+        while len(store.steps) < 2:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert store.steps == ["Book", "Book", "GiveBack"]
+        assert (await limiter.peek({"user": "a", "ip": "1"})).allowed
+
+
+async def test_one_by_one_never_admits_too_many(store: Between) -> None:
+    rates = {"user": per_minute(5), "ip": per_minute(7), "all": per_minute(11)}
+    limiter = RateLimiter("api", rates, store=store, atomic=False)
+    chance = random.Random(7)
+    keys = [{"user": chance.choice("abc"), "ip": chance.choice("12"), "all": ""} for _ in range(200)]
+    decisions = await asyncio.gather(*(limiter.acquire(key) for key in keys))
+    passed = [key for key, decision in zip(keys, decisions, strict=True) if decision.allowed]
+    assert 0 < len(passed) <= 11
+    for scope, rate in rates.items():
+        for name in {key[scope] for key in keys}:
+            assert sum(key[scope] == name for key in passed) <= rate.limit
+
+
+async def test_a_store_that_suspends_cannot_be_asked_without_an_await(store: Between) -> None:
+    limiter: Any = RateLimiter("api", per_second(1), store=store)
+    assert limiter.runtime is store.runtime
+    assert not limiter.never_waits
+    with pytest.raises(TypeError, match="await acquire"):
+        limiter.acquire_now("x")
+    with pytest.raises(TypeError, match="plain def"):
+        limiter.by("x").protect(lambda: None)

@@ -1,0 +1,182 @@
+"""Waiting is booked: first come, first served, one sleep each, and nothing leaks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+import trio
+
+from sdpatterns import RateLimiter, per_second, with_deadline
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core import clock
+from sdpatterns.core.runtime import BLOCKING, finish
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited
+from sdpatterns.testing.loop import VirtualLoop
+from sdpatterns.testing.trio import trio_clock
+from tests.traffic.ratelimit.stores import Between
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+def since(start_s: float) -> float:
+    return round(clock.SYSTEM.monotonic() - start_s, 6)
+
+
+@pytest.fixture(params=["own", "memory", "suspending"])
+def store(request: pytest.FixtureRequest) -> Any:
+    memory = MemoryBackend().states
+    return {"own": None, "memory": memory, "suspending": Between(memory)}[request.param]
+
+
+async def test_each_gets_the_next_slot_in_the_order_of_asking(store: Any) -> None:
+    limiter = RateLimiter("api", per_second(10, burst=1), store=store)
+    start_s, done = clock.SYSTEM.monotonic(), []
+
+    async def caller(number: int) -> None:
+        decision = await limiter.wait("x")
+        assert decision.allowed
+        done.append((number, since(start_s)))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(caller(number))
+    assert done == [(number, pytest.approx(number / 10, abs=2e-6)) for number in range(5)]
+
+
+async def test_a_slot_beyond_the_bound_is_refused_at_once_and_books_nothing(store: Any) -> None:
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    start_s = clock.SYSTEM.monotonic()
+    await limiter.wait("x")
+    with pytest.raises(RateLimited) as caught:
+        await limiter.wait("x", max_wait_s=0.9)
+    assert (caught.value.key, caught.value.retry_after_s) == ("x", 1.0)
+    assert since(start_s) == 0
+    await limiter.wait("x", max_wait_s=1.0)
+    assert since(start_s) == 1.0
+
+
+async def test_a_call_that_cannot_finish_before_its_deadline_is_refused_at_once() -> None:
+    limiter = RateLimiter("api", per_second(1, burst=1))
+    start_s = clock.SYSTEM.monotonic()
+    await limiter.wait("x")
+    with with_deadline(0.5), pytest.raises(RateLimited):
+        await limiter.wait("x")
+    with with_deadline(1.5):
+        await limiter.wait("x")
+    assert since(start_s) == 1.0
+    with with_deadline(-1.0), pytest.raises(RateLimited):
+        await limiter.wait("x")
+
+
+@pytest.mark.parametrize("max_wait_s", [-0.1, float("inf"), float("nan")])
+async def test_a_bound_that_is_none_is_refused(max_wait_s: float) -> None:
+    with pytest.raises(ValueError, match="max_wait_s"):
+        await RateLimiter("api", per_second(1)).wait("x", max_wait_s=max_wait_s)
+
+
+async def test_the_last_booking_gives_its_slot_back_when_cancelled(store: Any) -> None:
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    await limiter.wait("x")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.25):
+            await limiter.wait("x")
+    assert (await limiter.peek("x")).retry_after_s == pytest.approx(0.75)
+
+
+async def test_a_cancelled_booking_with_another_behind_it_passes_unused(store: Any) -> None:
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    await limiter.wait("x")
+    start_s = clock.SYSTEM.monotonic()
+    first = asyncio.ensure_future(limiter.wait("x"))
+    await asyncio.sleep(0.1)
+    second = asyncio.ensure_future(limiter.wait("x"))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await second
+    assert since(start_s) == pytest.approx(2.0)
+    assert first.cancelled()
+
+
+async def test_every_scope_gets_its_slot_back() -> None:
+    limiter = RateLimiter("api", {"user": per_second(1, burst=1), "ip": per_second(2, burst=1)})
+    key = {"user": "a", "ip": "1"}
+    await limiter.wait(key)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.25):
+            await limiter.wait(key)
+    assert (await limiter.peek({"user": "a", "ip": "2"})).retry_after_s == pytest.approx(0.75)
+    assert (await limiter.peek({"user": "b", "ip": "1"})).retry_after_s == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown])
+async def test_a_store_that_is_away_keeps_the_slot_and_the_cancellation_arrives(kind: type[Exception]) -> None:
+    store = Between(MemoryBackend().states)
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    await limiter.wait("x")
+    waiting = asyncio.ensure_future(limiter.wait("x"))
+    await asyncio.sleep(0.1)
+    store.fail = kind
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    store.fail = None
+    assert (await limiter.peek("x")).retry_after_s == pytest.approx(1.9)
+
+
+async def test_a_give_back_under_way_outlives_a_second_cancellation() -> None:
+    store = Between(MemoryBackend().states)
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    await limiter.wait("x")
+    waiting = asyncio.ensure_future(limiter.wait("x"))
+    await asyncio.sleep(0.1)
+    store.pause_s = 0.2
+    waiting.cancel()
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    store.pause_s = 0.0
+    assert (await limiter.peek("x")).allowed is False
+    assert (await limiter.peek("x")).retry_after_s < 1.0
+
+
+def test_under_trio_too() -> None:
+    async def main() -> None:
+        limiter = RateLimiter("api", per_second(1, burst=1))
+        start_s = trio.current_time()
+        done: list[float] = []
+
+        async def caller() -> None:
+            await limiter.wait("x")
+            done.append(round(trio.current_time() - start_s, 3))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(caller)
+        assert done == [0.0, 1.0, 2.0]
+        with trio.move_on_after(0.5):
+            await limiter.wait("x")
+        assert (await limiter.peek("x")).retry_after_s == pytest.approx(0.5, abs=1e-3)
+
+    with trio_clock() as virtual:
+        trio.run(main, clock=virtual)
+
+
+def test_without_a_loop_the_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(BLOCKING, "sleep", sleep)
+    limiter = RateLimiter("api", per_second(1, burst=1))
+    for _ in range(3):
+        assert finish(limiter.wait("x")).allowed
+    assert slept == pytest.approx([1.0, 2.0], abs=0.5)
