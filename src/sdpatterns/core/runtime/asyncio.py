@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.base import Bound, Waiter
@@ -79,22 +81,14 @@ class AsyncioRuntime:
         return bound
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
-        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work())
-        until = loop.time() + at_most_s
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done():
-            try:
-                await asyncio.wait({task}, timeout=max(0.0, until - loop.time()))
-            except asyncio.CancelledError as struck:
-                cancelled = struck
-            if not task.done() and loop.time() >= until:
-                task.cancel()
-                until += at_most_s
-        if cancelled is not None:
-            if not task.cancelled():
-                task.exception()
-            raise cancelled
+        timer = task.get_loop().call_later(at_most_s, task.cancel)
+        try:
+            await _see_off(task)
+        finally:
+            timer.cancel()
+        if task.cancelled():
+            raise TimeoutError(f"shielded work did not end within {at_most_s:g} s")
         return task.result()
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
@@ -125,12 +119,31 @@ class AsyncioRuntime:
             stop.wake()
             if not task.done():
                 task.cancel()
-                await asyncio.wait({task})
+                await _see_off(task)
         if struck:
             # The companion failed in the very turn in which the work returned.
             me.uncancel()
             raise _bare(task)
         return result
+
+
+async def _see_off(task: asyncio.Future[Any]) -> None:
+    """Wait until the task has ended, come what may; then raise the cancellation that came."""
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        # A scope of anyio strikes again in every turn of the loop; behind its shield only a
+        # cancellation of the task itself does.
+        anyio = sys.modules.get("anyio")
+        with contextlib.nullcontext() if anyio is None else anyio.CancelScope(shield=True):
+            while not task.done():
+                try:
+                    await asyncio.wait({task})
+                except asyncio.CancelledError:
+                    continue
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 def _bare(task: asyncio.Future[None]) -> BaseException:

@@ -51,7 +51,7 @@ class Runtime(Protocol):
         """Run `work` to its end even when the caller is cancelled meanwhile, within a bound.
 
         The cancellation is raised again once the work is done. Past `at_most_s` the work itself is
-        cancelled.
+        cancelled, and TimeoutError raised.
         """
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:

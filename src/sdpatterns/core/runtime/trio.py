@@ -74,9 +74,13 @@ class TrioRuntime:
         return TrioBound(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
-        with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
-            result = await work()
-        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
+                result = await work()
+        except trio.TooSlowError as late:
+            raise TimeoutError(f"shielded work did not end within {at_most_s:g} s") from late
+        finally:
+            await trio.lowlevel.checkpoint_if_cancelled()
         return result
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
