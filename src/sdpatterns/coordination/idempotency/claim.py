@@ -26,6 +26,7 @@ T = TypeVar("T")
 _RELEASE_MAX_S = 5.0
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 1.0
+_WAIT_MIN_S = 0.001
 
 _CURRENT: ContextVar[Claim | None] = ContextVar("sdpatterns_claim", default=None)
 
@@ -265,7 +266,7 @@ class Claim:
     async def _heartbeat(self, stop: Waiter) -> None:
         self._stop = stop
         beat_s = wait_s = self._book.config.lease_s / 3
-        while not await stop.wait(min(wait_s, max(self.lease_left_s, 0.0))):
+        while not await stop.wait(min(wait_s, max(self.lease_left_s, _WAIT_MIN_S))):
             if not self._beats():
                 return
             wait_s = beat_s if await self._renewed() else beat_s / 10

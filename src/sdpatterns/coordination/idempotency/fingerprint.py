@@ -42,8 +42,12 @@ def of_call(function: Callable[..., Any]) -> Callable[..., str]:
     Positional, keyword and default arguments count by their names. The object that a method is
     called on does not count.
     """
+    if isinstance(function, functools.partial):
+        inner = of_call(function.func)
+        return lambda *args, **kwargs: inner(*function.args, *args, **{**function.keywords, **kwargs})
     signature = inspect.signature(function)
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(function))}"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    name = f"{named.__module__}.{named.__qualname__}"
     bound_to = _bound_to(function, signature)
 
     def of_this_call(*args: Any, **kwargs: Any) -> str:
@@ -74,6 +78,9 @@ def _pieces(value: object, depth: int) -> Iterator[bytes]:
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         yield _framed(b"c", type(value).__qualname__.encode())
         yield from _mapping(fields, depth)
+    elif isinstance(value, enum.Enum):
+        # Before the plain values: a member of an IntEnum is an int as well.
+        yield _framed(b"e", f"{type(value).__qualname__}.{value.name}".encode())
     else:
         yield _plain(value)
 
@@ -132,11 +139,6 @@ def _(value: str) -> bytes:
 @_plain.register(memoryview)
 def _(value: bytes | bytearray | memoryview) -> bytes:
     return _framed(b"y", bytes(value))
-
-
-@_plain.register
-def _(value: enum.Enum) -> bytes:
-    return _framed(b"e", f"{type(value).__qualname__}.{value.name}".encode())
 
 
 @_plain.register(decimal.Decimal)

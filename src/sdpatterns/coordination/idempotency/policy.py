@@ -36,6 +36,7 @@ _ASK_AGAIN_S = 1.0
 _SWEEP_S = 1.0
 _LOOK_FIRST_S = 0.02
 _RELEASE_MAX_S = 5.0
+_PAUSE_MIN_S = 0.001
 
 
 def _random_owner() -> str:
@@ -220,7 +221,7 @@ class Idempotency(Policy):
                 left_s = deadline - SYSTEM.monotonic()
                 if not isinstance(taken, Finding) or left_s <= 0:
                     return taken
-                await ear.wait(min(left_s, taken.left_us / 1e6, _SWEEP_S))
+                await ear.wait(_pause_s(left_s, taken, _SWEEP_S))
 
     async def _look_again(self, key: Key, cell: str, mark: str, deadline: float) -> Claim | Replay | Finding:
         pause_s = _LOOK_FIRST_S
@@ -229,7 +230,7 @@ class Idempotency(Policy):
             left_s = deadline - SYSTEM.monotonic()
             if not isinstance(taken, Finding) or left_s <= 0:
                 return taken
-            await current().sleep(min(left_s, max(taken.left_us / 1e6, 0.001), pause_s))
+            await current().sleep(_pause_s(left_s, taken, pause_s))
             pause_s = min(1.5 * pause_s, _SWEEP_S)
 
     def _replay(self, key: Key, found: Finding) -> Replay:
@@ -242,6 +243,11 @@ class Idempotency(Policy):
     def _refused(self, key: Key, why: str) -> None:
         if LISTENERS:
             tell(ClaimRefused(name=self.name, key=_shown(key), why=why))
+
+
+def _pause_s(left_s: float, busy: Finding, at_most_s: float) -> float:
+    """Until the caller gives up, the other's lease is over, or it is time to look again."""
+    return max(_PAUSE_MIN_S, min(left_s, busy.left_us / 1e6, at_most_s))
 
 
 def _shown(key: Key) -> str:
