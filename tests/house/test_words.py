@@ -20,7 +20,8 @@ HOSTS = {
     "www.rfc-editor.org",
     "www.w3.org",
 }
-RESERVED = re.compile(r"(^|\.)(example|test|invalid|localhost|example\.(com|org|net))$")
+# Names kept for examples, and names without a dot, which lead nowhere outside.
+RESERVED = re.compile(r"^[^.]+$|(^|\.)(example|test|invalid|localhost|example\.(com|org|net))$")
 URL = re.compile(r"\b(?:https?|wss?)://(?:[^\s/@\"'`<>]*@)?([A-Za-z0-9.-]*[A-Za-z0-9])")
 LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|0\.0\.0\.0|localhost)$")
 
