@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sdpatterns.backends.sqlalchemy.dialer import Dialer
 from sdpatterns.backends.sqlalchemy.failures import unavailable
-from sdpatterns.backends.sqlalchemy.links import BlockingLink, abandon
+from sdpatterns.backends.sqlalchemy.links import BlockingLink
 from sdpatterns.backends.sqlalchemy.postgres import CHANNEL
 from sdpatterns.ports.fanout import LocalSignals
 
@@ -161,9 +161,9 @@ class LoopEars:
     """A task of one loop that holds an asyncpg connection with LISTEN on it."""
 
     def __init__(
-        self, engine: AsyncEngine, local: LocalSignals, shown: str, timeout_s: float, random: Callable[[], float]
+        self, dialer: Dialer, local: LocalSignals, shown: str, timeout_s: float, random: Callable[[], float]
     ) -> None:
-        self._engine = engine
+        self._dialer = dialer
         self._local = local
         self._shown = shown
         self._timeout_s = timeout_s
@@ -211,22 +211,21 @@ class LoopEars:
 
     async def _listen(self) -> None:
         async with asyncio.timeout(self._timeout_s):
-            connection = await self._engine.connect()
+            wire = await self._dialer.dial()
         try:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
             ended = asyncio.Event()
-            driver.add_termination_listener(lambda *_: ended.set())
+            wire.driver.add_termination_listener(lambda *_: ended.set())
             async with asyncio.timeout(self._timeout_s):
-                await driver.add_listener(CHANNEL, self._hear)
+                await wire.driver.add_listener(CHANNEL, self._hear)
             self._is_up = True
             self._tell(None)
             if self._was_up:
                 self._local.ring_all()
             self._was_up = True
-            await self._until(ended, driver)
+            await self._until(ended, wire.driver)
         finally:
             self._is_up = False
-            await abandon(connection)
+            await wire.abandon()
 
     async def _until(self, ended: asyncio.Event, driver: Any) -> None:
         while not ended.is_set():

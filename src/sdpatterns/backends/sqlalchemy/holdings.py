@@ -88,9 +88,10 @@ class Holdings:
             return FileHome(*self._file)
 
     def _home_of_its_own(self) -> LoopHome:
-        engines, engine = self._engines, self._engines.make_async()
-        ears = LoopEars(engine, self._signals().local, engines.shown, self._timeout_s, self._random)
-        return LoopHome(AsyncLink(engine, self._speech, engines.shown, self._timeout_s), ears)
+        shown = self._engines.shown
+        link = AsyncLink(self._engines.make_async(), self._speech, shown, self._timeout_s)
+        ears = LoopEars(link.dialer, self._signals().local, shown, self._timeout_s, self._random)
+        return LoopHome(link, ears)
 
     def _blocking_link(self) -> BlockingLink:
         # The bus is asked for late and held weakly: a link in a thread must not keep its backend alive.

@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.tables import check_version
 from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_batch
@@ -130,22 +131,20 @@ class AsyncLink:
 
     def __init__(self, engine: AsyncEngine, speech: Speech, shown: str, timeout_s: float) -> None:
         self.shown = shown
-        self.engine = engine
+        self.dialer = Dialer(engine)
         self._speech = speech
         self._timeout_s = timeout_s
-        self._connection: AsyncConnection | None = None
+        self._wire: Wire | None = None
         self._apart = asyncio.Semaphore(_APART_MAX)
 
     async def run(self, batch: Batch, /) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
-                batch.fresh = self._connection is None
-                connection = self._connection or await self._open()
-                await connection.run_sync(self._run_batch, batch)
+                batch.fresh = self._wire is None
+                wire = self._wire or await self._open()
+                await wire.run(self._run_batch, batch)
         except BaseException:
-            broken, self._connection = self._connection, None
-            if broken is not None:
-                await abandon(broken)
+            self._wire = None
             raise
 
     async def run_apart(self, batch: Batch, /) -> None:
@@ -159,45 +158,26 @@ class AsyncLink:
 
     async def close(self) -> None:
         """Close every connection; the next batch makes a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
-        await self.engine.dispose()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            await wire.close()
+        await self.dialer.engine.dispose()
 
     async def _on_one(self, task: Callable[..., T], *given: Any) -> T:
-        connection = await self.engine.connect()
-        try:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            result = await connection.run_sync(task, *given)
-        except BaseException:
-            await abandon(connection)
-            raise
-        await connection.close()
+        wire = await self.dialer.dial()
+        result = await wire.run(task, *given)
+        await wire.close()
         return result
 
     def _run_batch(self, connection: Connection, batch: Batch) -> None:
         run_batch(self._speech, connection, batch)
 
-    async def _open(self) -> AsyncConnection:
-        connection = await self.engine.connect()
-        try:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.run_sync(lambda inner: inner.detach())
-            await connection.run_sync(lambda inner: _make_ready(self._speech, inner))
-        except BaseException:
-            await abandon(connection)
-            raise
-        self._connection = connection
-        return connection
+    async def _open(self) -> Wire:
+        wire = await self.dialer.dial()
+        await wire.run(self._make_ready)
+        self._wire = wire
+        return wire
 
-
-async def abandon(connection: AsyncConnection) -> None:
-    """Drop a connection at once, whatever it is doing: no farewell that could hang."""
-    with contextlib.suppress(Exception):
-        raw = await connection.get_raw_connection()
-        driver: Any = raw.driver_connection
-        driver.terminate()
-    with contextlib.suppress(Exception):
-        await connection.invalidate()
-    with contextlib.suppress(Exception):
-        await connection.close()
+    def _make_ready(self, connection: Connection) -> None:
+        connection.detach()
+        _make_ready(self._speech, connection)

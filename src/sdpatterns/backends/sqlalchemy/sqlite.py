@@ -55,7 +55,8 @@ class SQLiteSpeech:
         if not connection.in_transaction():
             connection.begin()
         # Python's driver may not have begun yet; a savepoint alone would then be committed by its release.
-        driver: Any = connection.connection.driver_connection
+        raw: Any = connection.connection.dbapi_connection
+        driver: Any = connection.dialect.get_driver_connection(raw)
         if not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
