@@ -1,0 +1,87 @@
+"""Hazard 11: no decision scans the keys: what one call looks at does not grow with how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sdpatterns import RateLimiter, per_second
+from sdpatterns.core.runtime import finish
+from sdpatterns.ports.local import LocalCells, Shard
+from sdpatterns.testing.clock import VirtualClock
+
+
+class Watched(dict[str, Any]):
+    """A map that notes when somebody walks over it."""
+
+    walks = 0
+
+    def _walk(self, name: str) -> Any:
+        Watched.walks += 1
+        return getattr(super(), name)()
+
+    def __iter__(self) -> Any:
+        return self._walk("__iter__")
+
+    def keys(self) -> Any:
+        return self._walk("keys")
+
+    def values(self) -> Any:
+        return self._walk("values")
+
+    def items(self) -> Any:
+        return self._walk("items")
+
+
+@pytest.mark.parametrize("clock", ["process", "virtual"])
+def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
+    clock: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    virtual = VirtualClock()
+    if clock == "virtual":
+        virtual.install()
+        request.addfinalizer(virtual.uninstall)
+    limiter = RateLimiter("api", per_second(1))
+    cells = limiter._desk.cells
+    assert isinstance(cells, LocalCells)
+    for number in range(20_000):
+        limiter.acquire_now(f"key {number}")
+    for shard in cells.shards:
+        shard.young, shard.old = Watched(shard.young), Watched(shard.old)
+    rotations = _counted(monkeypatch)
+    Watched.walks = 0
+    for number in range(2_000):
+        for key in (f"key {number}", f"new {number}"):
+            before = len(rotations)
+            finish(limiter.acquire(key))
+            assert len(rotations) - before <= 2
+    assert Watched.walks == 0
+
+
+def test_everything_passing_at_once_is_let_go_over_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with VirtualClock() as clock:
+        limiter = RateLimiter("api", per_second(1))
+        for number in range(100_000):
+            limiter.acquire_now(f"key {number}")
+        clock.advance(3600.0)
+        rotations = _counted(monkeypatch)
+        for number in range(5_000):
+            limiter.acquire_now(f"new {number}")
+            clock.advance(0.001)
+        assert max(rotations) < 400
+        assert sum(rotations) >= 90_000
+
+
+def _counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many keys each rotation of a small map drops, from now on."""
+    dropped: list[int] = []
+    rotate: Callable[[Shard, float], int] = Shard.rotate
+
+    def counted(shard: Shard, least_until_us: float) -> int:
+        dropped.append(rotate(shard, least_until_us))
+        return dropped[-1]
+
+    monkeypatch.setattr(Shard, "rotate", counted)
+    return dropped
