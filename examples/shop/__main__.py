@@ -16,7 +16,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start all services in one process")
     up.add_argument("--port", type=_port, default=8000, help="the gateway's port (default: 8000)")
-    up.add_argument("--data-dir", type=Path, default=Path(".shop-data"), help="where the data lives (default: .shop-data)")
+    up.add_argument(
+        "--data-dir", type=Path, default=Path(".shop-data"), help="where the data lives (default: .shop-data)"
+    )
     up.add_argument("--seed", type=int, default=1, help="decides the range of products at the first start (default: 1)")
     return parser.parse_args(argv)
 

@@ -41,11 +41,12 @@ class Database:
     @asynccontextmanager
     async def opened(cls, path: Path, schema: MetaData) -> AsyncIterator[Database]:
         """The database, checked and with its tables; StartFailed names the file when it cannot be used."""
-        _check(path)
+        _check_version(path)
         database = cls(path)
         try:
             async with database.write() as connection:
                 await connection.run_sync(schema.create_all)
+                await connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
             yield database
         finally:
             await database._reader.dispose()
@@ -74,21 +75,25 @@ def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -
     return engine
 
 
-def _check(path: Path) -> None:
-    """Refuse a file that is damaged, of an unknown version or not writable, before any service starts."""
+def check(path: Path) -> int:
+    """Refuse a file that is damaged or not writable, before any service starts; gives its version."""
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if verdict == "ok" and version in (0, SCHEMA_VERSION):
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-                return
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA user_version={version}")
     except sqlite3.Error as error:
         raise StartFailed(f"cannot use {path}: {error}; {_FIX}") from None
     if verdict != "ok":
         raise StartFailed(f"cannot use {path}: the file is damaged; {_FIX}")
-    raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {_FIX}")
+    return version
+
+
+def _check_version(path: Path) -> None:
+    version = check(path)
+    if version not in (0, SCHEMA_VERSION):
+        raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {_FIX}")
 
 
 _FIX = "move the data directory away or choose another with --data-dir"

@@ -1,8 +1,9 @@
-"""What every service answers besides its own work: /livez, /readyz, /metrics and problems."""
+"""What every service has besides its own work: health, figures, a place in the trace, problems for errors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -12,21 +13,60 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from sdpatterns import listen
+from sdpatterns.core.notices import Notice
+from sdpatterns.observability.prometheus import PrometheusListener
+from sdpatterns.web.asgi.metrics import MetricsMiddleware
+from sdpatterns.web.asgi.protocol import Scope
+from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
 from shop.problems import HANDLED, Problem, answer
 
 
-def host(
+def everybody(_scope: Scope) -> bool:
+    """Trust in all callers, for services that only the shop itself can reach."""
+    return True
+
+
+def nobody(_scope: Scope) -> bool:
+    """Trust in no caller, for doors that strangers knock at."""
+    return False
+
+
+@contextmanager
+def hosted(
     name: str,
     routes: Sequence[BaseRoute],
     *,
+    parts: Collection[str] = (),
     database: Database | None = None,
     middleware: Sequence[Middleware] = (),
+    trusts: Callable[[Scope], bool] = everybody,
+    deadline_default_s: float | None = None,
     on_error: Callable[[Request, Exception], Response] = answer,
-) -> Starlette:
-    """An ASGI app for a context: its routes, its health, its figures."""
+) -> Iterator[Starlette]:
+    """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell."""
     registry = CollectorRegistry()
+    count = PrometheusListener(registry)
+    counted = {name, *parts}
 
+    def count_own(notice: Notice) -> None:
+        if notice.name in counted:
+            count(notice)
+
+    around = [
+        Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s),
+        Middleware(MetricsMiddleware, name=name),
+        *middleware,
+    ]
+    health = _health(name, registry, database)
+    with listen(count_own):
+        yield Starlette(
+            routes=[*health, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
+        )
+
+
+def _health(name: str, registry: CollectorRegistry, database: Database | None) -> list[BaseRoute]:
     async def live(request: Request) -> Response:
         return JSONResponse({"service": name, "status": "live"})
 
@@ -35,13 +75,11 @@ def host(
             await _touch(database)
         return JSONResponse({"service": name, "status": "ready"})
 
-    def metrics(request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
         encode, media_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(registry), headers={"Content-Type": media_type})
 
-    health = [Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
-    handlers = dict.fromkeys(HANDLED, on_error)
-    return Starlette(routes=[*health, *routes], exception_handlers=handlers, middleware=list(middleware))
+    return [Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
 
 
 async def _touch(database: Database) -> None:

@@ -17,6 +17,7 @@ from shop.control.wiring import running as control
 from shop.failures import StartFailed
 from shop.gateway.wiring import running as gateway
 from shop.inventory.wiring import running as inventory
+from shop.journal import journal
 from shop.ordering.wiring import running as ordering
 from shop.payments.wiring import running as payments
 from shop.place import CONTEXTS, Place, wall_clock_us
@@ -47,6 +48,7 @@ async def shop(
     async with AsyncExitStack() as stack:
         listeners = stack.enter_context(_listening(port))
         stack.enter_context(_owned(data_dir))
+        stack.enter_context(journal(data_dir / "shop.log"))
         addresses = {name: address(listener) for name, listener in listeners.items()}
         place = Place(data_dir=data_dir, seed=seed, addresses=addresses, now_us=now_us)
         apps = {name: await stack.enter_async_context(wiring(place)) for name, wiring in _WIRINGS.items()}
@@ -89,7 +91,9 @@ def _owned(data_dir: Path) -> Iterator[None]:
         lock = (data_dir / "lock").open("w")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise StartFailed(f"cannot use the data directory {data_dir}: {reason}; choose another with --data-dir") from None
+        raise StartFailed(
+            f"cannot use the data directory {data_dir}: {reason}; choose another with --data-dir"
+        ) from None
     with lock:
         if not _lock(lock.fileno()):
             raise StartFailed(f"another shop is running on {data_dir}; stop it or choose another with --data-dir")

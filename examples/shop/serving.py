@@ -29,7 +29,7 @@ def bind(port: int, *, or_any: bool = False) -> socket.socket:
         if or_any:
             return bind(0)
         raise StartFailed(f"cannot listen on {HOST}:{port}: {_reason(error)}; choose another with --port") from None
-    listener.setblocking(False)
+    listener.settimeout(0.0)
     return listener
 
 

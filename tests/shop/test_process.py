@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from shop.launch import told_to_stop
 
 from .conftest import EXAMPLES
@@ -60,7 +61,9 @@ def running(data_dir: Path) -> Iterator[Running]:
 
 def refused(data_dir: Path, *more: str) -> str:
     """Start a shop that must not start; gives its only line."""
-    ended = subprocess.run(command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(
+        command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False
+    )
     assert ended.returncode == 1, ended
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
@@ -144,7 +147,9 @@ async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path,
             await asyncio.sleep(delay_s)
             os.kill(shop.process.pid, signal.SIGKILL)
             answers = await asyncio.gather(*buyers, return_exceptions=True)
-    promised = [answer.json()["order_id"] for answer in answers if isinstance(answer, httpx.Response) and answer.is_success]
+    promised = [
+        answer.json()["order_id"] for answer in answers if isinstance(answer, httpx.Response) and answer.is_success
+    ]
     async with visiting(data_dir) as visitor:
         await assert_settled(visitor, promised)
 

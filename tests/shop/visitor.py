@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from shop.launch import shop
 from shop.place import Place, wall_clock_us
 
@@ -31,6 +32,11 @@ class Shift:
 _numbers = itertools.count(1)
 
 
+def new_name(what: str) -> str:
+    """A name that no other cart or key of this run has."""
+    return f"{what}-{next(_numbers)}"
+
+
 def checkout_body(cart_id: str, *, card: str = GOOD_CARD) -> dict[str, Any]:
     address = {"name": "Ada", "line1": "1 Row", "city": "London", "postcode": "N1", "country": "GB"}
     card_data = {"number": card, "expiry": "12/30", "cvc": "123"}
@@ -44,13 +50,13 @@ class Visitor:
         self.shift = shift
 
     async def fill_cart(self, sku: str = PLENTY, quantity: int = 1) -> str:
-        cart_id = f"cart{next(_numbers)}"
+        cart_id = new_name("cart")
         response = await self.http.put(f"/api/v1/carts/{cart_id}/items/{sku}", json={"quantity": quantity})
         assert response.status_code == 200, response.text
         return cart_id
 
     async def check_out(self, cart_id: str, *, key: str | None = None, card: str = GOOD_CARD) -> httpx.Response:
-        headers = {"Idempotency-Key": f'"{key or f"key-{next(_numbers)}"}"'}
+        headers = {"Idempotency-Key": f'"{key or new_name("key")}"'}
         return await self.http.post("/api/v1/checkout", json=checkout_body(cart_id, card=card), headers=headers)
 
     async def buy(self, sku: str = PLENTY, quantity: int = 1, *, card: str = GOOD_CARD) -> httpx.Response:

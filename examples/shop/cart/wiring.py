@@ -11,7 +11,7 @@ from shop.cart.api import routes
 from shop.cart.service import Carts
 from shop.cart.store import SCHEMA, CartStore
 from shop.database import Database
-from shop.hosting import host
+from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
 
@@ -23,4 +23,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         Database.opened(place.data_dir / "cart.sqlite3", SCHEMA) as database,
         neighbour(place, "catalog") as catalog,
     ):
-        yield host("cart", routes(Carts(CartStore(database), catalog)), database=database)
+        with hosted("cart", routes(Carts(CartStore(database), catalog)), database=database) as app:
+            yield app

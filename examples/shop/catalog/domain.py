@@ -25,9 +25,31 @@ _NOUNS = {
     "Outdoor": ("Thermos", "Rucksack", "Camp Stove", "Hammock", "Trowel"),
     "Audio": ("Turntable", "Loudspeaker", "Headphones", "Radio"),
 }
-_ADJECTIVES = ("Quiet", "Nordic", "Bright", "Slow", "Amber", "Folded", "Coastal", "Plain", "Midnight", "Copper", "Early", "Wild")
+_ADJECTIVES = (
+    "Quiet",
+    "Nordic",
+    "Bright",
+    "Slow",
+    "Amber",
+    "Folded",
+    "Coastal",
+    "Plain",
+    "Midnight",
+    "Copper",
+    "Early",
+    "Wild",
+)
 _MATERIALS = ("Oak", "Linen", "Brass", "Clay", "Cork", "Glass", "Steel", "Ash", "Slate", "Walnut")
-_MAKERS = ("Hallgren", "Okafor & Sons", "Maison Brel", "Tanaka Works", "Iversen", "Studio Pomar", "Kestrel Lane", "Vdara")
+_MAKERS = (
+    "Hallgren",
+    "Okafor & Sons",
+    "Maison Brel",
+    "Tanaka Works",
+    "Iversen",
+    "Studio Pomar",
+    "Kestrel Lane",
+    "Vdara",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +87,11 @@ def seed_products(seed: int, count: int = SEED_COUNT) -> Iterator[Product]:
     for number in range(1, count + 1):
         drop = number <= DROPS
         category = chance.choice(categories)
-        adjective, material, noun = chance.choice(_ADJECTIVES), chance.choice(_MATERIALS), chance.choice(_NOUNS[category])
+        adjective, material, noun = (
+            chance.choice(_ADJECTIVES),
+            chance.choice(_MATERIALS),
+            chance.choice(_NOUNS[category]),
+        )
         maker = chance.choice(_MAKERS)
         edition = f"Drop No. {number}: " if drop else ""
         yield Product(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, Row, Select, Table, Text, func, insert, select
+from sqlalchemy import Boolean, Column, Integer, MetaData, Select, Table, Text, func, insert, select
 
 from shop.catalog.domain import PageRequest, Product
 from shop.database import Database
@@ -60,11 +60,7 @@ class CatalogStore:
 
     async def _load(self, query: Select[Any]) -> list[Product]:
         async with self._database.read() as connection:
-            return [_product(row) for row in await connection.execute(query)]
-
-
-def _product(row: Row[Any]) -> Product:
-    return Product(**row._mapping)
+            return [Product(**row) for row in (await connection.execute(query)).mappings()]
 
 
 def _words(product: Product) -> str:

@@ -11,7 +11,7 @@ from shop.catalog.api import routes
 from shop.catalog.service import Catalog
 from shop.catalog.store import SCHEMA, CatalogStore
 from shop.database import Database
-from shop.hosting import host
+from shop.hosting import hosted
 from shop.place import Place
 
 
@@ -21,4 +21,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with Database.opened(place.data_dir / "catalog.sqlite3", SCHEMA) as database:
         catalog = Catalog(CatalogStore(database))
         await catalog.seed(place.seed)
-        yield host("catalog", routes(catalog), database=database)
+        with hosted("catalog", routes(catalog), database=database) as app:
+            yield app

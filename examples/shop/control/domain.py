@@ -25,9 +25,7 @@ def expected_minor(order: Mapping[str, Any] | None) -> int | None:
     return order["total_minor"] if order["status"] == "paid" else 0
 
 
-def disagreements(
-    orders: Mapping[str, Mapping[str, Any]], charged: Mapping[str, int]
-) -> list[str]:
+def disagreements(orders: Mapping[str, Mapping[str, Any]], charged: Mapping[str, int]) -> list[str]:
     """The ids whose charge is not what it should be, among orders that are finished."""
     suspects = []
     for order_id in orders.keys() | charged.keys():
@@ -61,7 +59,7 @@ def judge_progress(counts: Mapping[str, Mapping[str, int]], now_us: int) -> Verd
     """No order stays in flight for long."""
     open_orders = [counts[status] for status in IN_FLIGHT if status in counts]
     if not open_orders:
-        return Verdict(True, "no order in flight")
+        return Verdict(holds=True, detail="no order in flight")
     age_s = (now_us - min(row["oldest_at_us"] for row in open_orders)) / 1_000_000
     number = sum(row["orders"] for row in open_orders)
     return Verdict(age_s < STUCK_S, f"{number} orders in flight, the oldest for {age_s:.1f} s")

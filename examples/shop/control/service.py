@@ -51,14 +51,15 @@ class Control:
 
     async def state(self) -> dict[str, Any]:
         """Everything the control page shows."""
-        invariants, limiter, breaker, fault, counts = await asyncio.gather(
+        invariants, limiter, breaker, turns, fault, counts = await asyncio.gather(
             self.invariants(),
             self._ask("gateway", "/control/api/limiter"),
             self._ask("payments", "/internal/defences"),
+            self._ask("ordering", "/internal/defences"),
             self._ask("psp", "/admin/fault"),
             self._ask("ordering", "/internal/counts"),
         )
-        return {"invariants": invariants, **limiter, **breaker, **fault, "orders": counts}
+        return {"invariants": invariants, **limiter, **breaker, **turns, **fault, "orders": counts}
 
     async def set_fault(self, fault: Any) -> Any:
         """Begin a fault at the provider, or heal it with None."""

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from shop.control.api import routes
 from shop.control.service import Control
-from shop.hosting import host
+from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
 
@@ -21,4 +21,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The control room, reading everybody's ledgers."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _WATCHED}
-        yield host("control", routes(Control(neighbours, place.now_us)))
+        with hosted("control", routes(Control(neighbours, place.now_us))) as app:
+            yield app

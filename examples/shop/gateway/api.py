@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway.service import Front
 
@@ -16,7 +17,7 @@ _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
 
 
-def routes(front: Front, limiter_state: Callable[[], dict[str, Any]]) -> list[Route]:
+def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]]]) -> list[Route]:
     """The gateway's API routes."""
 
     def forward(name: str) -> Callable[[Request], Any]:
@@ -30,7 +31,7 @@ def routes(front: Front, limiter_state: Callable[[], dict[str, Any]]) -> list[Ro
         return JSONResponse(await front.product(request.path_params["sku"], fields))
 
     async def limiter(request: Request) -> Response:
-        return JSONResponse(limiter_state())
+        return JSONResponse(await limiter_state(client_address(request.scope)))
 
     return [
         Route("/api/v1/products", forward("catalog")),

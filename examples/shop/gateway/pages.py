@@ -30,6 +30,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
+
 def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -146,10 +147,10 @@ class Pages:
 
     def _checkout_form(self, cart: dict[str, Any], form: dict[str, str], problem: Problem | None) -> Response:
         values = {name: value for name, value in form.items() if not name.startswith("card_")}
-        # After a refusal the customer may change anything, which makes it another request with a key of its own;
-        # while the first one is still in flight, only its own key can tell what became of it.
-        in_flight = problem is not None and problem.status == 409
-        key = form["key"] if in_flight and "key" in form else secrets.token_hex(16)
+        # Where it is not certain what became of the first press, only its own key can tell; after a plain
+        # refusal the customer may change anything, which makes it another request with a key of its own.
+        uncertain = problem is not None and (problem.status >= 500 or problem.slug == "about:blank")
+        key = form["key"] if uncertain and "key" in form else secrets.token_hex(16)
         errors = by_field(problem.members.get("errors", [])) if problem else {}
         status = 200 if problem is None else problem.status
         return render("checkout.html", status, cart=cart, form=values, errors=errors, problem=problem, key=key)

@@ -98,13 +98,19 @@ class InventoryStore:
         """Sums of all accounts, the accounts that do not add up, and those that differ from their reservations."""
         columns = (_stock.c.received, _stock.c.free, _stock.c.reserved, _stock.c.sold)
         async with self._database.read() as connection:
-            sums = (await connection.execute(select(*(func.sum(column).label(column.name) for column in columns)))).one()
+            sums = (
+                (await connection.execute(select(*(func.sum(column).label(column.name) for column in columns))))
+                .mappings()
+                .one()
+            )
             accounts = (await connection.execute(select(_stock).where(_stock.c.free != _stock.c.received))).all()
             held = await _totals(connection, "held")
             sold = await _totals(connection, "sold")
             broken = (await connection.execute(select(_stock.c.sku).where(_UNBALANCED).limit(5))).scalars().all()
-        apart = [row.sku for row in accounts if (row.reserved, row.sold) != (held.get(row.sku, 0), sold.get(row.sku, 0))]
-        return {**sums._mapping, "unbalanced": list(broken), "apart": apart[:5]}
+        apart = [
+            row.sku for row in accounts if (row.reserved, row.sold) != (held.get(row.sku, 0), sold.get(row.sku, 0))
+        ]
+        return {**sums, "unbalanced": list(broken), "apart": apart[:5]}
 
 
 _UNBALANCED = (

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from shop.background import alongside
 from shop.database import Database
-from shop.hosting import host
+from shop.hosting import hosted
 from shop.inventory.api import routes
 from shop.inventory.domain import seed_stock
 from shop.inventory.service import Inventory
@@ -25,4 +25,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         await store.receive(seed_stock(place.seed))
         inventory = Inventory(store, place.now_us)
         async with alongside(inventory.expire()):
-            yield host("inventory", routes(inventory), database=database)
+            with hosted("inventory", routes(inventory), database=database) as app:
+                yield app

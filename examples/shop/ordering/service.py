@@ -89,6 +89,7 @@ class Ordering:
         except KeyTaken:
             return _again(await self._store.of_key(checkout_key) or order)
         await self._runner.forward(Work(order, lines, checkout))
+        _log.info("order paid", extra={"order_id": order_id, "total_minor": order.total_minor})
         await self._empty_cart(checkout.cart_id, lines)
         return order._replace(status=PAID)
 
@@ -119,7 +120,7 @@ class Ordering:
         while True:
             try:
                 await self.sweep()
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the next sweep may do better
                 _log.exception("cannot settle unfinished orders; trying again")
             self._doubt.clear()
             with contextlib.suppress(TimeoutError):
@@ -190,7 +191,10 @@ class Ordering:
         if answer["outcome"] == "refused":
             wait_s = answer["retry_after_s"] or 1.0
             raise Refused(
-                503, "payment-unavailable", "Payments are not possible at the moment. Nothing was charged.", retry_after_s=wait_s
+                503,
+                "payment-unavailable",
+                "Payments are not possible at the moment. Nothing was charged.",
+                retry_after_s=wait_s,
             )
         if answer["outcome"] != "charged":
             raise Problem(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy import Column, Index, Integer, MetaData, Table, Text, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,15 +89,19 @@ class OrderStore:
     async def find(self, order_id: str) -> Order | None:
         """An order."""
         async with self._database.read() as connection:
-            row = (await connection.execute(select(*_ORDER).where(_orders.c.order_id == order_id))).one_or_none()
-        return None if row is None else _order(row)
+            row = (
+                (await connection.execute(select(*_ORDER).where(_orders.c.order_id == order_id)))
+                .mappings()
+                .one_or_none()
+            )
+        return None if row is None else Order(**row)
 
     async def of_key(self, checkout_key: str) -> Order | None:
         """The order of a checkout key that is not failed."""
         live = (_orders.c.checkout_key == checkout_key) & (_orders.c.status != FAILED)
         async with self._database.read() as connection:
-            row = (await connection.execute(select(*_ORDER).where(live))).one_or_none()
-        return None if row is None else _order(row)
+            row = (await connection.execute(select(*_ORDER).where(live))).mappings().one_or_none()
+        return None if row is None else Order(**row)
 
     async def details(self, order_id: str) -> tuple[list[Line], list[Step]]:
         """An order's lines and its journal."""
@@ -113,14 +117,14 @@ class OrderStore:
         query = select(*_ORDER).where((_orders.c.status == UNDOING) | orphaned)
         async with self._database.read() as connection:
             rows = await connection.execute(query.order_by(_orders.c.placed_at_us).limit(limit))
-            return [_order(row) for row in rows]
+            return [Order(**row) for row in rows.mappings()]
 
     async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
         """Status and total of each order, in the order of their ids."""
         columns = (_orders.c.order_id, _orders.c.status, _orders.c.total_minor, _orders.c.placed_at_us)
         query = select(*columns).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
         async with self._database.read() as connection:
-            return [dict(row._mapping) for row in await connection.execute(query)]
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Number, sum and oldest instant of the orders in each status."""
@@ -128,7 +132,7 @@ class OrderStore:
         oldest = func.min(_orders.c.placed_at_us).label("oldest_at_us")
         query = select(_orders.c.status, *sums, oldest).group_by(_orders.c.status)
         async with self._database.read() as connection:
-            rows = [dict(row._mapping) for row in await connection.execute(query)]
+            rows = [dict(row) for row in (await connection.execute(query)).mappings()]
         return {row.pop("status"): row for row in rows}
 
 
@@ -136,9 +140,3 @@ async def _journal(connection: AsyncConnection, order_id: str, at_us: int, *step
     rows = [{"order_id": order_id, "step": step, "state": state, "at_us": at_us} for step, state in steps]
     if rows:
         await connection.execute(insert(_steps), rows)
-
-
-def _order(row: Row[Any]) -> Order:
-    return Order(**row._mapping)
-
-

@@ -2,33 +2,82 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+from sqlalchemy import URL
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
-from sdpatterns import Bulkhead, Pipeline, Timeout
+from sdpatterns import Bulkhead, Idempotency, Pipeline, Timeout
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.errors import BackendError
+from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
+from sdpatterns.web.asgi.protocol import Scope
 from shop.background import alongside
-from shop.database import Database
-from shop.hosting import host
+from shop.bodies import BODY_MAX_BYTES
+from shop.database import Database, check
+from shop.hosting import hosted
 from shop.neighbours import neighbour
-from shop.ordering.api import routes
+from shop.ordering.api import CHECKOUT_PATH, routes
 from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
 
+ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 15.0
+KEPT_S = 24 * 3600.0
+LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
+WAIT_S = 15.0
+_SWEEP_S = 60.0
 
-ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 24, 500, 5.0
 
-
-def protection() -> Pipeline:
+def protection() -> tuple[Pipeline, Bulkhead]:
     """Checkouts take their turn, and each has a limited time from then on.
 
     Without turns a rush makes all of them slow at once, until none is done in time.
     """
     turns = Bulkhead("checkout", concurrent_max=ADMITTED_MAX, queue_max=QUEUE_MAX, max_wait_s=QUEUE_S)
-    return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout")
+    return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout"), turns
+
+
+def once(backend: SQLBackend) -> Middleware:
+    """One key, one execution, one answer: whoever presses twice waits for the first press's answer."""
+    keys = Idempotency(
+        "checkout-keys",
+        store=backend.states,
+        signals=backend.signals,
+        lease_s=LEASE_S,
+        keep_s=KEPT_S,
+        on_busy="wait",
+        wait_max_s=WAIT_S,
+    )
+    return Middleware(IdempotencyMiddleware, idempotency=keys, required=_is_checkout, body_bytes_max=BODY_MAX_BYTES)
+
+
+def _is_checkout(scope: Scope) -> bool:
+    return bool(scope["path"] == CHECKOUT_PATH)
+
+
+@asynccontextmanager
+async def _keys(path: Path) -> AsyncIterator[SQLBackend]:
+    """The store of the idempotency keys, freed of old ones now and again."""
+    check(path)
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            with contextlib.suppress(BackendError):
+                await backend.sweep()
+
+    async with SQLBackend(URL.create("sqlite+aiosqlite", database=str(path))) as backend:
+        await backend.create()
+        async with alongside(sweep()):
+            yield backend
 
 
 @asynccontextmanager
@@ -36,17 +85,26 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """Ordering, settling what an earlier run left half done."""
     async with (
         Database.opened(place.data_dir / "ordering.sqlite3", SCHEMA) as database,
+        _keys(place.data_dir / "ordering-keys.sqlite3") as backend,
         neighbour(place, "cart") as cart,
         neighbour(place, "inventory") as inventory,
         neighbour(place, "payments") as payments,
     ):
+        in_turn, turns = protection()
         ordering = Ordering(
             OrderStore(database),
             cart=cart,
             inventory=inventory,
             payments=payments,
-            in_turn=protection(),
+            in_turn=in_turn,
             now_us=place.now_us,
         )
+
+        def defences() -> dict[str, Any]:
+            return {"turns": turns.occupancy()._asdict()}
+
+        own = routes(ordering, defences)
+        parts = ("checkout", "checkout-keys")
         async with alongside(ordering.recover()):
-            yield host("ordering", routes(ordering), database=database)
+            with hosted("ordering", own, parts=parts, database=database, middleware=[once(backend)]) as app:
+                yield app

@@ -10,8 +10,8 @@ from sdpatterns import with_deadline
 from shop.payments.domain import (
     ABSENT,
     ASKED,
-    CHARGED,
     CHARGE_BUDGET_S,
+    CHARGED,
     DECLINED,
     SETTLED,
     Card,
@@ -38,7 +38,9 @@ class Payments:
 
     async def charge(self, order_id: str, amount_minor: int, card: Card) -> Answer:
         """Charge an order, at most once."""
-        asked = await self._store.ask(Payment(order_id, amount_minor, ASKED, True, None, self._now_us()))
+        asked = await self._store.ask(
+            Payment(order_id, amount_minor, ASKED, wanted=True, charge_id=None, asked_at_us=self._now_us())
+        )
         if not asked.wanted or asked.state in SETTLED:
             return Answer("refused", reason="undone")
         if asked.state == CHARGED:
@@ -77,9 +79,11 @@ class Payments:
         if payment.state == ASKED:
             payment = await self._look_up(payment)
         if payment.state == CHARGED and not payment.wanted and payment.charge_id is not None:
-            if await self._provider.refund(payment.charge_id):
-                payment = await self._store.refunded(order_id)
+            return await self._refund(order_id, payment.charge_id) or payment
         return payment
+
+    async def _refund(self, order_id: str, charge_id: str) -> Payment | None:
+        return await self._store.refunded(order_id) if await self._provider.refund(charge_id) else None
 
     async def _look_up(self, payment: Payment) -> Payment:
         lines = await self._provider.book(payment.order_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, Row, Table, Text, func, select, update
+from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -54,8 +54,8 @@ class PaymentStore:
     async def find(self, order_id: str) -> Payment | None:
         """What is known of an order's money."""
         async with self._database.read() as connection:
-            row = (await connection.execute(_select(order_id))).one_or_none()
-        return None if row is None else _payment(row)
+            row = (await connection.execute(_select(order_id))).mappings().one_or_none()
+        return None if row is None else Payment(**row)
 
     async def charged(self, order_id: str, charge_id: str) -> Payment:
         """The provider has charged."""
@@ -71,7 +71,7 @@ class PaymentStore:
 
     async def unwanted(self, order_id: str, now_us: int) -> Payment:
         """The order is being undone; an order never heard of is barred from being charged later."""
-        bar = Payment(order_id, 0, ABSENT, False, None, now_us)
+        bar = Payment(order_id, 0, ABSENT, wanted=False, charge_id=None, asked_at_us=now_us)
         write = insert(_payments).values(bar._asdict())
         write = write.on_conflict_do_update(index_elements=["order_id"], set_={"wanted": False})
         async with self._database.write() as connection:
@@ -86,7 +86,9 @@ class PaymentStore:
 
     async def audit(self) -> dict[str, int]:
         """Sums of the ledger by account."""
-        query = select(_entries.c.account, func.sum(_entries.c.amount_minor).label("total")).group_by(_entries.c.account)
+        query = select(_entries.c.account, func.sum(_entries.c.amount_minor).label("total")).group_by(
+            _entries.c.account
+        )
         async with self._database.read() as connection:
             return {row.account: row.total for row in await connection.execute(query)}
 
@@ -96,7 +98,7 @@ class PaymentStore:
         query = select(_entries.c.order_id, total).where(_entries.c.account == "provider", _entries.c.order_id > after)
         query = query.group_by(_entries.c.order_id).order_by(_entries.c.order_id).limit(limit)
         async with self._database.read() as connection:
-            return [dict(row._mapping) for row in await connection.execute(query)]
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def _turn(
         self, order_id: str, state: str, kind: str | None, before: tuple[str, ...], **values: str
@@ -117,8 +119,4 @@ def _select(order_id: str) -> Any:
 
 
 async def _one(connection: AsyncConnection, order_id: str) -> Payment:
-    return _payment((await connection.execute(_select(order_id))).one())
-
-
-def _payment(row: Row[Any]) -> Payment:
-    return Payment(**row._mapping)
+    return Payment(**(await connection.execute(_select(order_id))).mappings().one())

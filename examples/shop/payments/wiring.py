@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, Window
 from shop.database import Database
-from shop.hosting import host
+from shop.hosting import hosted
 from shop.neighbours import client_of
 from shop.payments.api import routes
 from shop.payments.domain import CHARGE_BUDGET_S
@@ -18,7 +18,6 @@ from shop.payments.provider import TROUBLE, ProviderClient
 from shop.payments.service import Payments
 from shop.payments.store import SCHEMA, PaymentStore
 from shop.place import Place
-
 
 ATTEMPT_S = 1.0
 
@@ -57,7 +56,8 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         client_of(place, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
     ):
         payments = Payments(PaymentStore(database), ProviderClient(client, pipeline), place.now_us)
-        yield host("payments", routes(payments, defences), database=database)
+        with hosted("payments", routes(payments, defences), parts=("psp",), database=database) as app:
+            yield app
 
 
 def breaker_view(breaker: CircuitBreaker) -> dict[str, Any]:

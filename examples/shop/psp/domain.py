@@ -89,5 +89,5 @@ class Moods:
         """The mood in which the next request is met."""
         active = self.current(now_s)
         if active is None or self._chance.randrange(100) >= active[0].percent:
-            return Mood("well", True)
+            return Mood("well", booked=True)
         return Mood(active[0].kind, self._chance.random() < 0.5)

@@ -61,7 +61,7 @@ class Book:
         query = select(_charges.c.order_id, *sums).where(_charges.c.order_id > after)
         query = query.group_by(_charges.c.order_id).order_by(_charges.c.order_id).limit(limit)
         async with self._database.read() as connection:
-            return [dict(row._mapping) for row in await connection.execute(query)]
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
 
 def _charge(row: Row[Any]) -> Charge:

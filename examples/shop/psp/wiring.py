@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 
 from shop.background import alongside
 from shop.database import Database
-from shop.hosting import host
+from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
-from shop.psp.api import routes
+from shop.psp.api import ProviderApi
 from shop.psp.domain import Moods
 from shop.psp.service import Provider
 from shop.psp.store import SCHEMA, Book
@@ -31,4 +31,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             await payments.ask("POST", "/internal/psp-events", body={"event_id": event_id, "order_id": order_id})
 
         async with alongside(provider.tell(notify)):
-            yield host("psp", routes(provider), database=database)
+            with hosted("psp", ProviderApi(provider).routes(), database=database, trusts=nobody) as app:
+                yield app

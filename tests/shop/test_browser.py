@@ -1,0 +1,147 @@
+"""A person buys something, in a real browser: found among 5,000, put into a cart, paid, and seen to be paid."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from .test_process import running
+
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--no-first-run",
+)
+_LEFT_OUT = "no Chromium on this machine: the journey through a browser was left out"
+
+
+def chromium_or_else() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None and os.environ.get("CI"):
+        pytest.fail("CI never leaves the browser out: install Debian's chromium")
+    if path is None:
+        pytest.skip(_LEFT_OUT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium_or_else()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("shop") / "data") as shop:
+        yield shop.url
+
+
+def fill_form(page: Page, card: str) -> None:
+    page.get_by_label("E-mail").fill("ada@example.org")
+    page.get_by_label("Name", exact=True).fill("Ada Lovelace")
+    page.get_by_label("Street and number").fill("12 St James's Square")
+    page.get_by_label("Postcode").fill("SW1Y")
+    page.get_by_label("City").fill("London")
+    page.get_by_label("Country").fill("gb")
+    fill_card(page, card)
+
+
+def fill_card(page: Page, card: str) -> None:
+    page.get_by_label("Card number").fill(card)
+    page.get_by_label("Expires").fill("12/30")
+    page.get_by_label("CVC").fill("123")
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_a_person_buys_a_lamp(browser: Browser, url: str, width: int, scripts: bool) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, java_script_enabled=scripts)
+    page = context.new_page()
+    strangers: list[str] = []
+    page.on("request", lambda request: None if request.url.startswith(url) else strangers.append(request.url))
+
+    page.goto(url)
+    page.get_by_role("searchbox").fill("brass desk lamp")
+    page.get_by_role("button", name="Search").click()
+    title = page.locator(".card .name").first.inner_text()
+    assert "Brass Desk Lamp" in title
+    page.locator(".card a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    page.get_by_label("Quantity").fill("2")
+    page.get_by_role("button", name="Put into cart").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cart")
+    page.get_by_role("link", name="Check out").click()
+
+    fill_form(page, "4000 0000 0000 0002")
+    page.get_by_role("button", name=re.compile("^Pay")).click()
+    expect(page.get_by_role("alert")).to_contain_text("declined")
+    expect(page.get_by_label("E-mail")).to_have_value("ada@example.org")
+    expect(page.get_by_label("Card number")).to_have_value("")
+
+    fill_card(page, "4242 4242 4242 4242")
+    page.get_by_role("button", name=re.compile("^Pay")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you. Your order is paid.")
+    expect(page.locator(".history")).to_contain_text("Card charged")
+    assert f"2 × {title}" in page.locator("main").inner_text()
+
+    page.get_by_role("link", name="Cart").click()
+    expect(page.locator("main")).to_contain_text("Your cart is empty")
+    assert not strangers
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+@pytest.mark.parametrize("path", ["/", "/products", "/products/SP-00001", "/cart", "/control", "/nowhere"])
+def test_no_page_is_wider_than_its_window(browser: Browser, url: str, path: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(f"{url}{path}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_the_control_room_breaks_and_heals_the_provider(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{url}/control")
+    expect(page.locator("#live .invariants .pill")).to_have_text(["holds"] * 5)
+    page.get_by_label("It should").select_option("hang")
+    page.get_by_role("button", name="Break it").click()
+    expect(page.get_by_role("heading", name=re.compile("^Provider"))).to_contain_text("hang")
+    page.get_by_role("button", name="Heal it now").click()
+    expect(page.get_by_role("heading", name=re.compile("^Provider"))).to_contain_text("well")
+    page.close()
+
+
+def test_pressing_twice_buys_once(browser: Browser, url: str) -> None:
+    context = browser.new_context()
+    first = context.new_page()
+    first.goto(f"{url}/products/SP-00050")
+    first.get_by_role("button", name="Put into cart").click()
+    first.get_by_role("link", name="Check out").click()
+    fill_form(first, "4242 4242 4242 4242")
+    before = httpx.get(f"{url}/control/api/state").json()["orders"]["paid"]["orders"]
+    first.get_by_role("button", name=re.compile("^Pay")).dblclick()
+    expect(first.get_by_role("heading", level=1)).to_have_text("Thank you. Your order is paid.")
+    assert httpx.get(f"{url}/control/api/state").json()["orders"]["paid"]["orders"] == before + 1
+    context.close()
+
+
+def test_without_a_browser_ci_fails_and_a_laptop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI never leaves the browser out"):
+        chromium_or_else()
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="was left out"):
+        chromium_or_else()
