@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from types import TracebackType
+from typing import Self
 
 from sdpatterns.core.runtime import Runtime, Waiter, current
 
@@ -24,7 +25,7 @@ class LocalEar:
         self._topics = topics
         self._waiter: Waiter | None = None
 
-    async def __aenter__(self) -> LocalEar:
+    async def __aenter__(self) -> Self:
         self._waiter = current().waiter()
         self._bus.add(self._topics, self._waiter)
         return self

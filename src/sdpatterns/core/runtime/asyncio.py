@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.runtime.base import Bound, Waiter
 from sdpatterns.core.runtime.expiry import AsyncioBound
+from sdpatterns.core.runtime.protocols import Bound, Waiter
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from sdpatterns.core.runtime.base import Bound, Waiter, finish
+from sdpatterns.core.runtime.protocols import Bound, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
 

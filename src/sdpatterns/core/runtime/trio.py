@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-from sdpatterns.core.runtime.base import Bound, Waiter
+from sdpatterns.core.runtime.protocols import Bound, Waiter
 
 __all__ = ["TRIO", "TrioRuntime"]
 
