@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from sdpatterns.core.clock import SYSTEM, Clock
 from sdpatterns.core.codec import Codec
-from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.runtime import ASYNCIO, Runtime, current
 from sdpatterns.core.step import ManyTransition, Repeats, Transition
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
@@ -143,7 +143,8 @@ class FaultyStates:
     """One client of any store, behind a bad network; `another()` gives a second one.
 
     `chance` draws every fault, so that one seed gives one history; `on_step` steps the store's
-    clock (`SteppedClock.step`, or a backend's `shift`). `fired` counts what has struck.
+    clock (`SteppedClock.step`, or a backend's `shift`). `fired` counts what has struck. `runtime`
+    is the one to wait in where the store inside has none of its own.
 
     **Keeps**: a step is never half done; `BackendUnavailable` only for a step that never happened;
     an unsafe step never happens twice. **May fail** as the store it wraps, and by plan.
@@ -158,7 +159,10 @@ class FaultyStates:
         plan: FaultPlan | None = None,
         on_step: Callable[[float], None] | None = None,
         fired: Counter[str] | None = None,
+        runtime: Runtime = ASYNCIO,
     ) -> None:
+        # A store that never waits does wait behind a network.
+        self.runtime: Runtime | None = runtime if inner.runtime is None else inner.runtime
         self.plan = FaultPlan() if plan is None else plan
         if self.plan.stepped and on_step is None:
             raise ValueError("stepped needs on_step: who is to set the store's clock?")
@@ -166,11 +170,6 @@ class FaultyStates:
         self.network = _Network(chance, self.plan, on_step, self.fired)
         self._inner = inner
         self._parted_until = float("-inf")
-
-    @property
-    def runtime(self) -> Runtime | None:
-        """The runtime of the store inside; none means that it follows the caller's."""
-        return self._inner.runtime
 
     def another(self) -> FaultyStates:
         """One more client of the same store: it has its own luck with partitions only."""
@@ -195,6 +194,10 @@ class FaultyStates:
     def cut(self) -> None:
         """From now on nothing of this client reaches the store: its process has died."""
         self._parted_until = float("inf")
+
+    def calm(self) -> None:
+        """From now on nothing strikes any client; what is under way still arrives."""
+        self.network.plan = FaultPlan(**dict.fromkeys(FAULTS, 0.0))
 
     async def travel(self) -> None:
         """One way through the network."""

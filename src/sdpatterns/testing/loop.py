@@ -25,8 +25,13 @@ __all__ = ["Deadlock", "VirtualLoop"]
 _Ts = TypeVarTuple("_Ts")
 
 
+_TURNS_MAX = 100_000
+
+
 class Deadlock(RuntimeError):
-    """Every task waits and no timer is set: in virtual time nothing would ever happen again."""
+    """In virtual time nothing would ever happen again: every task waits and no timer is set, or
+    some task goes round and round without letting time pass.
+    """
 
 
 class _JumpingSelector(selectors.BaseSelector):
@@ -35,13 +40,18 @@ class _JumpingSelector(selectors.BaseSelector):
     def __init__(self, clock: VirtualClock) -> None:
         self._inner = selectors.DefaultSelector()
         self._clock = clock
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._inner.select(0)
         if ready or timeout == 0:
+            self._turns += 1
+            if self._turns > _TURNS_MAX:
+                raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: somebody waits by asking")
             return ready
         if timeout is None:
             raise Deadlock("every task waits and no timer is set; a virtual loop hears neither threads nor sockets")
+        self._turns = 0
         self._clock.advance(timeout)
         return ready
 
