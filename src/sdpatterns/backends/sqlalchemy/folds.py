@@ -105,6 +105,8 @@ class Writer:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            # While the thread waits for the next one, it must not keep this one's backend alive.
+            del job
 
 
 def tell_loop(loop: asyncio.AbstractEventLoop, say: Callable[..., None], *words: object) -> None:

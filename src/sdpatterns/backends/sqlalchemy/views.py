@@ -26,6 +26,7 @@ S = TypeVar("S")
 Transaction: TypeAlias = Session | Connection | AsyncSession | AsyncConnection
 
 _LOSSES_MAX = 8
+_RINGS = "sdpatterns_rings"
 
 
 class View:
@@ -91,15 +92,21 @@ class ViewStates:
 
 def _at_commit(session: Session, ring: Callable[[], None]) -> None:
     """Ring once the session's outermost transaction has committed, and not if it rolls back."""
+    pending = session.info.get(_RINGS)
+    if pending is None:
+        # Once for the session's life: an event that removes itself breaks the round of events it is in.
+        pending = session.info[_RINGS] = []
+        event.listen(session, "after_commit", _committed)
+        event.listen(session, "after_transaction_end", _ended)
+    pending.append(ring)
 
-    def committed(session: Session) -> None:
-        if not session.in_nested_transaction():
+
+def _committed(session: Session) -> None:
+    if not session.in_nested_transaction():
+        for ring in session.info[_RINGS]:
             ring()
 
-    def ended(session: Session, transaction: SessionTransaction) -> None:
-        if transaction.parent is None:
-            event.remove(session, "after_commit", committed)
-            event.remove(session, "after_transaction_end", ended)
 
-    event.listen(session, "after_commit", committed)
-    event.listen(session, "after_transaction_end", ended)
+def _ended(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is None:
+        session.info[_RINGS].clear()
