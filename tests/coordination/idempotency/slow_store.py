@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-import anyio
+import anyio.lowlevel
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.codec import Codec
@@ -18,7 +18,7 @@ Hook = Callable[[str], Awaitable[None]]
 
 
 async def nothing(_step: str) -> None:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 class SlowStates:

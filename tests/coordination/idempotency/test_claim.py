@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from sdpatterns import Idempotency, listen, with_deadline
@@ -30,7 +31,7 @@ def idem(store: SlowStates) -> Idempotency:
 
 def away(*names: str, until: float = float("inf")) -> Hook:
     async def hook(step: str) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if step in names and SYSTEM.monotonic() < until:
             raise BackendUnavailable("the store is away")
 
@@ -92,7 +93,7 @@ async def test_a_refused_renewal_stops_the_work(idem: Idempotency, store: SlowSt
     work = Work(100.0)
 
     async def taken_away(step: str) -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if step == "Renew":
             await idem.forget("k")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -136,49 +137,58 @@ class Oracle:
         return "claimed"
 
 
+class History:
+    """One key's life under random steps, each compared with the oracle."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.state: Record | None = None
+        self.oracle = Oracle()
+        self.now = NOW
+        self.fence_of = dict.fromkeys("abc", 0)
+
+    def apply(self, step: Any) -> Any:
+        if step[0] is GONE:
+            self.state = None
+        elif step[0] is not UNCHANGED:
+            self.state = RecordCodec().decode(RecordCodec().encode(step[0]))
+        return step[1]
+
+    def take(self, owner: str) -> None:
+        found = self.apply(TakeClaim(owner, "mark", LEASE_US)(self.state, self.now))
+        assert found.kind.name.lower() == self.oracle.take(owner, self.now)
+        if found.kind is Kind.CLAIMED and found.fence != self.fence_of[owner]:
+            assert found.fence > max(self.fence_of.values())
+            self.fence_of[owner] = found.fence
+
+    def renew(self, owner: str) -> None:
+        if self.apply(Renew(owner, self.fence_of[owner], LEASE_US)(self.state, self.now)):
+            assert self.oracle.answer is None
+            assert self.fence_of[owner] == max(self.fence_of.values()), "only the newest claim may renew"
+            self.oracle.holder, self.oracle.until = owner, max(self.oracle.until, self.now + LEASE_US)
+
+    def settle(self, owner: str) -> None:
+        before = self.state
+        step = Settle(owner, self.fence_of[owner], Kind.DONE, owner.encode(), 40.0, "t")
+        if self.apply(step(self.state, self.now)) and before is not None and before.kind is Kind.CLAIMED:
+            assert before.fence == max(self.fence_of.values()), "only the newest claim may answer"
+            self.oracle = Oracle(owner, self.now + 40_000_000, owner.encode())
+
+    def release(self, owner: str) -> None:
+        if self.apply(Release(owner, self.fence_of[owner], "t")(self.state, self.now)):
+            assert self.fence_of[owner] == max(self.fence_of.values()), "only the newest claim may be released"
+            self.oracle = Oracle()
+
+
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
 def test_a_random_history_agrees_with_a_naive_oracle(seed: int) -> None:
-    chance = random.Random(seed)
-    state: Record | None = None
-    oracle, now, fences, fence_of = Oracle(), NOW, [0], {"a": 0, "b": 0, "c": 0}
-
-    def apply(step: tuple[object, ...]) -> object:
-        nonlocal state
-        if step[0] is GONE:
-            state = None
-        elif step[0] is not UNCHANGED:
-            assert isinstance(step[0], Record)
-            state = RecordCodec().decode(RecordCodec().encode(step[0]))
-        return step[1]
-
+    history = History(seed)
     for _ in range(60):
-        now += chance.choice([0, 0, 1, 1000, LEASE_US // 2, LEASE_US])
-        owner = chance.choice("abc")
-        match chance.choice(["take", "take", "renew", "settle", "release"]):
-            case "take":
-                found = apply(TakeClaim(owner, "mark", LEASE_US)(state, now))
-                assert isinstance(found, Finding)
-                assert found.kind.name.lower() == oracle.take(owner, now)
-                if found.kind is Kind.CLAIMED and found.fence != fence_of[owner]:
-                    assert found.fence > fences[-1]
-                    fences.append(found.fence)
-                    fence_of[owner] = found.fence
-            case "renew":
-                stands = apply(Renew(owner, fence_of[owner], LEASE_US)(state, now))
-                mine = state is not None and state.fence == fence_of[owner] and oracle.answer is None
-                if stands:
-                    assert mine
-                    oracle.holder, oracle.until = owner, max(oracle.until, now + LEASE_US)
-            case "settle":
-                before = state
-                stored = apply(Settle(owner, fence_of[owner], Kind.DONE, owner.encode(), 40.0, "t")(state, now))
-                if stored and before is not None and before.kind is Kind.CLAIMED:
-                    assert before.fence == max(fences), "only the newest claim may answer"
-                    oracle.holder, oracle.answer, oracle.until = owner, owner.encode(), now + 40_000_000
-            case "release":
-                if apply(Release(owner, fence_of[owner], "t")(state, now)):
-                    oracle.holder, oracle.until = None, 0
+        history.now += history.chance.choice([0, 0, 1, 1000, LEASE_US // 2, LEASE_US])
+        step = history.chance.choice([history.take, history.take, history.renew, history.settle, history.release])
+        step(history.chance.choice("abc"))
+    assert history.now >= NOW
 
 
 @pytest.mark.parametrize("answer", [b"", b"plain", b"with spaces\nand \x00 bytes \xff"])

@@ -38,8 +38,8 @@ class Refund:
 
 DIFFERENT: list[Any] = [
     None, True, False, 0, 1, 1.0, "1", b"1", "", b"", [], {}, [[]], [1], ["1"], [1, 2], [[1], 2], [1, [2]],
-    {"a": 1}, {"a": "1"}, {"b": 1}, ["a", 1], [["a", 1]], decimal.Decimal("1"), decimal.Decimal("1.0"),
-    dt.date(2026, 1, 1), dt.datetime(2026, 1, 1), "2026-01-01", uuid.UUID(int=1), str(uuid.UUID(int=1)),
+    {"a": 1}, {"a": "1"}, {"b": 1}, ["a", 1], [["a", 1]], decimal.Decimal(1), decimal.Decimal("1.0"),
+    dt.date(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), "2026-01-01", uuid.UUID(int=1), str(uuid.UUID(int=1)),
     Colour.RED, Shade.RED, Order("a", 1), Refund("a", 1), {"sku": "a", "quantity": 1}, "ab", ["a", "b"], ["ab", ""],
 ]  # fmt: skip
 
