@@ -6,10 +6,10 @@ Built on a redis-py connection, on the few of its methods that are the same from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.lane import Lane
@@ -19,6 +19,7 @@ from sdpatterns.backends.redis.target import Node, Target
 __all__ = ["Link", "abort", "drop", "opened"]
 
 _COMMANDS_MAX = 512
+_DRAIN_BYTES = 65_536
 
 
 async def opened(target: Target, node: Node | None) -> Any:
@@ -40,10 +41,32 @@ async def opened(target: Target, node: Node | None) -> Any:
     return connection
 
 
-def is_broken(connection: Any) -> bool:
-    """Whether the connection is known to be gone, so that nothing is sent into the void."""
-    reader: asyncio.StreamReader | None = connection._reader  # noqa: SLF001 - nothing public tells without reading
-    return reader is None or reader.at_eof() or reader.exception() is not None
+class Pipe:
+    """The two ends of an open connection and its parser.
+
+    Taken out of the connection, because redis-py's own send and read look after timeouts, health
+    and retries, which are ours here, and that costs as much as the rest of a call.
+    """
+
+    __slots__ = ("connection", "read", "reader", "writer")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.reader: asyncio.StreamReader = connection._reader  # noqa: SLF001
+        self.writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
+        self.read: Callable[[], Awaitable[Any]] = connection._parser.read_response  # noqa: SLF001
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it is known to be gone, so that nothing is sent into the void."""
+        reader = self.reader
+        return reader.at_eof() or reader.exception() is not None or self.writer.transport.is_closing()
+
+    async def send(self, packed: bytes) -> None:
+        """Hand bytes to the transport."""
+        self.writer.write(packed)
+        if len(packed) > _DRAIN_BYTES:
+            await self.writer.drain()
 
 
 def abort(connection: Any) -> None:
@@ -59,10 +82,6 @@ async def drop(connection: Any) -> None:
     await connection.disconnect(nowait=True)
 
 
-def _replies_to(command: bytes) -> int:
-    return 2 if command.__class__ is Asking else 1
-
-
 class Link:
     """Sends packed commands and gives their replies, in order.
 
@@ -76,7 +95,7 @@ class Link:
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._lane: Lane[bytes, Any] = Lane(self._flush, at_most=_COMMANDS_MAX)
-        self._connection: Any = None
+        self._pipe: Pipe | None = None
         self._owed = 0
         self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -94,51 +113,54 @@ class Link:
         return await asyncio.gather(*(self.call(command) for command, _ in commands))
 
     async def _flush(self, commands: Sequence[bytes]) -> Sequence[Any]:
-        connection = self._connection
-        if connection is None or is_broken(connection):
-            connection = await self._reopen()
+        pipe = self._pipe
+        if pipe is None or pipe.is_broken:
+            pipe = await self._reopen()
         self._since = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_later(self._target.timeout_s, self._look)
         replies: list[Any] = []
+        owed_before = self._owed
+        self._owed += len(commands) + sum([command.__class__ is Asking for command in commands])
         try:
-            await connection.send_packed_command(b"".join(commands), check_health=False)
-            owed_before, self._owed = self._owed, self._owed + sum(map(_replies_to, commands))
+            await pipe.send(commands[0] if len(commands) == 1 else b"".join(commands))
             for _ in range(owed_before):
-                await self._reply(connection)
+                await self._reply(pipe)
             for command in commands:
                 if command.__class__ is Asking:
-                    await self._reply(connection)
-                replies.append(await self._reply(connection))
+                    await self._reply(pipe)
+                replies.append(await self._reply(pipe))
         except (RedisError, OSError) as cause:
             replies += await self._broken(cause, len(commands) - len(replies))
         return replies
 
-    async def _reply(self, connection: Any) -> Any:
+    async def _reply(self, pipe: Pipe) -> Any:
         try:
-            reply = await connection.read_response(disconnect_on_error=False)
-        except (ResponseError, RedisError) as error:
-            if not isinstance(error, ResponseError) and not is_refusal(error):
+            reply = await pipe.read()
+        except RedisError as error:
+            if not is_refusal(error):
                 raise
             reply = error
         self._owed -= 1
         return reply
 
     async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
-        await drop(self._connection)
-        self._connection = None
         if self._late:
             cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
+        await self._drop()
         return [ReplyLost(cause) for _ in range(count)]
 
-    async def _reopen(self) -> Any:
-        if self._connection is not None:
-            await drop(self._connection)
-            self._connection = None
+    async def _drop(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            await drop(pipe.connection)
+
+    async def _reopen(self) -> Pipe:
+        await self._drop()
         self._late = False
         self._owed = 0
-        self._connection = await opened(self._target, self._node)
-        return self._connection
+        self._pipe = Pipe(await opened(self._target, self._node))
+        return self._pipe
 
     def _look(self) -> None:
         # One lazy timer instead of one for each call, which would cost as much as the call.
@@ -148,15 +170,15 @@ class Link:
         left = self._since + self._target.timeout_s - self._loop.time()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
-        elif self._connection is not None:
+        elif self._pipe is not None:
             self._late = True
-            abort(self._connection)
+            abort(self._pipe.connection)
 
     async def close(self) -> None:
         """Close the connection; the next call opens another."""
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.disconnect()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            await pipe.connection.disconnect()

@@ -24,4 +24,5 @@ def pack(*parts: str | bytes) -> bytes:
 
 def pack_after(head: bytes, count: int, parts: Iterable[str | bytes]) -> bytes:
     """A command of `count` arguments whose first ones are packed already."""
-    return b"*%d\r\n%b" % (count, head) + b"".join(map(bulk, parts))
+    words = [part.encode() if isinstance(part, str) else part for part in parts]
+    return b"*%d\r\n%b" % (count, head) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
