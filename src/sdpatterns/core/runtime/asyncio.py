@@ -97,33 +97,35 @@ class AsyncioRuntime:
         requests = me.cancelling()
         stop = AsyncioWaiter()
         task = asyncio.ensure_future(companion(stop))
-        struck = False
+        over = struck = False
 
         def ended(done: asyncio.Future[None]) -> None:
             nonlocal struck
-            if not done.cancelled() and done.exception() is not None:
+            # Called a turn after the companion's end, when the work may be over: then it is not struck.
+            if not over and _failure(done) is not None:
                 struck = me.cancel()
 
         task.add_done_callback(ended)
+        error: BaseException | None = None
         try:
             result = await work()
-        except asyncio.CancelledError:
-            # Ours only if nobody else cancelled the caller at the same time.
-            if struck and me.uncancel() <= requests:
-                struck = False
-                raise _bare(task) from None
-            struck = False
-            raise
+        except BaseException as raised:  # noqa: BLE001 - raised again below, once the companion has ended
+            error = raised
+        over = True
+        # The cancellation is ours only if nobody else asked for one meanwhile.
+        is_ours = struck and me.uncancel() <= requests and isinstance(error, asyncio.CancelledError)
+        failure = _failure(task) if task.done() else None
+        stop.wake()
+        if not task.done():
+            task.cancel()
+            await _see_off(task)
+        try:
+            if failure is not None and (is_ours or error is None):
+                raise failure
+            if error is not None:
+                raise error
         finally:
-            task.remove_done_callback(ended)
-            stop.wake()
-            if not task.done():
-                task.cancel()
-                await _see_off(task)
-        if struck:
-            # The companion failed in the very turn in which the work returned.
-            me.uncancel()
-            raise _bare(task)
+            del error, failure
         return result
 
 
@@ -146,10 +148,9 @@ async def _see_off(task: asyncio.Future[Any]) -> None:
         raise
 
 
-def _bare(task: asyncio.Future[None]) -> BaseException:
-    failure = task.exception()
-    assert failure is not None
-    return failure
+def _failure(task: asyncio.Future[None]) -> BaseException | None:
+    """What the ended task raised, a cancellation aside."""
+    return None if task.cancelled() else task.exception()
 
 
 ASYNCIO = AsyncioRuntime()

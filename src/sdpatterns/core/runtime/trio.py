@@ -86,33 +86,47 @@ class TrioRuntime:
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         stop = TrioWaiter()
         failures: list[BaseException] = []
+        over = False
 
         async def accompany(scope: trio.CancelScope) -> None:
             try:
                 await companion(stop)
             except Exception as failure:  # noqa: BLE001 - raised again, bare, once the group has ended
+                # Kept aside, so that the group holds the exception of the work or none.
+                if over:
+                    return
                 failures.append(failure)
                 scope.cancel()
 
         async def run() -> T:
-            # The group can hold one exception at most: the companion's are kept aside.
+            nonlocal over
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(accompany, nursery.cancel_scope)
                 try:
-                    return await work()
+                    result = await work()
                 finally:
+                    over = True
                     stop.wake()
                     nursery.cancel_scope.cancel()
-            raise failures[0]
+            if failures:
+                raise failures[0]
+            return result
 
         try:
             return await run()
         except BaseExceptionGroup as group:
-            raise _only(group) from None
+            error = _only(group)
+        # Out of the handler, so that the work's own exception keeps its cause and context.
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first: BaseException = group
+    """The exception that counts: the first that is no cancellation, if there is one."""
+    errors = group.subgroup(Exception) or group
+    first: BaseException = errors
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first
