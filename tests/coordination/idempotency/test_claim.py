@@ -271,6 +271,44 @@ async def test_an_answer_stored_in_the_callers_transaction_stops_the_heartbeat_f
     assert (await idem.call("k", pays)) == "stored"
 
 
+async def test_a_renewal_under_way_does_not_take_a_settled_claim_for_a_lost_one(
+    idem: Idempotency, store: SlowStates
+) -> None:
+    async def slow(step: str) -> None:
+        await anyio.sleep(2.0 if step == "Renew" else 0)  # as one that waits for the caller's row
+
+    store.before = slow
+
+    async def pays() -> str:
+        await anyio.sleep(3.5)
+        await current_claim().store("stored", within=View(store))
+        await anyio.sleep(10.0)
+        return "returned"
+
+    assert await idem.call("k", pays) == "returned"
+    assert store.steps == ["TakeClaim", "Renew", "Settle"]
+
+
+async def test_a_renewed_lease_is_counted_from_before_the_renewal_was_sent(
+    idem: Idempotency, store: SlowStates
+) -> None:
+    renewals = 0
+
+    async def one_slow_then_away(step: str) -> None:
+        nonlocal renewals
+        if step == "Renew":
+            renewals += 1
+            await anyio.sleep(2.0)
+            if renewals > 1:
+                raise BackendUnavailable("the store is away")
+
+    store.before = one_slow_then_away
+    work = Work(100.0)
+    with pytest.raises(ClaimLost):
+        await idem.call("k", work)
+    assert work.ran_s == pytest.approx(3.0 + LEASE_S, abs=0.01)
+
+
 async def test_a_replay_of_a_claim_carries_the_fence_of_the_answer(idem: Idempotency) -> None:
     claim = await claimed(idem)
     await claim.store(["a", 1, None, b"bytes"])

@@ -225,6 +225,7 @@ async def test_keys_of_two_tenants_never_meet(backend: MemoryBackend) -> None:
     await idem.call("k", till.pay, "o2")
     tenant = "t1/k"
     await idem.call("k", till.pay, "o3")
+    tenant = "t1"
     await idem.call(("k", "k"), till.pay, "o4")
     assert till.runs == {"o1": 1, "o2": 1, "o3": 1, "o4": 1}
 

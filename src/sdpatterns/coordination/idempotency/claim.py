@@ -267,8 +267,6 @@ class Claim:
         self._stop = stop
         beat_s = wait_s = self._book.config.lease_s / 3
         while not await stop.wait(min(wait_s, max(self.lease_left_s, _WAIT_MIN_S))):
-            if not self._beats():
-                return
             wait_s = beat_s if await self._renewed() else beat_s / 10
 
     async def _renewed(self) -> bool:
