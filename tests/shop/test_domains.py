@@ -57,9 +57,10 @@ def test_a_cursor_brings_back_its_sku(sku: str) -> None:
 @given(st.text(max_size=40))
 def test_a_cursor_is_ours_or_refused(cursor: str) -> None:
     try:
-        assert is_slug(decode_cursor(cursor))
-    except InvalidInput as refusal:
-        assert refusal.errors[0].pointer == "/cursor"
+        sku = decode_cursor(cursor)
+    except InvalidInput:
+        return
+    assert is_slug(sku)
 
 
 def test_a_page_request_takes_its_words_and_fields() -> None:

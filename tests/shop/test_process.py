@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from shop.launch import told_to_stop
+from shop.serving import bind
 
 from .conftest import EXAMPLES
 from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
@@ -227,3 +228,8 @@ async def test_signals_are_given_back_afterwards() -> None:
         async with asyncio.timeout(5):
             await stop.wait()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_its_sockets_say_that_they_are_tcp() -> None:
+    with bind(0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms a hop

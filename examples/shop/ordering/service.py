@@ -56,7 +56,6 @@ class Ordering:
         self._in_turn = in_turn
         self._now_us = now_us
         self._started_at_us = now_us()
-        self._doubt = asyncio.Event()
         steps = (
             Step("reserve", self._reserve, self._release),
             Step("charge", self._charge, self._repay),
@@ -74,8 +73,6 @@ class Ordering:
         except DeadlineExceeded:
             await self._runner.give_up(order_id, "too-slow")
             raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5) from None
-        finally:
-            self._doubt.set()
 
     async def _place(self, order_id: str, checkout_key: str, checkout: Checkout) -> Order:
         known = await self._store.of_key(checkout_key)
@@ -122,10 +119,7 @@ class Ordering:
                 await self.sweep()
             except Exception:  # noqa: BLE001 - whatever it is, the next sweep may do better
                 _log.exception("cannot settle unfinished orders; trying again")
-            self._doubt.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SWEEP_S):
-                    await self._doubt.wait()
+            await asyncio.sleep(_SWEEP_S)
 
     async def sweep(self) -> None:
         """Go once through all orders that nobody is working at."""

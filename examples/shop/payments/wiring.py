@@ -29,6 +29,7 @@ def protection() -> tuple[Pipeline, CircuitBreaker]:
     """
     breaker = CircuitBreaker(
         "psp",
+        consecutive=5,
         failure_rate=0.5,
         window=Window.seconds(10),
         calls_min=6,
