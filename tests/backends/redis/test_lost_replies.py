@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -99,8 +100,10 @@ class TestOneStep:
     def test_a_server_that_falls_silent(self, runtime: RuntimeName, twin: bool, proxy: FaultProxy) -> None:
         async def play(cells: Cells[tuple[int, ...]]) -> None:
             proxy.arm("frozen", on=b"EVALSHA" if twin else b"1:1\r\n")
-            with pytest.raises(OutcomeUnknown):
+            begin = time.monotonic()
+            with pytest.raises(OutcomeUnknown, match=r"no reply within 0\.3 s|Timeout"):
                 await cells.transact("a", Count(twin=twin))
+            assert 0.25 < time.monotonic() - begin < 3
             assert await cells.transact("a", Count(twin=twin)) == 1
 
         on_stage(runtime, proxy, play, timeout_s=0.3)

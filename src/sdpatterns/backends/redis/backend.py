@@ -13,7 +13,7 @@ from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
-from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
 
 __all__ = ["RedisBackend"]
@@ -33,10 +33,9 @@ class RedisBackend:
     """
 
     def __init__(self, target: Target) -> None:
-        runtime = BLOCKING if target.blocking else ASYNCIO
         self._sites = Sites(target)
-        self.states = RedisStates(self._sites, runtime)
-        self.signals = RedisSignals(self._sites, runtime)
+        self.states = RedisStates(self._sites)
+        self.signals = RedisSignals(self._sites)
 
     @classmethod
     def from_url(

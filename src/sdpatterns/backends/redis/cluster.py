@@ -21,7 +21,7 @@ from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
 from sdpatterns.backends.redis.protocol import Asking, pack
 from sdpatterns.backends.redis.target import Node
 from sdpatterns.backends.redis.wire import MakeLane, Wire
-from sdpatterns.core.runtime import current
+from sdpatterns.core.runtime import Runtime
 
 __all__ = ["ClusterWire"]
 
@@ -33,7 +33,8 @@ _PAUSE_S = 0.05
 class ClusterWire:
     """One wire a node, and who serves which slot."""
 
-    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane) -> None:
+    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._dial = dial
         self._seed = seed
         self._wires: dict[Node, Wire] = {}
@@ -60,7 +61,7 @@ class ClusterWire:
                 if code == "MOVED":
                     self._slots[slot] = _node_in(error, node)
                 elif code in {"TRYAGAIN", "CLUSTERDOWN"}:
-                    await current().sleep(_PAUSE_S * (0.5 + random.random()))
+                    await self._runtime.sleep(_PAUSE_S * (0.5 + random.random()))
                 else:
                     raise
         raise AssertionError("the last attempt returns or raises")

@@ -29,8 +29,8 @@ class RedisSignals:
     Costs: one connection for all ears of an event loop; without loops, one for each ear.
     """
 
-    def __init__(self, sites: Sites, runtime: Runtime) -> None:
-        self.runtime: Runtime | None = runtime
+    def __init__(self, sites: Sites) -> None:
+        self.runtime: Runtime | None = sites.target.runtime
         self._sites = sites
 
     async def announce(self, *topics: str) -> None:
@@ -138,7 +138,7 @@ class BlockingEar:
             if until is not None and clock.SYSTEM.monotonic() >= until:
                 return False
             if self._connection is None:
-                await current().sleep(min(left_s, 0.05 + random.random() / 10))
+                await self._target.runtime.sleep(min(left_s, 0.05 + random.random() / 10))
 
     def _heard(self, within_s: float) -> bool:
         """Whether there was something to hear, or may have been while the connection was away."""

@@ -15,7 +15,7 @@ from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.redis.scripts import COMPARE_AND_SET, READ, Job, step_script
 from sdpatterns.backends.redis.sites import Site, Sites
 from sdpatterns.core.codec import Codec
-from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition, Twin
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.states import KEYS_MAX, Overflow
@@ -26,6 +26,8 @@ S = TypeVar("S")
 A = TypeVar("A")
 
 _TRIES_MAX = 64
+_TRIES_TOGETHER = 6
+_PAUSE_MAX_S = 0.05
 _MANY = b""  # the line in which steps on several cells wait; no cell has this name
 
 
@@ -120,24 +122,28 @@ class RedisCells(Generic[S]):
         except (Lost, ResponseError) as error:
             return [(False, OutcomeUnknown(self._sites.target.unknown(error))) for _ in wishes]
         unknown = self._sites.target.unknown(lost)
-        return [
-            next(again) if wish.transition.repeats == "harmless" else (False, OutcomeUnknown(unknown))
-            for wish in wishes
-        ]
+        ends = [next(again) if wish.transition.repeats == "harmless" else (False, None) for wish in wishes]
+        # Whatever became of the second try, the first one may have happened.
+        doubtful = [not done and (value is None or isinstance(value, BackendUnavailable)) for done, value in ends]
+        return [(False, OutcomeUnknown(unknown)) if doubt else end for doubt, end in zip(doubtful, ends, strict=True)]
 
     async def _write(self, site: Site, wishes: Sequence[Wish]) -> Sequence[tuple[bool, Any]]:
         names = tuple(dict.fromkeys(name for wish in wishes for name in wish.names))
         found = await self._read(site, names)
         for attempt in range(_TRIES_MAX):
             if attempt > 1:
-                await current().sleep(random.random() * min(0.05, 0.001 * 2**attempt))
+                await self._sites.target.runtime.sleep(random.random() * min(_PAUSE_MAX_S, 0.001 * 2**attempt))
+            if attempt == _TRIES_TOGETHER and len(wishes) > 1:
+                # The fewer cells a write compares, the sooner it wins against other processes.
+                return await self._one_by_one(wishes)
             values, time_us = values_of(names, found)
             draft = Draft(self._codec, values, time_us + int(self._sites.shift_us))
             answers = [_applied(draft, wish) for wish in wishes]
             try:
                 changes = draft.changes()
             except Exception as error:  # noqa: BLE001 - goes to its caller
-                return await self._one_by_one(site, wishes, error)
+                # A state that can't be encoded harms the one who made it, not those who came along.
+                return [(False, error)] if len(wishes) == 1 else await self._one_by_one(wishes)
             if not changes and not draft.topics:
                 return answers
             found = await self._compare_and_set(site, names, draft, changes)
@@ -146,11 +152,9 @@ class RedisCells(Generic[S]):
         busy = f"{self._sites.target.shown}: lost {_TRIES_MAX} races for {self.space!r}; nothing was written"
         return [(False, BackendUnavailable(busy)) for _ in wishes]
 
-    async def _one_by_one(self, site: Site, wishes: Sequence[Wish], error: Exception) -> Sequence[tuple[bool, Any]]:
-        # A state that can't be encoded harms the one who made it, not those who came along.
-        if len(wishes) == 1:
-            return [(False, error)]
-        return [(await self._write(site, [wish]))[0] for wish in wishes]
+    async def _one_by_one(self, wishes: Sequence[Wish]) -> Sequence[tuple[bool, Any]]:
+        # Each with its own losses: those before it have happened by then.
+        return [(await self._settle([wish]))[0] for wish in wishes]
 
     async def _read(self, site: Site, names: Sequence[bytes]) -> Any:
         try:
@@ -214,8 +218,8 @@ def _applied(draft: Draft[Any], wish: Wish) -> tuple[bool, Any]:
 class RedisStates:
     """See `StateStore`."""
 
-    def __init__(self, sites: Sites, runtime: Runtime) -> None:
-        self.runtime: Runtime | None = runtime
+    def __init__(self, sites: Sites) -> None:
+        self.runtime: Runtime | None = sites.target.runtime
         self._sites = sites
 
     def cells(

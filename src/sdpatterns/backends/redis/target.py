@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import redis.asyncio.connection as async_side
 import redis.connection as sync_side
 
+from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
+
 __all__ = ["Node", "Target"]
 
 Node = tuple[str, int]
@@ -59,6 +61,11 @@ class Target:
         options["protocol"] = 2
         object.__setattr__(self, "_kind", options.pop("connection_class", usual))
         object.__setattr__(self, "_options", options)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What its connections need."""
+        return BLOCKING if self.blocking else ASYNCIO
 
     @property
     def shown(self) -> str:
