@@ -1,0 +1,76 @@
+"""The contracts on Valkey: one server and a cluster of three nodes, in a loop and in eight threads."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pytest
+
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.testing.contracts import (
+    Backend,
+    BackendContract,
+    CancelledSignalsContract,
+    CancelledStatesContract,
+    PreciseSignalsContract,
+    SharedSignalsContract,
+    SignalBusContract,
+    StateStoreContract,
+    StoredStatesContract,
+)
+
+
+class OnValkey(BackendContract):
+    cluster: ClassVar[bool] = False
+    url: str
+
+    @pytest.fixture(autouse=True)
+    def _server(self, valkey_url: str) -> None:
+        self.url = valkey_url
+
+    def build(self) -> Backend:
+        return RedisBackend.from_url(self.url, blocking=self.runtime == "blocking", cluster=self.cluster)
+
+
+class OnCluster(OnValkey):
+    cluster = True
+
+    @pytest.fixture(autouse=True)
+    def _server(self, valkey_cluster: str) -> None:
+        self.url = valkey_cluster
+
+
+class TestStatesUnderAsyncio(OnValkey, StateStoreContract, CancelledStatesContract, StoredStatesContract):
+    runtime = "asyncio"
+
+
+class TestStatesInThreads(OnValkey, StateStoreContract, StoredStatesContract):
+    runtime = "blocking"
+
+
+class TestClusterStatesUnderAsyncio(OnCluster, StateStoreContract, CancelledStatesContract, StoredStatesContract):
+    runtime = "asyncio"
+
+
+class TestClusterStatesInThreads(OnCluster, StateStoreContract, StoredStatesContract):
+    runtime = "blocking"
+
+
+class TestSignalsUnderAsyncio(
+    OnValkey, SignalBusContract, CancelledSignalsContract, SharedSignalsContract, PreciseSignalsContract
+):
+    runtime = "asyncio"
+
+
+class TestSignalsInThreads(OnValkey, SignalBusContract, SharedSignalsContract, PreciseSignalsContract):
+    runtime = "blocking"
+
+
+class TestClusterSignalsUnderAsyncio(
+    OnCluster, SignalBusContract, CancelledSignalsContract, SharedSignalsContract, PreciseSignalsContract
+):
+    runtime = "asyncio"
+
+
+class TestClusterSignalsInThreads(OnCluster, SignalBusContract, SharedSignalsContract, PreciseSignalsContract):
+    runtime = "blocking"

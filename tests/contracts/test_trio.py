@@ -1,0 +1,77 @@
+"""The contracts under trio on real stores: blocking clients, a worker thread for each step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import pytest
+
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.backends.trio import InThreads, SignalsInThreads
+from sdpatterns.core.runtime import finish
+from sdpatterns.testing.contracts import Backend, BackendContract, SignalBusContract, StateStoreContract
+
+
+class Threaded:
+    """A blocking backend as a trio program holds it."""
+
+    def __init__(self, inside: Any) -> None:
+        self.inside = inside
+        self.states = InThreads(inside.states)
+        self.signals = SignalsInThreads(inside.signals)
+
+    async def create(self) -> None:
+        finish(self.inside.create())
+
+    async def __aenter__(self) -> Self:
+        self.inside.__enter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inside.__exit__(kind, error, trace)
+
+
+class UnderTrio(BackendContract):
+    runtime = "trio"
+
+    def shift(self, backend: Backend, seconds: float, /) -> None:
+        cast("Threaded", backend).inside.shift(seconds)
+
+
+class OnValkey(UnderTrio):
+    @pytest.fixture(autouse=True)
+    def _server(self, valkey_url: str) -> None:
+        self.url = valkey_url
+
+    def build(self) -> Backend:
+        return Threaded(RedisBackend.from_url(self.url, blocking=True))
+
+
+class OnSQLite(UnderTrio):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        self.url = f"sqlite:///{tmp_path}/cells.db"
+
+    def build(self) -> Backend:
+        return Threaded(SQLBackend.from_url(self.url))
+
+
+class TestStatesOnValkey(OnValkey, StateStoreContract):
+    pass
+
+
+class TestStatesOnSQLite(OnSQLite, StateStoreContract):
+    pass
+
+
+class TestSignalsOnValkey(OnValkey, SignalBusContract):
+    pass
+
+
+class TestSignalsOnSQLite(OnSQLite, SignalBusContract):
+    pass
