@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sdpatterns.backends.sqlalchemy.failures import masked
-from sdpatterns.backends.sqlalchemy.sqlite import sqlite_engine
+from sdpatterns.backends.sqlalchemy.sqlite import check_is_file, sqlite_engine
 
 __all__ = ["Engines"]
 
@@ -34,7 +34,7 @@ class Engines:
         self.shown = masked(self.url)
         self._timeout_s = timeout_s
         self._durable = durable
-        _check_driver(self.url)
+        _check(self.url)
 
     def make(self) -> Engine:
         """A blocking engine."""
@@ -91,8 +91,9 @@ def _with_driver(url: URL, *, blocking: bool | None) -> tuple[URL, bool]:
     return url.set(drivername=f"{database}+{driver}"), not is_async
 
 
-def _check_driver(url: URL) -> None:
+def _check(url: URL) -> None:
     if url.get_backend_name() == "sqlite":
+        check_is_file(url)
         return
     try:
         url.get_dialect().import_dbapi()

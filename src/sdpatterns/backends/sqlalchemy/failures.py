@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError
 
-from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, SdpatternsError
 
-__all__ = ["is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable", "waited_in_vain"]
+__all__ = ["answered", "is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable", "waited_in_vain"]
 
 _CONFLICTS = {
     "40001": "serialization failure",
@@ -15,6 +15,9 @@ _CONFLICTS = {
     "55P03": "lock not available",
     "23505": "unique violation",
 }
+
+# Classes of SQLSTATE: data exception, program limit exceeded.
+_BAD_VALUES = {"22", "54"}
 
 _FIXES = (
     ("no such table", "call `await backend.create()` once, or run your migrations"),
@@ -33,20 +36,20 @@ _FIXES = (
 
 def masked(url: URL) -> str:
     """The URL as it may be shown: no password, in the address or in its query."""
-    query = {name: "***" if "pass" in name else value for name, value in url.query.items()}
+    query = {name: "hidden" if "pass" in name else value for name, value in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True)
 
 
-def unavailable(shown: str, cause: BaseException) -> BackendError:
+def unavailable(shown: str, cause: BaseException) -> SdpatternsError:
     """The exception for a step that did not happen."""
-    if isinstance(cause, BackendError):
+    if isinstance(cause, SdpatternsError):
         return _again(cause)
     reason = _reason(cause)
     fix = next((fix for words, fix in _FIXES if words in reason), "start the database, or correct the URL")
     return _because(BackendUnavailable(f"{shown} is not available ({reason}): {fix}"), cause)
 
 
-def lost_reply(shown: str, cause: BaseException) -> BackendError:
+def lost_reply(shown: str, cause: BaseException) -> SdpatternsError:
     """The exception for a step that may have happened."""
     message = f"the reply of {shown} was lost ({_reason(cause)}): the step may have happened; look before you repeat it"
     return _because(OutcomeUnknown(message), cause)
@@ -66,18 +69,30 @@ def _state(error: BaseException) -> str | None:
     return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 
+def answered(error: BaseException) -> bool:
+    """The database itself said that the statement failed, so that surely nothing of it happened.
+
+    Not so where it was shutting down, or where the disk failed under a commit.
+    """
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    return not (_state(error) or "").startswith("57P") and "disk I/O error" not in str(error)
+
+
 def only_this_batch(error: BaseException) -> bool:
     """The database is well and refuses what it was given; another batch may pass."""
-    well = isinstance(error, DBAPIError) and not error.connection_invalidated
-    return well and not isinstance(error, OperationalError) and 'relation "sdp_' not in str(error)
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    state = _state(error)
+    return isinstance(error, DataError | InterfaceError) if state is None else state[:2] in _BAD_VALUES
 
 
-def _again(error: BackendError) -> BackendError:
+def _again(error: SdpatternsError) -> SdpatternsError:
     # One object raised by many callers would collect all their tracebacks.
     return _because(type(error)(*error.args), error.__cause__ or error)
 
 
-def _because(error: BackendError, cause: BaseException) -> BackendError:
+def _because(error: SdpatternsError, cause: BaseException) -> SdpatternsError:
     error.__cause__ = cause
     return error
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sdpatterns.backends.sqlalchemy.calls import Call
 from sdpatterns.backends.sqlalchemy.failures import (
+    answered,
     is_nobodys_fault,
     lost_reply,
     only_this_batch,
@@ -46,13 +47,15 @@ async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> No
 
 def _after(shown: str, batch: Batch, error: Exception, *, last: bool) -> list[Call]:
     """End the calls of a failed batch, or give back those that shall run again."""
+    waiting = [call for call in batch.calls if not call.done]
+    batch.doubt = batch.doubt and not answered(error)
     if not batch.doubt and _is_lost(batch, error):
-        for call in batch.calls:
+        for call in waiting:
             call.lose()
         return []
     last = last or waited_in_vain(error)
     again: list[Call] = []
-    for call in batch.calls:
+    for call in waiting:
         call.doubt = call.doubt or batch.doubt
         if _may_run_again(call, batch, last=last):
             again.append(call)

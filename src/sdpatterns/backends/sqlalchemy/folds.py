@@ -7,6 +7,7 @@ says so is only ever cleared in the same breath in which the queue is seen empty
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import queue
 import threading
@@ -104,7 +105,9 @@ class Writer:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
+            # A transition that raises KeyboardInterrupt or the like ends its batch, not the thread.
+            with contextlib.suppress(BaseException):
+                job()
             # While the thread waits for the next one, it must not keep this one's backend alive.
             del job
 
@@ -167,8 +170,10 @@ class ThreadFold:
 
     def _send(self, batch: list[Call], *, apart: bool) -> None:
         def job() -> None:
-            finish(carry(self._link, batch, apart=apart))
-            tell_loop(self._loop, self._settle, batch, apart)
+            try:
+                finish(carry(self._link, batch, apart=apart))
+            finally:
+                tell_loop(self._loop, self._settle, batch, apart)
 
         self._writer.post(job)
 

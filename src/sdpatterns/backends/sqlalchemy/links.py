@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.tables import check_version
-from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_batch
+from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
 
 __all__ = ["AsyncLink", "BlockingLink", "Link"]
 
@@ -49,6 +49,7 @@ class BlockingLink:
         self.shown = shown
         self.engine = engine
         self._speech = speech
+        self._broom = Broom(speech)
         self._ring = ring
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -59,7 +60,9 @@ class BlockingLink:
         with self._lock:
             try:
                 batch.fresh = self._connection is None
-                run_batch(self._speech, self._connection or self._open(), batch)
+                connection = self._connection or self._open()
+                run_batch(self._speech, connection, batch)
+                self._broom.after(batch, connection)
             except BaseException:
                 self._drop()
                 raise
@@ -133,6 +136,7 @@ class AsyncLink:
         self.shown = shown
         self.dialer = Dialer(engine)
         self._speech = speech
+        self._broom = Broom(speech)
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._apart = asyncio.Semaphore(_APART_MAX)
@@ -171,6 +175,7 @@ class AsyncLink:
 
     def _run_batch(self, connection: Connection, batch: Batch) -> None:
         run_batch(self._speech, connection, batch)
+        self._broom.after(batch, connection)
 
     async def _open(self) -> Wire:
         wire = await self.dialer.dial()

@@ -42,6 +42,8 @@ class SQLEar:
         await self._ear.__aenter__()
         try:
             await self._bus.hear()
+            # Whatever rang so far was for what came before.
+            await self._ear.wait(0.0)
         except BaseException:
             await self._ear.__aexit__(None, None, None)
             raise

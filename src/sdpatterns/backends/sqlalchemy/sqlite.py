@@ -13,7 +13,7 @@ from sdpatterns.backends.sqlalchemy.calls import Cell, Place
 from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core.clock import SYSTEM
 
-__all__ = ["SQLiteSpeech", "data_version", "sqlite_engine"]
+__all__ = ["SQLiteSpeech", "check_is_file", "data_version", "sqlite_engine"]
 
 _SLACK_US = 60_000_000
 """Clocks of processes may differ by a stepped wall clock; garbage waits a minute longer."""
@@ -106,13 +106,17 @@ def _reading(places: Sequence[Place]) -> tuple[str, tuple[str, ...]]:
     return _READS[power + 1], tuple(part for place in padded for part in place)
 
 
-def sqlite_engine(url: URL, *, timeout_s: float, durable: bool) -> Engine:
-    """An engine on the file, whatever driver the URL names; each connection may change threads."""
+def check_is_file(url: URL) -> None:
+    """Raise ValueError for a database in memory."""
     if url.database in {None, "", ":memory:"}:
         raise ValueError(
             "a SQLite database in memory ends with its connection, and this backend has several:"
             " give a file, or use sdpatterns.backends.memory.MemoryBackend"
         )
+
+
+def sqlite_engine(url: URL, *, timeout_s: float, durable: bool) -> Engine:
+    """An engine on the file, whatever driver the URL names; each connection may change threads."""
     engine = create_engine(
         url.set(drivername="sqlite"),
         poolclass=QueuePool,

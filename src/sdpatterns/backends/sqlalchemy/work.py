@@ -15,7 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sdpatterns.backends.sqlalchemy.calls import Call, Cell, Place, decide_all
 
-__all__ = ["Batch", "Speech", "run_batch", "run_steps"]
+__all__ = ["Batch", "Broom", "Speech", "run_batch", "run_steps"]
+
+_SWEEP_EVERY = 256
 
 
 class Batch:
@@ -25,13 +27,14 @@ class Batch:
     says that the connection was made for this batch, so that its failure is no old connection's.
     """
 
-    __slots__ = ("calls", "doubt", "fresh", "hold", "topics")
+    __slots__ = ("calls", "doubt", "fresh", "hold", "made", "topics")
 
     def __init__(self, calls: Sequence[Call], *, hold: bool = False) -> None:
         self.calls = calls
         self.hold = hold
         self.doubt = False
         self.fresh = False
+        self.made = 0
         self.topics: list[str] = []
 
     def places(self) -> list[Place]:
@@ -75,6 +78,22 @@ class Speech(Protocol):
         ...
 
 
+class Broom:
+    """Sweeps a little whenever enough new rows were made, so that garbage never outgrows what lives."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech = speech
+        self._made = 0
+
+    def after(self, batch: Batch, connection: Connection) -> None:
+        """Sweep if it is time to. Fails in silence: the next batch finds out what is wrong."""
+        self._made += batch.made
+        if self._made >= _SWEEP_EVERY:
+            self._made = 0
+            with contextlib.suppress(SQLAlchemyError):
+                self._speech.sweep(connection, 2 * _SWEEP_EVERY)
+
+
 def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
     """Run the batch on a connection that commits each statement by itself."""
     begin = speech.begin(batch)
@@ -111,6 +130,7 @@ def run_steps(speech: Speech, connection: Connection, batch: Batch) -> set[Place
     if not changed and not topics:
         return set()
     batch.topics = [*topics, *(topic for cell in changed for topic in cell.topics)]
+    batch.made = sum(1 for cell in changed if cell.is_fresh)
     batch.doubt = speech.begin(batch) is None
     lost = speech.write(connection, changed, topics)
     batch.doubt = False
