@@ -71,8 +71,15 @@ class Ordering:
         except BulkheadFull:
             raise Problem(503, "busy", "Too many people are checking out just now.", retry_after_s=2) from None
         except DeadlineExceeded:
-            await self._runner.give_up(order_id, "too-slow")
-            raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5) from None
+            return await self._late(order_id)
+
+    async def _late(self, order_id: str) -> Order:
+        """The time was up: the order is undone, unless its last step was done in that very moment."""
+        await self._runner.give_up(order_id, "too-slow")
+        order = await self._store.find(order_id)
+        if order is not None and order.status == PAID:
+            return order
+        raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5)
 
     async def _place(self, order_id: str, checkout_key: str, checkout: Checkout) -> Order:
         known = await self._store.of_key(checkout_key)
