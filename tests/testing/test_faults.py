@@ -11,6 +11,7 @@ import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
 from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.contracts.steps import Add, AddMany, Put, Time
@@ -59,7 +60,7 @@ def test_without_faults_it_is_the_store_inside() -> None:
 
     store = play(work)
     assert not store.fired
-    assert store.runtime is None
+    assert store.runtime is ASYNCIO
 
 
 def test_an_unsent_step_never_happened() -> None:
@@ -107,7 +108,7 @@ def test_a_late_copy_arrives_after_steps_that_came_later() -> None:
     async def work(store: FaultyStates) -> None:
         cells = store.cells("s", IntegersCodec())
         await cells.transact("a", Put((1,)))
-        store.network.plan = FaultPlan(**CALM)
+        store.calm()
         await cells.transact("a", Put((2,)))
         assert await cells.read("a") == (2,)
         await asyncio.sleep(60.0)
@@ -133,7 +134,7 @@ def test_a_store_that_is_away_comes_back() -> None:
         cells = store.cells("s", IntegersCodec())
         with pytest.raises(BackendUnavailable):
             await cells.transact("a", Add())
-        store.network.plan = FaultPlan(**CALM)
+        store.calm()
         with pytest.raises(BackendUnavailable):
             await store.another().cells("s", IntegersCodec()).transact("a", Add())
         await asyncio.sleep(5.0)
@@ -146,7 +147,7 @@ def test_a_parted_client_is_alone_with_it() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(BackendUnavailable):
             await store.cells("s", IntegersCodec()).transact("a", Add())
-        store.network.plan = FaultPlan(**CALM)
+        store.calm()
         await store.another().cells("s", IntegersCodec()).transact("a", Add())
         with pytest.raises(BackendUnavailable):
             await store.cells("s", IntegersCodec()).transact("a", Add())

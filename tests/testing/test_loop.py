@@ -98,6 +98,18 @@ def test_waiting_for_ever_is_an_error() -> None:
         run(main)
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 1e-9])
+def test_going_round_and_round_is_an_error(pause_s: float) -> None:
+    async def main() -> None:
+        turns = 0
+        while turns < 1_000_000:
+            turns += 1
+            await asyncio.sleep(pause_s)
+
+    with pytest.raises(Deadlock, match="no time has passed"):
+        run(main)
+
+
 async def _nothing(*_: object) -> None:
     return None
 

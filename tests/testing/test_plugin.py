@@ -1,4 +1,4 @@
-"""The fixtures, as a stranger's test suite meets them."""
+"""The fixtures, as a stranger's test suite meets them: installed with the package, nothing to name."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ def test_afterwards_time_is_real():
 
 def test_a_suite_that_uses_all_fixtures_passes(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-p", "sdpatterns.testing.plugin", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=7)

@@ -25,7 +25,7 @@ __all__ = ["Deadlock", "VirtualLoop"]
 _Ts = TypeVarTuple("_Ts")
 
 
-_TURNS_MAX = 100_000
+_TURNS_MAX = 50_000
 
 
 class Deadlock(RuntimeError):
@@ -41,19 +41,27 @@ class _JumpingSelector(selectors.BaseSelector):
         self._inner = selectors.DefaultSelector()
         self._clock = clock
         self._turns = 0
+        self._again_us = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = self._inner.select(0)
         if ready or timeout == 0:
-            self._turns += 1
-            if self._turns > _TURNS_MAX:
-                raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: somebody waits by asking")
+            self._count_turn()
             return ready
         if timeout is None:
             raise Deadlock("every task waits and no timer is set; a virtual loop hears neither threads nor sockets")
-        self._turns = 0
+        self._count_turn()
         self._clock.advance(timeout)
         return ready
+
+    def _count_turn(self) -> None:
+        self._turns += 1
+        if self._clock.passed_us >= self._again_us:
+            self._turns = 0
+            self._again_us = self._clock.passed_us + 1000
+        elif self._turns > _TURNS_MAX:
+            self._turns = 0  # whoever cleans up has turns again
+            raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: somebody waits by asking")
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._inner.register(fileobj, events, data)

@@ -122,10 +122,9 @@ def simulate(world: World, seed: int) -> Outcome:
         async with asyncio.timeout(_VIRTUAL_S_MAX):
             await world.play(run)
 
-    with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed=seed)) as runner:
-        try:
+    try:
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed=seed)) as runner:
             runner.run(bounded())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            run.violated(f"the world broke: {error!r}")
-        digest = run.digest
-    return Outcome(seed, tuple(run.violations), run.counts, digest)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        run.violated(f"the world broke: {error!r}")
+    return Outcome(seed, tuple(run.violations), run.counts, run.digest)

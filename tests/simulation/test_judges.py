@@ -1,0 +1,226 @@
+"""Every judge is seen to find a bug that was planted for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from sdpatterns.coordination.idempotency import claim as claims
+from sdpatterns.coordination.idempotency import decision as records
+from sdpatterns.core.runtime import ASYNCIO
+from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.resilience.breaker import decision as circuits
+from sdpatterns.testing.simulation import World, simulate
+from sdpatterns.testing.simulation import world as worlds
+from sdpatterns.testing.simulation.breaker import BreakerWorld
+from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
+from sdpatterns.testing.simulation.limiter import LimiterWorld, Start, over_the_limit
+from sdpatterns.traffic.ratelimit import Rate
+from sdpatterns.traffic.ratelimit import decision as bookings
+
+
+def complaints(world: World, wanted: str, *, seeds: int = 400) -> list[str]:
+    """The first complaints about this in so many seeds."""
+    for seed in range(seeds):
+        found = [violation for violation in simulate(world, seed).violations if wanted in violation]
+        if found:
+            return found
+    return []
+
+
+class LocklessStates:
+    """A store that reads, decides and writes with nothing to hold the three together."""
+
+    def __init__(self, inner: Any) -> None:
+        self.runtime = ASYNCIO
+        self.inner = inner
+
+    def cells(self, space: str, codec: Any, /, **bounds: Any) -> Any:
+        return LocklessCells(self.inner.cells(space, codec, **bounds))
+
+
+class Write:
+    repeats = "harmless"
+    twin = None
+
+    def __init__(self, states: Sequence[Any], keeps_s: Sequence[float]) -> None:
+        self.states = states
+        self.keeps_s = keeps_s
+
+    def __call__(self, states: Any, now_us: int, /) -> Any:
+        return (self.states, None, self.keeps_s, ())
+
+
+class LocklessCells:
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def transact(self, key: str, transition: Any, /) -> Any:
+        now_us = worlds.SYSTEM.now_us()
+        state = await self.inner.read(key)
+        after, answer, keep_s, _ = transition(state, now_us)
+        await asyncio.sleep(0.01)
+        await self.inner.transact_many([key], Write([after], [keep_s]))
+        return answer
+
+    async def transact_many(self, keys: Sequence[str], transition: Any, /) -> Any:
+        states = await self.inner.read_many(keys)
+        after, answer, keeps_s, _ = transition(states, worlds.SYSTEM.now_us())
+        await asyncio.sleep(0.01)
+        await self.inner.transact_many(keys, Write(after, keeps_s))
+        return answer
+
+    async def read(self, key: str, /) -> Any:
+        return await self.inner.read(key)
+
+    async def delete(self, key: str, /) -> None:
+        await self.inner.delete(key)
+
+
+@pytest.fixture
+def no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = worlds.Run.store
+
+    def store(self: Any, tell: Any, plan: Any, *, around: Callable[[Any], Any] = lambda inner: inner) -> Any:
+        return usual(self, tell, plan, around=lambda inner: LocklessStates(around(inner)))
+
+    monkeypatch.setattr(worlds.Run, "store", store)
+
+
+def test_the_oracle_of_windows_counts_right() -> None:
+    rate = Rate(2, 1.0, burst=3)
+    assert over_the_limit([], rate) == ""
+    assert over_the_limit([Start(0, 3), Start(500_000, 1), Start(1_500_000, 2)], rate) == ""
+    assert "4 within" in over_the_limit([Start(0, 3), Start(499_999, 1)], rate)
+    assert "4 within" in over_the_limit([Start(0, 1)] * 4, rate)
+
+
+def test_a_store_without_a_lock_lets_too_many_through(no_lock: None) -> None:
+    assert complaints(LimiterWorld(), "too many let through")
+
+
+def test_a_store_without_a_lock_gives_two_claims(no_lock: None) -> None:
+    assert complaints(IdempotencyWorld(), "was claimed twice")
+
+
+def test_a_limiter_that_forgets_its_cells_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = bookings.Book.__call__
+
+    def forgetful(self: Any, state: Any, now_us: float, /) -> Any:
+        after, answer, keep_s, wake = usual(self, state, now_us)
+        return (after if after is UNCHANGED else GONE, answer, keep_s, wake)
+
+    monkeypatch.setattr(bookings.Book, "__call__", forgetful)
+    assert complaints(LimiterWorld(), "too many let through")
+
+
+def test_a_booking_that_is_given_back_twice_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bookings.GiveBack, "repeats", "harmless")
+    assert complaints(LimiterWorld(), "too many let through", seeds=4000)
+
+
+def test_a_limiter_that_lets_through_unasked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sdpatterns.testing.simulation import limiter as world
+    from sdpatterns.traffic.ratelimit import RateLimiter
+
+    def lenient(*args: Any, on_outage: str, **rest: Any) -> RateLimiter:
+        return RateLimiter(*args, on_outage="allow", **rest)
+
+    monkeypatch.setattr(world, "RateLimiter", lenient)
+    assert complaints(LimiterWorld(), "with these steps in the store: []")
+
+
+def test_a_settle_without_its_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_is_mine", lambda state, owner, fence: True)
+    assert complaints(IdempotencyWorld(), "by an owner whose claim does not stand")
+
+
+def test_a_claim_that_looks_at_no_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = records.TakeClaim.__call__
+
+    def greedy(self: Any, state: Any, now_us: int, /) -> Any:
+        mine = state is not None and state.owner != self.owner and state.kind is records.Kind.CLAIMED
+        return usual(self, state._replace(until_us=now_us) if mine else state, now_us)
+
+    monkeypatch.setattr(records.TakeClaim, "__call__", greedy)
+    assert complaints(IdempotencyWorld(), "was claimed twice")
+
+
+def test_a_fence_that_does_not_grow_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "next_fence", lambda last, now_us: max(last, now_us // 10_000_000))
+    assert complaints(IdempotencyWorld(), "the fence of")
+
+
+def test_an_answer_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = records.Settle.__call__
+
+    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
+        after, answer, keep_s, wake = usual(self, state, now_us)
+        return (GONE if answer else after, answer, keep_s, wake)
+
+    monkeypatch.setattr(records.Settle, "__call__", forgetful)
+    assert complaints(IdempotencyWorld(), "after its answer had been stored")
+
+
+def test_a_holder_that_never_gives_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def deaf(self: Any, stop: Any) -> None:
+        await stop.wait(None)
+
+    monkeypatch.setattr(claims.Claim, "_heartbeat", deaf)
+    assert complaints(IdempotencyWorld(), "pieces of work on")
+
+
+def test_a_late_success_that_closes_the_circuit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = circuits.Circuit.settle
+
+    def generationless(self: Any, term: Any, verdict: int, now_s: float) -> Any:
+        probes = self._probes
+        if probes is not None and term is not probes:
+            probes.out += 1
+            term = probes
+        return usual(self, term, verdict, now_s)
+
+    monkeypatch.setattr(circuits.Circuit, "settle", generationless)
+    assert complaints(BreakerWorld(), "though the oracle is half_open")
+
+
+def test_too_many_probes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = circuits.Circuit.admit
+
+    def generous(self: Any, now_s: float) -> Any:
+        admission = usual(self, now_s)
+        return circuits.Admission(self._probes) if admission.term is None and self._probes else admission
+
+    monkeypatch.setattr(circuits.Circuit, "admit", generous)
+    assert complaints(BreakerWorld(), "admitted, though the oracle is half_open")
+
+
+def test_a_cancelled_probe_that_keeps_its_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(circuits.Circuit, "release", lambda self, term: None)
+    assert complaints(BreakerWorld(), "refused, though the oracle is half_open")
+
+
+def test_a_world_that_breaks_or_hangs_is_a_violation() -> None:
+    class Broken:
+        name = "broken"
+        sometimes = ()
+
+        async def play(self, run: Any) -> None:
+            if run.seed == 0:
+                raise ZeroDivisionError
+            if run.seed == 1:
+                await asyncio.get_running_loop().create_future()
+            if run.seed == 2:
+                while run.seed:  # noqa: ASYNC110 - the bug that is to be found
+                    await asyncio.sleep(0)
+            if run.seed == 3:
+                await asyncio.sleep(1e9)
+
+    assert "ZeroDivisionError" in simulate(Broken(), 0).violations[0]
+    assert "TimeoutError" in simulate(Broken(), 1).violations[0]
+    assert "no time has passed" in simulate(Broken(), 2).violations[0]
+    assert "TimeoutError" in simulate(Broken(), 3).violations[0]
+    assert simulate(Broken(), 4).violations == ()
