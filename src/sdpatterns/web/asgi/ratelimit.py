@@ -35,19 +35,6 @@ QUOTA_EXCEEDED = "https://www.iana.org/assignments/http-problem-types#quota-exce
 Parameters: TypeAlias = dict[str, int | str | bytes]
 
 
-class Decided(Protocol):
-    """What the middleware reads of a limiter's decision."""
-
-    @property
-    def allowed(self) -> bool: ...
-    @property
-    def remaining(self) -> float: ...
-    @property
-    def retry_after_s(self) -> float | None: ...
-    @property
-    def reset_after_s(self) -> float: ...
-
-
 class Allowance(Protocol):
     """What the middleware reads of a rate."""
 
@@ -55,6 +42,23 @@ class Allowance(Protocol):
     def count(self) -> int: ...
     @property
     def period_s(self) -> float: ...
+    @property
+    def limit(self) -> int: ...
+
+
+class Decided(Protocol):
+    """What the middleware reads of a limiter's decision; `rate` is the one that binds."""
+
+    @property
+    def allowed(self) -> bool: ...
+    @property
+    def remaining(self) -> int: ...
+    @property
+    def retry_after_s(self) -> float: ...
+    @property
+    def reset_after_s(self) -> float: ...
+    @property
+    def rate(self) -> Allowance: ...
 
 
 class Limiter(Protocol):
@@ -71,8 +75,9 @@ class RateLimitMiddleware:
     """Asks `limiter` before each HTTP request and WebSocket handshake.
 
     `key` gives the key of a request from its scope (default: the client's address), `cost` what it
-    costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are
-    the limiter's, for RateLimit-Policy; without them that field is left out.
+    costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are the
+    ones that RateLimit-Policy shows; by default the one that binds. A rate's quota is what it lets
+    pass at once, its window the time in which that much comes back.
 
     **Keeps**: a refused request never reaches the application; every HTTP answer says where its
     client stands. **May fail**: a limiter that raises because its store is away gets a 503.
@@ -97,8 +102,9 @@ class RateLimitMiddleware:
         self._cost = cost
         self._partition = partition
         self._written = http_sf.string_list
+        if not limiter.name.isascii():
+            raise ValueError(f"name must be of ASCII characters to stand in a header, got {limiter.name!r}")
         self._rates = tuple(rates) if isinstance(rates, Sequence) else (rates,)
-        self._policy_line = self._policy({}) if self._rates and partition is None else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -119,25 +125,19 @@ class RateLimitMiddleware:
 
     def _fields(self, scope: Scope, decision: Decided) -> Headers:
         part: Parameters = {} if self._partition is None else {"pk": self._partition(scope)}
-        standing: Parameters = {
-            "r": max(0, math.floor(decision.remaining)),
-            "t": math.ceil(decision.reset_after_s),
-            **part,
-        }
-        fields = [(b"ratelimit", self._written([(self._limiter.name, standing)]).encode())]
-        if self._rates:
-            fields.insert(0, (b"ratelimit-policy", self._policy_line or self._policy(part)))
-        return fields
+        shown = self._rates or (decision.rate,)
+        names = self._names(shown)
+        policy = [(name, {**_quota(rate), **part}) for name, rate in zip(names, shown, strict=True)]
+        bound = names[shown.index(decision.rate)] if decision.rate in shown else self._limiter.name
+        standing: Parameters = {"r": decision.remaining, "t": math.ceil(decision.reset_after_s), **part}
+        return [
+            (b"ratelimit-policy", self._written(policy).encode()),
+            (b"ratelimit", self._written([(bound, standing)]).encode()),
+        ]
 
-    def _policy(self, part: Parameters) -> bytes:
-        many = len(self._rates) > 1
-        members: list[tuple[str, Parameters]] = []
-        for number, rate in enumerate(self._rates, 1):
-            window_s = math.ceil(rate.period_s)
-            quota = math.floor(rate.count * window_s / rate.period_s)
-            name = f"{self._limiter.name}-{number}" if many else self._limiter.name
-            members.append((name, {"q": quota, "w": window_s, **part}))
-        return self._written(members).encode()
+    def _names(self, shown: Sequence[Allowance]) -> list[str]:
+        name = self._limiter.name
+        return [name] if len(shown) == 1 else [f"{name}-{number}" for number in range(1, len(shown) + 1)]
 
     def _problem(self, decision: Decided) -> Problem:
         refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))
@@ -146,6 +146,11 @@ class RateLimitMiddleware:
             status=refused.status, type=QUOTA_EXCEEDED, detail=refused.detail,
             retry_after_s=refused.retry_after_s, more={"violated-policies": [self._limiter.name]},
         )  # fmt: skip
+
+
+def _quota(rate: Allowance) -> Parameters:
+    window_s = math.ceil(rate.limit * rate.period_s / rate.count)
+    return {"q": max(rate.limit, math.floor(rate.count * window_s / rate.period_s)), "w": window_s}
 
 
 def _with_fields(send: Send, fields: Headers) -> Send:

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from sdpatterns import listen
+from sdpatterns.core.notices import Notice
+from sdpatterns.testing.clock import VirtualClock
+from sdpatterns.web.asgi.metrics import MetricsMiddleware
+from sdpatterns.web.notices import RequestFinished
+from tests.web.asgi.asking import answer, client
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_request_is_told_once_with_the_pattern_of_its_route() -> None:
+    seen: list[Notice] = []
+
+    async def order(_request: Any) -> PlainTextResponse:
+        clock.advance(0.25)
+        return PlainTextResponse("fine", status_code=201)
+
+    app = MetricsMiddleware(Starlette(routes=[Route("/orders/{order_id}", order)]), name="ordering")
+    with VirtualClock() as clock, listen(seen.append):
+        async with client(app) as http:
+            await http.get("/orders/4711")
+            await http.get("/nowhere/4712")
+    assert seen == [
+        RequestFinished(name="ordering", method="GET", route="/orders/{order_id}", status=201, duration_s=0.25),
+        RequestFinished(name="ordering", method="GET", route="", status=404, duration_s=0.0),
+    ]
+    assert seen[0].labels() == {"name": "ordering", "method": "GET", "route": "/orders/{order_id}", "status": "201"}
+    assert seen[0].measures() == {"duration_s": 0.25}
+    assert seen[0].event == "request_finished"
+
+
+async def told(app: Any, method: str = "GET") -> list[RequestFinished]:
+    seen: list[Notice] = []
+    with listen(seen.append):
+        async with client(MetricsMiddleware(app, name="shop"), raise_app_exceptions=False) as http:
+            await http.request(method, "/")
+    assert all(isinstance(notice, RequestFinished) for notice in seen)
+    return seen  # type: ignore[return-value]
+
+
+async def test_an_application_that_raises_is_a_500_whatever_it_had_sent() -> None:
+    async def breaks(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError("broken")
+
+    assert [notice.status for notice in await told(breaks)] == [500]
+
+
+async def test_a_strange_method_takes_no_label_of_its_own() -> None:
+    async def fine(_scope: Any, _receive: Any, send: Any) -> None:
+        await answer(send)
+
+    assert [notice.method for notice in await told(fine, "BREW")] == ["other"]
+
+
+async def test_a_request_that_is_cancelled_is_told_as_broken_off() -> None:
+    seen: list[Any] = []
+
+    async def hangs(_scope: Any, _receive: Any, _send: Any) -> None:
+        await anyio.sleep(60)
+
+    app = MetricsMiddleware(hangs, name="shop")
+    with listen(seen.append), anyio.move_on_after(0.01):
+        await app({"type": "http", "method": "GET"}, None, None)  # type: ignore[arg-type]
+    assert [notice.status for notice in seen] == [499]
+
+
+async def test_without_a_listener_and_outside_http_nothing_is_measured() -> None:
+    calls: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        calls.append(scope["type"])
+
+    door = MetricsMiddleware(app, name="shop")
+    await door({"type": "http"}, None, None)  # type: ignore[arg-type]
+    seen: list[Any] = []
+    with listen(seen.append):
+        await door({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    assert (calls, seen) == (["http", "lifespan"], [])

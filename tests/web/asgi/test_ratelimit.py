@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any
+
+import http_sf
+import pytest
+
+from sdpatterns import RateLimiter, per_hour, per_minute
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.errors import BackendUnavailable
+from sdpatterns.testing.clock import VirtualClock
+from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
+from tests.web.asgi.asking import answer, client
+
+pytestmark = pytest.mark.anyio
+
+
+class App:
+    def __init__(self) -> None:
+        self.seen = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.seen += 1
+        if scope["type"] == "http":
+            await answer(send, headers=[(b"x-own", b"1")])
+
+
+@pytest.fixture
+def clock() -> Any:
+    with VirtualClock() as found:
+        yield found
+
+
+def fields(response: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The header as the structured field that it has to be."""
+    return list(http_sf.parse(response.headers[name].encode(), tltype="list"))  # type: ignore[arg-type]
+
+
+async def test_each_answer_says_where_the_client_stands(clock: VirtualClock) -> None:
+    app = App()
+    limited = RateLimitMiddleware(app, RateLimiter("api", per_minute(3)))
+    async with client(limited) as http:
+        first = await http.get("/")
+        assert (first.status_code, first.headers["x-own"]) == (200, "1")
+        assert fields(first, "ratelimit-policy") == [("api", {"q": 3, "w": 60})]
+        assert fields(first, "ratelimit") == [("api", {"r": 2, "t": 20})]
+        clock.advance(5.0)
+        await http.get("/")
+        third = await http.get("/")
+        assert fields(third, "ratelimit") == [("api", {"r": 0, "t": 55})]
+        refused = await http.get("/")
+    assert app.seen == 3
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "15")
+    assert fields(refused, "ratelimit") == [("api", {"r": 0, "t": 55})]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json() == {
+        "type": "https://www.iana.org/assignments/http-problem-types#quota-exceeded",
+        "title": "Too Many Requests",
+        "status": 429,
+        "detail": "Too many requests. Try again later.",
+        "violated-policies": ["api"],
+    }
+
+
+async def test_who_waits_as_long_as_he_was_told_is_served(clock: VirtualClock) -> None:
+    limited = RateLimitMiddleware(App(), RateLimiter("api", per_minute(7, burst=2)))
+    async with client(limited) as http:
+        for _ in range(20):
+            response = await http.get("/")
+            if response.status_code == 429:
+                clock.advance(float(response.headers["retry-after"]))
+                assert (await http.get("/")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("rate", "quota"),
+    [
+        (per_minute(100), {"q": 100, "w": 60}),
+        (per_minute(100, burst=20), {"q": 20, "w": 12}),
+        (per_minute(100, burst=300), {"q": 300, "w": 180}),
+        (per_hour(3), {"q": 3, "w": 3600}),
+    ],
+)
+async def test_a_quota_never_promises_more_than_the_rate(clock: VirtualClock, rate: Any, quota: dict[str, int]) -> None:
+    async with client(RateLimitMiddleware(App(), RateLimiter("api", rate))) as http:
+        response = await http.get("/")
+    assert fields(response, "ratelimit-policy") == [("api", quota)]
+    assert fields(response, "ratelimit")[0][1]["r"] <= quota["q"]
+    assert quota["q"] / quota["w"] <= rate.count / rate.period_s + 1e-9
+
+
+async def test_keys_costs_and_partitions_come_from_the_request(clock: VirtualClock) -> None:
+    limited = RateLimitMiddleware(
+        App(),
+        RateLimiter("api", per_minute(5)),
+        key=lambda scope: str(scope["path"]),
+        cost=lambda scope: 2 if scope["method"] == "POST" else 1,
+        partition=lambda scope: scope["path"].encode(),
+    )
+    async with client(limited) as http:
+        assert fields(await http.post("/a"), "ratelimit") == [("api", {"r": 3, "t": 24, "pk": b"/a"})]
+        assert fields(await http.post("/a"), "ratelimit")[0][1]["r"] == 1
+        assert (await http.post("/a")).status_code == 429
+        assert (await http.get("/a")).status_code == 200
+        assert fields(await http.get("/b"), "ratelimit")[0][1]["r"] == 4
+
+
+async def test_several_rates_are_shown_and_the_binding_one_is_named(clock: VirtualClock) -> None:
+    rates = [per_minute(2), per_hour(10)]
+    async with client(RateLimitMiddleware(App(), RateLimiter("api", rates), rates=rates)) as http:
+        response = await http.get("/")
+    assert fields(response, "ratelimit-policy") == [("api-1", {"q": 2, "w": 60}), ("api-2", {"q": 10, "w": 3600})]
+    assert fields(response, "ratelimit") == [("api-1", {"r": 1, "t": 30})]
+
+
+async def test_clients_have_their_own_limits_by_address(clock: VirtualClock) -> None:
+    limiter = RateLimiter("api", per_minute(1))
+    async with client(RateLimitMiddleware(App(), limiter)) as http:
+        assert [(await http.get("/")).status_code for _ in range(2)] == [200, 429]
+    assert not (await limiter.peek("203.0.113.7")).allowed
+    assert (await limiter.peek("203.0.113.8")).allowed
+
+
+class Away:
+    name = "api"
+
+    async def acquire(self, key: str, /, cost: int = 1) -> Any:
+        raise BackendUnavailable(f"redis://secret is away, {key}, {cost}")
+
+
+async def test_a_limiter_that_raises_is_a_503() -> None:
+    app = App()
+    async with client(RateLimitMiddleware(app, Away())) as http:
+        response = await http.get("/")
+    assert (response.status_code, response.headers["retry-after"], app.seen) == (503, "1", 0)
+    assert "secret" not in response.text
+
+
+async def test_a_websocket_over_the_limit_is_closed_before_it_is_accepted(clock: VirtualClock) -> None:
+    app, sent = App(), []
+    limited = RateLimitMiddleware(app, RateLimiter("api", per_minute(1)))
+    scope = {"type": "websocket", "client": None, "headers": [], "path": "/"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    await limited(dict(scope), receive, send)
+    await limited(dict(scope), receive, send)
+    assert app.seen == 1
+    assert [(message["type"], message["code"]) for message in sent] == [("websocket.close", 1013)]
+
+
+async def test_the_lifespan_passes() -> None:
+    app = App()
+    await RateLimitMiddleware(app, Away())({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    assert app.seen == 1
+
+
+async def test_a_name_that_no_header_can_carry_is_refused() -> None:
+    with pytest.raises(ValueError, match="name"):
+        RateLimitMiddleware(App(), RateLimiter("größe", per_minute(1)))
+    assert SYSTEM.now_us() > 0
