@@ -24,5 +24,5 @@ def booked(tat: float, now_us: float, increment_us: float, tolerance_us: float) 
 
     Keeps: whoever waits so long before starting never exceeds the rate.
     """
-    after = (max(now_us, tat)) + increment_us
+    after = max(tat, now_us) + increment_us
     return after, after - tolerance_us - now_us

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -77,6 +78,29 @@ def test_the_quick_reading_of_the_clock_is_the_clock() -> None:
     assert quick == int(quick)
 
 
+def test_what_was_written_the_short_way_is_kept_until_it_has_passed(ticking: Ticking) -> None:
+    limiter = RateLimiter("api", per_second(10))
+    for _ in range(10):
+        assert limiter.acquire_now("limited").allowed
+    for turn in range(9):
+        ticking.passed_us += 100_000
+        for number in range(3000):
+            limiter.acquire_now(f"spray {turn} {number}")
+        assert not limiter.acquire_now("limited", cost=10).allowed
+    ticking.passed_us += 100_000
+    assert limiter.acquire_now("limited", cost=10).allowed
+
+
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads that take turns as often as the interpreter lets them."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 @pytest.mark.parametrize("way", ["direct", "desk", "scopes"])
 def test_eight_threads_at_a_limit_of_1000_admit_exactly_1000(way: str) -> None:
     rates: Any = {"all": per_hour(1000), "each": per_hour(1_000_000)} if way == "scopes" else per_hour(1000)
