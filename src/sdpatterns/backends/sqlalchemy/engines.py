@@ -43,7 +43,11 @@ class Engines:
         if isinstance(self._given, Engine):
             engine = create_engine(self.url, pool=self._given.pool.recreate())
         else:
-            bound = {"connect_timeout": max(2, round(self._timeout_s))}
+            # libpq has no bound for an answer; this one ends a wait for a network that swallows everything.
+            bound = {
+                "connect_timeout": max(2, round(self._timeout_s)),
+                "tcp_user_timeout": round(2000 * self._timeout_s),
+            }
             engine = create_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound)
         self._set_up(engine)
         return engine
