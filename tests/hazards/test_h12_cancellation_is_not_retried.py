@@ -72,19 +72,33 @@ async def test_a_call_cancelled_in_a_later_attempt_is_not_repeated() -> None:
     assert (scope.cancelled_caught, begun) == (True, 3)
 
 
+@pytest.mark.parametrize("fails_first", [0, 2])
+@pytest.mark.parametrize("retry", EVERYTHING, ids=["types", "predicate", "result", "bounded"])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_is_no_exception_passes_at_once(kind: type[BaseException]) -> None:
+async def test_what_is_no_exception_passes_at_once(
+    kind: type[BaseException], retry: Retry, fails_first: int
+) -> None:
     begun = 0
 
     async def call() -> None:
         nonlocal begun
         begun += 1
-        raise kind
+        raise ConnectionError if begun <= fails_first else kind
 
     with pytest.raises(kind):
-        await EVERYTHING[0].call(call)
-    assert begun == 1
+        await retry.call(call)
+    assert begun == fails_first + 1
+
+    async def block() -> None:
+        async for attempt in retry:
+            with attempt:
+                await call()
+
+    begun = 0
+    with pytest.raises(kind):
+        await block()
+    assert begun == fails_first + 1
 
 
 @pytest.mark.parametrize("kind", [BaseException, asyncio.CancelledError, KeyboardInterrupt])

@@ -153,7 +153,7 @@ class Circuits(RuleBasedStateMachine):
             assert caught.value.retry_after_s == pytest.approx(self.oracle.open_until - now)
 
     @precondition(lambda self: self.inside)
-    @rule(data=st.data(), ending=st.sampled_from(["fine", "failed", "failed", "cancelled"]))
+    @rule(data=st.data(), ending=st.sampled_from(["fine", "fine", "failed", "cancelled"]))
     def leave(self, data: st.DataObject, ending: str) -> None:
         permit, expected, began = self.inside.pop(data.draw(st.integers(0, len(self.inside) - 1)))
         now = self.clock.monotonic()
@@ -162,9 +162,13 @@ class Circuits(RuleBasedStateMachine):
         outcome = {"failed": Outcome.FAILURE, "cancelled": Outcome.CANCELLED}.get(ending, Outcome.SUCCESS)
         self.breaker.leave(permit, outcome, error)
 
-    @rule(works=st.booleans())
-    def call(self, works: bool) -> None:
-        """A whole call at once, through the shorter way that `protect` takes."""
+    @rule(pattern=st.lists(st.sampled_from([True, True, True, False]), min_size=1, max_size=8))
+    def call(self, pattern: list[bool]) -> None:
+        """Whole calls one after another, through the shorter way that `protect` takes."""
+        for works in pattern:
+            self.call_once(works)
+
+    def call_once(self, works: bool) -> None:
         now = self.clock.monotonic()
         expected = self.oracle.enter(now)
 
@@ -180,11 +184,13 @@ class Circuits(RuleBasedStateMachine):
             assert not works
         if expected is not None:
             self.oracle.leave(expected, now, not works, False, False)
+        self.same()
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 4.0, 7.0, 30.0]))
     def wait(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    @precondition(lambda self: self.oracle.state != "closed")
     @rule()
     def close(self) -> None:
         self.breaker.close()
@@ -203,7 +209,7 @@ class Circuits(RuleBasedStateMachine):
             assert (snapshot.calls, snapshot.failures, snapshot.slow, snapshot.consecutive) == counted
 
 
-Circuits.TestCase.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+Circuits.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestCircuits = Circuits.TestCase
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import deadline_at, deadline_left_s, with_deadline
+from sdpatterns.core.context import deadline_at, deadline_left_s
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
@@ -131,11 +131,19 @@ class Retry(Policy):
             finally:
                 del failure
 
-        async def bounded(*args: Any, **kwargs: Any) -> Any:
-            with with_deadline(timeout_s or 0.0):
-                return await retried(*args, **kwargs)
+        if timeout_s is None:
+            return retried
 
-        return retried if timeout_s is None else bounded
+        async def bounded(*args: Any, **kwargs: Any) -> Any:
+            before, until = deadline_at.get(), SYSTEM.monotonic() + timeout_s
+            if before is None or until < before:
+                deadline_at.set(until)
+            try:
+                return await retried(*args, **kwargs)
+            finally:
+                deadline_at.set(before)
+
+        return bounded
 
     async def _again(
         self,
