@@ -41,8 +41,8 @@ class Door:
     async def view(self, client: str) -> dict[str, Any]:
         """The limiter as the control room shows it."""
         standing = await self.limiter.peek(client)
-        state = {"limit": f"{RATE.count} a second, {RATE.limit} at once", "left_for_you": int(standing.remaining)}
-        return {"limiter": {**state, "refused_so_far": self.refused}}
+        state = {"a_second": RATE.count, "at_once": RATE.limit, "left_for_you": int(standing.remaining)}
+        return {"limiter": {**state, "refused": self.refused}}
 
 
 @asynccontextmanager
