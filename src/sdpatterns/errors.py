@@ -26,6 +26,8 @@ never leaves one.
 
 from __future__ import annotations
 
+import functools
+
 
 class SdpatternsError(Exception):
     """Base of every exception this package raises on its own account."""
@@ -43,6 +45,10 @@ class Rejected(SdpatternsError):
         self.key = key
         self.retry_after_s = retry_after_s
         super().__init__(name, key, retry_after_s)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default a copy is made with positional arguments alone, and the wait is not one.
+        return functools.partial(type(self), retry_after_s=self.retry_after_s), (self.name, self.key), self.__dict__
 
     def __str__(self) -> str:
         who = f"{self.name!r} for key {self.key!r}" if self.key else repr(self.name)
@@ -120,6 +126,10 @@ class StaleFence(SdpatternsError):
         self.presented = presented
         self.seen = seen
         super().__init__(resource, presented, seen)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        make = functools.partial(type(self), presented=self.presented, seen=self.seen)
+        return make, (self.resource,), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.resource!r} has seen fence {self.seen}; {self.presented} is stale"

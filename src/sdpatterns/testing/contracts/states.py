@@ -31,6 +31,8 @@ from sdpatterns.testing.contracts.values import ODD_KEYS, ODD_VALUES, BytesCodec
 
 __all__ = ["StateStoreContract"]
 
+HEARD_WITHIN_S = 10.0
+
 
 class StateStoreContract(BackendContract):
     """What `StateStore` and `Cells` promise of every store."""
@@ -379,13 +381,13 @@ async def _hear_each_step(
                 # A hint may come for nothing, so look again; but the one that counts must come
                 # after the write, or nobody ever tells us of it.
                 while await cells.read("a") != (number,):
-                    assert await ear.wait(10.0), f"step {number} was never announced after it could be read"
+                    assert await ear.wait(HEARD_WITHIN_S), f"step {number} was never announced after it could be read"
                 heard.wake()
 
     async def steps() -> None:
-        assert await ready.wait(10.0)
+        assert await ready.wait(HEARD_WITHIN_S)
         for _ in range(rounds):
             await step(cells, topic)
-            assert await heard.wait(10.0)
+            assert await heard.wait(HEARD_WITHIN_S)
 
     await stage.together([listens, steps])
