@@ -152,13 +152,60 @@ def test_a_slot_that_moves_is_followed(moving: tuple[str, Nodes]) -> None:
         run("blocking" if blocking else "asyncio", play)
 
 
+def test_a_step_waits_for_cells_that_are_on_their_way(moving: tuple[str, Nodes]) -> None:
+    url, nodes = moving
+    slot = key_slot(b"{moves}")
+
+    async def play() -> None:
+        async with RedisBackend.from_url(url, cluster=True) as backend:
+            cells = backend.states.cells(space(), IntegersCodec(), group="moves")
+            assert await cells.transact("a", Count(twin=True)) == 1
+            source = nodes.owner(slot)
+            to = (source + 1) % 3
+            nodes.begin_to_give(slot, source, to)
+            # One cell is still here, the other would be over there: the node says TRYAGAIN.
+            step = asyncio.ensure_future(cells.transact_many(["a", "b"], CountAll(twin=True)))
+            await asyncio.sleep(0.02)
+            assert not step.done()
+            [key] = nodes.clients[source].execute_command("CLUSTER GETKEYSINSLOT", slot, 10)
+            port = nodes.clients[to].connection_pool.connection_kwargs["port"]
+            nodes.clients[source].execute_command("MIGRATE", "127.0.0.1", port, key, 0, 5000)
+            nodes.give(slot, to)
+            assert await step == [2, 1]
+
+    asyncio.run(play())
+
+
+def test_a_cluster_that_is_down_and_up_again(moving: tuple[str, Nodes]) -> None:
+    url, nodes = moving
+    slot = key_slot(b"{moves}")
+
+    async def play() -> None:
+        async with RedisBackend.from_url(url, cluster=True) as backend:
+            cells = backend.states.cells(space(), IntegersCodec(), group="moves")
+            owner = nodes.owner(slot)
+            for client in nodes.clients:
+                client.execute_command("CLUSTER DELSLOTS", slot)
+            with pytest.raises(BackendUnavailable, match="slot"):
+                await cells.transact("a", Count(twin=True))
+            for client in nodes.clients:
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", nodes.names[owner])
+            assert await cells.transact("a", Count(twin=True)) == 1
+            nodes.clients[owner].execute_command("CLUSTER DELSLOTS", slot)
+            with pytest.raises(BackendUnavailable):
+                await cells.transact("a", Count(twin=True))
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("is_seed", [True, False])
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_node_that_is_gone_is_named(moving: tuple[str, Nodes], runtime: RuntimeName) -> None:
+def test_a_node_that_is_gone_is_named(moving: tuple[str, Nodes], runtime: RuntimeName, is_seed: bool) -> None:
     url, nodes = moving
     backend = RedisBackend.from_url(url, cluster=True, blocking=runtime == "blocking", timeout_s=1.0)
     seed_port = int(url.rsplit(":", 1)[1])
     ports = [client.connection_pool.connection_kwargs["port"] for client in nodes.clients]
-    victim = next(place for place, port in enumerate(ports) if port != seed_port)
+    victim = next(place for place, port in enumerate(ports) if (port == seed_port) is is_seed)
     group = next(f"g{n}" for n in range(1000) if nodes.owner(key_slot(b"g%d" % n)) == victim)
     cells = backend.states.cells(space(), IntegersCodec(), group=group)
 

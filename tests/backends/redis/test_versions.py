@@ -57,7 +57,7 @@ def test_a_value_that_is_no_cell_is_refused(spaces: Any, valkey_url: str, forged
     cells = spaces(IntegersCodec())
     finish(cells.transact("a", Count(twin=True)))
     with redis.Redis.from_url(valkey_url) as admin:
-        [name] = [name for name in admin.keys() if name.startswith(b"sdp:" + cells.space.encode())]
+        [name] = [name for name in admin.scan_iter() if name.startswith(b"sdp:" + cells.space.encode())]
         admin.set(name, forged)
         for twin in (True, False):
             with pytest.raises(CodecError):

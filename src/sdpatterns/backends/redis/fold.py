@@ -33,7 +33,7 @@ class Draft(Generic[S]):
         self._clock_us = clock_us
         self._states: dict[bytes, S | None] = {}
         self._last_us: dict[bytes, int] = {}
-        self._written: dict[bytes, float] = {}
+        self._written: dict[bytes, tuple[bytes, bytes]] = {}
         self.topics: list[str] = []
 
     def look(self, name: bytes) -> S | None:
@@ -60,27 +60,33 @@ class Draft(Generic[S]):
             state, answer, keep_s, wake = wish.transition(states[0], now_us)
             after, keeps_s = (state,), (keep_s,)
         changes = [change for change in zip(wish.names, after, keeps_s, strict=True) if change[1] is not UNCHANGED]
-        for name, state, keep_s in changes:
+        # Encoded one by one, so that a state that can't be written harms the one who made it.
+        written = [self._encoded(state, keep_s, now_us) for _, state, keep_s in changes]
+        for (name, state, _), value in zip(changes, written, strict=True):
             self._states[name] = None if state is GONE else state
             self._last_us[name] = now_us
-            self._written[name] = keep_s
+            self._written[name] = value
         self.topics += wake
         return answer
 
-    def found(self, name: bytes) -> bytes:
-        """What was read, empty for nothing."""
-        return self._values[name] or b""
-
-    def changes(self) -> list[tuple[bytes, bytes, bytes, bytes]]:
-        """Name, value found, value to write (`-` to drop it) and time to live, for each cell written."""
-        return [(name, self.found(name), *self._value(name)) for name in self._written]
-
-    def _value(self, name: bytes) -> tuple[bytes, bytes]:
-        state = self._states[name]
-        if state is None:
+    def _encoded(self, state: Any, keep_s: float, now_us: int) -> tuple[bytes, bytes]:
+        if state is GONE:
             return b"-", b"0"
-        keep_ms = max(0, math.ceil(self._written[name] * 1000)) + SLACK_MS
-        return b"%d|%b" % (self._last_us[name], self._codec.encode(state)), b"%d" % keep_ms
+        keep_ms = max(0, math.ceil(keep_s * 1000)) + SLACK_MS
+        return b"%d|%b" % (now_us, self._codec.encode(state)), b"%d" % keep_ms
+
+    def words(self) -> list[bytes]:
+        """For each cell that was read: the value found, the value to write (`-` to drop it), its time to live."""
+        return [
+            word
+            for name, value in self._values.items()
+            for word in (value or b"", *self._written.get(name, (b"", b"0")))
+        ]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to write and nobody to wake."""
+        return not self._written and not self.topics
 
 
 def values_of(names: Sequence[bytes], found: Sequence[Any]) -> tuple[dict[bytes, bytes | None], int]:

@@ -140,7 +140,7 @@ class Link:
         except RedisError as error:
             if not is_refusal(error):
                 raise
-            reply = error
+            reply = NotSent(error)
         self._owed -= 1
         return reply
 

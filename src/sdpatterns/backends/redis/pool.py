@@ -93,12 +93,8 @@ class Pool:
             return connection.read_response()
         except ResponseError as refused:
             return refused
-        except RedisError as cause:
-            if is_refusal(cause):
-                raise
-            raise ReplyLost(cause) from None
-        except OSError as cause:
-            raise ReplyLost(cause) from None
+        except (RedisError, OSError) as cause:
+            raise (NotSent if is_refusal(cause) else ReplyLost)(cause) from None
 
     async def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is not."""

@@ -139,14 +139,10 @@ class RedisCells(Generic[S]):
             values, time_us = values_of(names, found)
             draft = Draft(self._codec, values, time_us + int(self._sites.shift_us))
             answers = [_applied(draft, wish) for wish in wishes]
-            try:
-                changes = draft.changes()
-            except Exception as error:  # noqa: BLE001 - goes to its caller
-                # A state that can't be encoded harms the one who made it, not those who came along.
-                return [(False, error)] if len(wishes) == 1 else await self._one_by_one(wishes)
-            if not changes and not draft.topics:
+            if draft.is_idle:
                 return answers
-            found = await self._compare_and_set(site, names, draft, changes)
+            topics = [self._sites.target.channel + topic for topic in dict.fromkeys(draft.topics)]
+            found = await COMPARE_AND_SET.run(site.wire, names, [*draft.words(), *topics])
             if found == 1:
                 return answers
         busy = f"{self._sites.target.shown}: lost {_TRIES_MAX} races for {self.space!r}; nothing was written"
@@ -165,17 +161,6 @@ class RedisCells(Generic[S]):
             return await READ.run(site.wire, names, ())
         except ReplyLost as lost:
             raise NotSent(lost.cause) from lost
-
-    async def _compare_and_set(
-        self, site: Site, names: Sequence[bytes], draft: Draft[S], changes: Sequence[tuple[bytes, bytes, bytes, bytes]]
-    ) -> Any:
-        by_name = {name: rest for name, *rest in changes}
-        args: list[bytes | str] = []
-        for name in names:
-            args += by_name.get(name) or (draft.found(name), b"", b"0")
-        channel = self._sites.target.channel
-        args += [channel + topic for topic in dict.fromkeys(draft.topics)]
-        return await COMPARE_AND_SET.run(site.wire, names, args)
 
     async def read(self, key: str, /) -> S | None:
         [state] = await self.read_many([key])
