@@ -11,11 +11,13 @@ import anyio
 import pytest
 
 from sdpatterns import DeadlineExceeded, Retry, with_deadline
+from sdpatterns.blocking import blocking
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_at, deadline_left_s
 from sdpatterns.core.notices import Notice
 from sdpatterns.errors import CircuitIsOpen, Rejected
 from sdpatterns.resilience.retry import RetriesExhausted, RetryScheduled
+from sdpatterns.testing.clock import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -356,3 +358,29 @@ def test_a_retry_for_timeouts_needs_them_named() -> None:
     matching: Callable[[Any], bool] = Retry(on=(ConnectionError, DeadlineExceeded))._matches
     assert matching(DeadlineExceeded("x", 1.0))
     assert not Retry(on=ConnectionError)._matches(DeadlineExceeded("x", 1.0))
+
+
+# -- without a loop ----------------------------------------------------------------------------
+
+
+def test_in_a_program_without_a_loop_it_repeats_plain_functions(no_waiting: VirtualClock) -> None:
+    started, answers = no_waiting.monotonic(), [ConnectionError(), ConnectionError(), "fine"]
+
+    def fetch() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert blocking(steady()).protect(fetch)() == "fine"
+    assert no_waiting.monotonic() - started == pytest.approx(3.0)
+
+
+def test_in_a_program_without_a_loop_it_repeats_blocks(no_waiting: VirtualClock) -> None:
+    numbers = []
+    for attempt in blocking(steady()):
+        with attempt:
+            numbers.append(attempt.number)
+            if attempt.number < 3:
+                raise ConnectionError
+    assert numbers == [1, 2, 3]
