@@ -187,7 +187,7 @@ class LocalCells(Generic[S]):
             return key, shard, None
         if self._overflow == "refuse":
             raise BackendFull(f"{self.space!r} holds {self._count} keys, its bound")
-        cell = _OVERFLOW_KEY if self._overflow == "share" else self._overflow(key)
+        cell = self._overflow(key) if callable(self._overflow) else _OVERFLOW_KEY
         shard = self._shard(cell)
         return cell, shard, shard.get(cell)
 

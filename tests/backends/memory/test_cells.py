@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
@@ -24,21 +24,25 @@ from tests.backends.memory.test_model import Put, PutMany
 
 
 class Add:
+    """Adds one, and lets another thread run between the look and the write."""
+
     repeats: ClassVar[Repeats] = "unsafe"
     twin = None
 
     def __call__(self, state: int | None, now_us: int, /) -> Any:
+        time.sleep(0)
         return (state or 0) + 1, None, 60.0, ()
 
 
 class Move:
-    """Moves a unit from the first cell to the second, but never below -1,000."""
+    """Moves a unit from the first cell to the second, as hesitantly."""
 
     repeats: ClassVar[Repeats] = "unsafe"
     twin = None
 
     def __call__(self, states: Sequence[int | None], now_us: int, /) -> Any:
         first, second = (state or 0 for state in states)
+        time.sleep(0)
         return [first - 1, second + 1], None, [60.0, 60.0], ()
 
 
@@ -48,15 +52,6 @@ class Hand:
     def __init__(self) -> None:
         self.now_us = 10_000_000
         self.clock = Clock(now_us=lambda: self.now_us)
-
-
-@pytest.fixture(autouse=True)
-def hasty_threads() -> Iterator[None]:
-    """Threads that take turns as often as the interpreter lets them."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def in_eight_threads(work: Callable[[int], None]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdpatterns import Rate, RateLimiter, per_hour, per_second
+from sdpatterns.algorithms.gcra import booked
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, WHOLE, Clock, process_now_us
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports import local
-from sdpatterns.traffic.ratelimit import direct
+from sdpatterns.traffic.ratelimit import decision, direct
 from tests.traffic.ratelimit.oracle import Leaky
 
 
@@ -70,10 +71,8 @@ def test_both_ways_and_a_replayed_bucket_agree(
 
 
 def test_the_quick_reading_of_the_clock_is_the_clock() -> None:
-    from time import monotonic
-
     before = process_now_us()
-    quick = monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE
+    quick = time.monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE
     assert before - 1 <= quick <= process_now_us() + 1
     assert quick == int(quick)
 
@@ -92,15 +91,22 @@ def test_what_was_written_the_short_way_is_kept_until_it_has_passed(ticking: Tic
 
 
 @pytest.fixture
-def hasty_threads() -> Iterator[None]:
-    """Threads that take turns as often as the interpreter lets them."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
+def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that let another thread run between their look at a cell and their write to it."""
+
+    def hesitate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*args: Any) -> Any:
+            time.sleep(0)
+            return function(*args)
+
+        return slow
+
+    monkeypatch.setattr(direct, "monotonic", hesitate(time.monotonic))
+    monkeypatch.setattr(direct, "booked", hesitate(booked))
+    monkeypatch.setattr(decision, "booked", hesitate(booked))
 
 
-@pytest.mark.usefixtures("hasty_threads")
+@pytest.mark.usefixtures("hesitant")
 @pytest.mark.parametrize("way", ["direct", "desk", "scopes"])
 def test_eight_threads_at_a_limit_of_1000_admit_exactly_1000(way: str) -> None:
     rates: Any = {"all": per_hour(1000), "each": per_hour(1_000_000)} if way == "scopes" else per_hour(1000)

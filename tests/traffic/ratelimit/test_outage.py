@@ -105,7 +105,8 @@ async def test_one_by_one_a_look_gives_nothing_back(store: Between) -> None:
     limiter = RateLimiter("api", SCOPES, store=store, atomic=False)
     await limiter.acquire({"user": "a", "ip": "1"})
     assert not (await limiter.peek({"user": "a", "ip": "1"})).allowed
-    assert (await limiter.peek({"user": "a", "ip": "2"})).remaining == 1
+    decision = await limiter.peek({"user": "a", "ip": "2"})
+    assert (decision.scope, decision.remaining) == ("user", 1)
 
 
 @pytest.mark.parametrize("end", ["failure", "cancelled"])

@@ -42,6 +42,7 @@ class DirectBook:
         increment_us = self._interval_us if cost == 1 else self._increment_us(cost)
         if self._clock.now_us is not process_now_us:
             return self._take_by_step(key, increment_us)
+        now_us = after = wait_us = 0.0
         with self._lock:
             young = self._shards[hash(key) & 1023].young
             tat = young.get(key)
