@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import cast
 
 from sdpatterns.backends.memory import MemoryBackend
-from sdpatterns.core.clock import SYSTEM, Clock
 from sdpatterns.testing.contracts import (
     Backend,
     BackendContract,
@@ -17,26 +16,12 @@ from sdpatterns.testing.contracts import (
     SignalBusContract,
     StateStoreContract,
 )
-
-
-class ShiftedClock(Clock):
-    """The system's clock, moved; like every `Clock` it never goes back."""
-
-    __slots__ = ("_last_us", "shift_us")
-
-    def __init__(self) -> None:
-        super().__init__(SYSTEM.monotonic, self._read_us)
-        self.shift_us = 0
-        self._last_us = 0
-
-    def _read_us(self) -> int:
-        self._last_us = max(self._last_us, SYSTEM.now_us() + self.shift_us)
-        return self._last_us
+from sdpatterns.testing.faults import SteppedClock
 
 
 class ShiftedBackend(MemoryBackend):
     def __init__(self) -> None:
-        self.clock = ShiftedClock()
+        self.clock = SteppedClock()
         super().__init__(clock=self.clock)
 
 
@@ -48,7 +33,7 @@ class Memory(BackendContract):
         return backend
 
     def shift(self, backend: Backend, seconds: float, /) -> None:
-        cast("ShiftedBackend", backend).clock.shift_us += int(seconds * 1_000_000)
+        cast("ShiftedBackend", backend).clock.step(seconds)
 
 
 class TestStatesUnderAsyncio(
