@@ -19,12 +19,14 @@ condition" (2012).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
+from sdpatterns.coordination.idempotency.twin import ClaimTwin
 from sdpatterns.core.codec import split_version
 from sdpatterns.core.fence import next_fence
-from sdpatterns.core.step import GONE, Repeats, Step, Twin, unchanged
+from sdpatterns.core.step import GONE, Repeats, Step, unchanged
 from sdpatterns.errors import CodecError, UnknownVersion
 
 __all__ = ["Finding", "Kind", "Record", "RecordCodec", "Release", "Renew", "Settle", "TakeClaim"]
@@ -73,6 +75,7 @@ class RecordCodec:
     """
 
     __slots__ = ()
+    version: ClassVar[int] = _VERSION
 
     def encode(self, value: Record, /) -> bytes:
         """The record as bytes."""
@@ -91,6 +94,15 @@ class RecordCodec:
             raise CodecError(f"not an idempotency record: {data[:40]!r}") from cause
 
 
+def _found(reply: Sequence[bytes]) -> Finding:
+    kind, fence, left_us, answer = reply
+    return Finding(Kind(kind.decode()), int(fence), int(left_us), answer)
+
+
+def _is_true(reply: Sequence[bytes]) -> bool:
+    return reply[0] == b"1"
+
+
 def _is_mine(state: Record | None, owner: str, fence: int) -> bool:
     return state is not None and state.owner == owner and fence in {state.fence, 0}
 
@@ -100,12 +112,16 @@ class TakeClaim:
 
     __slots__ = ("fingerprint", "lease_us", "owner")
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[Any] | None = None
 
     def __init__(self, owner: str, fingerprint: str, lease_us: int) -> None:
         self.owner = owner
         self.fingerprint = fingerprint
         self.lease_us = lease_us
+
+    @property
+    def twin(self) -> ClaimTwin[Finding]:
+        """The same step for a server."""
+        return ClaimTwin(_found, "take", self.owner, self.fingerprint, str(self.lease_us))
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, Finding]:
         """Take a key that is free, or whose lease or kept time is over."""
@@ -128,12 +144,16 @@ class Renew:
 
     __slots__ = ("fence", "lease_us", "owner")
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[Any] | None = None
 
     def __init__(self, owner: str, fence: int, lease_us: int) -> None:
         self.owner = owner
         self.fence = fence
         self.lease_us = lease_us
+
+    @property
+    def twin(self) -> ClaimTwin[bool]:
+        """The same step for a server."""
+        return ClaimTwin(_is_true, "renew", self.owner, str(self.fence), str(self.lease_us))
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Refused once the key is somebody else's, or settled."""
@@ -147,17 +167,22 @@ class Renew:
 class Settle:
     """Store the answer, if the claim still stands. Answers whether it is stored."""
 
-    __slots__ = ("answer", "fence", "keep_s", "kind", "owner", "wake")
+    __slots__ = ("answer", "fence", "keep_us", "kind", "owner", "wake")
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[Any] | None = None
 
     def __init__(self, owner: str, fence: int, kind: Kind, answer: bytes, keep_s: float, wake: str) -> None:
         self.owner = owner
         self.fence = fence
         self.kind = kind
         self.answer = answer
-        self.keep_s = keep_s
+        self.keep_us = int(keep_s * _MICRO)
         self.wake = wake
+
+    @property
+    def twin(self) -> ClaimTwin[bool]:
+        """The same step for a server."""
+        request = (self.owner, str(self.fence), self.kind.value, self.answer, str(self.keep_us), self.wake)
+        return ClaimTwin(_is_true, "settle", *request)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Refused once the key is somebody else's; a second run finds its own answer there."""
@@ -165,9 +190,9 @@ class Settle:
             return unchanged(answer=False)
         if state.kind is not Kind.CLAIMED:
             return unchanged(state.kind is not Kind.FREE)
-        until_us = now_us + int(self.keep_s * _MICRO)
+        until_us = now_us + self.keep_us
         done = Record(self.kind, state.fence, until_us, self.owner, state.fingerprint, self.answer)
-        return (done, True, self.keep_s, (self.wake,))
+        return (done, True, self.keep_us / _MICRO, (self.wake,))
 
 
 class Release:
@@ -178,12 +203,16 @@ class Release:
 
     __slots__ = ("fence", "owner", "wake")
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[Any] | None = None
 
     def __init__(self, owner: str, fence: int, wake: str) -> None:
         self.owner = owner
         self.fence = fence
         self.wake = wake
+
+    @property
+    def twin(self) -> ClaimTwin[bool]:
+        """The same step for a server."""
+        return ClaimTwin(_is_true, "release", self.owner, str(self.fence), self.wake)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Drop the cell; where the next fence could fall below this one, keep that much of it."""

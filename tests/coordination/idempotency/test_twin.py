@@ -1,0 +1,128 @@
+"""The Lua twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from sdpatterns.coordination.idempotency.decision import (
+    Finding,
+    Kind,
+    Record,
+    RecordCodec,
+    Release,
+    Renew,
+    Settle,
+    TakeClaim,
+)
+from sdpatterns.coordination.idempotency.twin import ClaimTwin
+from sdpatterns.core.step import GONE, UNCHANGED
+
+STEPS = 100_000
+_BATCH = 2_000
+_CODEC = RecordCodec()
+_LEASE_US = 30_000_000
+
+_HARNESS = """
+local twin = (function()
+%s
+end)()
+local state, args = ARGV[2] ~= '' and ARGV[2], {}
+for i = 3, #ARGV do args[#args + 1] = ARGV[i] end
+local written, answer, keep, topics = twin({ state }, tonumber(ARGV[1]), args)
+written = written[1] == true and 'gone' or written[1] or 'unchanged'
+return { written, answer, string.format('%%.0f', keep[1]), topics }
+"""
+
+
+class History:
+    """Random steps on one cell, each on the state that Python's step before it left."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now_us = 1_760_000_000_000_000 + self.chance.randrange(10**15)
+        self.state: Record | None = None
+        self.fences = [0]
+
+    def step(self) -> tuple[list[str | bytes], Any, str]:
+        """What to send, what has to come back, and what kind of step it was."""
+        self.now_us += self.chance.choice([0, 0, 1, 999, _LEASE_US // 2, _LEASE_US, 10**12])
+        before, step = self.state, self._drawn()
+        after, answer, keep_s, wake = step(before, self.now_us)
+        if isinstance(after, Record):
+            self.state = after
+            self.fences = [after.fence, *self.fences][:3]
+        elif after is GONE:
+            self.state = None
+        sent = [str(self.now_us), b"" if before is None else _CODEC.encode(before), *step.twin.args()]
+        written = b"unchanged" if after is UNCHANGED else b"gone" if after is GONE else _CODEC.encode(self.state)  # type: ignore[arg-type]
+        words = _words(answer)
+        kept = b"%d" % -(-round(keep_s * 1e6) // 1000)
+        return sent, [written, words, kept, [topic.encode() for topic in wake]], f"{type(step).__name__} {words[0]!r}"
+
+    def _drawn(self) -> Any:
+        owner = self.chance.choice("ab") * 32
+        fence = self.chance.choice([*self.fences, 0])
+        kind = self.chance.random()
+        if kind < 0.45:
+            return TakeClaim(
+                owner, self.chance.choice(["1f", "1f", "1f", "2e"]) * 20, self.chance.choice([1, 1500, _LEASE_US])
+            )
+        if kind < 0.6:
+            return Renew(owner, fence, self.chance.choice([1, 1500, _LEASE_US]))
+        if kind < 0.8:
+            answer = self.chance.choice([b"", b"1:{}", b"two words\n", bytes(range(256))])
+            return Settle(owner, fence, self.chance.choice([Kind.DONE, Kind.FAILED]), answer, 86_400.0015, "tópic/x")
+        return Release(owner, fence, "tópic/x")
+
+
+def _words(answer: Finding | bool) -> list[bytes]:
+    if isinstance(answer, bool):
+        return [b"1" if answer else b"0"]
+    return [answer.kind.value.encode(), b"%d" % answer.fence, b"%d" % answer.left_us, answer.answer]
+
+
+def _histories() -> Iterator[tuple[list[str | bytes], Any, str]]:
+    for seed in itertools.count():
+        history = History(seed)
+        for _ in range(50):
+            yield history.step()
+
+
+def test_the_twin_is_the_step(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        script = client.script_load(_HARNESS % ClaimTwin.source)
+        left = itertools.islice(_histories(), STEPS)
+        compared, seen = 0, set()
+        while batch := list(itertools.islice(left, _BATCH)):
+            pipe = client.pipeline(transaction=False)
+            for sent, _, _ in batch:
+                pipe.evalsha(script, 0, *sent)
+            for (sent, expected, kind), reply in zip(batch, pipe.execute(), strict=True):
+                assert reply == expected, sent
+                seen.add(kind)
+                compared += 1
+    assert compared == STEPS
+    assert seen == {
+        *(f"TakeClaim {kind!r}" for kind in (b"c", b"b", b"r", b"d", b"e")),
+        *(f"{step} {answer!r}" for step in ("Renew", "Settle", "Release") for answer in (b"0", b"1")),
+    }
+
+
+def test_bytes_that_are_no_record_are_an_error_and_stay(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        script = client.script_load(_HARNESS % ClaimTwin.source)
+        with pytest.raises(redis.ResponseError, match="not an idempotency record"):
+            client.evalsha(script, 0, "5", "1:garbage", *TakeClaim("a", "m", 5).twin.args())
+
+
+def test_answers_are_read_back_as_python_gives_them() -> None:
+    take = TakeClaim("a", "m", 5).twin
+    assert take.answer([b"d", b"7", b"9", b"\x00"]) == Finding(Kind.DONE, 7, 9, b"\x00")
+    assert [Renew("a", 1, 5).twin.answer([word]) for word in (b"1", b"0")] == [True, False]
+    assert take.name == "claim/1"
