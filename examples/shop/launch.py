@@ -87,7 +87,7 @@ def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
 def _owned(data_dir: Path) -> Iterator[None]:
     """The data directory, made if need be and ours alone while the shop runs."""
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # names and addresses are nobody else's
         lock = (data_dir / "lock").open("w")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -52,6 +52,7 @@ class Server(uvicorn.Server):
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,  # nobody stands in front: a client's own X-Forwarded-For says nothing
             timeout_graceful_shutdown=drain_s,
             ws="none",
         )

@@ -150,6 +150,8 @@ _WRONG: list[tuple[tuple[str, ...], object]] = [
     (("card", "expiry"), "12/2030"),
     (("card", "cvc"), "12"),
     (("card", "cvc"), 123),
+    (("card", "cvc"), "١٢٣"),
+    (("card", "expiry"), "12/٣٠"),
 ]
 
 

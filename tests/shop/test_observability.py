@@ -70,7 +70,10 @@ async def test_the_breakers_story_is_in_the_figures_and_the_log(opening: Opening
 async def test_one_client_has_its_limit(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shop.gateway.wiring, "RATE", per_second(1, burst=5))
     async with opening() as visitor:
-        responses = [await visitor.http.get("/api/v1/products?limit=1") for _ in range(6)]
+        responses = [
+            await visitor.http.get("/api/v1/products?limit=1", headers={"X-Forwarded-For": f"10.0.0.{number}"})
+            for number in range(6)
+        ]
     assert [response.status_code for response in responses] == [200] * 5 + [429]
     refused = responses[-1]
     assert refused.headers["content-type"] == "application/problem+json"

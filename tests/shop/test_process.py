@@ -27,6 +27,7 @@ from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
 
 READY_MAX_S = 5.0
 RESIDENT_MAX_BYTES = 250 * 2**20
+SLOW = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
 KEY = {"Idempotency-Key": '"k"'}
 
 
@@ -110,12 +111,11 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop.payments.wiring, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
-    fault = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
     async with httpx.AsyncClient(timeout=30) as http:
         async with opened(port=0, data_dir=data_dir, seed=1) as place:
             url = place.address("gateway")
             await http.put(f"{url}/api/v1/carts/c/items/{PLENTY}", json={"quantity": 1})
-            assert (await http.put(f"{url}/control/api/fault", json=fault)).status_code == 200
+            assert (await http.put(f"{url}/control/api/fault", json=SLOW)).status_code == 200
             buyer = asyncio.create_task(http.post(f"{url}/api/v1/checkout", json=checkout_body("c"), headers=KEY))
             await asyncio.sleep(0.5)
         assert (await buyer).status_code == 201  # it found everybody it still needed
@@ -158,6 +158,30 @@ async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path,
     ]
     async with visiting(data_dir) as visitor:
         await assert_settled(visitor, promised)
+
+
+@pytest.mark.anyio
+async def test_who_presses_again_after_a_crash_buys_once(data_dir: Path) -> None:
+    with running(data_dir) as running_shop:
+        fill_cart(running_shop.url, "c", DROP)
+        async with httpx.AsyncClient(base_url=running_shop.url, timeout=10) as http:
+            await http.put("/control/api/fault", json=SLOW)
+            buyer = asyncio.create_task(http.post("/api/v1/checkout", json=checkout_body("c"), headers=KEY))
+            await asyncio.sleep(0.5)
+            os.kill(running_shop.process.pid, signal.SIGKILL)
+            with pytest.raises(httpx.TransportError):
+                await buyer
+    async with visiting(data_dir) as visitor:
+        async with asyncio.timeout(60):
+            while (answer := await visitor.check_out("c", key="k")).status_code != 201:
+                assert answer.status_code in {409, 503}  # still settling what the crash left
+                visitor.shift.ahead_s = 60.0
+                await asyncio.sleep(0.5)
+        again = await visitor.check_out("c", key="k")
+        assert (again.status_code, again.content) == (201, answer.content)
+        await visitor.settled()
+        assert await visitor.free(DROP) == 9
+        await visitor.all_holds()
 
 
 async def assert_settled(visitor: Visitor, promised: list[str]) -> None:

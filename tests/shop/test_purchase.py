@@ -148,6 +148,7 @@ async def test_products_come_in_pages_that_end(visitor: Visitor) -> None:
     cursor = ""
     while True:
         page = await visitor.get(f"/api/v1/products?limit=100&fields=sku&cursor={cursor}")
+        assert page["items"], "a cursor that leads nowhere"
         seen += [item["sku"] for item in page["items"]]
         if page["next"] is None:
             break

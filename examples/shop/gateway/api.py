@@ -52,7 +52,7 @@ async def _forward(front: Front, name: str, request: Request) -> Response:
     body = await read_body(request) if request.method in ("POST", "PUT") else None
     raw: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]
-    target = (raw + b"?" + query if query else raw).decode("ascii")
+    target = (raw + b"?" + query if query else raw).decode("latin-1")
     headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
     answer = await front.neighbours[name].send(request.method, target, body=body, headers=headers)
     kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
