@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +15,7 @@ from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
-from sdpatterns.core.runtime import finish
+from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 
 __all__ = ["RedisBackend"]
@@ -47,12 +49,14 @@ class RedisBackend:
         prefix: str = "sdp",
         timeout_s: float = 5.0,
         connections_max: int = 16,
+        random: Callable[[], float] = random.random,
     ) -> Self:
         """A backend for the server at `url` (`redis://`, `rediss://` or `unix://`, with redis-py's options).
 
         `blocking` for programs without an event loop, whose threads share `connections_max`
         connections. `cluster` when the server is a node of a Redis Cluster. `prefix` begins every
-        key. `timeout_s` bounds how long one reply is waited for.
+        key. `timeout_s` bounds how long one reply is waited for. `random` gives the jitter between
+        two tries.
         """
         return cls(
             Target(
@@ -62,8 +66,14 @@ class RedisBackend:
                 prefix=prefix,
                 timeout_s=timeout_s,
                 connections_max=connections_max,
+                random=random,
             )
         )
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime that its connections need."""
+        return self._sites.target.runtime
 
     async def create(self) -> None:
         """See that the server answers and can do what is needed. Nothing has to be made there.

@@ -10,7 +10,6 @@ Source: the Redis Cluster specification.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,9 +18,8 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
 from sdpatterns.backends.redis.protocol import Asking, pack
-from sdpatterns.backends.redis.target import Node
+from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import MakeLane, Wire
-from sdpatterns.core.runtime import Runtime
 
 __all__ = ["ClusterWire"]
 
@@ -33,8 +31,8 @@ _PAUSE_S = 0.05
 class ClusterWire:
     """One wire a node, and who serves which slot."""
 
-    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane, target: Target) -> None:
+        self._target = target
         self._dial = dial
         self._seed = seed
         self._wires: dict[Node, Wire] = {}
@@ -61,7 +59,7 @@ class ClusterWire:
                 if code == "MOVED":
                     self._slots[slot] = _node_in(error, node)
                 elif code in {"TRYAGAIN", "CLUSTERDOWN"}:
-                    await self._runtime.sleep(_PAUSE_S * (0.5 + random.random()))
+                    await self._target.runtime.sleep(_PAUSE_S * (0.5 + self._target.random()))
                 else:
                     raise
         raise AssertionError("the last attempt returns or raises")

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -110,7 +109,7 @@ class Listener:
                 if connection is not None:
                     await drop(connection)
             self._was_away = True
-            await asyncio.sleep(pause_s * (0.5 + random.random()))
+            await asyncio.sleep(pause_s * (0.5 + self._target.random()))
             pause_s = min(_PAUSE_MAX_S, pause_s * 2)
 
     def _give_up(self, cause: Exception) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from types import TracebackType
 from typing import Any, Self
 
@@ -138,7 +137,7 @@ class BlockingEar:
             if until is not None and clock.SYSTEM.monotonic() >= until:
                 return False
             if self._connection is None:
-                await self._target.runtime.sleep(min(left_s, 0.05 + random.random() / 10))
+                await self._target.runtime.sleep(min(left_s, 0.05 + self._target.random() / 10))
 
     def _heard(self, within_s: float) -> bool:
         """Whether there was something to hear, or may have been while the connection was away."""

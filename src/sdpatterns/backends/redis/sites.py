@@ -35,9 +35,7 @@ class Site:
         self._lines: dict[Any, Line] = {}
         self._steps: dict[Script, Line] = {}
         self.seed = self._dial(None)
-        self.wire: Wire = (
-            ClusterWire(self.seed, self._dial, self._lane, target.runtime) if target.cluster else self.seed
-        )
+        self.wire: Wire = ClusterWire(self.seed, self._dial, self._lane, target) if target.cluster else self.seed
         self.listener = None if loop is None else Listener(target, loop)
         self._end: AsyncGenerator[None, None] | None = None
         if loop is not None:

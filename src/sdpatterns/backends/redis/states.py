@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast
 
@@ -132,7 +131,8 @@ class RedisCells(Generic[S]):
         found = await self._read(site, names)
         for attempt in range(_TRIES_MAX):
             if attempt > 1:
-                await self._sites.target.runtime.sleep(random.random() * min(_PAUSE_MAX_S, 0.001 * 2**attempt))
+                target = self._sites.target
+                await target.runtime.sleep(target.random() * min(_PAUSE_MAX_S, 0.001 * 2**attempt))
             if attempt == _TRIES_TOGETHER and len(wishes) > 1:
                 # The fewer cells a write compares, the sooner it wins against other processes.
                 return await self._one_by_one(wishes)

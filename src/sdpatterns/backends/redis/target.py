@@ -7,7 +7,9 @@ option stay redis-py's business; pools, retries and timeouts are ours, so theirs
 from __future__ import annotations
 
 import dataclasses
+import random
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -35,6 +37,8 @@ class Target:
     prefix: str
     timeout_s: float
     connections_max: int
+    random: Callable[[], float] = random.random
+    """Between 0 and 1: the jitter of pauses."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s <= 3600:
