@@ -156,6 +156,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
         assert retry_after_s(email.utils.formatdate(now - 90, usegmt=True)) == 0.0
         assert retry_after_s(email.utils.formatdate(now + 10**7, usegmt=True)) == 86_400.0
         assert retry_after_s(email.utils.formatdate(now + 90)) == pytest.approx(90.0)
+        assert retry_after_s("Tue, 14 Nov 2023 23:14:20 +0100") == pytest.approx(60.0)
     assert [retry_after_s(value) for value in ("7", "0", "9" * 30)] == [7.0, 0.0, 86_400.0]
     for nonsense in (None, "", "soon", "-1", "1.5", "٣", "Mon, 99 Foo 2026"):
         assert retry_after_s(nonsense) is None
@@ -286,7 +287,7 @@ def test_without_a_loop_the_same_pipeline_stands_around_a_plain_client(served: t
 def test_a_blocking_client_gives_up_at_its_deadline(served: tuple[App, str]) -> None:
     _, url = served
     transport = Transport(Pipeline(retry(), name="shop"))
-    with httpx.Client(transport=transport, base_url=url) as http, with_deadline(0.2):
+    with httpx.Client(transport=transport, base_url=url) as http, with_deadline(0.2):  # noqa: SIM117
         with pytest.raises((httpx.ReadTimeout, DeadlineExceeded)):
             http.get("/hang")
 
