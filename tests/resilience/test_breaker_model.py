@@ -16,6 +16,7 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import CircuitIsOpen
 from sdpatterns.resilience.breaker import BreakerConfig, CircuitState
+from sdpatterns.resilience.breaker.decision import Circuit
 from sdpatterns.resilience.breaker.guard import CircuitPermit
 from sdpatterns.testing.clock import VirtualClock
 
@@ -209,8 +210,13 @@ class Circuits(RuleBasedStateMachine):
             assert (snapshot.calls, snapshot.failures, snapshot.slow, snapshot.consecutive) == counted
 
 
-Circuits.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+Circuits.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestCircuits = Circuits.TestCase
+
+
+def test_a_circuit_that_closed_since_its_caller_looked_lets_it_in() -> None:
+    circuit = Circuit(BreakerConfig(consecutive=1), lambda: 0.0)
+    assert circuit.admit(0.0).term is circuit.closed
 
 
 def in_threads(work: Callable[[], None], count: int = 8) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
@@ -74,14 +74,16 @@ class TrioRuntime:
         return TrioBound(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        result: T | None = None
+        result: list[T] = []
         try:
             with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
-                result = await work()
+                result.append(await work())
         except trio.TooSlowError as late:
             raise TimeoutError(f"shielded work did not end within {at_most_s:g} s") from late
         finally:
             await trio.lowlevel.checkpoint_if_cancelled()
-        return result
+        return cast("T", result)
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         stop = TrioWaiter()

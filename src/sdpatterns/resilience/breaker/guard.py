@@ -72,10 +72,6 @@ def is_callees_failure(error: Exception) -> bool:
     return not isinstance(error, Rejected)
 
 
-def _no_key(*_args: Any, **_kwargs: Any) -> str:
-    return ""
-
-
 class CircuitBreaker(Guard):
     """Stops calling what fails, waits `open_s`, then lets a few probes find out whether it is back.
 
@@ -315,8 +311,7 @@ class CircuitBreaker(Guard):
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call inside its circuit."""
-        fixed = self._circuit if key is None else None
-        find, key_of = self._of, key or _no_key
+        fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
         # A reading of the clock costs as much as the lock: none is taken that nobody needs.
@@ -324,7 +319,7 @@ class CircuitBreaker(Guard):
         times_window = self._config.window.span_s is not None or times_calls
 
         async def guarded(*args: Any, **kwargs: Any) -> Any:
-            circuit = fixed or find(key_of(*args, **kwargs))
+            circuit = fixed if key is None else find(key(*args, **kwargs))
             term = circuit.closed or admit(circuit)
             started_s = clock.monotonic() if times_calls else 0.0
             try:
