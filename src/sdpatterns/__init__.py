@@ -48,7 +48,7 @@ _HOMES = {
     "with_deadline": "sdpatterns.core.context",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the keys are strings
+__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] - the keys are strings
 
 
 def __getattr__(name: str) -> Any:

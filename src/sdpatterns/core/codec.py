@@ -24,9 +24,11 @@ class Codec(Protocol[T]):
 
     def encode(self, value: T, /) -> bytes:
         """The bytes to store."""
+        ...
 
     def decode(self, data: bytes, /) -> T:
         """The value in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
+        ...
 
 
 def split_version(data: bytes) -> tuple[int, bytes]:

@@ -59,16 +59,20 @@ class Twin(Protocol[A_co]):
     @property
     def name(self) -> str:
         """What it is called, with its version."""
+        ...
 
     @property
     def source(self) -> str:
         """The chunk."""
+        ...
 
     def args(self) -> Sequence[str | bytes]:
         """The request, as the chunk's `args`."""
+        ...
 
     def answer(self, reply: Sequence[bytes]) -> A_co:
         """The Python answer that the chunk's reply stands for."""
+        ...
 
 
 class Transition(Protocol[S, A_co]):
@@ -84,9 +88,11 @@ class Transition(Protocol[S, A_co]):
     @property
     def twin(self) -> Twin[A_co] | None:
         """The same step for a server, or None."""
+        ...
 
     def __call__(self, state: S | None, now_us: int, /) -> Step[S, A_co]:
         """Decide. `state` is None for a cell that does not exist."""
+        ...
 
 
 class ManyTransition(Protocol[S, A_co]):
@@ -97,9 +103,11 @@ class ManyTransition(Protocol[S, A_co]):
     @property
     def twin(self) -> Twin[A_co] | None:
         """The same step for a server, or None."""
+        ...
 
     def __call__(self, states: Sequence[S | None], now_us: int, /) -> ManyStep[S, A_co]:
         """Decide on all the cells, in the order in which their keys were given."""
+        ...
 
 
 def unchanged(answer: A) -> Step[Any, A]:

@@ -16,10 +16,13 @@ class Backend(Protocol):
     @property
     def states(self) -> StateStore:
         """Its cells."""
+        ...
 
     @property
     def signals(self) -> SignalBus:
         """Its announcements."""
+        ...
 
     async def create(self) -> None:
         """Make what it needs on the server, and check that the server is there and fit."""
+        ...

@@ -19,6 +19,7 @@ class Ear(Protocol):
 
     async def __aenter__(self) -> Self:
         """Start to listen. When this returns, a later announcement is heard."""
+        ...
 
     async def __aexit__(
         self,
@@ -27,12 +28,14 @@ class Ear(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Stop to listen."""
+        ...
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
         """Park until a topic was announced since the last wait (True), or time is up (False).
 
         Also True when announcements may have been missed (the connection was away).
         """
+        ...
 
 
 class SignalBus(Protocol):
@@ -42,6 +45,8 @@ class SignalBus(Protocol):
 
     async def announce(self, *topics: str) -> None:
         """Wake whoever listens to one of the topics."""
+        ...
 
     def listen(self, *topics: str) -> Ear:
         """An ear for these topics, to be entered with `async with`."""
+        ...

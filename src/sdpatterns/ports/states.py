@@ -46,21 +46,26 @@ class Cells(Protocol[S]):
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
         """Run the transition on the cell `key` and return its answer."""
+        ...
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
         """Run one transition on several different cells: all of it or nothing.
 
         On a Redis Cluster the space needs a `group`, else TypeError before anything is sent.
         """
+        ...
 
     async def read(self, key: str, /) -> S | None:
         """The state of a cell; it may be past an instant inside it that only a step would judge."""
+        ...
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
         """The states of several cells, in order."""
+        ...
 
     async def delete(self, key: str, /) -> None:
         """Forget a cell."""
+        ...
 
 
 @runtime_checkable
@@ -69,6 +74,7 @@ class DirectCells(Protocol[S]):
 
     def transact_now(self, key: str, transition: Transition[S, A], /) -> A:
         """Run the transition on the cell `key` at once."""
+        ...
 
 
 class StateStore(Protocol):
@@ -90,3 +96,4 @@ class StateStore(Protocol):
 
         `group` puts all of them on one node of a cluster, which steps on several cells need.
         """
+        ...

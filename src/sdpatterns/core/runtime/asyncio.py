@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.expiry import AsyncioBound
@@ -106,6 +106,7 @@ class AsyncioRuntime:
                 struck = me.cancel()
 
         task.add_done_callback(ended)
+        result: T | None = None
         error: BaseException | None = None
         try:
             result = await work()
@@ -126,7 +127,7 @@ class AsyncioRuntime:
                 raise error
         finally:
             del error, failure
-        return result
+        return cast("T", result)
 
 
 async def _see_off(task: asyncio.Future[Any]) -> None:

@@ -17,9 +17,11 @@ class Waiter(Protocol):
 
     def wake(self) -> None:
         """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
+        ...
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
         """Park until rung (True) or until the time is up (False)."""
+        ...
 
 
 class Bound(Protocol):
@@ -31,6 +33,7 @@ class Bound(Protocol):
         Then the cancellation in `error` is the limit's own, and the caller raises what it stands
         for. False leaves `error` to be raised as it is, a cancellation from elsewhere included.
         """
+        ...
 
 
 class Runtime(Protocol):
@@ -40,12 +43,15 @@ class Runtime(Protocol):
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait. A checkpoint also for 0 seconds."""
+        ...
 
     def waiter(self) -> Waiter:
         """A bell that belongs to the caller's loop (or thread)."""
+        ...
 
     def bound(self, seconds: float, /) -> Bound:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
+        ...
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         """Run `work` to its end even when the caller is cancelled meanwhile, within a bound.
@@ -53,6 +59,7 @@ class Runtime(Protocol):
         The cancellation is raised again once the work is done. Past `at_most_s` the work itself is
         cancelled, and TimeoutError raised.
         """
+        ...
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
         """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended.
@@ -60,6 +67,7 @@ class Runtime(Protocol):
         A companion that raises ends the work (where the runtime can interrupt it) and its exception
         is raised bare.
         """
+        ...
 
 
 def current() -> Runtime:
