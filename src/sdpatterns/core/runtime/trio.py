@@ -75,10 +75,9 @@ class TrioRuntime:
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         result: T | None = None
-        result: list[T] = []
         try:
             with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
-                result.append(await work())
+                result = await work()
         except trio.TooSlowError as late:
             raise TimeoutError(f"shielded work did not end within {at_most_s:g} s") from late
         finally:
