@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -101,6 +102,27 @@ def test_event_loops_in_several_threads_share_one_backend(valkey_url: str) -> No
     with ThreadPoolExecutor(8) as pool:
         counts = [count for counts in pool.map(lambda _: asyncio.run(steps()), range(8)) for count in counts]
     assert sorted(counts) == list(range(1, 321))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_nothing_is_kept_here_for_a_key(valkey_url: str, runtime: RuntimeName) -> None:
+    backend = RedisBackend.from_url(valkey_url, blocking=runtime == "blocking")
+    cells = backend.states.cells(space(), IntegersCodec())
+
+    async def play() -> None:
+        async with backend:
+            if runtime == "asyncio":
+                steps = [cells.transact(f"{place % 20}", Count(twin=False)) for place in range(100)]
+                await asyncio.gather(*steps)
+                await asyncio.sleep(0.01)
+            else:
+                with ThreadPoolExecutor(8) as pool:
+                    step = Count(twin=False)
+                    list(pool.map(lambda place: finish(cells.transact(f"{place % 20}", step)), range(100)))
+            assert backend._sites.here()._lines == {}
+            assert await cells.read("7") == (5,)
+
+    run(runtime, play)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
@@ -202,6 +224,25 @@ def test_a_server_that_takes_connections_and_says_nothing(runtime: RuntimeName) 
                 await backend.create()
 
         run(runtime, whole)
+
+
+@pytest.mark.parametrize("twin", [True, False])
+def test_a_thousand_callers_hear_of_an_outage_at_once(twin: bool) -> None:
+    with valkey_process() as server:
+        server.pause()
+
+        async def play() -> None:
+            async with RedisBackend.from_url(url_of(server), timeout_s=0.4) as backend:
+                cells = backend.states.cells(space(), IntegersCodec())
+                begin = time.monotonic()
+                steps = (cells.transact(f"{place}", Count(twin=twin)) for place in range(3000))
+                ends = await asyncio.gather(*steps, return_exceptions=True)
+                assert {type(end) for end in ends} == {BackendUnavailable}
+                assert time.monotonic() - begin < 2.0
+                server.resume()
+                assert await cells.transact("a", Count(twin=twin)) == 1
+
+        asyncio.run(play())
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

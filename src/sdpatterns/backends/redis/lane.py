@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
+from sdpatterns.backends.redis.failures import NotSent
 from sdpatterns.core.runtime import finish
 
 __all__ = ["Lane", "ThreadLane", "Work"]
@@ -29,13 +30,15 @@ class Lane(Generic[I, R]):
 
     Keeps: one batch in flight; every waiting caller gets its result, the work's exception, or its
     own cancellation. A caller cancelled while it waits takes its item back; one cancelled with its
-    item in flight leaves the item to its fate and the lane to the next.
+    item in flight leaves the item to its fate and the lane to the next. `at_rest` is called when
+    the last of several has been served.
     """
 
-    __slots__ = ("_busy", "_loop", "_most", "_server", "_waiting", "_work")
+    __slots__ = ("_at_rest", "_busy", "_loop", "_most", "_server", "_waiting", "_work")
 
-    def __init__(self, work: Work[I, R], *, at_most: int) -> None:
+    def __init__(self, work: Work[I, R], *, at_most: int, at_rest: Callable[[], object] = bool) -> None:
         self._work = work
+        self._at_rest = at_rest
         self._most = at_most
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[tuple[I, asyncio.Future[R]]] = deque()
@@ -56,6 +59,9 @@ class Lane(Generic[I, R]):
         self._busy = True
         try:
             results = await self._work((item,))
+        except NotSent as away:
+            self._send_away(away)
+            raise
         finally:
             # No await between seeing the queue empty and clearing the flag, else a wake-up is lost.
             if self._waiting:
@@ -74,6 +80,7 @@ class Lane(Generic[I, R]):
             self._busy = False
             while self._waiting:
                 self._waiting.popleft()[1].cancel()
+            self._at_rest()
 
     def _batch(self) -> list[tuple[I, asyncio.Future[R]]]:
         batch: list[tuple[I, asyncio.Future[R]]] = []
@@ -83,6 +90,13 @@ class Lane(Generic[I, R]):
                 batch.append((item, future))
         return batch
 
+    def _send_away(self, away: NotSent) -> None:
+        # Else a thousand callers of a server that is away would find that out one batch after another.
+        while self._waiting:
+            future = self._waiting.popleft()[1]
+            if not future.done():
+                future.set_exception(away)
+
     async def _settle(self, batch: list[tuple[I, asyncio.Future[R]]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
@@ -90,6 +104,8 @@ class Lane(Generic[I, R]):
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            if isinstance(error, NotSent):
+                self._send_away(error)
             if not isinstance(error, Exception):
                 raise
             return

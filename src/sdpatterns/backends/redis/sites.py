@@ -47,14 +47,17 @@ class Site:
     def _dial(self, node: Node | None) -> Wire:
         return Pool(self.target, node) if self.loop is None else Link(self.target, node)
 
-    def _lane(self, work: Work[Any, Any]) -> Line:
-        return (ThreadLane if self.loop is None else Lane)(work, at_most=_WISHES_MAX)
+    def _lane(self, work: Work[Any, Any], at_rest: Callable[[], object] = bool) -> Line:
+        if self.loop is None:
+            return ThreadLane(work, at_most=_WISHES_MAX)
+        return Lane(work, at_most=_WISHES_MAX, at_rest=at_rest)
 
     async def in_line(self, place: Any, wish: Any, work: Work[Any, Any]) -> Any:
         """What `work` makes of the wish, alone or together with others in the same place."""
         line = self._lines.get(place)
         if line is None:
-            line = self._lines.setdefault(place, self._lane(work))
+            forget = functools.partial(self._lines.pop, place, None)
+            line = self._lines.setdefault(place, self._lane(work, forget))
         try:
             return await line.run(wish)
         finally:
