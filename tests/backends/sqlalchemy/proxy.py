@@ -16,7 +16,8 @@ class Proxy:
 
     `cut("before")` drops the next message of a client and its connection: the server never sees it.
     `cut("after")` lets it through, waits for the answer and drops that instead. `skip` messages
-    pass unharmed first. `freeze()` keeps connections open and forwards nothing.
+    pass unharmed first. `freeze(after)` keeps connections open and, after so many messages more,
+    forwards nothing.
     """
 
     def __init__(self, url: str) -> None:
@@ -28,9 +29,10 @@ class Proxy:
         self._lock = threading.Lock()
         self._cut: Cut | None = None
         self._skip = 0
+        self._freezes_after = 0
         self._thawed = threading.Event()
         self._thawed.set()
-        self._sockets: list[socket.socket] = []
+        self.sockets: list[socket.socket] = []
         self.cuts = 0
 
     def url(self, driver: str) -> str:
@@ -40,8 +42,11 @@ class Proxy:
         with self._lock:
             self._cut, self._skip = where, skip
 
-    def freeze(self) -> None:
-        self._thawed.clear()
+    def freeze(self, *, after: int = 0) -> None:
+        with self._lock:
+            self._freezes_after = after
+        if not after:
+            self._thawed.clear()
 
     def thaw(self) -> None:
         self._thawed.set()
@@ -55,7 +60,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for one in self._sockets:
+        for one in self.sockets:
             _end(one)
 
     def _accept(self) -> None:
@@ -63,7 +68,7 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._server)
-                self._sockets += [client, server]
+                self.sockets += [client, server]
                 armed = threading.Event()
                 threading.Thread(target=self._upstream, args=(client, server, armed), daemon=True).start()
                 threading.Thread(target=self._downstream, args=(client, server, armed), daemon=True).start()
@@ -71,6 +76,7 @@ class Proxy:
     def _upstream(self, client: socket.socket, server: socket.socket, armed: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                self._count_down()
                 self._thawed.wait()
                 cut = self._next_cut()
                 if cut == "before":
@@ -88,6 +94,13 @@ class Proxy:
                     break
                 client.sendall(data)
         _end(client, server)
+
+    def _count_down(self) -> None:
+        with self._lock:
+            if self._freezes_after:
+                self._freezes_after -= 1
+                if not self._freezes_after:
+                    self._thawed.clear()
 
     def _next_cut(self) -> Cut | None:
         with self._lock:

@@ -149,6 +149,24 @@ async def test_cancelling_at_any_moment_never_stops_the_others(
     assert {type(end) for end in ends[20:]} <= {TimeoutError}
 
 
+async def test_a_step_that_comes_in_any_turn_after_another_is_carried(
+    backend: SQLBackend, request: pytest.FixtureRequest
+) -> None:
+    cells = counters(backend, request)
+
+    async def late(turns: int) -> None:
+        await first
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cells.transact("b", Add())
+
+    async with asyncio.timeout(20.0):
+        for _ in range(20):
+            first = asyncio.ensure_future(cells.transact("a", Add()))
+            await asyncio.gather(*(late(turns) for turns in range(8)))
+    assert await cells.read("b") == (160,)
+
+
 async def test_only_the_losers_of_a_conflict_are_decided_again(
     postgres_async_url: str, postgres_url: str, request: pytest.FixtureRequest
 ) -> None:

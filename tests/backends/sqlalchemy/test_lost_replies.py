@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -123,6 +125,24 @@ async def test_a_server_that_says_nothing_is_given_up_after_the_time_limit(warm:
         await warm.read("a")
     proxy.thaw()
     assert await warm.read("a") is not None
+
+
+# The first messages of a connection are its start and the password; what comes after is set-up.
+@pytest.mark.parametrize("messages", [1, 3, 4, 5, 6, 8])
+async def test_a_server_that_falls_silent_while_a_connection_is_made_costs_no_socket(
+    proxy: Proxy, messages: int
+) -> None:
+    sockets = [one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() > 0]
+    async with SQLBackend(proxy.url("asyncpg"), timeout_s=0.3) as backend:
+        proxy.freeze(after=messages)
+        with pytest.raises(BackendUnavailable):
+            await backend.states.cells("silent", IntegersCodec()).read("a")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        now = [one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() > 0]
+        ours = [one for one in now if one not in sockets and one not in proxy.sockets]
+        assert ours == []
+        proxy.thaw()
 
 
 @pytest.mark.parametrize(("where", "happened"), [("before", 0), ("after", 1)])

@@ -163,6 +163,9 @@ async def test_a_newer_schema_is_refused_and_left_as_it_is(backend: SQLBackend, 
         for work in (backend.create, lambda: counters(backend).read("a")):
             with pytest.raises(UnknownVersion, match="upgrade sdpatterns"):
                 await work()
+        both = await asyncio.gather(*(counters(backend).read(key) for key in "ab"), return_exceptions=True)
+        assert {type(end) for end in both} == {UnknownVersion}
+        assert both[0] is not both[1], "one exception object was raised by several callers"
     finally:
         with engine.begin() as connection:
             connection.execute(text(f"UPDATE sdp_schema SET version = {SCHEMA_VERSION}"))

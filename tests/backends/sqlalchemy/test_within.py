@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.backends.sqlalchemy import SQLBackend, postgres
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendUnavailable
@@ -227,14 +227,15 @@ class TestOnPostgres:
         return postgres_async_url
 
     async def test_the_row_is_held_until_the_transaction_ends(
-        self, backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest
+        self, backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        # Were a row that is held waited for, everybody would now wait this long.
+        monkeypatch.setattr(postgres, "_INSERT_WAIT", "30s")
         outside = counters(backend.states, request)
         await outside.transact("a", Add())
         async with AsyncSession(own) as session:
             await counters(backend.within(session).states, request).transact("a", Add(10))
             waiting = asyncio.ensure_future(outside.transact("a", Add()))
-            # Steps on other keys do not wait for it, nor do looks at the same key.
             for place in range(20):
                 await asyncio.wait_for(outside.transact(f"other{place}", Add()), 2.0)
             assert await outside.transact("a", Look()) == (1,)
@@ -249,8 +250,10 @@ class TestOnPostgres:
         async with AsyncSession(own) as session:
             await counters(backend.within(session).states, request).transact("a", Add(10))
             waiting = asyncio.ensure_future(outside.transact("a", Add()))
-            for place in range(5):
-                await asyncio.wait_for(outside.transact(f"other{place}", Add()), 3.0)
+            until = asyncio.get_running_loop().time() + 1.0
+            # Long enough for the short wait of a batch to end a few times.
+            while asyncio.get_running_loop().time() < until:
+                await asyncio.wait_for(outside.transact("other", Add()), 3.0)
             assert not waiting.done()
             await session.rollback()
         assert (await asyncio.wait_for(waiting, 5.0))[0] == 0

@@ -21,7 +21,8 @@ _POOL_SIZE = 5
 class Engines:
     """Makes engines on one database. An engine handed in is copied, settings and all, never used.
 
-    A pool belongs to one loop and one process; the caller's belongs to the caller.
+    A pool belongs to one loop and one process; the caller's belongs to the caller. Errors never show
+    the parameters of a statement: a state may be somebody's secret.
     """
 
     def __init__(
@@ -41,24 +42,24 @@ class Engines:
         if self.database == "sqlite":
             return sqlite_engine(self.url, timeout_s=self._timeout_s, durable=self._durable)
         if isinstance(self._given, Engine):
-            engine = create_engine(self.url, pool=self._given.pool.recreate())
+            engine = create_engine(self.url, pool=self._given.pool.recreate(), hide_parameters=True)
         else:
             # libpq has no bound for an answer; this one ends a wait for a network that swallows everything.
             bound = {
                 "connect_timeout": max(2, round(self._timeout_s)),
                 "tcp_user_timeout": round(2000 * self._timeout_s),
             }
-            engine = create_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound)
+            engine = create_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound, hide_parameters=True)
         self._set_up(engine)
         return engine
 
     def make_async(self) -> AsyncEngine:
         """An engine for the running loop."""
         if isinstance(self._given, Engine):
-            engine = create_async_engine(self.url, pool=self._given.pool.recreate())
+            engine = create_async_engine(self.url, pool=self._given.pool.recreate(), hide_parameters=True)
         else:
             bound = {"timeout": self._timeout_s}
-            engine = create_async_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound)
+            engine = create_async_engine(self.url, pool_size=_POOL_SIZE, connect_args=bound, hide_parameters=True)
         self._set_up(engine.sync_engine)
         return engine
 

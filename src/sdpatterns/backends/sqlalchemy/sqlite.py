@@ -120,6 +120,7 @@ def sqlite_engine(url: URL, *, timeout_s: float, durable: bool) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite"),
         poolclass=QueuePool,
+        hide_parameters=True,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False, "timeout": timeout_s},
     )
