@@ -211,6 +211,30 @@ def test_a_password_never_shows(runtime: RuntimeName, valkey_url: str) -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_password_is_used_and_its_absence_told(runtime: RuntimeName) -> None:
+    import redis
+
+    with valkey_process() as server, redis.Redis(port=server.port) as admin:
+        admin.config_set("requirepass", "secret")
+
+        async def play() -> None:
+            for user, words in ((":secret@", ""), ("default:secret@", ""), ("", "Auth"), (":wrong@", "password")):
+                url = url_of(server).replace("//", f"//{user}")
+                async with RedisBackend.from_url(url, blocking=runtime == "blocking") as backend:
+                    cells = backend.states.cells(space(), IntegersCodec())
+                    if not words:
+                        await backend.create()
+                        assert await cells.transact("a", Count(twin=True)) == 1
+                        continue
+                    with pytest.raises(BackendUnavailable, match=words) as caught:
+                        await cells.transact("a", Count(twin=True))
+                    assert "secret" not in str(caught.value)
+                    assert "wrong" not in str(caught.value).split("is away")[0]
+
+        run(runtime, play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_server_that_takes_connections_and_says_nothing(runtime: RuntimeName) -> None:
     with valkey_process() as server:
         server.pause()

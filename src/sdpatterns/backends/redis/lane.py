@@ -74,8 +74,10 @@ class Lane(Generic[I, R]):
         try:
             while batch := self._batch():
                 await self._settle(batch)
-                # Whoever was answered may ask again in this turn and share the next batch.
-                await asyncio.sleep(0)
+                # Whoever was answered may ask again in this turn and share the next batch. When one
+                # is full already it goes at once, and its work overlaps with what they do.
+                if len(self._waiting) < self._most:
+                    await asyncio.sleep(0)
         finally:
             self._busy = False
             while self._waiting:
