@@ -278,6 +278,16 @@ async def test_an_answer_that_could_not_be_stored_is_not_given(shop: Shop, store
     assert response.status_code == 503
 
 
+async def test_an_outage_of_the_applications_own_is_the_applications_to_answer(store: SlowStates) -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise BackendUnavailable("its own database")
+
+    async with client(IdempotencyMiddleware(app, Idempotency("http", store=store))) as http:
+        with pytest.raises(BackendUnavailable, match="its own database"):
+            await http.post("/pay", headers=KEY)
+    assert store.steps == ["TakeClaim", "Release"]
+
+
 async def test_a_request_whose_claim_was_lost_is_told_to_come_again(shop: Shop, store: SlowStates) -> None:
     app = guarded(shop, store, {"lease_s": 0.06})
 

@@ -113,6 +113,17 @@ async def test_several_rates_are_shown_and_the_binding_one_is_named(clock: Virtu
     assert fields(response, "ratelimit") == [("api-1", {"r": 1, "t": 30})]
 
 
+async def test_several_scopes_are_decided_in_one_step(clock: VirtualClock) -> None:
+    limiter = RateLimiter("api", {"ip": per_minute(3), "path": per_minute(2)})
+
+    def keys(scope: Any) -> dict[str, str]:
+        return {"ip": scope["client"][0], "path": scope["path"]}
+
+    async with client(RateLimitMiddleware(App(), limiter, key=keys)) as http:
+        statuses = [(await http.get(path)).status_code for path in ("/a", "/a", "/a", "/b", "/b")]
+    assert statuses == [200, 200, 429, 200, 429]
+
+
 async def test_clients_have_their_own_limits_by_address(clock: VirtualClock) -> None:
     limiter = RateLimiter("api", per_minute(1))
     async with client(RateLimitMiddleware(App(), limiter)) as http:
@@ -124,7 +135,7 @@ async def test_clients_have_their_own_limits_by_address(clock: VirtualClock) -> 
 class Away:
     name = "api"
 
-    async def acquire(self, key: str, /, cost: int = 1) -> Any:
+    async def acquire(self, key: Any, /, cost: int = 1) -> Any:
         raise BackendUnavailable(f"redis://secret is away, {key}, {cost}")
 
 

@@ -16,7 +16,7 @@ from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import Waiter, current
-from sdpatterns.errors import BackendError, ClaimLost
+from sdpatterns.errors import BackendError, ClaimLost, SdpatternsError
 from sdpatterns.ports.states import Cells, StateStore
 
 __all__ = ["Book", "Claim", "Replay", "View", "current_claim"]
@@ -143,6 +143,11 @@ class Claim:
         return self._ended
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it is known to be somebody else's, or its lease to be over unrenewed."""
+        return self._lost is not None
+
+    @property
     def lease_left_s(self) -> float:
         """Seconds of lease, counted from before the store was asked; negative when it is over."""
         return self._until - SYSTEM.monotonic()
@@ -201,7 +206,7 @@ class Claim:
         step = Release(self.owner, self.fence, self._book.topic(self._cell))
         try:
             held = await self._shielded(lambda: self._book.cells.transact(self._cell, step), _RELEASE_MAX_S)
-        except (BackendError, TimeoutError) as error:
+        except (SdpatternsError, TimeoutError) as error:
             if LISTENERS:
                 tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
             return

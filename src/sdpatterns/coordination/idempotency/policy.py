@@ -20,7 +20,7 @@ from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
 from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.errors import BackendError, ClaimHeld, KeyReused
+from sdpatterns.errors import BackendError, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 
@@ -207,7 +207,7 @@ class Idempotency(Policy):
         step = Release(owner, 0, self._book.topic(cell))
         try:
             await current().shield(lambda: self._book.cells.transact(cell, step), at_most_s=_RELEASE_MAX_S)
-        except (BackendError, TimeoutError):
+        except (SdpatternsError, TimeoutError):
             return
 
     async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sdpatterns.coordination.idempotency import Claim
+from sdpatterns.errors import BackendError
 from sdpatterns.web.asgi.protocol import Headers, Message, Send, send_problem
 from sdpatterns.web.problems import Problem
 
@@ -71,6 +72,8 @@ class Recorder:
         self._passes = False
         self._complete = False
         self.has_sent = False
+        self.failure: BackendError | None = None
+        """Why the answer could not be stored; raised through the application as well."""
 
     async def __call__(self, message: Message) -> None:
         """Take one message from the application."""
@@ -121,9 +124,16 @@ class Recorder:
         status = self._start["status"]
         if self._stores(status):
             answer = StoredAnswer(status, list(self._start.get("headers", ())), body)
-            await self._claim.store(answer.dumped())
+            await self._store(answer)
         else:
             await self._claim.release()
+
+    async def _store(self, answer: StoredAnswer) -> None:
+        try:
+            await self._claim.store(answer.dumped())
+        except BackendError as error:
+            self.failure = error
+            raise
 
     async def _flush(self, message: Message) -> None:
         self.has_sent = True

@@ -149,8 +149,8 @@ class IdempotencyMiddleware:
         try:
             await claim.hold(lambda: self._app(_recordable(scope), _replayed(body, receive), recorder))
         except (ClaimLost, BackendError) as error:
-            # Nothing of the answer has left yet: the client can be told, and asks again.
-            if recorder.has_sent:
+            # The claim's failure, and nothing of the answer has left: the client can be told.
+            if recorder.has_sent or not (claim.is_lost or error is recorder.failure):
                 raise
             await send_problem(send, _problem_of(error))
             return

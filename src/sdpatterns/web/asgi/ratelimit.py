@@ -11,7 +11,7 @@ Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-Af
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from sdpatterns.errors import BackendError, RateLimited
@@ -32,6 +32,9 @@ __all__ = ["Limiter", "RateLimitMiddleware"]
 QUOTA_EXCEEDED = "https://www.iana.org/assignments/http-problem-types#quota-exceeded"
 
 
+Key: TypeAlias = str | Mapping[str, str]
+"""A key, or one for each scope of a limiter that has several."""
+
 Parameters: TypeAlias = dict[str, int | str | bytes]
 
 
@@ -39,26 +42,48 @@ class Allowance(Protocol):
     """What the middleware reads of a rate."""
 
     @property
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """Requests in a period."""
+        ...
+
     @property
-    def period_s(self) -> float: ...
+    def period_s(self) -> float:
+        """The seconds of a period."""
+        ...
+
     @property
-    def limit(self) -> int: ...
+    def limit(self) -> int:
+        """How many pass at once."""
+        ...
 
 
 class Decided(Protocol):
     """What the middleware reads of a limiter's decision; `rate` is the one that binds."""
 
     @property
-    def allowed(self) -> bool: ...
+    def allowed(self) -> bool:
+        """Whether the request may pass."""
+        ...
+
     @property
-    def remaining(self) -> int: ...
+    def remaining(self) -> int:
+        """How many more would pass now."""
+        ...
+
     @property
-    def retry_after_s(self) -> float: ...
+    def retry_after_s(self) -> float:
+        """Seconds until the same request would pass."""
+        ...
+
     @property
-    def reset_after_s(self) -> float: ...
+    def reset_after_s(self) -> float:
+        """Seconds until nothing of the limit is used."""
+        ...
+
     @property
-    def rate(self) -> Allowance: ...
+    def rate(self) -> Allowance:
+        """The rate that binds."""
+        ...
 
 
 class Limiter(Protocol):
@@ -66,7 +91,7 @@ class Limiter(Protocol):
 
     name: str
 
-    async def acquire(self, key: str, /, cost: int = 1) -> Decided:
+    async def acquire(self, key: Key, /, cost: int = 1) -> Decided:
         """Decide without waiting."""
         ...
 
@@ -74,8 +99,8 @@ class Limiter(Protocol):
 class RateLimitMiddleware:
     """Asks `limiter` before each HTTP request and WebSocket handshake.
 
-    `key` gives the key of a request from its scope (default: the client's address), `cost` what it
-    costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are the
+    `key` gives the key of a request from its scope (default: the client's address), or one for each
+    scope of a limiter with several, `cost` what it costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are the
     ones that RateLimit-Policy shows; by default the one that binds. A rate's quota is what it lets
     pass at once, its window the time in which that much comes back.
 
@@ -89,7 +114,7 @@ class RateLimitMiddleware:
         app: ASGIApp,
         limiter: Limiter,
         *,
-        key: Callable[[Scope], str] = client_address,
+        key: Callable[[Scope], Key] = client_address,
         cost: int | Callable[[Scope], int] = 1,
         rates: Allowance | Sequence[Allowance] = (),
         partition: Callable[[Scope], bytes] | None = None,
