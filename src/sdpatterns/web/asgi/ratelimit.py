@@ -100,9 +100,10 @@ class RateLimitMiddleware:
     """Asks `limiter` before each HTTP request and WebSocket handshake.
 
     `key` gives the key of a request from its scope (default: the client's address), or one for each
-    scope of a limiter with several, `cost` what it costs, `partition` (if given) the public name of the key for the parameter `pk`. `rates` are the
-    ones that RateLimit-Policy shows; by default the one that binds. A rate's quota is what it lets
-    pass at once, its window the time in which that much comes back.
+    scope of a limiter with several; `cost` gives what it costs. `partition`, if given, is the public
+    name of the key, for the parameter `pk`. `rates` are the ones that RateLimit-Policy shows; by
+    default the one that binds. A rate's quota is what it lets pass at once, its window the time in
+    which that much comes back.
 
     **Keeps**: a refused request never reaches the application; every HTTP answer says where its
     client stands. **May fail**: a limiter that raises because its store is away gets a 503.
