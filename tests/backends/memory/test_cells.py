@@ -125,6 +125,20 @@ def test_what_has_passed_is_let_go_a_small_map_at_a_time(monkeypatch: pytest.Mon
     assert len(cells) == 4096
 
 
+def test_a_cell_that_a_neighbours_sweep_drops_within_the_step_is_written_and_counted_again() -> None:
+    hand = Hand()
+    cells: LocalCells[int] = LocalCells("sweep", clock=hand.clock)
+    shard = hash("a") & 1023
+    same = next(f"x{number}" for number in range(100_000) if hash(f"x{number}") & 1023 == shard)
+    other = next(f"y{number}" for number in range(100_000) if hash(f"y{number}") & 1023 != shard)
+    for key in ("a", same):
+        cells.transact_now(key, Put(1, 0.0))
+    finish(cells.delete(same))
+    cells._hand = shard - 1
+    assert cells.transact_many_now([other, "a"], PutMany([7, 8], 60.0)) == (None, 1)
+    assert (finish(cells.read_many([other, "a"])), len(cells)) == ([7, 8], 2)
+
+
 def test_a_full_space_gives_new_keys_one_shared_cell_and_says_so() -> None:
     cells: LocalCells[int] = LocalCells("full", keys_max=2)
     heard: list[Notice] = []

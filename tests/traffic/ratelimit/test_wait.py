@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import trio
 
-from sdpatterns import RateLimiter, per_second, with_deadline
+from sdpatterns import RateLimiter, listen, per_second, with_deadline
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core import clock
+from sdpatterns.core.notices import Notice
 from sdpatterns.core.runtime import BLOCKING, finish
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited
 from sdpatterns.testing.loop import VirtualLoop
 from sdpatterns.testing.trio import trio_clock
+from sdpatterns.traffic.ratelimit import LimitReached
 from tests.traffic.ratelimit.stores import Between
 
 pytestmark = pytest.mark.anyio
@@ -54,8 +56,10 @@ async def test_a_slot_beyond_the_bound_is_refused_at_once_and_books_nothing(stor
     limiter = RateLimiter("api", per_second(1, burst=1), store=store)
     start_s = clock.SYSTEM.monotonic()
     await limiter.wait("x")
-    with pytest.raises(RateLimited) as caught:
+    heard: list[Notice] = []
+    with listen(heard.append), pytest.raises(RateLimited) as caught:
         await limiter.wait("x", max_wait_s=0.9)
+    assert heard == [LimitReached(name="api", key="x", retry_after_s=1.0)]
     assert (caught.value.key, caught.value.retry_after_s) == ("x", 1.0)
     assert since(start_s) == 0
     await limiter.wait("x", max_wait_s=1.0)

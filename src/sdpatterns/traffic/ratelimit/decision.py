@@ -12,7 +12,6 @@ from it, the rate and the time. A cell whose instants have all passed equals a f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -74,17 +73,24 @@ class Slot(NamedTuple):
 
 
 def decide(slots: Sequence[Slot], cost: int) -> Decision:
-    """The decision on a request that took these slots (or that one of them refused)."""
-    allowed = all(slot.booking.allowed for slot in slots)
-    worst, binding = (-math.inf, -math.inf), (slots[0].limits[0], 0.0, 0.0)
-    for _, limits, booking in slots:
-        for limit, tat in zip(limits, booking.tats, strict=True):
-            ahead_us = max(0.0, tat - booking.now_us)
-            wait_us = 0.0 if allowed else ahead_us + cost * limit.interval_us - limit.tolerance_us
-            left = (limit.tolerance_us - ahead_us) // limit.interval_us
-            if (wait_us, -left) > worst:
-                worst, binding = (wait_us, -left), (limit, ahead_us, wait_us)
-    return decision_of(*binding)
+    """The decision on a request that took these slots (or that these refused)."""
+    found = [
+        _on_one(limit, tat, booking, cost)
+        for _, limits, booking in slots
+        for limit, tat in zip(limits, booking.tats, strict=True)
+    ]
+    return found[0] if len(found) == 1 else max(found, key=_how_binding)
+
+
+def _on_one(limit: Limit, tat: float, booking: Booking, cost: int) -> Decision:
+    ahead_us = max(0.0, tat - booking.now_us)
+    wait_us = 0.0 if booking.allowed else ahead_us + cost * limit.interval_us - limit.tolerance_us
+    return decision_of(limit, ahead_us, wait_us)
+
+
+def _how_binding(decision: Decision) -> tuple[float, float]:
+    limit = decision.binding
+    return decision.wait_us, -((limit.tolerance_us - decision.ahead_us) // limit.interval_us)
 
 
 def pause_us(slots: Sequence[Slot]) -> float:
@@ -117,7 +123,7 @@ class Book:
     changes nothing. With `look` it never changes anything.
     """
 
-    __slots__ = ("cost", "limits", "look", "wait_max_us")
+    __slots__ = ("_twin", "cost", "limits", "look", "wait_max_us")
     # A second booking for a reply that was lost would never let too many through, but it may answer
     # no where the first one answered yes; what to do then is the owner's choice (`on_outage`).
     repeats: ClassVar[Repeats] = "unsafe"
@@ -127,11 +133,14 @@ class Book:
         self.cost = cost
         self.wait_max_us = wait_max_us
         self.look = look
+        self._twin: Gcra[Booking] | None = None
 
     @property
     def twin(self) -> Gcra[Booking]:
-        """The same in Lua."""
-        return _book_twin((self.limits,), self.cost, self.wait_max_us, look=self.look)
+        """The same in Lua, made once: the everyday step of a limiter is one object."""
+        if self._twin is None:
+            self._twin = _book_twin((self.limits,), self.cost, self.wait_max_us, look=self.look)
+        return self._twin
 
     def __call__(self, state: State | None, now_us: float, /) -> Step[State, Booking]:
         before = instants(state, len(self.limits))

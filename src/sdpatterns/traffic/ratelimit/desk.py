@@ -33,6 +33,7 @@ class Desk:
     ) -> None:
         self._scopes = _limits(rates)
         self._plain = self._scopes.get("")
+        self._everyday = None if self._plain is None else Book(self._plain, 1)
         self._at_once = atomic
         self.runtime: Runtime | None = None if store is None else store.runtime
         self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
@@ -57,6 +58,9 @@ class Desk:
 
     async def book(self, key: RateKey, cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> Sequence[Slot]:
         """The slots of a request, or, where it was refused, at least the ones that refused it."""
+        if self._everyday is not None and cost == 1 and not wait_max_us and not look:
+            cell = checked_key(key)
+            return (Slot(cell, self._everyday.limits, await self.cells.transact(cell, self._everyday)),)
         check_cost(cost, self.burst)
         places = self.places(key)
         if len(places) > 1 and self._at_once:
