@@ -170,7 +170,7 @@ def test_a_holder_that_never_gives_up_is_found(monkeypatch: pytest.MonkeyPatch) 
         await stop.wait(None)
 
     monkeypatch.setattr(claims.Claim, "_heartbeat", deaf)
-    assert complaints(IdempotencyWorld(), "pieces of work on")
+    assert complaints(IdempotencyWorld(), "two pieces of work on")
 
 
 def test_a_late_success_that_closes_the_circuit_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
