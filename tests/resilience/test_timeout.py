@@ -338,6 +338,19 @@ async def test_calls_of_one_length_share_one_timer() -> None:
     assert timeout._expiries.pending == {}
 
 
+@on_asyncio
+@pytest.mark.parametrize("apart_s", [1e-6, 2e-6, 3e-6])
+async def test_calls_a_microsecond_apart_do_not_keep_the_loop_busy(apart_s: float) -> None:
+    """A loop calls a timer early by the resolution of its clock; setting it anew would never end."""
+    nap = Timeout(1.0).protect(asyncio.sleep)
+    naps = []
+    for _ in range(10):
+        naps.append(asyncio.ensure_future(nap(60)))
+        await asyncio.sleep(apart_s)
+    outcomes = await asyncio.gather(*naps, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 10
+
+
 def test_one_object_serves_one_loop_after_another() -> None:
     timeout = Timeout(0.005)
     for _ in range(3):

@@ -20,6 +20,10 @@ from sdpatterns.core.clock import SYSTEM
 
 __all__ = ["AsyncioBound", "Expiries"]
 
+_EARLY_S = 2e-6
+"""A loop may call a timer early by its clock's resolution. To set it again for less than that would
+be to ask in every turn."""
+
 
 class AsyncioBound:
     """The bound on one piece of work in one task. `at` is the monotonic second at which it strikes."""
@@ -71,7 +75,7 @@ class Expiries:
         now = SYSTEM.monotonic()
         due: list[AsyncioBound] = []
         for bound in self.pending:
-            if bound.at > now:
+            if bound.at - now > _EARLY_S:
                 self.arm(bound.at - now)
                 break
             due.append(bound)
