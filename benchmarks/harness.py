@@ -7,7 +7,7 @@ each round with their quartiles.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -50,7 +50,7 @@ def ratio(found: Rounds, name: str, against: str) -> tuple[float, float, float]:
 def machine(packages: Sequence[str]) -> dict[str, Any]:
     """What the figures were measured on."""
     return {
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -43,35 +43,44 @@ class RedisCells(Generic[S]):
         self._codec = codec
         self._group = group
         self._prefix = cell_space(sites.target.prefix, space, group)
+        self._channel = sites.target.channel
         version = getattr(codec, "version", None)
         self._head = f"{version}:" if isinstance(version, int) else None
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
         name = cell_name(self._prefix, key)
         twin = transition.twin
-        if twin is not None and self._head is not None:
-            return await self._by_twin(Wish((name,), transition, many=False), twin)
-        return cast("A", await self._by_draft(Wish((name,), transition, many=False)))
+        if twin is None or self._head is None:
+            return cast("A", await self._by_draft(Wish((name,), transition, many=False)))
+        return await self._by_twin((name,), transition, twin)
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
         if not keys or len(set(keys)) != len(keys):
             raise ValueError("one step needs different keys, and at least one")
         if self._sites.target.cluster and self._group is None and len(keys) > 1:
             raise TypeError(f"steps on several cells of {self.space!r} need cells(..., group=...) on a cluster")
-        wish = Wish(tuple(cell_name(self._prefix, key) for key in keys), transition, many=True)
-        if transition.twin is not None and self._head is not None:
-            return await self._by_twin(wish, transition.twin)
-        return cast("A", await self._by_draft(wish))
+        names = tuple(cell_name(self._prefix, key) for key in keys)
+        twin = transition.twin
+        if twin is None or self._head is None:
+            return cast("A", await self._by_draft(Wish(names, transition, many=True)))
+        return await self._by_twin(names, transition, twin, many=True)
 
-    async def _by_twin(self, wish: Wish, twin: Twin[A]) -> A:
+    async def _by_twin(
+        self,
+        names: tuple[bytes, ...],
+        transition: Transition[S, A] | ManyTransition[S, A],
+        twin: Twin[A],
+        *,
+        many: bool = False,
+    ) -> A:
         args = twin.args()
-        script = step_script(twin.source, self._head or "", self._sites.target.channel)
-        job = Job(wish.names, (self._sites.shift_us, b"%d" % len(wish.names), b"%d" % len(args), *args))
+        script = step_script(twin.source, self._head or "", self._channel)
+        job = Job(names, (self._sites.shift_us, b"%d" % len(names), b"%d" % len(args), *args))
         site = self._sites.here()
         try:
             reply = await site.step(script, job)
         except (Lost, ResponseError) as error:
-            if not isinstance(error, ReplyLost) or wish.transition.repeats != "harmless":
+            if not isinstance(error, ReplyLost) or transition.repeats != "harmless":
                 raise self._failure(error) from error
             try:
                 reply = await site.step(script, job)
@@ -82,7 +91,7 @@ class RedisCells(Generic[S]):
             return twin.answer(reply)
         if isinstance(reply, bytes):
             raise self._failure(ResponseError(reply.decode(errors="replace")), f"the twin {twin.name} failed")
-        return cast("A", await self._by_draft(wish))
+        return cast("A", await self._by_draft(Wish(names, transition, many=many)))
 
     def _failure(self, error: Exception, what: str = "refused") -> BackendError:
         target = self._sites.target
@@ -141,7 +150,7 @@ class RedisCells(Generic[S]):
             answers = [_applied(draft, wish) for wish in wishes]
             if draft.is_idle:
                 return answers
-            topics = [self._sites.target.channel + topic for topic in dict.fromkeys(draft.topics)]
+            topics = [self._channel + topic for topic in dict.fromkeys(draft.topics)]
             found = await COMPARE_AND_SET.run(site.wire, names, [*draft.words(), *topics])
             if found == 1:
                 return answers
