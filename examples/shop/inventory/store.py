@@ -103,13 +103,13 @@ class InventoryStore:
                 .mappings()
                 .one()
             )
-            accounts = (await connection.execute(select(_stock).where(_stock.c.free != _stock.c.received))).all()
+            moved = select(_stock).where((_stock.c.reserved != 0) | (_stock.c.sold != 0))
+            booked = {row.sku: (row.reserved, row.sold) for row in await connection.execute(moved)}
             held = await _totals(connection, "held")
             sold = await _totals(connection, "sold")
             broken = (await connection.execute(select(_stock.c.sku).where(_UNBALANCED).limit(5))).scalars().all()
-        apart = [
-            row.sku for row in accounts if (row.reserved, row.sold) != (held.get(row.sku, 0), sold.get(row.sku, 0))
-        ]
+        meant = {sku: (held.get(sku, 0), sold.get(sku, 0)) for sku in held.keys() | sold.keys()}
+        apart = sorted(sku for sku in booked.keys() | meant.keys() if booked.get(sku) != meant.get(sku))
         return {**sums, "unbalanced": list(broken), "apart": apart[:5]}
 
 
