@@ -118,6 +118,11 @@ def retries() -> dict[str, Call]:
     }
 
 
+async def by_asyncio() -> None:
+    async with asyncio.timeout(2.0):
+        await nothing()
+
+
 async def composed() -> dict[str, Call]:
     pipeline = Pipeline(
         Retry(on=ConnectionError, idempotent=True),
@@ -149,6 +154,7 @@ async def composed() -> dict[str, Call]:
         )(nothing),
         "hyx": by_hyx,
         "interlock": lambda: of_interlock.call(nothing),
+        "asyncio.timeout alone": by_asyncio,
         "sdpatterns, timeout alone": Timeout(2.0).protect(nothing),
         "sdpatterns, bulkhead alone": Bulkhead("quotes", concurrent_max=10).protect(nothing),
     }
