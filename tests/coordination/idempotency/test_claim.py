@@ -11,7 +11,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.coordination.idempotency import Claim, Replay, current_claim
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.notices import Notice
-from sdpatterns.errors import BackendUnavailable, ClaimHeld, ClaimLost
+from sdpatterns.errors import BackendUnavailable, ClaimHeld, ClaimLost, OutcomeUnknown
 from tests.coordination.idempotency.slow_store import Hook, SlowStates
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +87,55 @@ async def test_a_lease_is_counted_from_before_the_store_was_asked(idem: Idempote
 
     store.after = slow
     assert (await claimed(idem)).lease_left_s == pytest.approx(LEASE_S - 2.0)
+
+
+async def test_a_claim_that_came_too_late_is_asked_for_again(idem: Idempotency, store: SlowStates) -> None:
+    late = iter([LEASE_S + 1.0, 0.0])
+
+    async def slow(step: str) -> None:
+        await anyio.sleep(next(late) if step == "TakeClaim" else 0)
+
+    store.after = slow
+    assert (await claimed(idem)).lease_left_s == pytest.approx(LEASE_S)
+    assert store.steps == ["TakeClaim", "TakeClaim"]
+
+
+async def test_a_store_slower_than_the_lease_starts_no_work(idem: Idempotency, store: SlowStates) -> None:
+    async def slow(_step: str) -> None:
+        await anyio.sleep(LEASE_S)
+
+    store.after = slow
+    work = Work(1.0)
+    with pytest.raises(BackendUnavailable, match="longer to answer"):
+        await idem.call("k", work)
+    assert (work.ran_s, store.steps) == (0.0, ["TakeClaim"] * 3)
+
+
+async def test_a_claim_that_came_late_is_renewed_at_once(idem: Idempotency, store: SlowStates) -> None:
+    async def slow(step: str) -> None:
+        await anyio.sleep(LEASE_S - 1.0 if step == "TakeClaim" else 0)
+
+    store.after = slow
+    assert await idem.call("k", Work(0.5)) == "paid"
+    assert store.steps == ["TakeClaim", "Renew", "Settle"]
+
+
+async def test_a_repeated_claim_counts_what_is_left_of_the_first(store: SlowStates) -> None:
+    idem = Idempotency("till", store=store, lease_s=LEASE_S, owners=lambda: "one-and-the-same")
+    first = await claimed(idem)
+    await anyio.sleep(4.0)
+    again = await claimed(idem)
+    assert (again.fence, again.lease_left_s) == (first.fence, pytest.approx(LEASE_S - 4.0))
+
+
+async def test_a_store_that_never_says_whether_it_stored_is_an_unknown_outcome(
+    idem: Idempotency, store: SlowStates
+) -> None:
+    store.before = silent("Settle")
+    began = SYSTEM.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        await idem.call("k", Work(1.0))
+    assert SYSTEM.monotonic() - began <= LEASE_S + 0.01
 
 
 async def test_a_refused_renewal_stops_the_work(idem: Idempotency, store: SlowStates) -> None:

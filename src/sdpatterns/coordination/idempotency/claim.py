@@ -16,8 +16,8 @@ from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import Waiter, current
-from sdpatterns.errors import BackendError, ClaimLost, SdpatternsError
-from sdpatterns.ports.states import Cells, StateStore
+from sdpatterns.errors import BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
+from sdpatterns.ports.states import Cells, DirectCells, StateStore
 
 __all__ = ["Book", "Claim", "Replay", "View", "current_claim"]
 
@@ -89,9 +89,9 @@ class Book:
         self.config = config
         self.codec = codec
         self.errors = errors
-        self.waits = store.runtime is not None
         self.space = join_key("idempotency", name)
         self.cells: Cells[Record] = store.cells(self.space, RecordCodec(), keys_max=keys_max, overflow="refuse")
+        self.waits = not isinstance(self.cells, DirectCells)
 
     @property
     def lease_us(self) -> int:
@@ -231,13 +231,19 @@ class Claim:
         if view is not None:
             stored = await book.cells_of(view).transact(self._cell, step)
         else:
-            # The work has happened: a cancellation must not come between it and its answer.
-            stored = await self._shielded(lambda: self._insist(step), max(self.lease_left_s, _RELEASE_MAX_S))
+            stored = await self._settled(step)
         if not stored:
             raise self._loss("another claim owns the key")
         self._ended = True
         if LISTENERS:
             tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
+
+    async def _settled(self, step: Settle) -> bool:
+        # The work has happened: a cancellation must not come between it and its answer.
+        try:
+            return await self._shielded(lambda: self._insist(step), max(self.lease_left_s, _RELEASE_MAX_S))
+        except TimeoutError as late:
+            raise OutcomeUnknown("the store did not say whether the answer is stored") from late
 
     async def _insist(self, step: Settle) -> bool:
         pause_s = _PAUSE_FIRST_S
@@ -270,9 +276,11 @@ class Claim:
 
     async def _heartbeat(self, stop: Waiter) -> None:
         self._stop = stop
-        beat_s = wait_s = self._book.config.lease_s / 3
-        while not await stop.wait(min(wait_s, max(self.lease_left_s, _WAIT_MIN_S))):
-            wait_s = beat_s if await self._renewed() else beat_s / 10
+        beat_s = self._book.config.lease_s / 3
+        pause_s = self.lease_left_s - 2 * beat_s
+        while not await stop.wait(max(pause_s, _WAIT_MIN_S)):
+            renewed = await self._renewed()
+            pause_s = self.lease_left_s - 2 * beat_s if renewed else min(beat_s / 10, self.lease_left_s)
 
     async def _renewed(self) -> bool:
         """Whether the lease moved on. Raises `ClaimLost` when it is over, or somebody else's."""

@@ -20,7 +20,7 @@ from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
 from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.errors import BackendError, ClaimHeld, KeyReused, SdpatternsError
+from sdpatterns.errors import BackendError, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 
@@ -37,6 +37,7 @@ _SWEEP_S = 1.0
 _LOOK_FIRST_S = 0.02
 _RELEASE_MAX_S = 5.0
 _PAUSE_MIN_S = 0.001
+_ASKS_MAX = 3
 
 
 def _random_owner() -> str:
@@ -185,22 +186,32 @@ class Idempotency(Policy):
     async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
         """A claim, an answer, or the finding that somebody else is at work."""
         owner = self._owners()
-        sent = SYSTEM.monotonic()
-        try:
-            found = await self._book.cells.transact(cell, TakeClaim(owner, mark, self._book.lease_us))
-        except Exception:
-            raise
-        except BaseException:
-            await self._take_back(cell, owner)
-            raise
+        for _ in range(_ASKS_MAX):
+            sent = SYSTEM.monotonic()
+            found = await self._found(cell, TakeClaim(owner, mark, self._book.lease_us))
+            until = sent + found.left_us / 1e6
+            # An answer that took longer than the lease gives nothing: somebody else may be at work.
+            if found.kind is not Kind.CLAIMED or until > SYSTEM.monotonic():
+                break
+        else:
+            raise BackendUnavailable(f"the store took longer to answer than the lease of {self.name!r} lasts")
         if found.kind is Kind.CLAIMED:
             if LISTENERS:
                 tell(ClaimTaken(name=self.name, key=_shown(key), fence=found.fence))
-            return Claim(self._book, _shown(key), cell, owner, found.fence, sent + self.config.lease_s)
+            return Claim(self._book, _shown(key), cell, owner, found.fence, until)
         if found.kind is Kind.REUSED:
             self._refused(key, "reused")
             raise KeyReused(self.name, _shown(key))
         return found if found.kind is Kind.BUSY else self._replay(key, found)
+
+    async def _found(self, cell: str, step: TakeClaim) -> Finding:
+        try:
+            return await self._book.cells.transact(cell, step)
+        except Exception:
+            raise
+        except BaseException:
+            await self._take_back(cell, step.owner)
+            raise
 
     async def _take_back(self, cell: str, owner: str) -> None:
         # Cancelled on the way: the claim may have been made, and nobody would know of it.
