@@ -49,9 +49,11 @@ end
         self._step = step
 
     def args(self) -> Sequence[str | bytes]:
+        """How much to add, and for how many milliseconds to keep it."""
         return [str(self._step.amount), str(int(self._step.keep_s * 1000))]
 
     def answer(self, reply: Sequence[bytes]) -> tuple[int, int]:
+        """What was there before, and the store's time."""
         return (int(reply[0]), int(reply[1]))
 
 
@@ -176,4 +178,5 @@ class LookMany:
 
 
 async def add_each(cells: Cells[tuple[int, ...]], key: str, times: int) -> list[int]:
+    """So many steps of one caller; what each of them found."""
     return [(await cells.transact(key, Add()))[0] for _ in range(times)]

@@ -25,11 +25,14 @@ class BytesCodec:
     """Bytes that are stored as they are, whatever they look like."""
 
     def encode(self, value: bytes, /) -> bytes:
+        """The bytes."""
         return value
 
     def decode(self, data: bytes, /) -> bytes:
+        """The bytes."""
         return bytes(data)
 
 
 def any_json() -> JsonCodec[Any]:
+    """A codec for whatever JSON (with bytes) can say."""
     return JsonCodec(lambda value: [value], lambda plain: plain[0])
