@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Dialer:
     """Makes connections on one engine, and drops what a failed attempt leaves half made.
 
-    SQLAlchemy forgets a connection whose set-up fails; under asyncio nobody would ever close it, and
+    SQLAlchemy 2.0 forgets a connection whose set-up fails; under asyncio nobody would ever close it, and
     a server that accepts and then says nothing would cost a socket per attempt.
     """
 

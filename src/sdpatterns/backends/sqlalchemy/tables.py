@@ -9,7 +9,20 @@ target_metadata = [my_own_metadata, metadata]
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    event,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
@@ -38,9 +51,15 @@ CELLS = Table(
     Column("expires_us", BigInteger, nullable=False),
     Index("sdp_cells_expires", "expires_us"),
     sqlite_with_rowid=False,
-    # Room on each page for the next version of a row, so that most updates touch no index.
-    postgresql_with={"fillfactor": "80"},
 )
+
+
+@event.listens_for(CELLS, "after_create")
+def _leave_room(_table: Table, connection: Connection, **_: object) -> None:
+    # On each page for the next version of a row, so that most updates touch no index.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ALTER TABLE sdp_cells SET (fillfactor = 80)"))
+
 
 SCHEMA = Table(
     "sdp_schema",
