@@ -21,8 +21,8 @@ from shop.neighbours import neighbour
 from shop.place import Place
 
 RATE = per_second(300, burst=600)
-DEADLINE_S = 25.0
-CHECKOUT_PATIENCE_S = 22.0
+DEADLINE_S = 35.0
+CHECKOUT_PATIENCE_S = 32.0
 _BEHIND = ("catalog", "cart", "inventory", "control", "psp")
 
 
@@ -52,7 +52,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     limit = Middleware(RateLimitMiddleware, limiter=door.limiter, rates=RATE)
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
-        # A checkout may queue and work for 20 s in a rush; many of them must not keep other requests from ordering.
+        # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
         neighbours["ordering"] = await stack.enter_async_context(
             neighbour(place, "ordering", connections_max=128, patience_s=CHECKOUT_PATIENCE_S)
         )

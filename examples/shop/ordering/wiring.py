@@ -29,10 +29,10 @@ from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
 
-ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 15.0
+ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
 KEPT_S = 24 * 3600.0
 LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
-WAIT_S = 15.0
+WAIT_S = 25.0
 _SWEEP_S = 60.0
 
 
