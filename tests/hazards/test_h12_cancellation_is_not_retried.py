@@ -76,9 +76,7 @@ async def test_a_call_cancelled_in_a_later_attempt_is_not_repeated() -> None:
 @pytest.mark.parametrize("retry", EVERYTHING, ids=["types", "predicate", "result", "bounded"])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_what_is_no_exception_passes_at_once(
-    kind: type[BaseException], retry: Retry, fails_first: int
-) -> None:
+async def test_what_is_no_exception_passes_at_once(kind: type[BaseException], retry: Retry, fails_first: int) -> None:
     begun = 0
 
     async def call() -> None:

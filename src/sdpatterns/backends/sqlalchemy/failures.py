@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import URL
-from sqlalchemy.exc import DataError, DBAPIError, InterfaceError
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingError
 
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, SdpatternsError
 
@@ -84,7 +84,9 @@ def only_this_batch(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError) or error.connection_invalidated:
         return False
     state = _state(error)
-    return isinstance(error, DataError | InterfaceError) if state is None else state[:2] in _BAD_VALUES
+    return (
+        isinstance(error, DataError | InterfaceError | ProgrammingError) if state is None else state[:2] in _BAD_VALUES
+    )
 
 
 def _again(error: SdpatternsError) -> SdpatternsError:
