@@ -137,6 +137,24 @@ async def test_topics_are_announced_at_the_commit_and_not_before(
         assert await outside.read("a") == (2,)
 
 
+def test_a_step_rolled_back_is_not_announced_by_the_next_commit(sqlite_path: Any) -> None:
+    url = f"sqlite:///{sqlite_path}"
+    rung: list[str] = []
+    own = create_engine(url)
+    with SQLBackend(url) as backend, Session(own) as session:
+        finish(backend.create())
+        backend.signals.ring = rung.extend  # type: ignore[method-assign]
+        cells = backend.within(session).states.cells("rolled back", IntegersCodec())
+        finish(cells.transact("a", Add(wake=("undone",))))
+        session.rollback()
+        finish(cells.transact("a", Add(wake=("done",))))
+        session.commit()
+        session.execute(text("SELECT 1"))
+        session.commit()
+    own.dispose()
+    assert rung == ["done"]
+
+
 async def test_topics_of_a_connection_are_heard_too(
     backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest
 ) -> None:
