@@ -126,7 +126,7 @@ def measure(name: str, url: str, rounds: int) -> None:
                 if way != "versioned" or keys > 1
             }
             found = interleaved(cases, rounds)
-            report(f"states_{name}_{title.replace(', ', '_').replace(' ', '_')}", found, "row lock", PACKAGES)
+            report(f"states_{name}_{title.replace(',', '').replace(' ', '_')}", found, "row lock", PACKAGES)
         runner.run(engine.dispose())
         runner.run(backend.__aexit__(None, None, None))
 
