@@ -102,6 +102,7 @@ class BlockingCircuitBreaker(BlockingGuard):
 
 class BlockingIdempotency(BlockingPolicy):
     needs_key: ClassVar[bool]
+    traits: ClassVar[frozenset[Trait]]
 
     @property
     def runtime(self) -> Runtime | None: ...

@@ -124,6 +124,15 @@ def test_eight_threads_at_a_limit_of_1000_admit_exactly_1000(way: str) -> None:
     assert admitted == 1000
 
 
+def test_a_state_that_another_number_of_rates_has_left_is_read_all_the_same() -> None:
+    states = MemoryBackend().states
+    two = RateLimiter("api", [per_hour(2), per_hour(9)], store=states)
+    one = RateLimiter("api", per_hour(2), store=states)
+    assert two.acquire_now("x").allowed
+    assert [one.acquire_now("x").allowed for _ in range(2)] == [True, False]
+    assert not two.acquire_now("x").allowed
+
+
 def test_the_lock_is_free_after_any_exception() -> None:
     limiter = RateLimiter("api", per_second(1))
     with pytest.raises(TypeError):

@@ -18,7 +18,7 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.policy import AsyncCall, Policy, check_keyed
+from sdpatterns.core.policy import AsyncCall, Policy, Trait, check_keyed
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import BackendError, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import SignalBus
@@ -72,6 +72,7 @@ class Idempotency(Policy):
     """
 
     needs_key: ClassVar[bool] = True
+    traits: ClassVar[frozenset[Trait]] = frozenset({"absorbs_repeats"})
 
     def __init__(
         self,

@@ -42,17 +42,17 @@ class DirectBook:
         increment_us = self._interval_us if cost == 1 else self._increment_us(cost)
         if self._clock.now_us is not process_now_us:
             return self._take_by_step(key, increment_us)
-        now_us = after = wait_us = 0.0
-        with self._lock:
-            young = self._shards[hash(key) & 1023].young
-            tat = young.get(key)
-            if type(tat) is float:
+        try:
+            with self._lock:
+                young = self._shards[hash(key) & 1023].young
+                tat = young[key]
                 now_us = monotonic() * 1e6 + SHIFTED_EPOCH_US - WHOLE
                 after = (tat if tat > now_us else now_us) + increment_us  # noqa: FURB136 - max() is four times slower
                 wait_us = after - self._tolerance_us - now_us
                 if wait_us <= 0.0:
                     young[key] = after
-        if type(tat) is not float:
+        except (KeyError, TypeError):
+            # Not among the young, or no key at all, or a state that another number of rates has left.
             return self._take_by_step(key, increment_us)
         # The same as `decision_of`, without the call.
         decision = Decision()
