@@ -24,7 +24,6 @@ from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed, lifted
 from sdpatterns.core.runtime import finish
 from sdpatterns.core.tracecontext import child_of, traceparent_of
 from sdpatterns.errors import DeadlineExceeded
-from sdpatterns.resilience.retry import Retry
 
 try:
     import httpx
@@ -125,12 +124,10 @@ def _is_repeatable(request: httpx.Request) -> bool:
 def _without_retry(policy: Policy) -> Policy | None:
     """The same part without anything that would repeat the call; None when nothing is left."""
     inner = policy.part if isinstance(policy, Keyed) else policy
-    if isinstance(inner, Retry):
-        return None
-    if not isinstance(policy, Pipeline):
-        return policy
-    left = [part for part in map(_without_retry, policy.parts) if part is not None]
-    return Pipeline(*left, name=policy.name) if left else None
+    if not isinstance(inner, Pipeline):
+        return None if "repeats" in inner.traits else policy
+    left = [part for part in map(_without_retry, inner.parts) if part is not None]
+    return Pipeline(*left, name=inner.name) if left else None
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
