@@ -169,7 +169,6 @@ def test_it_warns_of_an_order_that_defeats_itself(parts: list[Policy], warning: 
         [Bulkhead("queue", concurrent_max=1, queue_max=1, max_wait_s=1.0)],
         [retry(), CircuitBreaker("a"), CircuitBreaker("b")],
     ],
-    ids=str,
 )
 def test_it_has_no_doubt_about_a_sound_order(parts: list[Policy]) -> None:
     assert Pipeline(*parts, name="p").warnings() == []
