@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +107,12 @@ def test_no_left_over_work_is_noted_in_the_code() -> None:
         if words.search(line)
     ]
     assert offences == []
+
+
+def test_no_case_is_called_by_where_it_lies_in_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "--no-cov"],
+        cwd=ROOT, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "::" in done.stdout
+    assert not [line for line in done.stdout.splitlines() if " at 0x" in line]
