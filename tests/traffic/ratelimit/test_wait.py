@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -50,6 +51,34 @@ async def test_each_gets_the_next_slot_in_the_order_of_asking(store: Any) -> Non
         for number in range(5):
             group.create_task(caller(number))
     assert done == [(number, pytest.approx(number / 10, abs=2e-6)) for number in range(5)]
+
+
+async def test_waiting_for_one_scope_lets_nobody_bunch_in_another(store: Any) -> None:
+    limiter = RateLimiter("front", {"user": per_second(1, burst=1), "ip": per_second(10, burst=1)}, store=store)
+    start_s, begun = clock.SYSTEM.monotonic(), []
+
+    async def caller(user: str, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await limiter.wait({"user": user, "ip": "one"})
+        begun.append(since(start_s))
+
+    async with asyncio.TaskGroup() as group:
+        for user, after_s in [("a", 0.0), ("a", 0.0), ("b", 0.95), ("c", 1.0)]:
+            group.create_task(caller(user, after_s))
+    assert len(begun) == 4
+    assert min(later - earlier for earlier, later in itertools.pairwise(begun)) >= 0.1 - 2e-6
+
+
+async def test_waiting_for_several_scopes_has_a_bound_too(store: Any) -> None:
+    limiter = RateLimiter("front", {"user": per_second(1, burst=1), "ip": per_second(10)}, store=store)
+    start_s, key = clock.SYSTEM.monotonic(), {"user": "a", "ip": "one"}
+    await limiter.wait(key)
+    heard: list[Notice] = []
+    with listen(heard.append), pytest.raises(RateLimited):
+        await limiter.wait(key, max_wait_s=0.5)
+    assert [notice.event for notice in heard] == ["limit_reached"]
+    await limiter.wait(key)
+    assert since(start_s) == pytest.approx(1.0, abs=2e-6)
 
 
 async def test_a_slot_beyond_the_bound_is_refused_at_once_and_books_nothing(store: Any) -> None:

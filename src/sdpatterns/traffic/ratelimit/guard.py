@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
+from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.guard import Guard, KeyedGuard, Passage
 from sdpatterns.core.keys import KeyOf, check_name
@@ -114,12 +115,16 @@ class RateLimiter(Guard):
         Raises `RateLimited` at once, and books nothing, when the slot is further away than
         `max_wait_s` or than the deadline that the call carries. A caller that is cancelled while it
         waits gives its slot back if nobody has booked behind it; else the slot passes unused.
+        With several scopes nothing is booked: all of them are asked again when the last should have
+        room, without a place in a queue.
         """
         if not 0 <= max_wait_s < float("inf"):
             raise ValueError(f"max_wait_s must be 0 or more and finite, got {max_wait_s!r}")
         left_s = deadline_left_s()
         bound_s = max_wait_s if left_s is None else max(0.0, min(max_wait_s, left_s))
         try:
+            if isinstance(key, Mapping) and len(key) > 1:
+                return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
             slots = await self._desk.book(key, cost, bound_s * 1e6)
         except (BackendUnavailable, OutcomeUnknown) as error:
             return self._passed(key, self._outage(key, error))
@@ -135,6 +140,19 @@ class RateLimiter(Guard):
                 await self._desk.give_back(slots, cost)
                 raise
         return decision
+
+    async def _wait_for_all(self, key: RateKey, cost: int, until: float) -> Decision:
+        # A slot booked in one scope would start when another scope has room, and so with others that
+        # were booked for later: nothing is booked ahead, and the scopes are asked again together.
+        while True:
+            decision = decide(await self._desk.book(key, cost), cost)
+            if decision.allowed:
+                return decision
+            if SYSTEM.monotonic() + decision.retry_after_s > until:
+                if LISTENERS:
+                    self._tell_refusal(key, decision)
+                return self._passed(key, decision)
+            await current().sleep(decision.retry_after_s)
 
     async def peek(self, key: RateKey, cost: int = 1) -> Decision:
         """What `acquire` would answer, using nothing. Raises what the store raises."""
