@@ -1,0 +1,92 @@
+"""Run every benchmark, keep its figures, and write the page that shows them.
+
+    python -m benchmarks                 run all (half an hour on two cores), then write the page
+    python -m benchmarks resilience      run one program, then write the page
+    python -m benchmarks --page          write the page from the figures that are there
+
+The page, docs/benchmarks.md, holds nothing but what is in `results/`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql"]
+TITLES = {
+    "resilience_breaker": "Circuit breaker, closed, one call",
+    "resilience_retry": "Retry, the first try succeeds",
+    "resilience_composed": "Retry, timeout, breaker and bulkhead around one call",
+    "limiter_memory_1_key": "Rate limiter in memory, one key",
+    "limiter_memory_100k_keys": "Rate limiter in memory, 100,000 keys",
+    "limiter_redis_1_tasks": "Rate limiter on Redis, one decision after another",
+    "limiter_redis_32_tasks": "Rate limiter on Redis, 32 tasks",
+    "limiter_redis_256_tasks": "Rate limiter on Redis, 256 tasks",
+    "states_sqlite_alone": "One step on SQLite, one task",
+    "states_sqlite_32_tasks_one_key": "One step on SQLite, 32 tasks on one key",
+    "states_sqlite_32_tasks_1000_keys": "One step on SQLite, 32 tasks on 1,000 keys",
+    "states_postgres_alone": "One step on Postgres, one task",
+    "states_postgres_32_tasks_one_key": "One step on Postgres, 32 tasks on one key",
+    "states_postgres_32_tasks_1000_keys": "One step on Postgres, 32 tasks on 1,000 keys",
+}
+HEAD = """# Benchmarks
+
+Each table comes from one run in which all cases took turns, so that a busy machine was busy for all of
+them. Read the ratio, which is the median over the rounds with its quartiles; the absolute times are
+those of one shared machine. The figures are committed in `benchmarks/results/`; `python -m benchmarks`
+makes them and this page anew.
+"""
+
+
+def read(name: str) -> dict[str, Any]:
+    """The committed figures of one table."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def table(name: str) -> str:
+    """One table, with what it was measured on."""
+    facts = read(name)
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    rows = [f"| | µs each | of {facts['against']} | quartiles |", "|---|---:|---:|---:|"]
+    for case, figures in facts["cases"].items():
+        low, high = figures["ratio_quartiles"]
+        rows.append(f"| {case} | {figures['us_each']:,.2f} | {figures['ratio']:.2f}x | {low:.2f} to {high:.2f} |")
+    made = f"`{facts['command']}`, Python {facts['python']}, {facts['system']}, {facts['when'][:10]}"
+    return "\n".join([f"## {TITLES[name]}", "", *rows, "", f"{made}; {versions}."])
+
+
+def simulation() -> str:
+    """What the seeded worlds found."""
+    facts = read("simulation")
+    rows = ["| world | seeds | violations | faults and events that happened |", "|---|---:|---:|---:|"]
+    for world in facts["worlds"]:
+        first, last = world["seeds"]
+        events = sum(world["happened"].values())
+        rows.append(f"| {world['world']} | {last - first:,} | {world['violations']} | {events:,} |")
+    made = f"`{facts['command']}`, Python {facts['python']}, {facts['machine']}."
+    return "\n".join(["## Simulated worlds", "", *rows, "", made])
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n\n".join([HEAD.rstrip(), *map(table, TITLES), simulation()]) + "\n"
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if words != ["--page"]:
+        for name in words or PROGRAMS:
+            print(f">>> {name}", flush=True)
+            subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
+    PAGE.write_text(page())
+
+
+if __name__ == "__main__":
+    main()
