@@ -124,6 +124,41 @@ def test_a_bell_between_threads() -> None:
     thread.join(10)
 
 
+@on_asyncio
+async def test_a_ring_in_the_turn_in_which_time_is_up_is_kept(anyio_backend: tuple[str, dict[str, Any]]) -> None:
+    waiter = current().waiter()
+    asyncio.get_running_loop().call_later(1.0, asyncio.get_running_loop().call_soon, waiter.wake)
+    rings = [await waiter.wait(1.0), await waiter.wait(0.0)]
+    assert sorted(rings) == [False, True]
+
+
+def test_a_ring_just_after_time_is_up_is_kept_for_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiter = BLOCKING.waiter()
+    wait = threading.Event.wait
+
+    def rung_too_late(event: threading.Event, timeout: float | None = None) -> bool:
+        rung = wait(event, timeout)
+        monkeypatch.undo()
+        waiter.wake()
+        return rung
+
+    monkeypatch.setattr(threading.Event, "wait", rung_too_late)
+    assert finish(waiter.wait(0.0)) is False  # type: ignore[arg-type]
+    assert finish(waiter.wait(0.0)) is True  # type: ignore[arg-type]
+
+
+def test_a_bell_of_a_loop_that_closes_meanwhile_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Waiter:
+        return current().waiter()
+
+    waiter = loop.run_until_complete(make())
+    loop.close()
+    monkeypatch.setattr(loop, "is_closed", lambda: False)
+    waiter.wake()
+
+
 # -- the shield --------------------------------------------------------------------------------
 
 

@@ -24,40 +24,43 @@ class AsyncioWaiter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[bool] | None = None
+        self._future: asyncio.Future[None] | None = None
         self._rung = False
 
     def wake(self) -> None:
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._ring)
+            # Its own thread may close it at any moment; then nobody listens any more.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._ring)
 
     def _ring(self) -> None:
         self._rung = True
         if self._future is not None and not self._future.done():
-            self._future.set_result(True)
+            self._future.set_result(None)
 
-    def _time_is_up(self, future: asyncio.Future[bool]) -> None:
+    def _time_is_up(self, future: asyncio.Future[None]) -> None:
         if not future.done():
-            future.set_result(False)
+            future.set_result(None)
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
         if self._rung:
             self._rung = False
             return True
-        future: asyncio.Future[bool] = self._loop.create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         self._future = future
         timer = None
         if timeout_s is not None:
             timer = self._loop.call_later(timeout_s, self._time_is_up, future)
         try:
-            rung = await future
+            await future
         finally:
             self._future = None
             if timer is not None:
                 timer.cancel()
-        self._rung = False
+        # Not what the future says: in the turn in which time is up the bell may ring as well.
+        rung, self._rung = self._rung, False
         return rung
 
 

@@ -30,7 +30,9 @@ class BlockingWaiter:
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
         rung = self._event.wait(timeout_s)
-        self._event.clear()
+        if rung:
+            # Else a ring that came just now would be lost, and a companion never told to stop.
+            self._event.clear()
         return rung
 
 
