@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -11,16 +12,20 @@ from starlette.requests import ClientDisconnect, Request
 from shop.problems import Problem
 
 BODY_MAX_BYTES = 64 * 1024
+BODY_MAX_S = 10.0
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body, or 413 as soon as it grows beyond BODY_MAX_BYTES."""
+    """The whole body; 413 as soon as it grows beyond BODY_MAX_BYTES, 408 when it takes longer than BODY_MAX_S."""
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_MAX_BYTES:
-                raise Problem(413, "content-too-large", f"A body has at most {BODY_MAX_BYTES} bytes here.")
+        async with asyncio.timeout(BODY_MAX_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_MAX_BYTES:
+                    raise Problem(413, "content-too-large", f"A body has at most {BODY_MAX_BYTES} bytes here.")
+    except TimeoutError:
+        raise Problem(408, "body-too-slow", f"A body has to arrive within {BODY_MAX_S:g} s.") from None
     except ClientDisconnect:
         raise Problem(400, "incomplete-body", "The body ended early.") from None
     return bytes(body)

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
@@ -14,7 +13,8 @@ from sdpatterns import Bulkhead
 from sdpatterns.errors import DeadlineExceeded, Rejected
 from sdpatterns.web.httpx import AsyncTransport
 from shop.place import Place
-from shop.problems import Problem
+from shop.problems import Problem, not_found
+from shop.values import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
 _PATIENCE_S = 5.0
@@ -38,6 +38,8 @@ class Neighbour:
         """The raw answer to raw bytes, whatever its status."""
         try:
             return await self._client.request(method, path, content=body, headers=headers)
+        except httpx.InvalidURL:
+            raise Problem(414, "uri-too-long", "This address is longer than any here.") from None
         except (httpx.HTTPError, DeadlineExceeded, Rejected):
             raise Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2) from None
 
@@ -66,8 +68,10 @@ def _as_problem(name: str, response: httpx.Response) -> Problem:
 
 
 def segment(text: str) -> str:
-    """A text as one segment of a path."""
-    return quote(text, safe="")
+    """A text as one segment of a path; a 404 problem for one that would lead somewhere else, such as `..`."""
+    if not is_slug(text):
+        raise not_found("such thing")
+    return text
 
 
 def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx.AsyncClient:

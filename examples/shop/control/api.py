@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from shop.bodies import read_json
 from shop.control.service import Control
+from shop.values import Fields
 
 
 def routes(control: Control) -> list[Route]:
@@ -20,8 +21,11 @@ def routes(control: Control) -> list[Route]:
         return JSONResponse(await control.state())
 
     async def fault(request: Request) -> Response:
-        wanted = None if request.method == "DELETE" else await read_json(request)
-        return JSONResponse(await control.set_fault(wanted))
+        if request.method == "DELETE":
+            return JSONResponse(await control.heal_fault())
+        wanted = await read_json(request)
+        Fields(wanted).done()  # the rest is for the provider to judge
+        return JSONResponse(await control.begin_fault(wanted))
 
     return [
         Route("/control/api/invariants", invariants),

@@ -61,11 +61,13 @@ class Control:
         )
         return {"invariants": invariants, **limiter, **breaker, **turns, **fault, "orders": counts}
 
-    async def set_fault(self, fault: Any) -> Any:
-        """Begin a fault at the provider, or heal it with None."""
-        if fault is None:
-            return await self._neighbours["psp"].ask("DELETE", "/admin/fault")
+    async def begin_fault(self, fault: Any) -> Any:
+        """Begin a fault at the provider, who judges whether it is one."""
         return await self._neighbours["psp"].ask("PUT", "/admin/fault", body=fault)
+
+    async def heal_fault(self) -> Any:
+        """Heal the provider at once."""
+        return await self._neighbours["psp"].ask("DELETE", "/admin/fault")
 
     async def _ask(self, name: str, path: str) -> Any:
         return await self._neighbours[name].ask("GET", path)

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway.service import Front
+from shop.neighbours import segment
 
 _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
@@ -49,6 +50,8 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
 
 
 async def _forward(front: Front, name: str, request: Request) -> Response:
+    for name_in_path in request.path_params.values():
+        segment(name_in_path)  # a client behind us would walk the dots in it
     body = await read_body(request) if request.method in ("POST", "PUT") else None
     raw: bytes = request.scope["raw_path"]
     query: bytes = request.scope["query_string"]

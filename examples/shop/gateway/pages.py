@@ -130,7 +130,9 @@ class Pages:
     async def checkout(self, request: Request) -> Response:
         """The checkout form, and what comes of it."""
         cart_id = _cart_id(request)
-        cart = await self._front.cart(cart_id) if cart_id else {"items": []}
+        if not cart_id:
+            return RedirectResponse("/cart", 303)
+        cart = await self._front.cart(cart_id)
         form: dict[str, str] = {}
         problem = None
         if request.method == "POST":
@@ -170,11 +172,11 @@ class Pages:
     async def fault(self, request: Request) -> Response:
         """The switch of the control room."""
         form = await _own_form(request)
-        fault: dict[str, Any] | None = None
-        if form.get("kind") != "heal":
+        if form.get("kind") == "heal":
+            await self._front.heal_fault()
+        else:
             numbers = {name: _number(form.get(name, "")) for name in ("percent", "ttl_s", "seed")}
-            fault = {"target": "psp", "kind": form.get("kind", ""), **numbers}
-        await self._front.set_fault(fault)
+            await self._front.begin_fault({"target": "psp", "kind": form.get("kind", ""), **numbers})
         return RedirectResponse("/control", 303)
 
 
@@ -187,11 +189,17 @@ def _cart_id(request: Request) -> str:
     return cart_id if is_slug(cart_id) else ""
 
 
+def _host(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
 async def _own_form(request: Request) -> dict[str, str]:
     """A form sent from one of our own pages."""
     site = request.headers.get("sec-fetch-site", "same-origin")
-    origin = request.headers.get("origin")
-    foreign = origin not in (None, "null") and urlsplit(origin or "").netloc != request.headers.get("host")
-    if site not in ("same-origin", "none") or foreign:
+    origin = request.headers.get("origin", "null")
+    if site not in ("same-origin", "none") or (origin != "null" and _host(origin) != request.headers.get("host")):
         raise Problem(403, "foreign-form", "This form was not sent from a page of the shop.")
     return await read_form(request)

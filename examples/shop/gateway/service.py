@@ -32,7 +32,7 @@ class Front:
 
     async def product(self, sku: str, fields: str = "") -> dict[str, Any]:
         """A product with its free pieces."""
-        query = f"?fields={segment(fields)}" if fields else ""
+        query = f"?{urlencode({'fields': fields})}" if fields else ""
         product: dict[str, Any] = await self._get("catalog", f"/api/v1/products/{segment(sku)}{query}")
         if not fields:
             product["available"] = (await self.free([sku])).get(sku)
@@ -77,10 +77,13 @@ class Front:
         state: dict[str, Any] = await self._get("control", "/control/api/state")
         return state
 
-    async def set_fault(self, fault: Any) -> None:
-        """Begin a fault at the provider, or heal it with None."""
-        method = "DELETE" if fault is None else "PUT"
-        await self.neighbours["control"].ask(method, "/control/api/fault", body=fault)
+    async def begin_fault(self, fault: Any) -> None:
+        """Begin a fault at the provider."""
+        await self.neighbours["control"].ask("PUT", "/control/api/fault", body=fault)
+
+    async def heal_fault(self) -> None:
+        """Heal the provider at once."""
+        await self.neighbours["control"].ask("DELETE", "/control/api/fault")
 
     async def _get(self, name: str, path: str) -> Any:
         return await self.neighbours[name].ask("GET", path)
