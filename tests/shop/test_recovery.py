@@ -107,3 +107,12 @@ async def test_a_charge_that_was_still_on_its_way_is_refused_afterwards(visitor:
         answer = await payments.post(f"/internal/payments/{ORDER_ID}/charge", json=body)
     assert answer.json()["outcome"] == "refused"
     assert await visitor.charges(ORDER_ID) == []
+
+
+async def test_its_key_does_not_buy_another_cart(visitor: Visitor) -> None:
+    await place_order(visitor)
+    await reserve(visitor)
+    await charge(visitor)
+    assert (await outcome(visitor, ORPHANED_S + 1))["status"] == "paid"
+    answer = await visitor.check_out(await visitor.fill_cart(), key="key")
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/key-used")

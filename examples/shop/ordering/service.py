@@ -84,14 +84,14 @@ class Ordering:
     async def _place(self, order_id: str, checkout_key: str, checkout: Checkout) -> Order:
         known = await self._store.of_key(checkout_key)
         if known is not None:
-            return _again(known)
+            return _again(known, checkout)
         lines, currency = await self._quote(checkout.cart_id)
         now_us = self._now_us()
         order = Order(order_id, checkout_key, checkout.cart_id, PENDING, total(lines), currency, "", now_us)
         try:
             await self._store.place(order, checkout, lines, self._runner.steps[0].name)
         except KeyTaken:
-            return _again(await self._store.of_key(checkout_key) or order)
+            return _again(await self._store.of_key(checkout_key) or order, checkout)
         await self._runner.forward(Work(order, lines, checkout))
         _log.info("order paid", extra={"order_id": order_id, "total_minor": order.total_minor})
         await self._empty_cart(checkout.cart_id, lines)
@@ -227,7 +227,9 @@ def summary(order: Order) -> dict[str, Any]:
     }
 
 
-def _again(order: Order) -> Order:
+def _again(order: Order, checkout: Checkout) -> Order:
+    if order.cart_id != checkout.cart_id:
+        raise Problem(422, "key-used", "This Idempotency-Key belongs to the checkout of another cart.")
     if order.status == PAID:
         return order
     # Not a 409, which would be kept as the answer of this key: the next time it may be another one.
