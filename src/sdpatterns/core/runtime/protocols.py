@@ -1,13 +1,11 @@
-"""What a runtime can do, and which one runs here."""
+"""What a runtime can do."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Bound", "Runtime", "Waiter", "current", "finish"]
+__all__ = ["Bound", "Runtime", "Waiter", "finish"]
 
 T = TypeVar("T")
 
@@ -68,20 +66,6 @@ class Runtime(Protocol):
         is raised bare.
         """
         ...
-
-
-def current() -> Runtime:
-    """The runtime that the caller runs under; the blocking one in a thread without a loop."""
-    trio = sys.modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        from sdpatterns.core.runtime.trio import TRIO
-
-        return TRIO
-    from sdpatterns.core.runtime.asyncio import ASYNCIO
-    from sdpatterns.core.runtime.blocking import BLOCKING
-
-    # Documented for event loops; `get_running_loop` would raise, which costs ten times as much.
-    return BLOCKING if asyncio._get_running_loop() is None else ASYNCIO  # noqa: SLF001
 
 
 def finish(work: Coroutine[Any, Any, T]) -> T:
