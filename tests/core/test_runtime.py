@@ -155,8 +155,10 @@ def test_a_bell_of_a_loop_that_closes_meanwhile_is_silent(monkeypatch: pytest.Mo
 
     waiter = loop.run_until_complete(make())
     loop.close()
-    monkeypatch.setattr(loop, "is_closed", lambda: False)
+    asked: list[bool] = []
+    monkeypatch.setattr(loop, "is_closed", lambda: bool(asked.append(True)))
     waiter.wake()
+    assert asked == [True]
 
 
 # -- the shield --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -124,7 +125,9 @@ class Claim:
     **Costs** one step to store or release, one per third of a lease to renew.
     """
 
-    __slots__ = ("_book", "_cell", "_ended", "_lost", "_stop", "_until", "fence", "key", "owner")
+    __slots__ = (
+        "_beats", "_book", "_cell", "_ended", "_lost", "_released", "_stop", "_until", "fence", "key", "owner",
+    )  # fmt: skip
 
     def __init__(self, book: Book, key: str, cell: str, owner: str, fence: int, until: float) -> None:
         self._book = book
@@ -134,6 +137,8 @@ class Claim:
         self.fence = fence
         self._until = until
         self._ended = False
+        self._released = False
+        self._beats = True
         self._lost: ClaimLost | None = None
         self._stop: Waiter | None = None
 
@@ -153,17 +158,23 @@ class Claim:
         return self._until - SYSTEM.monotonic()
 
     async def run(self, function: Callable[[], Awaitable[T]], /) -> T:
-        """`hold`, and store the result unless the work has stored its answer itself."""
-        result = await self.hold(function)
-        if self._ended:
-            return result
-        try:
-            await self.store(result)
-        except BackendError as error:
-            if LISTENERS:
-                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
-            if self._book.config.on_outage == "refuse":
-                raise
+        """`hold`, and store the result unless the work has stored or released the claim itself."""
+        results: list[T] = []
+
+        async def work() -> T:
+            results.append(await function())
+            return results[0]
+
+        async def cut_off() -> None:
+            # Cancelled as the heartbeat ended: the work is done, and its answer counts.
+            if not results:
+                await self.release()
+                return
+            with contextlib.suppress(Exception):
+                await self._keep(results[0])
+
+        result = await self._held(work, cut_off)
+        await self._keep(result)
         return result
 
     async def hold(self, function: Callable[[], Awaitable[T]], /) -> T:
@@ -173,6 +184,9 @@ class Claim:
         is declared in `store_errors`: that one is stored. Work that is cancelled gives it back
         too. When the lease is lost the work is cancelled and `ClaimLost` is raised.
         """
+        return await self._held(function, self.release)
+
+    async def _held(self, function: Callable[[], Awaitable[T]], cut_off: Callable[[], Awaitable[None]]) -> T:
         token = _CURRENT.set(self)
         try:
             return await current().beside(function, self._heartbeat)
@@ -181,10 +195,21 @@ class Claim:
                 await self._end_with(error)
             raise
         except BaseException:
-            await self.release()
+            await cut_off()
             raise
         finally:
             _CURRENT.reset(token)
+
+    async def _keep(self, result: object) -> None:
+        if self._ended or self._released:
+            return
+        try:
+            await self.store(result)
+        except BackendError as error:
+            if LISTENERS:
+                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
+            if self._book.config.on_outage == "refuse":
+                raise
 
     async def store(self, answer: Any, *, within: View | None = None) -> None:
         """Store the answer; whoever comes later with the same request is given it.
@@ -203,6 +228,7 @@ class Claim:
     async def release(self) -> None:
         """Give the key back without an answer. Never raises: at worst the lease runs out."""
         self._end_heartbeat()
+        self._released = True
         step = Release(self.owner, self.fence, self._book.topic(self._cell))
         try:
             held = await self._shielded(lambda: self._book.cells.transact(self._cell, step), _RELEASE_MAX_S)
@@ -261,12 +287,9 @@ class Claim:
         return await (current().shield(work, at_most_s=at_most_s) if self._book.waits else work())
 
     def _end_heartbeat(self) -> None:
-        stop, self._stop = self._stop, None
-        if stop is not None:
-            stop.wake()
-
-    def _beats(self) -> bool:
-        return self._stop is not None
+        self._beats = False
+        if self._stop is not None:
+            self._stop.wake()
 
     def _loss(self, why: str) -> ClaimLost:
         if LISTENERS:
@@ -276,6 +299,9 @@ class Claim:
 
     async def _heartbeat(self, stop: Waiter) -> None:
         self._stop = stop
+        if not self._beats:
+            # The work was quicker than this task (or thread), and its answer is stored.
+            return
         beat_s = self._book.config.lease_s / 3
         pause_s = self.lease_left_s - 2 * beat_s
         while not await stop.wait(max(pause_s, _WAIT_MIN_S)):
@@ -292,7 +318,7 @@ class Claim:
             if self.lease_left_s <= 0:
                 raise self._loss(str(error)) from error
             return False
-        if not stands and self._beats():
+        if not stands and self._beats:
             raise self._loss("another claim owns the key")
         self._until = sent + self._book.config.lease_s
         return True

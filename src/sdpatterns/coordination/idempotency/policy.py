@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import secrets
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, check_keyed
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import BackendError, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
-from sdpatterns.ports.signals import SignalBus
+from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 
 __all__ = ["Idempotency", "Key"]
@@ -225,24 +226,39 @@ class Idempotency(Policy):
     async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
         """Listen, look, park; and look again after a while, because a signal may be lost."""
         deadline = SYSTEM.monotonic() + within_deadline_s(self.config.wait_max_s)
-        if self._signals is None:
-            return await self._look_again(key, cell, mark, deadline)
-        async with self._signals.listen(self._book.topic(cell)) as ear:
-            while True:
-                taken = await self._try(key, cell, mark)
-                left_s = deadline - SYSTEM.monotonic()
-                if not isinstance(taken, Finding) or left_s <= 0:
-                    return taken
-                await ear.wait(_pause_s(left_s, taken, _SWEEP_S))
+        taken: Claim | Replay | Finding | None = None
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                ear = await self._ear(stack, cell)
+                taken = await self._look(ear, deadline, key, cell, mark)
+        except BackendError:
+            if taken is None:
+                raise
+        except BaseException:
+            # Cancelled as the ear closed: nobody else would know of the claim.
+            if isinstance(taken, Claim):
+                await taken.release()
+            raise
+        return taken
 
-    async def _look_again(self, key: Key, cell: str, mark: str, deadline: float) -> Claim | Replay | Finding:
-        pause_s = _LOOK_FIRST_S
+    async def _ear(self, stack: contextlib.AsyncExitStack, cell: str) -> Ear | None:
+        if self._signals is None:
+            return None
+        try:
+            return await stack.enter_async_context(self._signals.listen(self._book.topic(cell)))
+        except BackendError:
+            # A signal is only a hint: without it the caller looks again, as ever.
+            return None
+
+    async def _look(self, ear: Ear | None, deadline: float, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
+        pause_s = _LOOK_FIRST_S if ear is None else _SWEEP_S
         while True:
             taken = await self._try(key, cell, mark)
             left_s = deadline - SYSTEM.monotonic()
             if not isinstance(taken, Finding) or left_s <= 0:
                 return taken
-            await current().sleep(_pause_s(left_s, taken, pause_s))
+            within_s = _pause_s(left_s, taken, pause_s)
+            await (current().sleep(within_s) if ear is None else ear.wait(within_s))
             pause_s = min(1.5 * pause_s, _SWEEP_S)
 
     def _replay(self, key: Key, found: Finding) -> Replay:
