@@ -60,6 +60,8 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, InvalidInput):
         errors = [{"pointer": item.pointer, "detail": item.detail} for item in error.errors]
         return Problem(422, "invalid-input", "Some values cannot be accepted.", errors=errors)
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
+        return not_found("such page")
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return Problem(error.status_code, phrase.lower().replace(" ", "-"), f"{phrase}.")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
     from sdpatterns.resilience.breaker import Window as Window
     from sdpatterns.resilience.bulkhead import Bulkhead as Bulkhead
+    from sdpatterns.resilience.fallback import Fallback as Fallback
     from sdpatterns.resilience.retry import Retry as Retry
     from sdpatterns.resilience.timeout import Timeout as Timeout
     from sdpatterns.traffic.ratelimit import Rate as Rate
@@ -33,6 +34,7 @@ _HOMES = {
     "Bulkhead": "sdpatterns.resilience.bulkhead",
     "CircuitBreaker": "sdpatterns.resilience.breaker",
     "DeadlineExceeded": "sdpatterns.errors",
+    "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Pipeline": "sdpatterns.core.pipeline",
     "Rate": "sdpatterns.traffic.ratelimit",

@@ -23,6 +23,7 @@ from shop.values import is_slug
 _HERE = Path(__file__).parent
 _CART_COOKIE = "cart"
 _FOR_PROGRAMS = ("/api/", "/psp/", "/control/api/", "/livez", "/readyz", "/metrics")
+_CHANGED = "cart-changed"
 _CART_KEPT_S = 30 * 24 * 3600
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -45,7 +46,7 @@ _ENVIRONMENT = _templates()
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """A page."""
-    text = _ENVIRONMENT.get_template(template).render(**{"query": "", "pieces": None, **values})
+    text = _ENVIRONMENT.get_template(template).render(**{"query": "", **values})
     return HTMLResponse(text, status, {**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
@@ -95,7 +96,8 @@ class Pages:
         """Products by page, word and category."""
         query = {name: request.query_params.get(name, "") for name in ("q", "category", "cursor")}
         page = await self._front.with_stock(await self._front.products(query))
-        return render("listing.html", page=page, query=query["q"], category=query["category"])
+        later = bool(query["cursor"])
+        return render("listing.html", page=page, query=query["q"], category=query["category"], later=later)
 
     async def product(self, request: Request) -> Response:
         """One product."""
@@ -105,7 +107,7 @@ class Pages:
         """The visitor's cart."""
         cart_id = _cart_id(request)
         cart = await self._front.cart(cart_id) if cart_id else {"items": [], "total_minor": 0, "currency": "EUR"}
-        return render("cart.html", cart=cart)
+        return render("cart.html", cart=await self._front.with_stock(cart))
 
     async def put(self, request: Request) -> Response:
         """Set a line of the cart, then show it."""
@@ -138,6 +140,7 @@ class Pages:
         if request.method == "POST":
             form = await _own_form(request)
             try:
+                _same_total(cart, form)
                 key = form.get("key", "")
                 order = await self._front.check_out(key if is_slug(key) else "", checkout_from_form(form, cart_id))
                 return RedirectResponse(f"/orders/{order['order_id']}", 303)
@@ -151,7 +154,7 @@ class Pages:
         values = {name: value for name, value in form.items() if not name.startswith("card_")}
         # Where it is not certain what became of the first press, only its own key can tell; after a plain
         # refusal the customer may change anything, which makes it another request with a key of its own.
-        uncertain = problem is not None and (problem.status >= 500 or problem.slug == "about:blank")
+        uncertain = problem is not None and (problem.status >= 500 or problem.slug in ("about:blank", _CHANGED))
         key = form["key"] if uncertain and "key" in form else secrets.token_hex(16)
         errors = by_field(problem.members.get("errors", [])) if problem else {}
         status = 200 if problem is None else problem.status
@@ -178,6 +181,12 @@ class Pages:
             numbers = {name: _number(form.get(name, "")) for name in ("percent", "ttl_s", "seed")}
             await self._front.begin_fault({"target": "psp", "kind": form.get("kind", ""), **numbers})
         return RedirectResponse("/control", 303)
+
+
+def _same_total(cart: dict[str, Any], form: dict[str, str]) -> None:
+    """Charge nobody more than the button said; an empty cart may be that of a second press."""
+    if cart["items"] and form.get("total_minor") != str(cart["total_minor"]):
+        raise Problem(409, _CHANGED, "The cart has changed since this page was shown. Nothing was charged.")
 
 
 def _number(text: str) -> int | str:

@@ -180,7 +180,7 @@ class Ordering:
             await self._inventory.ask("PUT", f"/internal/reservations/{work.order.order_id}", body={"items": items})
         except Problem as problem:
             if problem.status == 409:
-                raise Refused(409, problem.slug, problem.detail, **problem.members) from None
+                raise Refused(409, problem.slug, _in_words(problem, work.lines), **problem.members) from None
             raise
 
     async def _charge(self, work: Work) -> None:
@@ -215,6 +215,12 @@ class Ordering:
     async def _repay(self, order_id: str) -> bool:
         payment = await self._payments.ask("POST", f"/internal/payments/{order_id}/undo")
         return bool(payment["settled"])
+
+
+def _in_words(refusal: Problem, lines: Sequence[Line]) -> str:
+    """The inventory knows products by their sku, people by their title."""
+    titles = [line.title for line in lines if line.sku == refusal.members.get("sku")]
+    return f"There are not enough pieces of {titles[0]}." if titles else refusal.detail
 
 
 def summary(order: Order) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Whether this call shall go on: retry, timeout, circuit breaker, bulkhead."""
+"""Whether this call shall go on: retry, timeout, circuit breaker, bulkhead, fallback."""
