@@ -111,7 +111,8 @@ async def test_results_that_are_no_good_are_replaced_and_the_last_one_is_kept(he
     assert await Fallback(Source(""), Source("fine"), on_result=empty).call(Source([])) == "fine"
     assert heard.pop() == AlternativeUsed(name="fallback", alternative=2, error="")
     assert await Fallback(Source(0), on_result=empty).call(Source([])) == 0
-    assert heard == [AlternativesExhausted(name="fallback", error="")]
+    assert await fallback(Source(""), on_result=empty).call(Source(ConnectionError())) == ""
+    assert heard == [AlternativesExhausted(name="fallback", error="")] * 2
 
 
 async def test_a_value_answers_even_where_it_would_be_no_good_as_a_result() -> None:
@@ -134,13 +135,13 @@ async def test_cancellation_is_never_swallowed(where: str) -> None:
     chain = [hang, "value"] if where == "alternative" else ["value"]
     call = Source(ConnectionError()) if where == "alternative" else hang
     with anyio.move_on_after(1) as scope:
-        await fallback(*chain, on=Exception).call(call)
+        await fallback(*chain, on=lambda _error: True).call(call)
     assert scope.cancelled_caught
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, GeneratorExit])
 async def test_what_is_no_exception_is_never_caught(stop: type[BaseException]) -> None:
-    protected = fallback("value", on=Exception).wrap(Source(stop()))
+    protected = fallback("value", on=lambda _error: True).wrap(Source(stop()))
     with pytest.raises(stop):
         await protected()
 
