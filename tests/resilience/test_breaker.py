@@ -266,6 +266,31 @@ async def test_jitter_only_ever_lengthens_the_open_time() -> None:
     assert breaker.snapshot().retry_after_s == pytest.approx(13.0)
 
 
+async def test_a_probe_has_its_full_time_however_old_the_half_open_state() -> None:
+    breaker = await opened(CircuitBreaker("quotes", consecutive=1, open_s=10.0, probe_successes=2))
+    await anyio.sleep(10.0)
+    assert await call(breaker, fine) == "fine"
+    await anyio.sleep(100.0)
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, breaker, napping, 5)
+        await anyio.sleep(1.0)
+        assert await call(breaker, fine) == "refused"
+    assert breaker.state is CircuitState.CLOSED
+
+
+async def test_a_late_probe_is_not_overdue_for_its_neighbour_that_came_back() -> None:
+    breaker = await opened(CircuitBreaker("quotes", consecutive=1, open_s=10.0, probes=2, probe_successes=3))
+    await anyio.sleep(10.0)
+    async with anyio.create_task_group() as group:
+        for naps_s in (55, 30):
+            group.start_soon(call, breaker, napping, naps_s)
+            await anyio.sleep(50.0 if naps_s == 55 else 6.0)
+        assert await call(breaker, fine) == "fine"
+        await anyio.sleep(5.0)
+        assert await call(breaker, fine) == "fine"
+    assert breaker.state is CircuitState.CLOSED
+
+
 async def test_a_probe_that_does_not_come_back_opens_it_again(heard: list[Notice]) -> None:
     breaker = await opened(CircuitBreaker("quotes", consecutive=1, open_s=10.0, half_open_max_s=60.0))
     await anyio.sleep(10.0)
@@ -531,6 +556,20 @@ async def test_a_guarded_block_counts_like_a_call() -> None:
 def test_a_bad_setting_is_named(settings: dict[str, Any], field: str) -> None:
     with pytest.raises(ValueError, match=f"^{field}"):
         CircuitBreaker("quotes", **settings)
+
+
+async def test_a_person_sets_one_key_and_no_other_even_beyond_the_bound() -> None:
+    breaker = CircuitBreaker("quotes", consecutive=1, keys_max=1)
+    assert await call(breaker, fine, key="eu-1") == "fine"
+    breaker.open("eu-2")
+    assert [await call(breaker, fine, key=key) for key in ("eu-2", "eu-3")] == ["refused", "fine"]
+
+
+async def test_a_key_that_shares_a_circuit_shows_that_one() -> None:
+    breaker = CircuitBreaker("quotes", consecutive=1, keys_max=1)
+    assert await call(breaker, fine, key="eu-1") == "fine"
+    assert await call(breaker, failing, key="eu-2") == "ConnectionError"
+    assert [breaker.snapshot(key).state.value for key in ("eu-1", "eu-2")] == ["closed", "open"]
 
 
 def test_a_bad_window_is_refused() -> None:

@@ -46,28 +46,27 @@ class Oracle:
     generation: int = 0
     trips: int = 0
     open_until: float = 0.0
-    half_open_until: float = 0.0
-    probes_out: int = 0
+    probes_out: list[float] = field(default_factory=list)
     probes_good: int = 0
     calls: list[tuple[float, bool, bool]] = field(default_factory=list)
 
     def enter(self, now: float) -> tuple[str, int] | None:
         if self.state == "open" and now >= self.open_until:
             self.change("half_open")
-            self.half_open_until = now + self.config.half_open_max_s
-        if self.state == "half_open" and self.probes_out and now >= self.half_open_until:
+        if self.state == "half_open" and self.probes_out and now >= self.probes_out[0] + self.config.half_open_max_s:
             self.trip(now)
         if self.state == "closed":
             return "call", self.generation
-        if self.state == "half_open" and self.probes_out < self.config.probes:
-            self.probes_out += 1
+        if self.state == "half_open" and len(self.probes_out) < self.config.probes:
+            self.probes_out.append(now)
             return "probe", self.generation
         return None
 
     def change(self, state: str) -> None:
         self.state = state
         self.generation += 1
-        self.probes_out = self.probes_good = 0
+        self.probes_out = []
+        self.probes_good = 0
         if state == "closed":
             self.calls = []
             self.trips = 0
@@ -82,7 +81,7 @@ class Oracle:
         if permit[1] != self.generation:
             return
         if permit[0] == "probe":
-            self.probes_out -= 1
+            self.probes_out.pop(0)
             if says_nothing:
                 return
             if failed or slow:

@@ -179,7 +179,7 @@ def test_a_late_success_that_closes_the_circuit_is_found(monkeypatch: pytest.Mon
     def generationless(self: Any, term: Any, verdict: int, now_s: float) -> Any:
         probes = self._probes
         if probes is not None and term is not probes:
-            probes.out += 1
+            probes.began.appendleft(now_s)
             term = probes
         return usual(self, term, verdict, now_s)
 

@@ -41,8 +41,18 @@ class Circuits:
             return list(self._by_key)
 
     def peek(self, key: str) -> Circuit:
-        """The circuit of this key, without using it: a fresh one where it has none."""
-        return self._by_key.get(key) or Circuit(self._config, self._random, key)
+        """The circuit that a call with this key would meet, without using it; else a fresh one."""
+        shared = self._shared if len(self._by_key) >= self._keys_max else None
+        return self._by_key.get(key) or shared or Circuit(self._config, self._random, key)
+
+    def own(self, key: str, now_s: float) -> Circuit:
+        """A circuit for this key alone, also beyond the bound: a person is about to set it."""
+        with self._lock:
+            circuit = self._by_key.get(key)
+            if circuit is None or self._is_idle(circuit, now_s):
+                circuit = self._by_key[key] = Circuit(self._config, self._random, key)
+            circuit.used_s = now_s
+            return circuit
 
     def of(self, key: str, now_s: float) -> tuple[Circuit, bool]:
         """The circuit of this key; True where it is the one shared by all keys beyond the bound."""

@@ -23,6 +23,7 @@ Source: Nygard, "Release It!" (2007), for the three states.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, TypeAlias
@@ -51,15 +52,17 @@ class CircuitMode(Enum):
 
 
 class Probes:
-    """One half-open time: how many probes are out, how many came back well, and when it ends."""
+    """One half-open time: when the probes began that are out, and how many came back well.
 
-    __slots__ = ("out", "successes", "until_s")
+    One that comes back counts as the oldest, so that none is ever called late before its time.
+    """
+
+    __slots__ = ("began", "successes")
     spotless = False
 
-    def __init__(self, until_s: float) -> None:
-        self.out = 0
+    def __init__(self) -> None:
+        self.began: deque[float] = deque()
         self.successes = 0
-        self.until_s = until_s
 
 
 class Uncounted:
@@ -131,12 +134,12 @@ class Circuit:
             return Admission(self.tally)
         change = None
         if self._is_over(now_s):
-            change = self._half_open(now_s)
+            change = self._half_open()
         probes = self._probes
-        if probes is not None and probes.out and now_s >= probes.until_s:
+        if probes is not None and probes.began and now_s >= probes.began[0] + self._config.half_open_max_s:
             change = self._open(now_s, "probe_time")
-        elif probes is not None and probes.out < self._config.probes:
-            probes.out += 1
+        elif probes is not None and len(probes.began) < self._config.probes:
+            probes.began.append(now_s)
             return Admission(probes, change=change)
         after_s = None if self.open_until_s is None else max(0.0, self.open_until_s - now_s)
         term = UNCOUNTED if self.mode is CircuitMode.OBSERVING else None
@@ -160,7 +163,7 @@ class Circuit:
             return self._open(now_s, reason) if reason else None
         if term is not self._probes or self._probes is None:
             return None
-        self._probes.out -= 1
+        self._probes.began.popleft()
         counted = verdict if self._config.slow_call_rate is not None else verdict & ~SLOW
         if counted:
             return self._open(now_s, "probe")
@@ -172,7 +175,7 @@ class Circuit:
     def release(self, term: Term) -> None:
         """A call ended and says nothing about the callee: its place as a probe is free again."""
         if term is self._probes and self._probes is not None:
-            self._probes.out -= 1
+            self._probes.began.popleft()
 
     def _met(self, tally: Tally) -> str:
         """The condition that opens the circuit, or nothing."""
@@ -196,9 +199,9 @@ class Circuit:
         self._enter(CircuitState.OPEN, now_s + open_s)
         return Change(CircuitState.OPEN, reason, open_s)
 
-    def _half_open(self, now_s: float) -> Change:
+    def _half_open(self) -> Change:
         self._enter(CircuitState.HALF_OPEN, None)
-        self._probes = Probes(now_s + self._config.half_open_max_s)
+        self._probes = Probes()
         return Change(CircuitState.HALF_OPEN, "open_time")
 
     def close(self, reason: str = "manual") -> Change:
@@ -236,14 +239,14 @@ class Circuit:
         self.closed = None
         return None if was is CircuitState.CLOSED else Change(CircuitState.CLOSED, "manual")
 
-    def automatic(self, mode: CircuitMode, now_s: float) -> Change | None:
+    def automatic(self, mode: CircuitMode) -> Change | None:
         """Let the calls decide, for real or (`OBSERVING`) only for the record.
 
         A circuit that was forced open is half-open from here on: it asks the callee first.
         """
         before, self.mode = self.mode, mode
         if before is CircuitMode.FORCED:
-            return self._half_open(now_s)
+            return self._half_open()
         if before is CircuitMode.DISABLED:
             self._enter(CircuitState.CLOSED, None)
         return None

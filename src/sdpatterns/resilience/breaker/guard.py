@@ -103,7 +103,8 @@ class CircuitBreaker(Guard):
 
     By hand: `open`, `close`, `disable`, `observe` (report what would be refused), `auto`. With a key
     (`breaker.by("eu-1")`, `breaker.guard("eu-1")`) each key has a circuit of its own, `keys_max` of
-    them; a key unused for `idle_s` starts anew.
+    them (new keys beyond share one); a key unused for `idle_s` starts anew. One set by hand always has
+    its own.
 
     **Keeps**: when the open time is over, exactly `probes` of any number of callers reach the callee.
     An outcome counts only for the term its call was admitted in, so a late success closes nothing. A
@@ -220,16 +221,14 @@ class CircuitBreaker(Guard):
 
     def observe(self, key: str = "") -> None:
         """Go on as before, but only report what would be refused, until `auto`."""
-        now_s = SYSTEM.monotonic()
-        self._by_hand(key, lambda circuit: circuit.automatic(CircuitMode.OBSERVING, now_s))
+        self._by_hand(key, lambda circuit: circuit.automatic(CircuitMode.OBSERVING))
 
     def auto(self, key: str = "") -> None:
         """Let the calls decide again. A circuit that `open` held open probes first."""
-        now_s = SYSTEM.monotonic()
-        self._by_hand(key, lambda circuit: circuit.automatic(CircuitMode.AUTO, now_s))
+        self._by_hand(key, lambda circuit: circuit.automatic(CircuitMode.AUTO))
 
     def _by_hand(self, key: str, act: Callable[[Circuit], Change | None]) -> None:
-        circuit = self._of(key)
+        circuit = self._circuits.own(key, SYSTEM.monotonic()) if key else self._circuit
         with circuit.lock:
             change = act(circuit)
         self._tell_change(circuit, change)

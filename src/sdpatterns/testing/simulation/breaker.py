@@ -47,12 +47,14 @@ class BreakerWorld:
 
 @dataclasses.dataclass
 class _Term:
-    """One stretch of time in one state. `outcomes` are True for a failure, in their order."""
+    """One stretch of time in one state. `out` tells when each call that is out began; `outcomes` are
+    True for a failure, in their order.
+    """
 
     state: str
     since_s: float
     open_s: float = 0.0
-    out: int = 0
+    out: list[float] = dataclasses.field(default_factory=list)
     outcomes: list[bool] = dataclasses.field(default_factory=list)
 
 
@@ -77,16 +79,16 @@ class NaiveBreaker:
         if self.present.state == "open" and now_s >= self.present.since_s + self.present.open_s:
             self.terms.append(_Term("half_open", now_s))
         term = self.present
-        if term.state == "half_open" and term.out and now_s >= term.since_s + _HALF_OPEN_MAX_S:
+        if term.state == "half_open" and term.out and now_s >= term.out[0] + _HALF_OPEN_MAX_S:
             self.terms.append(_Term("open", now_s, open_s))
-        elif term.state == "closed" or (term.state == "half_open" and term.out < self.probes):
-            term.out += 1
+        elif term.state == "closed" or (term.state == "half_open" and len(term.out) < self.probes):
+            term.out.append(now_s)
             return term
         return None
 
     def end(self, term: _Term, now_s: float, open_s: float, *, failed: bool | None) -> None:
         """A call of that term ended: well, badly, or cancelled (None)."""
-        term.out -= 1
+        term.out.pop(0)
         if failed is None or term is not self.present:
             return
         term.outcomes.append(failed)
