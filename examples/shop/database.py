@@ -94,6 +94,9 @@ def _check_version(path: Path) -> None:
     version = check(path)
     if version not in (0, SCHEMA_VERSION):
         raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {_FIX}")
+    with closing(sqlite3.connect(path)) as connection:  # ours get their version with their first table
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise StartFailed(f"cannot use {path}: it was not made by this shop; {_FIX}")
 
 
 _FIX = "move the data directory away or choose another with --data-dir"

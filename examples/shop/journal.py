@@ -12,16 +12,25 @@ from pathlib import Path
 from sdpatterns import listen
 from sdpatterns.observability.logs import JsonFormatter, log_notices
 from sdpatterns.observability.opentelemetry import OpenTelemetryListener
+from shop.failures import StartFailed
 
 _FILE_MAX_BYTES = 5 * 2**20
 _FILES_KEPT = 2
+
+
+def _opened(path: Path) -> RotatingFileHandler:
+    try:
+        return RotatingFileHandler(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StartFailed(f"cannot write {path}: {reason}; move it away or choose another with --data-dir") from None
 
 
 @contextmanager
 def journal(path: Path) -> Iterator[None]:
     """Log to a file, and errors to the terminal too; what the library tells goes to the log and to OpenTelemetry."""
     root = logging.getLogger()
-    file = RotatingFileHandler(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT, encoding="utf-8", delay=True)
+    file = _opened(path)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.ERROR)
     before = root.level

@@ -243,6 +243,34 @@ def test_a_file_of_a_later_version(data_dir: Path) -> None:
     assert "version 99" in refused(data_dir, "--port", "0")
 
 
+def test_a_file_of_somebody_else(data_dir: Path) -> None:
+    import sqlite3
+
+    data_dir.mkdir()
+    with sqlite3.connect(data_dir / "ordering.sqlite3") as connection:
+        connection.execute("CREATE TABLE orders (anything)")
+    connection.close()
+    line = refused(data_dir, "--port", "0")
+    assert "ordering.sqlite3" in line
+    assert "not made by this shop" in line
+
+
+def test_a_log_that_cannot_be_written(data_dir: Path) -> None:
+    (data_dir / "shop.log").mkdir(parents=True)
+    line = refused(data_dir, "--port", "0")
+    assert "shop.log" in line
+    assert "--data-dir" in line
+
+
+@pytest.mark.parametrize("port", ["abc", "-1", "65536", "1.5", ""])
+def test_a_port_that_is_none(data_dir: Path, port: str) -> None:
+    ended = subprocess.run(
+        command(data_dir, f"--port={port}"), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].endswith("argument --port: must be a whole number from 0 to 65535")
+
+
 def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "--data-dir" in refused(tmp_path / "file", "--port", "0")
