@@ -1,0 +1,77 @@
+"""Cursors: pages that neither repeat nor hide a row, and positions that nobody made up."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdpatterns.algorithms.signing import Signer
+from sdpatterns.errors import CodecError, UnknownVersion
+from sdpatterns.web.cursors import Cursors, Scalar
+
+KEY = b"k" * 32
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(position=st.lists(SCALARS, min_size=1, max_size=5))
+def test_a_position_comes_back_as_it_was(position: list[Scalar]) -> None:
+    cursors = Cursors(KEY)
+    try:
+        text = cursors.made(position, of="orders")
+    except ValueError:
+        assert sum(len(repr(value)) for value in position) > 200
+        return
+    assert list(cursors.read(text, of="orders")) == position
+
+
+@given(limit=st.integers(1, 7), gone=st.sets(st.integers(0, 29)), count=st.integers(0, 30))
+def test_all_rows_are_seen_once_while_others_go(limit: int, gone: set[int], count: int) -> None:
+    cursors, rows, seen = Cursors(KEY), list(range(count)), []
+    cursor = None
+    while True:
+        after = -1 if cursor is None else cursors.read(cursor, of="rows")[0]
+        found = [row for row in rows if row > after][: limit + 1]  # type: ignore[operator]
+        page = cursors.page(found, limit=limit, position=lambda row: (row,), of="rows")
+        seen += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        rows = [row for row in rows if row not in gone or row in seen[:-1]]
+    assert len(seen) == len(set(seen))
+    assert set(range(count)) - gone <= set(seen)
+
+
+def test_a_cursor_of_another_list_or_key_is_refused() -> None:
+    text = Cursors(KEY).made([7], of="orders?owner=ann")
+    for cursors, of in [(Cursors(KEY), "orders?owner=bob"), (Cursors(b"o" * 32), "orders?owner=ann")]:
+        with pytest.raises(CodecError):
+            cursors.read(text, of=of)
+    assert Cursors(b"o" * 32, KEY).read(text, of="orders?owner=ann") == (7,)
+
+
+@pytest.mark.parametrize("text", ["", "a", "=", "é", "AAAA", "A" * 2049, "null", "[1]", "../..", "\x00"])
+def test_made_up_cursors_are_refused(text: str) -> None:
+    with pytest.raises(CodecError):
+        Cursors(KEY).read(text, of="orders")
+
+
+def test_a_cursor_of_a_newer_release_is_refused() -> None:
+    text = Signer(KEY, purpose="web/cursor").sealed(b"2[1]", about="orders")
+    with pytest.raises(UnknownVersion):
+        Cursors(KEY).read(text, of="orders")
+
+
+@pytest.mark.parametrize(
+    "position", [[], [1] * 17, [math.nan], [math.inf], [b"x"], [[1]], ["x" * 2048]], ids=lambda one: f"{one!r:.20}"
+)
+def test_positions_that_cannot_be_written_are_refused(position: list[Scalar]) -> None:
+    with pytest.raises(ValueError, match="position"):
+        Cursors(KEY).made(position, of="orders")
+
+
+def test_a_page_has_a_row_at_least() -> None:
+    with pytest.raises(ValueError, match="limit"):
+        Cursors(KEY).page([1, 2], limit=0, position=lambda row: (row,), of="rows")
