@@ -16,6 +16,8 @@ from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, with_deadline
 from sdpatterns.core import context
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import Trace
+from sdpatterns.core.keys import KeyOf
+from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.tracecontext import parse_trace
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.testing.clock import VirtualClock
@@ -158,7 +160,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
         assert retry_after_s(email.utils.formatdate(now + 90)) == pytest.approx(90.0)
         assert retry_after_s("Tue, 14 Nov 2023 23:14:20 +0100") == pytest.approx(60.0)
     assert [retry_after_s(value) for value in ("7", "0", "9" * 30)] == [7.0, 0.0, 86_400.0]
-    for nonsense in (None, "", "soon", "-1", "1.5", "٣", "Mon, 99 Foo 2026"):
+    for nonsense in (None, "", "soon", "-1", "1.5", "٣", "Mon, 99 Foo 2026", "Thu, 01 Jan 99999999999 00:00:00 GMT"):
         assert retry_after_s(nonsense) is None
 
 
@@ -177,6 +179,18 @@ async def test_trace_correlation_and_deadline_travel_along() -> None:
     assert first["x-correlation-id"] == "order-7"
     assert first["x-deadline-ms"] == "2500"
     assert server.timeouts[0] == {"connect": 1.0, "read": 2.5, "write": 1.0, "pool": 1.0}
+
+
+async def test_a_request_that_is_sent_again_later_carries_nothing_of_the_first_time() -> None:
+    server = Server()
+    async with client(server) as http:
+        request = http.build_request("GET", "/", timeout=9.0)
+        with VirtualClock(), with_deadline(2.5):
+            await http.send(request)
+        await http.send(request)
+    assert "x-deadline-ms" in server.requests[0].headers
+    assert "x-deadline-ms" not in server.requests[1].headers
+    assert [asked["read"] for asked in server.timeouts] == [2.5, 9.0]
 
 
 async def test_a_client_of_strangers_tells_them_nothing() -> None:
@@ -242,6 +256,38 @@ async def test_over_real_sockets_a_refused_request_is_sent_again(serve: Serve) -
             assert [part async for part in streamed.aiter_text()] == ["answer 3"]
 
 
+class Broken(Policy):
+    """Fails once its call has an answer."""
+
+    name = "broken"
+
+    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            await call(*args, **kwargs)
+            raise OSError("broken")
+
+        return wrapped
+
+
+@pytest.mark.parametrize("ends", ["served", "in the pipeline"])
+async def test_over_real_sockets_an_answer_that_is_not_wanted_holds_no_connection(serve: Serve, ends: str) -> None:
+    app = App()
+    parts: list[Any] = [retry(on_result=lambda response: response.status_code == 503)]
+    if ends == "in the pipeline":
+        parts.insert(0, Broken())
+    inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
+    transport = AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=())
+    async with serve(app) as url, httpx.AsyncClient(transport=transport, base_url=url, timeout=0.5) as http:
+        for _ in range(2):
+            app.paths.clear()
+            if ends == "served":
+                assert (await http.get("/")).text == "answer 3"
+            else:
+                with pytest.raises(OSError, match="broken"):
+                    await http.get("/")
+            assert len(app.paths) == 3
+
+
 async def test_over_real_sockets_a_hanging_server_is_left_at_the_deadline(serve: Serve) -> None:
     app = App()
     transport = AsyncTransport(Pipeline(retry(), name="shop"))
@@ -282,6 +328,15 @@ def test_without_a_loop_the_same_pipeline_stands_around_a_plain_client(served: t
         app.paths.clear()
         assert [http.post("/").status_code for _ in range(3)] == [503, 503, 200]
         assert 0 < int(app.deadlines[0]) <= 5000
+
+
+def test_without_a_loop_an_answer_that_is_not_wanted_holds_no_connection(served: tuple[App, str]) -> None:
+    _, url = served
+    inner = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
+    pipeline = Pipeline(retry(on_result=lambda response: response.status_code == 503), name="shop")
+    transport = Transport(pipeline, inner=inner, unavailable=())
+    with httpx.Client(transport=transport, base_url=url, timeout=0.5) as http:
+        assert [http.get("/").text for _ in range(2)] == ["answer 3", "answer 4"]
 
 
 def test_a_blocking_client_gives_up_at_its_deadline(served: tuple[App, str]) -> None:

@@ -14,6 +14,7 @@ client = httpx.AsyncClient(transport=AsyncTransport(Pipeline(Retry(on=httpx.Tran
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextvars import ContextVar
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -35,6 +36,10 @@ __all__ = ["AnsweredUnavailable", "AsyncTransport", "Transport", "retry_after_s"
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 _UNAVAILABLE = (429, 502, 503, 504)
 _RETRY_AFTER_MAX_S = 86_400.0
+
+_LAST: ContextVar[httpx.Response | None] = ContextVar("sdpatterns_last_answer", default=None)
+# What the last attempt of this request got, for the next one to let go of. A context variable, so
+# that attempts that run beside each other, in tasks of their own, do not take it for unwanted.
 
 
 class AnsweredUnavailable(httpx.TransportError):
@@ -58,7 +63,7 @@ def retry_after_s(value: str | None) -> float | None:
         return min(float(value), _RETRY_AFTER_MAX_S)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     return min(max(0.0, at.timestamp() - SYSTEM.now_us() / 1e6), _RETRY_AFTER_MAX_S)
@@ -84,15 +89,23 @@ class _Door:
         """Whether the answer counts as a failure of the transport."""
         return response.status_code in self._unavailable
 
-    def prepare(self, request: httpx.Request) -> None:
-        """Put trace and deadline on the request, anew for each attempt."""
+    def prepared(self, request: httpx.Request) -> httpx.Request:
+        """A copy with trace and deadline, anew for each attempt: the request may be sent again later."""
         left_s = deadline_left_s()
+        attempt = httpx.Request(
+            request.method,
+            request.url,
+            headers=request.headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
         if left_s is not None:
             if left_s <= 0:
                 raise DeadlineExceeded(self.name, 0.0)
-            self._limit(request, left_s)
+            self._limit(attempt, left_s)
         if self._carries_context:
-            _carry(request, left_s)
+            _carry(attempt, left_s)
+        return attempt
 
     @staticmethod
     def _limit(request: httpx.Request, left_s: float) -> None:
@@ -140,9 +153,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     client gets the last one as the answer that it is.
 
     **Keeps**: no request that is not idempotent is sent twice; nothing waits longer for the network
-    than the carried deadline. **May fail** with httpx's exceptions, `DeadlineExceeded`, and
-    whatever the pipeline's parts raise. **Costs** what they cost; an answer that counts as
-    unavailable is read into memory.
+    than the carried deadline; an answer that the pipeline does not pass on holds no connection.
+    **May fail** with httpx's exceptions, `DeadlineExceeded`, and whatever the pipeline's parts
+    raise. **Costs** what they cost; an answer that counts as unavailable is read into memory.
     """
 
     def __init__(
@@ -158,15 +171,33 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request through the pipeline."""
+        answers: list[httpx.Response] = []
+
+        async def attempt(request: httpx.Request) -> httpx.Response:
+            unwanted = _LAST.get()
+            if unwanted is not None:
+                await unwanted.aclose()
+            answers.append(await self._send(request))
+            _LAST.set(answers[-1])
+            return answers[-1]
+
+        response: httpx.Response
+        kept: object = None
+        before = _LAST.get()
+        _LAST.set(None)
         try:
-            answer: httpx.Response = await self._door.wrapped(request, self._send)(request)
+            kept = response = await self._door.wrapped(request, attempt)(request)
         except AnsweredUnavailable as refused:
-            return refused.response
-        return answer
+            kept = response = refused.response
+        finally:
+            _LAST.set(before)
+            for answer in answers:
+                if answer is not kept:
+                    await answer.aclose()
+        return response
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        self._door.prepare(request)
-        response = await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(self._door.prepared(request))
         if self._door.is_unavailable(response):
             assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
@@ -204,15 +235,33 @@ class Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request through the pipeline."""
+        answers: list[httpx.Response] = []
+
+        def attempt(request: httpx.Request) -> httpx.Response:
+            unwanted = _LAST.get()
+            if unwanted is not None:
+                unwanted.close()
+            answers.append(self._send(request))
+            _LAST.set(answers[-1])
+            return answers[-1]
+
+        response: httpx.Response
+        kept: object = None
+        before = _LAST.get()
+        _LAST.set(None)
         try:
-            answer: httpx.Response = finish(self._door.wrapped(request, lifted(self._send))(request))
+            kept = response = finish(self._door.wrapped(request, lifted(attempt))(request))
         except AnsweredUnavailable as refused:
-            return refused.response
-        return answer
+            kept = response = refused.response
+        finally:
+            _LAST.set(before)
+            for answer in answers:
+                if answer is not kept:
+                    answer.close()
+        return response
 
     def _send(self, request: httpx.Request) -> httpx.Response:
-        self._door.prepare(request)
-        response = self._inner.handle_request(request)
+        response = self._inner.handle_request(self._door.prepared(request))
         if self._door.is_unavailable(response):
             assert isinstance(response.stream, httpx.SyncByteStream)
             try:
