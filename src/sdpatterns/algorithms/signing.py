@@ -49,9 +49,7 @@ class Signer:
         if not 1 <= len(keys) <= KEYS_MAX:
             raise ValueError(f"keys must be from 1 to {KEYS_MAX}, got {len(keys)}")
         for key in keys:
-            if not isinstance(key, bytes) or not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
-                # The key itself is not for a message.
-                raise ValueError(f"keys must be {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes each")
+            _check_key(key)
         if not purpose:
             raise ValueError("purpose must not be empty")
         self.purpose = purpose
@@ -89,6 +87,12 @@ class Signer:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         return digest.digest()
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, bytes) or not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
+        # The key itself is not for a message.
+        raise ValueError(f"keys must be {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes each")
 
 
 def _decoded(text: str) -> bytes:

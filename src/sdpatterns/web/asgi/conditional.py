@@ -1,0 +1,183 @@
+"""Conditional requests: nothing is sent twice to who has it, and nothing overwritten unseen.
+
+| the request | gets |
+|---|---|
+| GET or HEAD, If-None-Match with the tag of the answer | 304 |
+| GET or HEAD, If-Modified-Since not before the answer's Last-Modified | 304 |
+| any method, If-Match with another tag than the current one | 412 |
+| PUT, PATCH ..., If-None-Match: * where there is something | 412 |
+
+Source: RFC 9110, 13, https://www.rfc-editor.org/rfc/rfc9110#section-13
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Awaitable, Callable, Collection
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, send_problem
+from sdpatterns.web.etags import ETag, etag_of, parse_etag, precondition
+from sdpatterns.web.problems import Problem
+
+__all__ = ["ConditionalMiddleware", "Current"]
+
+Current: TypeAlias = Callable[[Scope], Awaitable[ETag | None]]
+"""The tag of what a request is about, as it is now; None where there is nothing."""
+
+_LEFT_OUT = frozenset(b"content-length content-type content-encoding content-language transfer-encoding".split())
+
+
+class ConditionalMiddleware:
+    """Gives answers to GET a tag and answers 304 and 412 where the request's conditions say so.
+
+    An answer of 200 to GET keeps the ETag that the application gave it; one without gets a strong tag
+    of its bytes, up to `body_bytes_max`, over which it passes as it comes, as streams of events do.
+
+    `current` tells the tag of a resource before `methods` change it; without it only GET and HEAD are
+    looked at, and an application checks the others by `precondition`. Between that check and the
+    change somebody else may come: where it matters, the change itself must name the version.
+
+    **Keeps**: a GET's condition is judged by the very answer that would be sent. **May fail** with
+    what `current` raises. **Costs** the body in memory and one digest for answers without a tag; the
+    application does its work all the same.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        current: Current | None = None,
+        methods: Collection[str] = ("PUT", "PATCH", "DELETE", "POST"),
+        body_bytes_max: int = 1_048_576,
+    ) -> None:
+        if body_bytes_max < 0:
+            raise ValueError(f"body_bytes_max must not be negative, got {body_bytes_max!r}")
+        self._app = app
+        self._current = current
+        self._methods = frozenset(method.upper() for method in methods)
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif scope["method"] in {"GET", "HEAD"}:
+            await self._app(_sendable(scope), receive, _Judge(scope, send, self._body_bytes_max))
+        elif scope["method"] in self._methods and self._current is not None:
+            await self._change(self._current, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _change(self, current: Current, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name.lower() for name, _ in scope["headers"]}
+        if not names & {b"if-match", b"if-none-match"}:
+            await self._app(scope, receive, send)
+            return
+        etag = await current(scope)
+        if precondition(scope["method"], scope["headers"], etag=etag, exists=etag is not None):
+            await send_problem(send, _CHANGED, [] if etag is None else [(b"etag", str(etag).encode("latin-1"))])
+        else:
+            await self._app(scope, receive, send)
+
+
+_CHANGED = Problem(status=412, detail="It is not, or no longer, in the state that this request is conditional on.")
+
+
+class _Judge:
+    """Stands as `send`: holds an answer back until its tag is known."""
+
+    def __init__(self, scope: Scope, send: Send, bytes_max: int) -> None:
+        self._scope = scope
+        self._send = send
+        self._bytes_max = bytes_max
+        self._start: Message = {}
+        self._body = bytearray()
+        self._holds = False
+        self._drops = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._begin(message)
+        elif message["type"] == "http.response.body" and self._drops:
+            return
+        elif message["type"] == "http.response.body" and self._holds:
+            await self._hold(message)
+        else:
+            await self._send(message)
+
+    async def _begin(self, start: Message) -> None:
+        self._start = start
+        headers: Headers = list(start.get("headers", ()))
+        given = _value(headers, b"etag")
+        if start["status"] != 200:
+            await self._send(start)
+        elif given is not None or self._scope["method"] == "HEAD" or _is_endless(headers):
+            # A tag of its own, or nothing that one could be made of: HEAD has no body.
+            await self._judge(_readable(given))
+        else:
+            self._holds = True
+
+    async def _hold(self, message: Message) -> None:
+        self._body += message.get("body", b"")
+        last = not message.get("more_body", False)
+        if not last and len(self._body) <= self._bytes_max:
+            return
+        self._holds = False
+        body = bytes(self._body)
+        self._body.clear()
+        if last and len(body) <= self._bytes_max:
+            tag = etag_of(body)
+            headers = [*self._start.get("headers", ()), (b"etag", str(tag).encode())]
+            self._start = {**self._start, "headers": headers}
+            await self._judge(tag)
+        else:
+            await self._judge(None)
+        if not self._drops:
+            await self._send({"type": "http.response.body", "body": body, "more_body": not last})
+
+    async def _judge(self, tag: ETag | None) -> None:
+        """Send the start of the answer, or what the request's conditions say instead of it."""
+        headers: Headers = list(self._start.get("headers", ()))
+        status = precondition(
+            self._scope["method"], self._scope["headers"], etag=tag, modified_at=_modified_at(headers)
+        )
+        self._drops = status is not None
+        if status == 412:
+            await send_problem(self._send, _CHANGED)
+        elif status == 304:
+            kept = [pair for pair in headers if pair[0].lower() not in _LEFT_OUT]
+            await self._send({"type": "http.response.start", "status": 304, "headers": kept})
+            await self._send({"type": "http.response.body", "body": b""})
+        else:
+            await self._send(self._start)
+
+
+def _sendable(scope: Scope) -> Scope:
+    """The scope without ways of answering that have no bytes to look at, and without trailers."""
+    offered = scope.get("extensions") or {}
+    known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
+    return scope if len(known) == len(offered) else {**scope, "extensions": known}
+
+
+def _value(headers: Headers, name: bytes) -> str | None:
+    return next((value.decode("latin-1") for key, value in headers if key.lower() == name), None)
+
+
+def _is_endless(headers: Headers) -> bool:
+    return (_value(headers, b"content-type") or "").startswith("text/event-stream")
+
+
+def _readable(given: str | None) -> ETag | None:
+    try:
+        return None if given is None else parse_etag(given)
+    except ValueError:
+        return None
+
+
+def _modified_at(headers: Headers) -> dt.datetime | None:
+    try:
+        return parsedate_to_datetime(_value(headers, b"last-modified") or "")
+    except ValueError:
+        return None
