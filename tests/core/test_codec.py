@@ -13,7 +13,7 @@ plain: JsonCodec[Any] = JsonCodec(lambda value: value, lambda value: value)
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["$bytes", "$$bytes"]), inner),
     max_leaves=10,
 )
 
@@ -32,6 +32,13 @@ def test_whole_numbers_are_readable_text() -> None:
 @given(json_values)
 def test_json_comes_back(value: Any) -> None:
     assert plain.decode(plain.encode(value)) == value
+
+
+@pytest.mark.parametrize("key", ["$bytes", "$$bytes", "$", "bytes"])
+@pytest.mark.parametrize("inside", ["Zm9v", 5, b"foo", {"$bytes": "Zm9v"}])
+def test_a_mapping_that_looks_like_bytes_stays_a_mapping(key: str, inside: Any) -> None:
+    for value in ({key: inside}, [{"a": ({key: inside},)[0]}], {key: inside, "b": 1}):
+        assert plain.decode(plain.encode(value)) == value
 
 
 @pytest.mark.parametrize("data", [b"", b"5", b":5", b"x:5", b"-1:5", b" 1:5", b"\x80\x05K\x01.", b"\xb2:5"])

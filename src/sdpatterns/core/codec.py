@@ -70,9 +70,24 @@ def _plain(value: object) -> object:
 
 
 def _bytes_back(pairs: dict[str, Any]) -> Any:
-    if pairs.keys() == {"$bytes"}:
-        return base64.b64decode(pairs["$bytes"])
-    return pairs
+    if len(pairs) != 1:
+        return pairs
+    [(key, value)] = pairs.items()
+    if key == "$bytes":
+        return base64.b64decode(value)
+    return {key[1:]: value} if _looks_like_bytes(key) else pairs
+
+
+def _looks_like_bytes(key: object) -> bool:
+    return isinstance(key, str) and key.startswith("$") and key.lstrip("$") == "bytes"
+
+
+def _escaped(value: object) -> object:
+    """The same with one more `$` before each lone key that would be read as bytes."""
+    if isinstance(value, dict):
+        alone = len(value) == 1
+        return {f"${key}" if alone and _looks_like_bytes(key) else key: _escaped(it) for key, it in value.items()}
+    return [_escaped(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class JsonCodec(Generic[T]):
@@ -100,7 +115,10 @@ class JsonCodec(Generic[T]):
 
     def encode(self, value: T, /) -> bytes:
         """The value's plain form as compact JSON after its version."""
-        text = json.dumps(self._dump(value), default=_plain, separators=(",", ":"))
+        plain = self._dump(value)
+        text = json.dumps(plain, default=_plain, separators=(",", ":"))
+        if '$bytes":' in text and (escaped := _escaped(plain)) != plain:
+            text = json.dumps(escaped, default=_plain, separators=(",", ":"))
         return self._head + text.encode()
 
     def decode(self, data: bytes, /) -> T:

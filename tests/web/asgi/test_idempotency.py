@@ -329,8 +329,9 @@ async def test_a_client_that_leaves_before_its_body_is_complete_begins_nothing(s
 
 
 async def test_a_body_that_is_declared_too_long_is_not_waited_for(shop: Shop, store: SlowStates) -> None:
-    sent = await told(guarded(shop, store, body_bytes_max=1000), [], (b"content-length", b"1001"))
-    assert sent[0]["status"] == 413
+    for length in (b"1001", b"9" * 5000):
+        sent = await told(guarded(shop, store, body_bytes_max=1000), [], (b"content-length", length))
+        assert sent[0]["status"] == 413
 
 
 async def test_the_application_sees_one_whole_body_and_then_its_client_leave(store: SlowStates) -> None:
@@ -363,6 +364,21 @@ async def test_an_application_that_never_answers_frees_the_key(store: SlowStates
     guarded_app = IdempotencyMiddleware(app, Idempotency("http", store=store))
     assert await told(guarded_app, [{"type": "http.request"}]) == []
     assert store.steps == ["TakeClaim", "Release"]
+
+
+async def test_an_error_that_counts_as_an_answer_is_raised_again(store: SlowStates) -> None:
+    runs: list[str] = []
+
+    async def app(scope: Any, _receive: Any, _send: Any) -> None:
+        runs.append(scope["path"])
+        raise OSError("broken")
+
+    idem = Idempotency("http", store=store, store_errors=[OSError])
+    async with client(IdempotencyMiddleware(app, idem)) as http:
+        for _ in range(2):
+            with pytest.raises(OSError, match="broken"):
+                await http.post("/pay", headers=KEY)
+    assert runs == ["/pay"]
 
 
 @pytest.mark.parametrize("field", ["body_bytes_max", "answer_bytes_max"])

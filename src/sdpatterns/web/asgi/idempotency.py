@@ -134,7 +134,7 @@ class IdempotencyMiddleware:
             await self._while_away(error, body, scope, receive, send)
             return
         if isinstance(taken, Replay):
-            await StoredAnswer.loaded(taken.answer).send(send)
+            await StoredAnswer.loaded(taken.result()).send(send)
         else:
             await self._first(taken, body, scope, receive, send)
 
@@ -180,7 +180,8 @@ def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
 async def _whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
     """The body, or None when the client went away. Raises `BodyTooLarge`."""
     declared = header_values(scope, b"content-length")
-    if declared and declared[0].isdecimal() and int(declared[0]) > bytes_max:
+    # Compared by its length first: an int is not made of more than some thousand digits.
+    if declared and declared[0].isdecimal() and (len(declared[0]) > 18 or int(declared[0]) > bytes_max):
         raise BodyTooLarge
     parts = bytearray()
     while True:
