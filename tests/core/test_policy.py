@@ -142,6 +142,19 @@ async def test_a_plain_function_is_taken_by_a_part_that_never_waits() -> None:
         Door(waits=True).protect(lambda: 1)
 
 
+def test_a_plain_function_that_gives_a_coroutine_is_refused_and_not_taken_for_a_success() -> None:
+    async def fetch() -> str:
+        return "late"
+
+    def begin() -> Any:
+        return fetch()
+
+    door = Door()
+    with pytest.raises(TypeError, match=r"begin.*gives a coroutine.*fetch"):
+        door.protect(begin)()
+    assert [outcome for _, outcome, _ in door.seen] == [Outcome.FAILURE]
+
+
 async def test_what_is_decorated_keeps_its_name_and_signature() -> None:
     async def fetch(symbol: str, *, times: int = 1) -> str:
         """Fetches."""

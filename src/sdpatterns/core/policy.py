@@ -10,6 +10,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import CoroutineType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from sdpatterns.core.keys import KeyOf, key_of
@@ -146,10 +147,17 @@ def check_keyed(part: Policy, key: KeyOf | None) -> None:
 
 
 def lifted(function: Callable[..., Any]) -> AsyncCall:
-    """A plain function as an async one that never suspends."""
+    """A plain function as an async one that never suspends.
+
+    Called, it raises TypeError where `function` gives a coroutine: its work would come after the call.
+    """
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if type(result) is CoroutineType:
+            result.close()
+            raise TypeError(f"{function!r} is a plain def that gives a coroutine, {result.__qualname__}: make it async")
+        return result
 
     return call
 
