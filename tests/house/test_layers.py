@@ -18,6 +18,7 @@ ALLOWED_EVERYWHERE = {"sdpatterns", "anyio", "typing_extensions"}
 NAMED_FOR = {
     "aiosqlite": "sqlalchemy",
     "asyncpg": "sqlalchemy",
+    "brotli": "brotli",
     "hiredis": "redis",
     "http_sf": "http_sf",
     "httpx": "httpx",
@@ -32,12 +33,15 @@ NAMED_FOR = {
     "sqlalchemy": "sqlalchemy",
     "testcontainers": "testing",
     "trio": "trio testing",
+    "zstandard": "zstandard",
 }
 
 
 # Files named for a library that others inside may import all the same, and why.
 OPEN_GUESTS = {
-    "sdpatterns.web.http_sf": "the ASGI door reads and writes structured fields; it is behind the extra `web`"
+    "sdpatterns.web.brotli": "the ASGI door offers br where the library is there, and asks before it imports",
+    "sdpatterns.web.http_sf": "the ASGI door reads and writes structured fields; it is behind the extra `web`",
+    "sdpatterns.web.zstandard": "the same for zstd",
 }
 
 

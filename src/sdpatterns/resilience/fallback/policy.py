@@ -55,7 +55,7 @@ class Fallback(Policy):
     **May fail** with whatever the function tried last raises, bare; after results that are no good, it
     gives the last one. An exception that `on` does not mean ends the chain at once.
 
-    **Costs** under 0.2 µs when the call succeeds. No state between calls. On a plain `def` it works
+    **Costs** about 0.2 µs when the call succeeds. No state between calls. On a plain `def` it works
     where no alternative is async.
     """
 
