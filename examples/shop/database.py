@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, MetaData, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from shop.failures import StartFailed
+from shop.problems import Problem
 
+_log = logging.getLogger("shop.database")
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 10.0
 
@@ -29,9 +33,20 @@ class Database:
         self._writer = _engine(path, connections_max=1, begin="BEGIN IMMEDIATE", query_only=False)
         self._reader = _engine(path, connections_max=2, begin="BEGIN", query_only=True)
 
-    def write(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that commits at the end of the block and rolls back on an exception."""
-        return self._writer.begin()
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end of the block and rolls back on an exception.
+
+        May fail: a disk that is full or locked is a Problem 503, and the next write finds it as it then is.
+        """
+        try:
+            async with self._writer.begin() as connection:
+                yield connection
+        except OperationalError as error:
+            _log.error("cannot write", extra={"file": self.path.name, "reason": str(error.orig)})
+            raise Problem(
+                503, "storage-unavailable", "Nothing can be stored at the moment.", retry_after_s=5
+            ) from error
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A consistent view of the data."""
@@ -44,13 +59,19 @@ class Database:
         _check_version(path)
         database = cls(path)
         try:
-            async with database.write() as connection:
-                await connection.run_sync(schema.create_all)
-                await connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+            await database._prepare(schema)
             yield database
         finally:
             await database._reader.dispose()
             await database._writer.dispose()
+
+    async def _prepare(self, schema: MetaData) -> None:
+        try:
+            async with self._writer.begin() as connection:
+                await connection.run_sync(schema.create_all)
+                await connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except OperationalError as error:
+            raise StartFailed(f"cannot use {self.path}: {error.orig}; {_FIX}") from None
 
 
 def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -> AsyncEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -18,9 +18,21 @@ _FILE_MAX_BYTES = 5 * 2**20
 _FILES_KEPT = 2
 
 
+class _File(RotatingFileHandler):
+    """A file that loses what it has no room for; errors go to the terminal as well."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Say nothing: the library would print a traceback for each record."""
+
+    def close(self) -> None:
+        """Close, whether or not the last records still fit."""
+        with suppress(OSError):
+            super().close()
+
+
 def _opened(path: Path) -> RotatingFileHandler:
     try:
-        return RotatingFileHandler(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
+        return _File(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StartFailed(f"cannot write {path}: {reason}; move it away or choose another with --data-dir") from None

@@ -243,6 +243,31 @@ def test_a_file_of_a_later_version(data_dir: Path) -> None:
     assert "version 99" in refused(data_dir, "--port", "0")
 
 
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux lets us fill a disk for one process")
+def test_a_disk_without_room_is_told_and_outlived(data_dir: Path) -> None:
+    with running(data_dir) as running_shop:
+        fill_cart(running_shop.url, "c", PLENTY)
+        process = psutil.Process(running_shop.process.pid)
+        process.rlimit(psutil.RLIMIT_FSIZE, (0, -1))
+        for _ in range(3):
+            refusal = httpx.put(f"{running_shop.url}/api/v1/carts/d/items/{PLENTY}", json={"quantity": 1})
+            assert (refusal.status_code, refusal.json()["type"]) == (503, "/problems/storage-unavailable")
+            assert "retry-after" in refusal.headers
+            answer = httpx.post(f"{running_shop.url}/api/v1/checkout", json=checkout_body("c"), headers=KEY)
+            assert answer.status_code == 503
+        assert httpx.get(f"{running_shop.url}/products?q=lamp").status_code == 200
+        process.rlimit(psutil.RLIMIT_FSIZE, (-1, -1))
+        fill_cart(running_shop.url, "d", PLENTY)
+        answer = httpx.post(f"{running_shop.url}/api/v1/checkout", json=checkout_body("d"), headers=KEY)
+        assert answer.status_code == 201
+        process.rlimit(psutil.RLIMIT_FSIZE, (0, -1))
+        assert httpx.get(f"{running_shop.url}/").status_code == 200
+        _, err = running_shop.stop()
+    assert running_shop.process.returncode == 0
+    assert "Traceback" not in err
+    assert "cannot write" in err
+
+
 def test_a_file_of_somebody_else(data_dir: Path) -> None:
     import sqlite3
 
