@@ -38,6 +38,17 @@ def test_every_change_of_a_character_is_found(payload: bytes, data: st.DataObjec
         signer.opened(text[:place] + letter + text[place + 1 :])
 
 
+def test_the_bits_that_the_last_letter_leaves_over_are_not_free() -> None:
+    signer = Signer(NEW, purpose="cursor")
+    text = signer.sealed(b"")
+    spelled = [text[:-1] + letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"]
+    others = [other for other in spelled if other != text]
+    assert len(others) == 63
+    for other in others:
+        with pytest.raises(CodecError):
+            signer.opened(other)
+
+
 @given(text=st.text(max_size=100))
 def test_whatever_is_handed_in_is_refused_in_one_way(text: str) -> None:
     with pytest.raises(CodecError):

@@ -72,6 +72,12 @@ def test_positions_that_cannot_be_written_are_refused(position: list[Scalar]) ->
         Cursors(KEY).made(position, of="orders")
 
 
+@pytest.mark.parametrize(("count", "has_next"), [(0, False), (2, False), (3, False), (4, True)])
+def test_there_is_a_next_page_where_there_is_a_row_for_it(count: int, has_next: bool) -> None:
+    page = Cursors(KEY).page(range(count), limit=3, position=lambda row: (row,), of="rows")
+    assert (page.items, page.next_cursor is not None) == (list(range(min(count, 3))), has_next)
+
+
 def test_a_page_has_a_row_at_least() -> None:
     with pytest.raises(ValueError, match="limit"):
         Cursors(KEY).page([1, 2], limit=0, position=lambda row: (row,), of="rows")

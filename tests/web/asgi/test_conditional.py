@@ -123,6 +123,13 @@ async def test_a_body_over_the_bound_passes_whole_and_has_no_tag(
     assert (refused.status_code, refused.content) == (304, b"")
 
 
+@pytest.mark.parametrize(("bytes_max", "tagged"), [(4, True), (3, False)])
+async def test_the_bound_holds_for_a_body_in_one_piece(resource: Resource, bytes_max: int, tagged: bool) -> None:
+    async with asking(resource, body_bytes_max=bytes_max) as http:
+        answer = await http.get("/it")
+    assert (answer.content, "etag" in answer.headers) == (b"fine", tagged)
+
+
 async def test_events_are_not_held_back(resource: Resource) -> None:
     async with asking(resource) as http:
         answer = await http.get("/stream?type=text/event-stream")
