@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 from sqlalchemy import URL, MetaData, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -80,7 +82,7 @@ def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=30.0,
-        connect_args={"timeout": _BUSY_TIMEOUT_S},
+        async_creator=lambda: _connected(path),
     )
 
     def prepare(connection: Any, _record: Any) -> None:
@@ -94,6 +96,17 @@ def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+async def _connected(path: Path) -> aiosqlite.Connection:
+    # A deadline may strike while a thread opens the file: the thread finishes, and so must we, or
+    # nobody would close what it has opened.
+    opening = asyncio.ensure_future(aiosqlite.connect(path, timeout=_BUSY_TIMEOUT_S).__aenter__())
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await (await opening).close()
+        raise
 
 
 def check(path: Path) -> int:
