@@ -22,8 +22,7 @@ from sdpatterns.resilience.fallback.policy import Fallback
 from sdpatterns.resilience.retry.decision import Course
 from sdpatterns.resilience.retry.policy import Attempt, Retry
 from sdpatterns.resilience.timeout.guard import Timeout
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit, RateKey
-from sdpatterns.traffic.ratelimit.decision import Slot
+from sdpatterns.traffic.ratelimit.answer import Decision, Limit, RateKey, Slot
 from sdpatterns.traffic.ratelimit.guard import RateLimiter
 
 class BlockingPolicy:

@@ -11,6 +11,8 @@ from sdpatterns import RateLimiter, per_second
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.local import LocalCells, Shard
 from sdpatterns.testing.clock import VirtualClock
+from sdpatterns.traffic.ratelimit import GCRA, Algorithm
+from tests.traffic.ratelimit.algorithms import METERS
 
 
 class Watched(dict[str, Any]):
@@ -35,15 +37,16 @@ class Watched(dict[str, Any]):
         return self._walk("items")
 
 
+@pytest.mark.parametrize("algorithm", [GCRA(), *METERS.values()], ids=["gcra", *METERS])
 @pytest.mark.parametrize("clock", ["process", "virtual"])
 def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
-    clock: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    clock: str, algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     virtual = VirtualClock()
     if clock == "virtual":
         virtual.install()
         request.addfinalizer(virtual.uninstall)
-    limiter = RateLimiter("api", per_second(1))
+    limiter = RateLimiter("api", per_second(1), algorithm=algorithm)
     cells = limiter._desk.cells
     assert isinstance(cells, LocalCells)
     for number in range(20_000):

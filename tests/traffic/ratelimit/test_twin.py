@@ -15,25 +15,11 @@ from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit.answer import Limit
 from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, State, StateCodec
 from sdpatterns.traffic.ratelimit.twin import Gcra
+from tests.traffic.ratelimit.lua import HARNESS
 
 STEPS = 100_000
 _BATCH = 2_000
 _CODEC = StateCodec()
-
-_HARNESS = """
-local twin = (function()
-%s
-end)()
-local count, now, states, args = tonumber(ARGV[1]), tonumber(ARGV[2]), {}, {}
-for i = 1, count do states[i] = ARGV[2 + i] ~= '' and ARGV[2 + i] end
-for i = 3 + count, #ARGV do args[#args + 1] = ARGV[i] end
-local written, answer, keep, topics = twin(states, now, args)
-for i = 1, count do
-  written[i] = written[i] == true and 'gone' or written[i] or 'unchanged'
-  keep[i] = string.format('%%.0f', keep[i])
-end
-return { written, answer, keep, topics }
-"""
 
 
 class History:
@@ -113,7 +99,7 @@ def _histories() -> Iterator[tuple[Sequence[str], Any]]:
 
 def test_the_twin_is_the_step(valkey_url: str) -> None:
     with redis.Redis.from_url(valkey_url) as client:
-        script = client.script_load(_HARNESS % Gcra.source)
+        script = client.script_load(HARNESS % Gcra.source)
         left = itertools.islice(_histories(), STEPS)
         compared, seen = 0, set()
         while batch := list(itertools.islice(left, _BATCH)):

@@ -1,12 +1,18 @@
 """Rate limits per key, exact, in memory and across a fleet."""
 
+from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
 from sdpatterns.traffic.ratelimit.answer import Decision, RateKey
 from sdpatterns.traffic.ratelimit.config import Rate, Rates, per_day, per_hour, per_minute, per_second
 from sdpatterns.traffic.ratelimit.guard import OnOutage, RateLimiter
+from sdpatterns.traffic.ratelimit.meters import FixedWindow, LeakyBucket, SlidingCounter, SlidingLog, TokenBucket
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
 __all__ = [
+    "GCRA",
+    "Algorithm",
     "Decision",
+    "FixedWindow",
+    "LeakyBucket",
     "LimitBypassed",
     "LimitReached",
     "OnOutage",
@@ -14,6 +20,9 @@ __all__ = [
     "RateKey",
     "RateLimiter",
     "Rates",
+    "SlidingCounter",
+    "SlidingLog",
+    "TokenBucket",
     "per_day",
     "per_hour",
     "per_minute",

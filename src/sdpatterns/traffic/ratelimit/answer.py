@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from sdpatterns.core.keys import KEY_BYTES_MAX
 from sdpatterns.traffic.ratelimit.config import Rate
 
-__all__ = ["Decision", "Limit", "RateKey", "check_cost", "checked_key", "decision_of"]
+__all__ = ["Decision", "Limit", "RateKey", "Slot", "check_cost", "checked_key", "decision_of"]
 
 RateKey: TypeAlias = str | Mapping[str, str]
 """Whom a limit is for: a string, or one for each scope of the limiter (`{"user": ..., "ip": ...}`)."""
@@ -28,6 +28,14 @@ class Limit:
     def __str__(self) -> str:
         whose = f"{self.scope}: " if self.scope else ""
         return f"{whose}{self.rate.count} per {self.rate.period_s:g} s, burst {self.rate.limit}"
+
+
+class Slot(NamedTuple):
+    """One cell's part in a request: its limits, and what the algorithm's step answered for them."""
+
+    cell: str
+    limits: Sequence[Any]
+    booking: Any
 
 
 class Decision:

@@ -41,7 +41,12 @@ class Rate:
     @property
     def interval_us(self) -> int:
         """Microseconds between two requests at the steady rate."""
-        return -(-round(self.period_s * 1_000_000) // self.count)
+        return -(-self.window_us // self.count)
+
+    @property
+    def window_us(self) -> int:
+        """Microseconds of a period."""
+        return round(self.period_s * 1_000_000)
 
     @property
     def limit(self) -> int:

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from sdpatterns.algorithms.gcra import booked
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit, decision_of
+from sdpatterns.traffic.ratelimit.answer import Decision, Limit, Slot, decision_of
 from sdpatterns.traffic.ratelimit.twin import Gcra
 
 __all__ = [
@@ -64,14 +64,6 @@ class Booking(NamedTuple):
     tats: tuple[float, ...]
 
 
-class Slot(NamedTuple):
-    """One cell's part in a request: its limits, and what the step answered for them."""
-
-    cell: str
-    limits: Sequence[Limit]
-    booking: Booking
-
-
 def decide(slots: Sequence[Slot], cost: int) -> Decision:
     """The decision on a request that took these slots (or that these refused)."""
     found = [
@@ -96,7 +88,7 @@ def _how_binding(decision: Decision) -> tuple[float, float]:
 def pause_us(slots: Sequence[Slot]) -> float:
     """How long whoever booked these slots has to wait until all of them have come."""
     return max(
-        tat - limit.tolerance_us - booking.now_us
+        float(tat - limit.tolerance_us - booking.now_us)
         for _, limits, booking in slots
         for limit, tat in zip(limits, booking.tats, strict=True)
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore
-from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, check_cost, checked_key
+from sdpatterns.traffic.ratelimit.algorithm import Algorithm
+from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost, checked_key
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
-from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, Slot, State, StateCodec
 
 __all__ = ["Desk"]
 
@@ -27,24 +28,26 @@ class Desk:
         rates: Rates,
         store: StateStore | None,
         *,
+        algorithm: Algorithm,
         group: str | None,
         atomic: bool,
         keys_max: int,
     ) -> None:
-        self._scopes = _limits(rates)
+        self.algorithm = algorithm
+        self._scopes = _limits(rates, algorithm)
         self._plain = self._scopes.get("")
-        self._everyday = None if self._plain is None else Book(self._plain, 1)
+        self._everyday = None if self._plain is None else algorithm.book(self._plain, 1)
         self._at_once = atomic
         self.runtime: Runtime | None = None if store is None else store.runtime
         self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
         self.burst = min(limit.rate.limit for limit in self.limits)
-        space = join_key("limiter", name)
+        space = join_key("limiter", name, *algorithm.space)
         overflow: Overflow = "share" if self._plain else _overflow_of_scope
-        self.cells: Cells[State]
+        self.cells: Cells[Any]
         if store is None:
             self.cells = LocalCells(space, keys_max=keys_max, overflow=overflow)
         else:
-            self.cells = store.cells(space, StateCodec(), group=group, keys_max=keys_max, overflow=overflow)
+            self.cells = store.cells(space, algorithm.codec, group=group, keys_max=keys_max, overflow=overflow)
 
     def places(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""
@@ -60,7 +63,7 @@ class Desk:
         """The slots of a request, or, where it was refused, at least the ones that refused it."""
         if self._everyday is not None and cost == 1 and not wait_max_us and not look:
             cell = checked_key(key)
-            return (Slot(cell, self._everyday.limits, await self.cells.transact(cell, self._everyday)),)
+            return (Slot(cell, self._plain or (), await self.cells.transact(cell, self._everyday)),)
         check_cost(cost, self.burst)
         places = self.places(key)
         if len(places) > 1 and self._at_once:
@@ -70,13 +73,11 @@ class Desk:
     async def _book_at_once(
         self, places: Sequence[tuple[str, Sequence[Limit]]], cost: int, wait_max_us: float, *, look: bool
     ) -> Sequence[Slot]:
-        step = BookMany([limits for _, limits in places], cost, wait_max_us, look=look)
-        allowed, now_us, tats = await self.cells.transact_many([cell for cell, _ in places], step)
-        slots, at = [], 0
-        for cell, limits in places:
-            slots.append(Slot(cell, limits, Booking(allowed, now_us, tats[at : at + len(limits)])))
-            at += len(limits)
-        return slots
+        each = [limits for _, limits in places]
+        step = self.algorithm.book_many(each, cost, wait_max_us, look=look)
+        answer = await self.cells.transact_many([cell for cell, _ in places], step)
+        bookings = self.algorithm.bookings(each, answer)
+        return [Slot(cell, limits, booking) for (cell, limits), booking in zip(places, bookings, strict=True)]
 
     async def _book_in_order(
         self, places: Sequence[tuple[str, Sequence[Limit]]], cost: int, wait_max_us: float, *, look: bool
@@ -84,7 +85,8 @@ class Desk:
         slots: list[Slot] = []
         try:
             for cell, limits in places:
-                booking = await self.cells.transact(cell, Book(limits, cost, wait_max_us, look=look))
+                step = self.algorithm.book(limits, cost, wait_max_us, look=look)
+                booking = await self.cells.transact(cell, step)
                 if not booking.allowed:
                     await self.give_back([] if look else slots, cost)
                     return [Slot(cell, limits, booking)]
@@ -104,7 +106,7 @@ class Desk:
 
         async def work() -> None:
             for cell, limits, booking in slots:
-                await self.cells.transact(cell, GiveBack(limits, cost, booking.tats))
+                await self.cells.transact(cell, self.algorithm.give_back(limits, cost, booking))
 
         try:
             if isinstance(self.cells, DirectCells):
@@ -120,19 +122,19 @@ class Desk:
             await self.cells.delete(cell)
 
 
-def _limits(rates: Rates) -> dict[str, tuple[Limit, ...]]:
+def _limits(rates: Rates, algorithm: Algorithm) -> dict[str, tuple[Limit, ...]]:
     if not isinstance(rates, Mapping):
-        return {"": _scope("", rates)}
+        return {"": _scope("", rates, algorithm)}
     if not rates or not all(rates):
         raise ValueError(f"rates must have one scope or more, each with a name, got {dict(rates)!r}")
-    return {scope: _scope(scope, of_scope) for scope, of_scope in rates.items()}
+    return {scope: _scope(scope, of_scope, algorithm) for scope, of_scope in rates.items()}
 
 
-def _scope(scope: str, rates: Rate | Sequence[Rate]) -> tuple[Limit, ...]:
+def _scope(scope: str, rates: Rate | Sequence[Rate], algorithm: Algorithm) -> tuple[Limit, ...]:
     several = tuple(rates) if isinstance(rates, Sequence) else (rates,)
     if not several or not all(isinstance(rate, Rate) for rate in several):
         raise ValueError(f"rates must be a Rate or several of them, got {rates!r}")
-    return tuple(Limit(rate, scope) for rate in several)
+    return tuple(algorithm.limit(rate, scope) for rate in several)
 
 
 def _overflow_of_scope(key: str) -> str:

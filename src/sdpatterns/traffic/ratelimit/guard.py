@@ -16,11 +16,12 @@ from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
 from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
+from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
 from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, decision_of
 from sdpatterns.traffic.ratelimit.config import Rates
-from sdpatterns.traffic.ratelimit.decision import decide, pause_us
 from sdpatterns.traffic.ratelimit.desk import Desk
 from sdpatterns.traffic.ratelimit.direct import DirectBook
+from sdpatterns.traffic.ratelimit.metered import Meter
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
 __all__ = ["OnOutage", "RateLimiter"]
@@ -37,15 +38,18 @@ class RateLimiter(Guard):
     """Lets each key do so much in a time, exactly, in this process or across a fleet.
 
     `rates`: one `Rate`; several that must all hold; or such by scope, and then a key is a mapping
-    from scope to key and all scopes are decided in one atomic step. `store`: where the counts live
-    (None: in this process). `on_outage`: what to answer while the store is away. `group`: puts all
-    keys on one node of a Redis Cluster, which scopes need; without it `atomic=False` asks scope by
-    scope and gives back what a later one refuses. `keys_max`: how many keys a store in memory
-    holds; beyond it new keys share one count (of their scope), with a notice.
+    from scope to key and all scopes are decided in one atomic step. `algorithm`: how to count
+    (`GCRA()`, `TokenBucket()`, `LeakyBucket()`, `FixedWindow()`, `SlidingLog()`, `SlidingCounter()`).
+    `store`: where the counts live (None: in this process). `on_outage`: what to answer while the
+    store is away. `group`: puts all keys on one node of a Redis Cluster, which scopes need; without
+    it `atomic=False` asks scope by scope and gives back what a later one refuses. `keys_max`: how
+    many keys a store in memory holds; beyond it new keys share one count (of their scope), with a
+    notice.
 
     **Keeps**: in any time t a key passes at most `burst + t / interval` (GCRA, in whole
-    microseconds of the store's clock); a refused request uses nothing; a key is forgotten only when
-    its state equals a fresh one; keys don't touch each other.
+    microseconds of the store's clock; each other algorithm says what it keeps); a
+    refused request uses nothing; a key is forgotten only when its state equals a fresh one; keys
+    don't touch each other.
     **May fail**: `acquire` never refuses by exception; a store that is away is answered as
     `on_outage` says, with a `LimitBypassed` notice. `ValueError` for a cost above the burst, as it
     could never pass.
@@ -65,6 +69,7 @@ class RateLimiter(Guard):
         name: str,
         rates: Rates,
         *,
+        algorithm: Algorithm | None = None,
         store: StateStore | None = None,
         on_outage: OnOutage = "allow",
         group: str | None = None,
@@ -75,10 +80,16 @@ class RateLimiter(Guard):
         if on_outage not in _OUTAGES:
             raise ValueError(f"on_outage must be one of {', '.join(_OUTAGES)}, got {on_outage!r}")
         self._on_outage = on_outage
-        self._desk = Desk(name, rates, store, group=group, atomic=atomic, keys_max=keys_max)
+        algorithm = GCRA() if algorithm is None else algorithm
+        if not isinstance(algorithm, GCRA | Meter):
+            raise TypeError(f"algorithm must be GCRA() or another of its kind, got {algorithm!r}")
+        self._algorithm = algorithm
+        self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
         self._direct: DirectBook | None = None
-        if isinstance(self._desk.cells, LocalCells) and len(self._desk.limits) == 1 and not isinstance(rates, Mapping):
-            self._direct = DirectBook(self._desk.cells, self._desk.limits[0])
+        cells, limits = self._desk.cells, self._desk.limits
+        single = len(limits) == 1 and not isinstance(rates, Mapping)
+        if single and isinstance(algorithm, GCRA) and isinstance(cells, LocalCells):
+            self._direct = DirectBook(cells, limits[0])
 
     @property
     def runtime(self) -> Runtime | None:
@@ -92,7 +103,8 @@ class RateLimiter(Guard):
 
     def describe(self) -> str:
         """Its rates."""
-        return f"RateLimiter {self.name!r} ({', '.join(map(str, self._desk.limits))})"
+        how = ", ".join([*map(str, self._desk.limits), *self._algorithm.space])
+        return f"RateLimiter {self.name!r} ({how})"
 
     async def acquire(self, key: RateKey, cost: int = 1) -> Decision:
         """Whether `cost` may pass for this key now. Never waits, never raises a refusal."""
@@ -115,24 +127,24 @@ class RateLimiter(Guard):
         Raises `RateLimited` at once, and books nothing, when the slot is further away than
         `max_wait_s` or than the deadline that the call carries. A caller that is cancelled while it
         waits gives its slot back if nobody has booked behind it; else the slot passes unused.
-        With several scopes nothing is booked: all of them are asked again when the last should have
-        room, without a place in a queue.
+        With several scopes nothing is booked, and neither is with several rates of any algorithm but
+        GCRA: all of them are asked again when the last should have room, without a place in a queue.
         """
         if not 0 <= max_wait_s < float("inf"):
             raise ValueError(f"max_wait_s must be 0 or more and finite, got {max_wait_s!r}")
         left_s = deadline_left_s()
         bound_s = max_wait_s if left_s is None else max(0.0, min(max_wait_s, left_s))
         try:
-            if isinstance(key, Mapping) and len(key) > 1:
+            if not self._books_ahead(key):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
             slots = await self._desk.book(key, cost, bound_s * 1e6)
         except (BackendUnavailable, OutcomeUnknown) as error:
             return self._passed(key, self._outage(key, error))
-        decision = decide(slots, cost)
+        decision = self._algorithm.decide(slots, cost)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         self._passed(key, decision)
-        pause_s = pause_us(slots) / 1e6
+        pause_s = self._algorithm.pause_us(slots) / 1e6
         if pause_s > 0:
             try:
                 await current().sleep(pause_s)
@@ -145,7 +157,7 @@ class RateLimiter(Guard):
         # A slot booked in one scope would start when another scope has room, and so with others that
         # were booked for later: nothing is booked ahead, and the scopes are asked again together.
         while True:
-            decision = decide(await self._desk.book(key, cost), cost)
+            decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
             if decision.allowed:
                 return decision
             if SYSTEM.monotonic() + decision.retry_after_s > until:
@@ -154,9 +166,12 @@ class RateLimiter(Guard):
                 return self._passed(key, decision)
             await current().sleep(decision.retry_after_s)
 
+    def _books_ahead(self, key: RateKey) -> bool:
+        return not (isinstance(key, Mapping) and len(key) > 1) and self._algorithm.books_ahead(self._desk.limits)
+
     async def peek(self, key: RateKey, cost: int = 1) -> Decision:
         """What `acquire` would answer, using nothing. Raises what the store raises."""
-        return decide(await self._desk.book(key, cost, look=True), cost)
+        return self._algorithm.decide(await self._desk.book(key, cost, look=True), cost)
 
     async def reset(self, key: RateKey) -> None:
         """Forget what the key has used."""
@@ -195,7 +210,7 @@ class RateLimiter(Guard):
 
     async def _acquire(self, key: RateKey, cost: int) -> Decision:
         try:
-            decision = decide(await self._desk.book(key, cost), cost)
+            decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
         except (BackendUnavailable, OutcomeUnknown) as error:
             return self._outage(key, error)
         if not decision.allowed and LISTENERS:

@@ -6,19 +6,20 @@ import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Gcra"]
+__all__ = ["Gcra", "Metered", "chunk"]
 
 A = TypeVar("A")
 
-_SOURCE = (pkgutil.get_data(__name__, "gcra.lua") or b"").decode()
+
+def chunk(package: str, file: str) -> str:
+    """The text of a Lua file that lies beside a module."""
+    return (pkgutil.get_data(package, file) or b"").decode()
 
 
-class Gcra(Generic[A]):
-    """See `Twin`: one request to `gcra.lua`, and how to read its answer."""
+class _Request(Generic[A]):
+    """See `Twin`: one request to a chunk, and how to read its answer."""
 
     __slots__ = ("_args", "_read")
-    name = "gcra/1"
-    source = _SOURCE
 
     def __init__(self, args: Sequence[str], read: Callable[[Sequence[bytes]], A]) -> None:
         self._args = args
@@ -31,3 +32,22 @@ class Gcra(Generic[A]):
     def answer(self, reply: Sequence[bytes]) -> A:
         """The Python answer that the reply stands for."""
         return self._read(reply)
+
+
+class Gcra(_Request[A]):
+    """A request to `gcra.lua`."""
+
+    __slots__ = ()
+    name = "gcra/1"
+    source = chunk(__name__, "gcra.lua")
+
+
+class Metered(_Request[A]):
+    """A request to one of the meters, each of which has a chunk of its own."""
+
+    __slots__ = ("name", "source")
+
+    def __init__(self, name: str, source: str, args: Sequence[str], read: Callable[[Sequence[bytes]], A]) -> None:
+        super().__init__(args, read)
+        self.name = name
+        self.source = source

@@ -1,0 +1,82 @@
+"""What each algorithm of the limiter lets pass of the same traffic, in virtual time.
+
+    python benchmarks/limiter_admits.py
+
+The limit is 10 a second. The traffic comes in five stretches after an idle hour. The table says how
+many of each pass, and the most that passed in any one second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sdpatterns import RateLimiter, per_second
+from sdpatterns.testing.clock import VirtualClock
+from sdpatterns.traffic.ratelimit import (
+    GCRA,
+    Algorithm,
+    FixedWindow,
+    LeakyBucket,
+    SlidingCounter,
+    SlidingLog,
+    TokenBucket,
+)
+
+ALGORITHMS: Sequence[Algorithm] = (GCRA(), TokenBucket(), LeakyBucket(), FixedWindow(), SlidingLog(), SlidingCounter())
+COUNT = 10
+TICKS = 1_000_000  # of a second
+
+# What the stretch is called, where it begins and ends in seconds, and how many come, evenly spread.
+TRAFFIC = (
+    ("30 at once", 0.9, 0.9, 30),
+    ("30 at once, 0.2 s later", 1.1, 1.1, 30),
+    ("10 a second for 5 s", 10.0, 15.0, 50),
+    ("50 a second for 5 s", 20.05, 25.05, 250),
+    ("20 in the last 0.1 s of a second", 30.9, 31.0, 20),
+    ("20 in the first 0.1 s of the next", 31.0, 31.1, 20),
+)
+
+
+def arrivals() -> list[tuple[int, int]]:
+    """When each request comes, in microseconds, and in which stretch."""
+    return [
+        (round((begin_s + (end_s - begin_s) * number / count) * TICKS), stretch)
+        for stretch, (_, begin_s, end_s, count) in enumerate(TRAFFIC)
+        for number in range(count)
+    ]
+
+
+def passed(algorithm: Algorithm) -> list[tuple[int, int]]:
+    """Those of them that the algorithm lets pass."""
+    with VirtualClock() as clock:
+        # From the edge of a second on, so that the windows of the clock are those of the table.
+        clock.advance((3600 * TICKS - clock.now_us() % TICKS) / TICKS)
+        limiter, now_us, found = RateLimiter("table", per_second(COUNT), algorithm=algorithm), 0, []
+        for at_us, stretch in arrivals():
+            clock.advance((at_us - now_us) / TICKS)
+            now_us = at_us
+            if limiter.acquire_now("x").allowed:
+                found.append((at_us, stretch))
+    return found
+
+
+def row(algorithm: Algorithm) -> list[int]:
+    """How many passed in each stretch, and the most in any second."""
+    found = passed(algorithm)
+    each = [sum(stretch == number for _, stretch in found) for number in range(len(TRAFFIC))]
+    return [*each, max(sum(start <= at < start + TICKS for at, _ in found) for start, _ in found)]
+
+
+def table() -> str:
+    """The rows as a table, a column for each algorithm."""
+    names = [type(algorithm).__name__ for algorithm in ALGORITHMS]
+    columns = [row(algorithm) for algorithm in ALGORITHMS]
+    whats = [*(f"{what} ({count})" for what, _, _, count in TRAFFIC), "most in any second"]
+    lines = [f"| of | {' | '.join(f'`{name}`' for name in names)} |", f"|---|{'---:|' * len(names)}"]
+    for number, what in enumerate(whats):
+        lines.append(f"| {what} | {' | '.join(str(column[number]) for column in columns)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())

@@ -1,0 +1,115 @@
+"""Each meter's twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.traffic.ratelimit import Rate
+from sdpatterns.traffic.ratelimit.metered import Meter, MeteredLimit, Return, Take, TakeMany, Taking
+from tests.traffic.ratelimit.algorithms import METERS
+from tests.traffic.ratelimit.lua import HARNESS
+
+STEPS = 100_000
+_BATCH = 2_000
+
+
+class History:
+    """Random steps on random cells, each on the state that Python's step before it left."""
+
+    def __init__(self, meter: Meter, seed: int) -> None:
+        self.meter = meter
+        self.chance = random.Random(seed)
+        self.now_us = 1_760_000_000_000_000 + self.chance.randrange(10**15)
+        self.limits = [self._limits() for _ in range(self.chance.choice([1, 1, 2, 3]))]
+        self.states: list[Any] = [None for _ in self.limits]
+        self.last: list[Taking | None] = [None for _ in self.limits]
+
+    def _limits(self) -> tuple[MeteredLimit, ...]:
+        pick = self.chance.choice
+        bursts = [1, 2, 50] if self.meter.name in {"token_bucket", "leaky_bucket"} else [None]
+        return tuple(
+            self.meter.limit(Rate(pick([3, 7, 1000]), pick([0.01, 1.0, 86_400.0 * 366]), burst=pick(bursts)), "")
+            for _ in range(pick([1, 1, 2, 4]))
+        )
+
+    def step(self) -> tuple[str, Sequence[str], Any, Any]:
+        """What kind it is, what to send, what has to come back, and what that has to be read as."""
+        self.now_us += int(self.chance.choice([0, 1, 999, self.chance.random() * 10 ** self.chance.randint(1, 13)]))
+        cell = self.chance.randrange(len(self.limits))
+        cost = self.chance.randint(1, 3)
+        kind = self.chance.random()
+        taken = self.last[cell]
+        if kind < 0.2 and taken is not None:
+            return self._run([cell], Return(self.meter, self.limits[cell], taken))
+        wait_us = self.chance.choice([0.0, 0.0, 1.5, 1e9, 1e14])
+        if kind < 0.6:
+            return self._run([cell], Take(self.meter, [self.limits[cell]], cost, wait_us, look=kind < 0.3))
+        return self._run(
+            list(range(len(self.limits))), TakeMany(self.meter, self.limits, cost, wait_us, look=kind > 0.95)
+        )
+
+    def _run(self, cells: Sequence[int], step: Any) -> tuple[str, Sequence[str], Any, Any]:
+        before = [self.states[cell] for cell in cells]
+        if isinstance(step, TakeMany):
+            after, answer, keeps_s, _ = step(before, self.now_us)
+        else:
+            one, answer, keep_s, _ = step(before[0], self.now_us)
+            after, keeps_s = [one], [keep_s]
+        for cell, state in zip(cells, after, strict=True):
+            if state is not UNCHANGED:
+                self.states[cell] = None if state is GONE else state
+        if isinstance(answer, Taking) and answer.allowed and after[0] is not UNCHANGED:
+            self.last[cells[0]] = answer
+        texts = ["" if state is None else self.meter.codec.encode(state).decode() for state in before]
+        words = [str(len(before)), str(self.now_us), *texts, *step.twin.args()]
+        return type(step).__name__, words, self._reply(texts, after, keeps_s, answer), (step.twin, answer)
+
+    def _reply(self, texts: Sequence[str], after: Sequence[Any], keeps_s: Sequence[float], answer: Any) -> Any:
+        written = [
+            b"unchanged" if state is UNCHANGED else b"gone" if state is GONE else self.meter.codec.encode(state)
+            for state in after
+        ]
+        words = [] if answer is None else [b"%d" % self.now_us, *(text.encode() for text in texts)]
+        return [written, words, [b"%d" % -(-round(keep_s * 1e6) // 1000) for keep_s in keeps_s], []]
+
+
+def _histories(meter: Meter) -> Iterator[tuple[str, Sequence[str], Any, Any]]:
+    for seed in itertools.count():
+        history = History(meter, seed)
+        for _ in range(50):
+            yield history.step()
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_the_twin_is_the_step(name: str, valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        script = client.script_load(HARNESS % METERS[name].source)
+        left = itertools.islice(_histories(METERS[name]), STEPS)
+        compared, seen = 0, set()
+        while batch := list(itertools.islice(left, _BATCH)):
+            pipe = client.pipeline(transaction=False)
+            for _, words, _, _ in batch:
+                pipe.evalsha(script, 0, *words)
+            for (kind, words, expected, (twin, answer)), reply in zip(batch, pipe.execute(), strict=True):
+                assert reply == expected, words
+                read = twin.answer(reply[1])
+                assert (list(read) if kind == "TakeMany" else read) == answer
+                seen.add((kind, expected[0][0].split(b":")[0]))
+                compared += 1
+    assert compared == STEPS
+    # Every kind of step met every kind of end: written, unchanged or, for a return, gone.
+    ends = {(kind, end) for kind in ("Take", "TakeMany", "Return") for end in (b"1", b"unchanged")}
+    assert seen == ends | {("Return", b"gone")}
+
+
+@pytest.mark.parametrize("name", METERS)
+def test_a_twin_is_named_with_its_version(name: str) -> None:
+    limit = METERS[name].limit(Rate(3, 1.0), "")
+    assert Take(METERS[name], [[limit]], 1).twin.name == f"{name}/1"
