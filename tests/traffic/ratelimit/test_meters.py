@@ -131,6 +131,14 @@ def test_it_comes_back_at_its_own_microsecond() -> None:
     assert allowed == [False, True]
 
 
+def test_a_log_forgets_at_the_microsecond_and_holds_up_nobody_before() -> None:
+    numbers = SlidingLog().limit(per_second(2), "").settings
+    words, _ = SlidingLog().taken((), NOW, 1, numbers)
+    second = NOW + 1_000_000
+    assert SlidingLog().taken(words, second - 1, 1, numbers) == ((NOW, 1, second - 1, 1), second - 1)
+    assert SlidingLog().taken(words, second, 1, numbers) == ((second, 1), second)
+
+
 @every
 def test_a_look_changes_nothing_and_many_are_taken_together_or_not_at_all(meter: Meter) -> None:
     wide, narrow = (

@@ -41,7 +41,9 @@ class History:
 
     def step(self) -> tuple[str, Sequence[str], Any, Any]:
         """What kind it is, what to send, what has to come back, and what that has to be read as."""
-        self.now_us += int(self.chance.choice([0, 1, 999, self.chance.random() * 10 ** self.chance.randint(1, 13)]))
+        by_chance = self.chance.random() * 10 ** self.chance.randint(1, 13)
+        # A window to the microsecond, too: that is where the edges are.
+        self.now_us += int(self.chance.choice([0, 1, 999, 10_000, 1_000_000, by_chance, by_chance]))
         cell = self.chance.randrange(len(self.limits))
         cost = self.chance.randint(1, 3)
         kind = self.chance.random()
