@@ -12,6 +12,7 @@ import pytest
 from sdpatterns import Idempotency, listen, with_deadline
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.coordination.idempotency import Claim, Replay, current_claim
+from sdpatterns.coordination.idempotency.config import OnOutage
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.notices import Notice
 from sdpatterns.errors import BackendFull, ClaimHeld, ClaimLost, CodecError, KeyReused
@@ -355,8 +356,9 @@ async def test_an_answer_that_cannot_be_stored_is_an_error(backend: MemoryBacken
         await idem.call("k", answers, "object")
 
 
-async def test_a_full_store_refuses_rather_than_share_a_key(backend: MemoryBackend) -> None:
-    till, idem = Till(0.0), Idempotency("till", store=backend.states, keys_max=3)
+@pytest.mark.parametrize("on_outage", ["refuse", "allow"])
+async def test_a_full_store_refuses_rather_than_share_a_key(backend: MemoryBackend, on_outage: OnOutage) -> None:
+    till, idem = Till(0.0), Idempotency("till", store=backend.states, keys_max=3, on_outage=on_outage)
     for number in range(3):
         await idem.call(f"k{number}", till.pay, "o")
     with pytest.raises(BackendFull):

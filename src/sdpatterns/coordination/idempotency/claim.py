@@ -209,7 +209,10 @@ class Claim:
             if LISTENERS:
                 tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
             if self._book.config.on_outage == "refuse":
-                raise
+                # The work has happened; whether a later caller will find its answer, nobody can say.
+                raise OutcomeUnknown(
+                    f"{self._book.name!r} did the work of {self.key!r}; its answer: {error}"
+                ) from error
 
     async def store(self, answer: Any, *, within: View | None = None) -> None:
         """Store the answer; whoever comes later with the same request is given it.

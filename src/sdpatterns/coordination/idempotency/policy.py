@@ -21,7 +21,7 @@ from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, check_keyed
 from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.errors import BackendError, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
+from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 
@@ -165,7 +165,8 @@ class Idempotency(Policy):
         try:
             taken = await self._claim(key, mark)
         except BackendError as error:
-            if self.config.on_outage == "refuse":
+            # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
+            if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
                 raise
             if LISTENERS:
                 tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
