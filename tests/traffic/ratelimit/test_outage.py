@@ -11,7 +11,7 @@ import pytest
 from sdpatterns import RateLimiter, listen, per_minute, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.notices import Notice
-from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited, UnknownVersion
+from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown, RateLimited, UnknownVersion
 from sdpatterns.traffic.ratelimit import LimitBypassed
 from tests.traffic.ratelimit.stores import Between
 
@@ -25,7 +25,7 @@ def store() -> Between:
     return Between(MemoryBackend().states)
 
 
-@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown])
+@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown, BackendFull])
 async def test_allow_lets_the_request_pass_and_says_so(store: Between, kind: type[Exception]) -> None:
     limiter = RateLimiter("api", per_minute(1), store=store)
     store.fail = kind

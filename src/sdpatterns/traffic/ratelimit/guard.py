@@ -13,7 +13,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
-from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown, RateLimited
+from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
@@ -138,7 +138,7 @@ class RateLimiter(Guard):
             if not self._books_ahead(key):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
             slots = await self._desk.book(key, cost, bound_s * 1e6)
-        except (BackendUnavailable, OutcomeUnknown) as error:
+        except BackendError as error:
             return self._passed(key, self._outage(key, error))
         decision = self._algorithm.decide(slots, cost)
         if not decision.allowed and LISTENERS:
@@ -211,7 +211,7 @@ class RateLimiter(Guard):
     async def _acquire(self, key: RateKey, cost: int) -> Decision:
         try:
             decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
-        except (BackendUnavailable, OutcomeUnknown) as error:
+        except BackendError as error:
             return self._outage(key, error)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
