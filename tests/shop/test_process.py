@@ -264,7 +264,8 @@ def test_a_disk_without_room_is_told_and_outlived(data_dir: Path) -> None:
         assert httpx.get(f"{running_shop.url}/").status_code == 200
         _, err = running_shop.stop()
     assert running_shop.process.returncode == 0
-    assert "Traceback" not in err
+    # What measures coverage in the child cannot write either, and says so as it ends: not the shop's word.
+    assert "Traceback" not in err.split("Exception ignored in atexit callback")[0]
     assert "cannot write" in err
 
 

@@ -41,6 +41,8 @@ class Ear:
     ) -> None:
         if self.closes is not None:
             self.closes.set()
+            # Long enough for whoever waits for it: trio runs the tasks of one turn in any order.
+            await anyio.sleep(0.1)
         await anyio.lowlevel.checkpoint()
         if self.fails_to_close:
             raise BackendUnavailable("the bus is away")
