@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sdpatterns import Rate, RateLimiter
+from tests.backends.everywhere import KINDS, opened, unique
 from tests.traffic.ratelimit.algorithms import AT_ONCE, METERS
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sdpatterns import RateLimiter, per_hour
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

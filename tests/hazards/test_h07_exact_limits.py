@@ -13,7 +13,7 @@ from sdpatterns import Rate, RateLimiter, per_second
 from sdpatterns.core.clock import Clock
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.testing.clock import VirtualClock
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ import pytest
 
 from sdpatterns import RateLimiter, per_hour, per_second
 from sdpatterns.testing.clock import VirtualClock
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

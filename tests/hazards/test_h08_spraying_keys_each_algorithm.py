@@ -8,8 +8,8 @@ import pytest
 
 from sdpatterns import Rate, RateLimiter, per_second
 from sdpatterns.testing.clock import VirtualClock
+from tests.backends.everywhere import KINDS, opened, unique
 from tests.traffic.ratelimit.algorithms import METERS
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

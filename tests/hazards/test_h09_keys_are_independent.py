@@ -11,7 +11,7 @@ import pytest
 
 from sdpatterns import RateLimiter, per_hour, per_minute
 from sdpatterns.testing.loop import VirtualLoop
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ import pytest
 from sdpatterns import Idempotency
 from sdpatterns.coordination.idempotency import Claim, Replay
 from sdpatterns.errors import ClaimHeld, ClaimLost, KeyReused
-from tests.coordination.idempotency.stores import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

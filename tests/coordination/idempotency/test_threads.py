@@ -14,7 +14,7 @@ import pytest
 from sdpatterns import Idempotency
 from sdpatterns.blocking import blocking
 from sdpatterns.errors import ClaimHeld, ClaimLost
-from tests.coordination.idempotency.stores import BLOCKING_KINDS, opened_blocking, unique
+from tests.backends.everywhere import BLOCKING_KINDS, opened_blocking, unique
 
 THREADS = 8
 

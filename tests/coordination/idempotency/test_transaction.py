@@ -15,7 +15,7 @@ from sdpatterns import Idempotency
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.coordination.idempotency import Claim, current_claim
 from sdpatterns.errors import ClaimLost
-from tests.coordination.idempotency.stores import unique
+from tests.backends.everywhere import unique
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ from sdpatterns.core import clock
 from sdpatterns.errors import BackendUnavailable, RateLimited
 from sdpatterns.testing.loop import VirtualLoop
 from sdpatterns.traffic.ratelimit import GCRA, FixedWindow, LeakyBucket, SlidingLog
+from tests.backends.everywhere import KINDS, opened, unique
 from tests.traffic.ratelimit.algorithms import METERS
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
 from tests.traffic.ratelimit.stores import Between
 
 pytestmark = pytest.mark.anyio

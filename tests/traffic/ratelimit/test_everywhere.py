@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sdpatterns import Rate, RateLimiter, per_hour, per_minute
-from tests.traffic.ratelimit.backends import KINDS, opened, unique
+from tests.backends.everywhere import KINDS, opened, unique
 
 pytestmark = pytest.mark.anyio
 

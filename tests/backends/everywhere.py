@@ -1,4 +1,4 @@
-"""The backends that the same tests run on."""
+"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, and a Valkey Cluster."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class ShiftedMemory(MemoryBackend):
 
 @asynccontextmanager
 async def opened(request: pytest.FixtureRequest, kind: str, folder: Path) -> AsyncIterator[Any]:
+    """A backend of that kind, with nothing in it that a test could meet."""
     backend = _built(request, kind, folder)
     async with backend:
         await backend.create()
@@ -70,4 +71,5 @@ def _built_blocking(request: pytest.FixtureRequest, kind: str, folder: Path) -> 
 
 
 def unique(name: str) -> str:
+    """A name that no other test of a shared server has used."""
     return f"{name}-{uuid.uuid4().hex[:8]}"
