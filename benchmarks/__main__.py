@@ -1,6 +1,6 @@
 """Run every benchmark, keep its figures, and write the page that shows them.
 
-    python -m benchmarks                 run all (half an hour on two cores), then write the page
+    python -m benchmarks                 run all (some minutes), then write the page
     python -m benchmarks resilience      run one program, then write the page
     python -m benchmarks --page          write the page from the figures that are there
 
