@@ -22,6 +22,7 @@ from shop.ordering.wiring import running as ordering
 from shop.payments.wiring import running as payments
 from shop.place import CONTEXTS, Place, wall_clock_us
 from shop.psp.wiring import running as psp
+from shop.reviews.wiring import running as reviews
 from shop.serving import Server, address, bind
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -30,6 +31,7 @@ Wiring = Callable[[Place], AbstractAsyncContextManager[ASGIApp]]
 _WIRINGS: dict[str, Wiring] = {
     "psp": psp,
     "catalog": catalog,
+    "reviews": reviews,
     "inventory": inventory,
     "cart": cart,
     "payments": payments,

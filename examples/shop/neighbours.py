@@ -41,7 +41,20 @@ class Neighbour:
         except httpx.InvalidURL:
             raise Problem(414, "uri-too-long", "This address is longer than any here.") from None
         except (httpx.HTTPError, DeadlineExceeded, Rejected):
-            raise Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2) from None
+            raise self._away() from None
+
+    async def stream(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
+    ) -> httpx.Response:
+        """The answer as soon as it begins; whoever reads it closes it."""
+        request = self._client.build_request(method, path, content=body, headers=headers)
+        try:
+            return await self._client.send(request, stream=True)
+        except (httpx.HTTPError, DeadlineExceeded, Rejected):
+            raise self._away() from None
+
+    def _away(self) -> Problem:
+        return Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2)
 
     async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """The decoded answer to a JSON body; a refusal is raised as the Problem it is."""

@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CONTEXTS = ("gateway", "catalog", "cart", "inventory", "ordering", "payments", "psp", "control")
+# What runs together: a deployable is one process, or several replicas of it, when the shop runs as processes.
+DEPLOYABLES = {
+    "gateway": ("gateway",),
+    "catalog": ("catalog", "reviews"),
+    "cart": ("cart",),
+    "inventory": ("inventory",),
+    "ordering": ("ordering",),
+    "payments": ("payments",),
+    "psp": ("psp",),
+    "control": ("control",),
+}
+CONTEXTS = tuple(context for contexts in DEPLOYABLES.values() for context in contexts)
 
 
 def wall_clock_us() -> int:

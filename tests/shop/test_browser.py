@@ -111,18 +111,6 @@ def test_no_page_is_wider_than_its_window(browser: Browser, url: str, path: str,
     page.close()
 
 
-def test_the_control_room_breaks_and_heals_the_provider(browser: Browser, url: str) -> None:
-    page = browser.new_page()
-    page.goto(f"{url}/control")
-    expect(page.locator("#live .invariants .pill")).to_have_text(["holds"] * 5)
-    page.get_by_label("It should").select_option("hang")
-    page.get_by_role("button", name="Break it").click()
-    expect(page.get_by_role("heading", name=re.compile("^Provider"))).to_contain_text("hang")
-    page.get_by_role("button", name="Heal it now").click()
-    expect(page.get_by_role("heading", name=re.compile("^Provider"))).to_contain_text("well")
-    page.close()
-
-
 def test_pressing_twice_buys_once(browser: Browser, url: str) -> None:
     context = browser.new_context()
     first = context.new_page()

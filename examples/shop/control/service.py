@@ -53,7 +53,7 @@ class Control:
         """Everything the control page shows."""
         invariants, limiter, breaker, turns, fault, counts = await asyncio.gather(
             self.invariants(),
-            self._ask("gateway", "/control/api/limiter"),
+            self._ask("gateway", "/internal/limiter"),
             self._ask("payments", "/internal/defences"),
             self._ask("ordering", "/internal/defences"),
             self._ask("psp", "/admin/fault"),

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.types import ASGIApp
 
 from shop.control.api import routes
+from shop.control.pages import pages
 from shop.control.service import Control
 from shop.hosting import hosted
 from shop.neighbours import neighbour
@@ -21,5 +22,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The control room, reading everybody's ledgers."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _WATCHED}
-        with hosted("control", routes(Control(neighbours, place.now_us))) as app:
+        control = Control(neighbours, place.now_us)
+        with hosted("control", [*routes(control), *pages(control)]) as app:
             yield app

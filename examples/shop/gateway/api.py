@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway.service import Front
 from shop.neighbours import segment
+from shop.problems import not_found
 
 _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
@@ -24,6 +27,12 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
     def forward(name: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:
             return await _forward(front, name, request)
+
+        return handler
+
+    def relay(name: str) -> Callable[[Request], Any]:
+        async def handler(request: Request) -> Response:
+            return await _relay(front, name, request)
 
         return handler
 
@@ -41,22 +50,53 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
         Route("/api/v1/carts/{cart_id}/items/{sku}", forward("cart"), methods=["PUT", "DELETE"]),
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
         Route("/api/v1/orders/{order_id}", forward("ordering")),
-        Route("/control/api/limiter", limiter),
-        Route("/control/api/invariants", forward("control")),
-        Route("/control/api/state", forward("control")),
-        Route("/control/api/fault", forward("control"), methods=["PUT", "DELETE"]),
+        Route("/internal/limiter", limiter),
+        Route("/control", relay("control"), methods=_ALL),
+        Route("/control/{path:path}", relay("control"), methods=_ALL),
         Route("/psp/v1/charges", forward("psp")),
     ]
+
+
+_ALL = ["GET", "PUT", "POST", "DELETE"]
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "x-correlation-id"})
+
+
+class _Relayed(StreamingResponse):
+    """An answer passed on as it comes, and let go of whoever goes first."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        kept = {name: value for name, value in answer.headers.items() if name not in _HOP_BY_HOP}
+        super().__init__(answer.aiter_raw(), answer.status_code, kept)
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._answer.aclose()
+
+
+async def _relay(front: Front, name: str, request: Request) -> Response:
+    """A whole corner of the site that another service serves, streams included."""
+    body = await read_body(request) if request.method in ("POST", "PUT") else None
+    headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
+    target = _target(request)
+    if "/../" in f"{target}/":
+        raise not_found("such page")
+    return _Relayed(await front.neighbours[name].stream(request.method, target, body=body, headers=headers))
+
+
+def _target(request: Request) -> str:
+    raw: bytes = request.scope["raw_path"]
+    query: bytes = request.scope["query_string"]
+    return (raw + b"?" + query if query else raw).decode("latin-1")
 
 
 async def _forward(front: Front, name: str, request: Request) -> Response:
     for name_in_path in request.path_params.values():
         segment(name_in_path)  # a client behind us would walk the dots in it
     body = await read_body(request) if request.method in ("POST", "PUT") else None
-    raw: bytes = request.scope["raw_path"]
-    query: bytes = request.scope["query_string"]
-    target = (raw + b"?" + query if query else raw).decode("latin-1")
     headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
-    answer = await front.neighbours[name].send(request.method, target, body=body, headers=headers)
+    answer = await front.neighbours[name].send(request.method, _target(request), body=body, headers=headers)
     kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
     return Response(answer.content, answer.status_code, kept)

@@ -22,7 +22,7 @@ from shop.values import is_slug
 
 _HERE = Path(__file__).parent
 _CART_COOKIE = "cart"
-_FOR_PROGRAMS = ("/api/", "/psp/", "/control/api/", "/livez", "/readyz", "/metrics")
+_FOR_PROGRAMS = ("/api/", "/psp/", "/control", "/livez", "/readyz", "/metrics")
 _CHANGED = "cart-changed"
 _CART_KEPT_S = 30 * 24 * 3600
 SECURITY_HEADERS = {
@@ -79,9 +79,6 @@ class Pages:
             Route("/cart/items/{sku}/remove", self.remove, methods=["POST"]),
             Route("/checkout", self.checkout, methods=["GET", "POST"]),
             Route("/orders/{order_id}", self.order),
-            Route("/control", self.control),
-            Route("/control/live", self.control_live),
-            Route("/control/fault", self.fault, methods=["POST"]),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
 
@@ -164,33 +161,11 @@ class Pages:
         """An order and its history."""
         return render("order.html", order=await self._front.order(request.path_params["order_id"]))
 
-    async def control(self, request: Request) -> Response:
-        """The control room."""
-        return render("control.html", state=await self._front.control())
-
-    async def control_live(self, request: Request) -> Response:
-        """The part of the control room that changes."""
-        return render("control_live.html", state=await self._front.control())
-
-    async def fault(self, request: Request) -> Response:
-        """The switch of the control room."""
-        form = await _own_form(request)
-        if form.get("kind") == "heal":
-            await self._front.heal_fault()
-        else:
-            numbers = {name: _number(form.get(name, "")) for name in ("percent", "ttl_s", "seed")}
-            await self._front.begin_fault({"target": "psp", "kind": form.get("kind", ""), **numbers})
-        return RedirectResponse("/control", 303)
-
 
 def _same_total(cart: dict[str, Any], form: dict[str, str]) -> None:
     """Charge nobody more than the button said; an empty cart may be that of a second press."""
     if cart["items"] and form.get("total_minor") != str(cart["total_minor"]):
         raise Problem(409, _CHANGED, "The cart has changed since this page was shown. Nothing was charged.")
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 11 else text
 
 
 def _cart_id(request: Request) -> str:

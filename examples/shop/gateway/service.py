@@ -72,18 +72,5 @@ class Front:
         order: dict[str, Any] = await self._get("ordering", f"/api/v1/orders/{segment(order_id)}")
         return order
 
-    async def control(self) -> dict[str, Any]:
-        """What the control page shows."""
-        state: dict[str, Any] = await self._get("control", "/control/api/state")
-        return state
-
-    async def begin_fault(self, fault: Any) -> None:
-        """Begin a fault at the provider."""
-        await self.neighbours["control"].ask("PUT", "/control/api/fault", body=fault)
-
-    async def heal_fault(self) -> None:
-        """Heal the provider at once."""
-        await self.neighbours["control"].ask("DELETE", "/control/api/fault")
-
     async def _get(self, name: str, path: str) -> Any:
         return await self.neighbours[name].ask("GET", path)

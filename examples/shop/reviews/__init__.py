@@ -1,0 +1,1 @@
+"""Reviews: what buyers say; a sale goes on without them."""
