@@ -51,7 +51,7 @@ async def shop(
         listeners = stack.enter_context(_listening(port))
         stack.enter_context(_owned(data_dir))
         stack.enter_context(journal(data_dir / "shop.log"))
-        addresses = {name: address(listener) for name, listener in listeners.items()}
+        addresses = {name: (address(listener),) for name, listener in listeners.items()}
         place = Place(data_dir=data_dir, seed=seed, addresses=addresses, now_us=now_us)
         apps = {name: await stack.enter_async_context(wiring(place)) for name, wiring in _WIRINGS.items()}
         servers = {name: Server(app, listeners[name], _DRAIN_S.get(name, 5)) for name, app in apps.items()}

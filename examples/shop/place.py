@@ -32,9 +32,14 @@ class Place:
 
     data_dir: Path
     seed: int
-    addresses: Mapping[str, str]
+    addresses: Mapping[str, tuple[str, ...]]
+    replica: int = 1
     now_us: Callable[[], int] = wall_clock_us
 
     def address(self, context: str) -> str:
-        """The base URL of a context."""
+        """The base URL of a context: of its first replica."""
+        return self.addresses[context][0]
+
+    def replicas(self, context: str) -> tuple[str, ...]:
+        """The base URL of each replica of a context, the first replica's first; a place is for one, `replica`."""
         return self.addresses[context]
