@@ -19,7 +19,7 @@ from shop.failures import StartFailed
 from shop.problems import Problem
 
 _log = logging.getLogger("shop.database")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_TIMEOUT_S = 10.0
 
 

@@ -30,7 +30,7 @@ async def neighbour(visitor: Visitor, name: str) -> AsyncIterator[httpx.AsyncCli
 
 async def place_order(visitor: Visitor) -> None:
     """Leave an order as a process does that dies right after writing it down."""
-    order = Order(ORDER_ID, "key", "cart", PENDING, PIECES * PRICE_MINOR, "EUR", "", visitor.shift.now_us())
+    order = Order(ORDER_ID, "key", "key", "cart", PENDING, PIECES * PRICE_MINOR, "EUR", "", visitor.shift.now_us())
     async with Database.opened(visitor.place.data_dir / "ordering.sqlite3", SCHEMA) as database:
         lines = [Line(DROP, "a drop", PIECES, PRICE_MINOR)]
         await OrderStore(database).place(order, parse_checkout(checkout_body("cart"), (2026, 1)), lines, "reserve")

@@ -50,6 +50,7 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
         Route("/api/v1/carts/{cart_id}/items/{sku}", forward("cart"), methods=["PUT", "DELETE"]),
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
         Route("/api/v1/orders/{order_id}", forward("ordering")),
+        Route("/api/v1/orders/{order_id}/cancel", forward("ordering"), methods=["POST"]),
         Route("/internal/limiter", limiter),
         Route("/control", relay("control"), methods=_ALL),
         Route("/control/{path:path}", relay("control"), methods=_ALL),

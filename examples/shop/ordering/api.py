@@ -12,24 +12,37 @@ from starlette.routing import Route
 
 from sdpatterns.web.http_sf import string_item
 from shop.bodies import read_json
-from shop.ordering.domain import parse_checkout
+from shop.ordering.domain import CANCELLED, parse_checkout
 from shop.ordering.service import Ordering, summary
+from shop.problems import Problem
+from shop.values import Fields
 
 CHECKOUT_PATH = "/api/v1/checkout"
 _PAGE_MAX = 1_000
+_KEY_CHARS_MAX = 255
 
 
 def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[Route]:
     """The routes of ordering."""
 
     async def checkout(request: Request) -> Response:
-        key = string_item(request.headers.getlist("idempotency-key"))  # the middleware in front lets no other pass
+        key = _key(request)
         today = datetime.now(UTC)
         order = await ordering.place(key, parse_checkout(await read_json(request), (today.year, today.month)))
         return JSONResponse(summary(order), 201, {"Location": f"/api/v1/orders/{order.order_id}"})
 
     async def order(request: Request) -> Response:
         return JSONResponse(await ordering.show(request.path_params["order_id"]))
+
+    async def cancel(request: Request) -> Response:
+        cancelled = await ordering.cancel(request.path_params["order_id"])
+        return JSONResponse(summary(cancelled), 200 if cancelled.status == CANCELLED else 202)
+
+    async def of_cart(request: Request) -> Response:
+        cart = Fields(dict(request.query_params))
+        cart_id = cart.slug("cart_id")
+        cart.done()
+        return JSONResponse({"orders": await ordering.of_cart(cart_id)})
 
     async def ledger(request: Request) -> Response:
         return JSONResponse({"orders": await ordering.ledger(request.query_params.get("after", ""), _PAGE_MAX)})
@@ -43,7 +56,20 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
     return [
         Route(CHECKOUT_PATH, checkout, methods=["POST"]),
         Route("/api/v1/orders/{order_id}", order),
+        Route("/api/v1/orders/{order_id}/cancel", cancel, methods=["POST"]),
+        Route("/internal/orders", of_cart),
         Route("/internal/ledger", ledger),
         Route("/internal/counts", counts),
         Route("/internal/defences", states),
     ]
+
+
+def _key(request: Request) -> str:
+    """The customer's Idempotency-Key; the middleware lets no other pass, as long as it stands in front."""
+    try:
+        key = string_item(request.headers.getlist("idempotency-key"))
+    except ValueError:
+        key = ""
+    if not 1 <= len(key) <= _KEY_CHARS_MAX:
+        raise Problem(400, "idempotency-key", f"Idempotency-Key must be a string of 1 to {_KEY_CHARS_MAX} characters.")
+    return key

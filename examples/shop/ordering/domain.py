@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from shop.values import Fields
 
-PENDING, PAID, UNDOING, FAILED = "pending", "paid", "undoing", "failed"
+PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "failed", "cancelled"
+BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
 CHECKOUT_S = 5.0
 ORPHANED_S = 15.0  # a pending order this old has nobody working at it any more
 
@@ -42,17 +43,31 @@ class Checkout:
 class Order(NamedTuple):
     """An order as it is stored.
 
-    pending → paid, or pending → undoing → failed; nothing else.
+    pending → paid, or pending → undoing → failed, or paid → undoing → cancelled; nothing else.
+    `checkout_key` is what keeps a second order away, `client_key` is what the customer sent. It was
+    decided when it was paid or given up, and a cancellation later does not change that.
     """
 
     order_id: str
     checkout_key: str
+    client_key: str
     cart_id: str
     status: str
     total_minor: int
     currency: str
     reason: str
     placed_at_us: int
+    decided_at_us: int | None = None
+
+    @property
+    def undone_as(self) -> str:
+        """The status it gets when nothing of it is left."""
+        return CANCELLED if self.reason == BY_CUSTOMER else FAILED
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it was paid and its customer took it back, done with or not."""
+        return self.reason == BY_CUSTOMER and self.status in (UNDOING, CANCELLED)
 
 
 class Step(NamedTuple):

@@ -14,6 +14,7 @@ from sdpatterns.core.policy import Policy
 from sdpatterns.errors import BulkheadFull, DeadlineExceeded
 from shop.neighbours import Neighbour
 from shop.ordering.domain import (
+    CANCELLED,
     ORPHANED_S,
     PAID,
     PENDING,
@@ -30,6 +31,12 @@ from shop.problems import Problem, not_found
 _log = logging.getLogger("shop.ordering")
 _SWEEP_S = 2.0
 _SWEEP_AT_ONCE = 8
+_OF_CART_MAX = 50
+
+
+def once_per_client_key(client_key: str, _order_id: str) -> str:
+    """What keeps a second order away: the key that the customer sent."""
+    return client_key
 
 
 class Ordering:
@@ -48,6 +55,7 @@ class Ordering:
         payments: Neighbour,
         in_turn: Policy,
         now_us: Callable[[], int],
+        dedupe: Callable[[str, str], str] = once_per_client_key,
     ) -> None:
         self._store = store
         self._cart = cart
@@ -55,6 +63,7 @@ class Ordering:
         self._payments = payments
         self._in_turn = in_turn
         self._now_us = now_us
+        self._dedupe = dedupe
         self._started_at_us = now_us()
         steps = (
             Step("reserve", self._reserve, self._release),
@@ -63,11 +72,11 @@ class Ordering:
         )
         self._runner = Runner(steps, store, now_us)
 
-    async def place(self, checkout_key: str, checkout: Checkout) -> Order:
-        """A paid order, or a Problem that says why there is none; once per key."""
+    async def place(self, client_key: str, checkout: Checkout) -> Order:
+        """A paid order, or a Problem that says why there is none; once per what `dedupe` makes of the key."""
         order_id = f"ord_{secrets.token_hex(10)}"
         try:
-            return await self._in_turn.call(self._place, order_id, checkout_key, checkout)
+            return await self._in_turn.call(self._place, order_id, client_key, checkout)
         except BulkheadFull:
             raise Problem(503, "busy", "Too many people are checking out just now.", retry_after_s=2) from None
         except DeadlineExceeded:
@@ -81,13 +90,14 @@ class Ordering:
             return order
         raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5)
 
-    async def _place(self, order_id: str, checkout_key: str, checkout: Checkout) -> Order:
+    async def _place(self, order_id: str, client_key: str, checkout: Checkout) -> Order:
+        checkout_key = self._dedupe(client_key, order_id)
         known = await self._store.of_key(checkout_key)
         if known is not None:
             return _again(known, checkout)
         lines, currency = await self._quote(checkout.cart_id)
-        now_us = self._now_us()
-        order = Order(order_id, checkout_key, checkout.cart_id, PENDING, total(lines), currency, "", now_us)
+        keys = (checkout_key, client_key)
+        order = Order(order_id, *keys, checkout.cart_id, PENDING, total(lines), currency, "", self._now_us())
         try:
             await self._store.place(order, checkout, lines, self._runner.steps[0].name)
         except KeyTaken:
@@ -99,9 +109,7 @@ class Ordering:
 
     async def show(self, order_id: str) -> dict[str, Any]:
         """An order with its lines and its history."""
-        order = await self._store.find(order_id)
-        if order is None:
-            raise not_found("such order")
+        order = await self._known(order_id)
         lines, steps = await self._store.details(order_id)
         return {
             **summary(order),
@@ -111,12 +119,38 @@ class Ordering:
             "history": [{"step": step.step, "state": step.state, "at": _instant(step.at_us)} for step in steps],
         }
 
+    async def cancel(self, order_id: str) -> Order:
+        """A paid order, taken back: refunded and its pieces free again, or on the way there.
+
+        Keeps: asking again changes nothing. A 409 problem for an order that was never paid.
+        """
+        await self._known(order_id)
+        await self._runner.take_back(order_id)
+        order = await self._known(order_id)
+        if not order.is_cancelled:
+            raise Problem(409, "not-cancellable", f"An order that is {order.status} cannot be cancelled.")
+        if order.status == UNDOING:
+            with contextlib.suppress(Problem):  # a neighbour is away: the sweep asks again until it is done
+                await self._runner.back(order_id, order.undone_as)
+        return await self._known(order_id)
+
+    async def _known(self, order_id: str) -> Order:
+        order = await self._store.find(order_id)
+        if order is None:
+            raise not_found("such order")
+        return order
+
+    async def of_cart(self, cart_id: str) -> list[dict[str, Any]]:
+        """The orders of a cart, newest first, and not more than a page shows."""
+        orders = await self._store.of_cart(cart_id, _OF_CART_MAX)
+        return [{**summary(order), "placed_at": _instant(order.placed_at_us)} for order in orders]
+
     async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
-        """Status and total of each order."""
+        """What is to be audited of each order."""
         return await self._store.ledger(after, limit)
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Number and sum of the orders in each status."""
+        """Number and sum of the orders in each status, and since when the first of them is in it."""
         return await self._store.counts()
 
     async def recover(self) -> None:
@@ -145,8 +179,8 @@ class Ordering:
     async def _settle(self, order: Order) -> None:
         if order.status == PENDING and not await self._complete(order.order_id):
             await self._runner.give_up(order.order_id, "interrupted")
-        current = await self._store.find(order.order_id)
-        if current is not None and current.status == UNDOING and await self._runner.back(order.order_id):
+        current = await self._known(order.order_id)
+        if current.status == UNDOING and await self._runner.back(order.order_id, current.undone_as):
             _log.info("order undone", extra={"order_id": order.order_id, "reason": current.reason})
 
     async def _complete(self, order_id: str) -> bool:
@@ -160,7 +194,11 @@ class Ordering:
             if problem.status != 409:
                 raise
             return False
-        return await self._runner.finish(order_id, ("charge", "done"), ("sell", "done"))
+        if await self._runner.finish(order_id, ("charge", "done"), ("sell", "done")):
+            return True
+        if (await self._known(order_id)).status != PAID:  # undone by somebody else, perhaps before we sold
+            await self._release(order_id)
+        return False
 
     async def _quote(self, cart_id: str) -> tuple[list[Line], str]:
         cart = await self._cart.ask("GET", f"/api/v1/carts/{cart_id}")
@@ -236,7 +274,7 @@ def summary(order: Order) -> dict[str, Any]:
 def _again(order: Order, checkout: Checkout) -> Order:
     if order.cart_id != checkout.cart_id:
         raise Problem(422, "key-used", "This Idempotency-Key belongs to the checkout of another cart.")
-    if order.status == PAID:
+    if order.status in (PAID, CANCELLED):
         return order
     # Not a 409, which would be kept as the answer of this key: the next time it may be another one.
     raise Problem(503, "order-in-flight", "This checkout is being worked on.", order_id=order.order_id, retry_after_s=5)

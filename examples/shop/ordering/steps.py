@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from shop.ordering.domain import FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order
+from shop.ordering.domain import BY_CUSTOMER, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order
 from shop.ordering.store import OrderStore
 from shop.problems import Problem
 
@@ -37,8 +37,8 @@ class Step(NamedTuple):
 class Runner:
     """Takes an order through its steps, or back.
 
-    Keeps: an order is paid only when all steps are done, and failed only when each step that may have
-    been taken is undone; two runners of one order never both decide.
+    Keeps: an order is paid only when all steps are done, and failed or cancelled only when each step that
+    may have been taken is undone; two runners of one order never both decide.
     """
 
     def __init__(self, steps: Sequence[Step], store: OrderStore, now_us: Callable[[], int]) -> None:
@@ -55,7 +55,7 @@ class Runner:
             except Refused as refusal:
                 await self.give_up(order_id, refusal.slug)
                 with contextlib.suppress(Problem):  # the way back is taken again until it is done
-                    await self.back(order_id, self.steps[:place])
+                    await self.back(order_id, FAILED, self.steps[:place])
                 raise
             except Problem as problem:
                 await self.give_up(order_id, problem.slug)
@@ -66,12 +66,17 @@ class Runner:
         """Decide that a pending order will be undone."""
         await self._store.turn(order_id, PENDING, UNDOING, self._now_us(), ("undo", "begun"), reason=reason)
 
-    async def back(self, order_id: str, steps: Sequence[Step] | None = None) -> bool:
-        """Undo steps, the last first; True when the order is failed for good."""
+    async def take_back(self, order_id: str) -> None:
+        """Decide that a paid order will be undone, because its customer wants it."""
+        await self._store.turn(order_id, PAID, UNDOING, self._now_us(), ("cancel", "begun"), reason=BY_CUSTOMER)
+
+    async def back(self, order_id: str, end: str, steps: Sequence[Step] | None = None) -> bool:
+        """Undo steps, the last first; True when the order is at this end for good."""
         for step in reversed(self.steps if steps is None else steps):
             if not await step.undo(order_id):
                 return False
-        return await self._store.turn(order_id, UNDOING, FAILED, self._now_us(), ("undo", "done"))
+        done = ("undo" if end == FAILED else "cancel", "done")
+        return await self._store.turn(order_id, UNDOING, end, self._now_us(), done)
 
     async def finish(self, order_id: str, *steps: tuple[str, str]) -> bool:
         """Declare a pending order paid."""

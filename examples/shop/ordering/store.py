@@ -19,18 +19,22 @@ _orders = Table(
     SCHEMA,
     Column("order_id", Text, primary_key=True),
     Column("checkout_key", Text, nullable=False),
+    Column("client_key", Text, nullable=False),
     Column("cart_id", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("total_minor", Integer, nullable=False),
     Column("currency", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("placed_at_us", Integer, nullable=False),
+    Column("decided_at_us", Integer),
+    Column("since_us", Integer, nullable=False),  # when it came into its status
     Column("contact", Text, nullable=False),
 )
 # One key has at most one order that is not failed: a second one cannot even be written.
 Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_orders.c.status != FAILED)
 Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
+Index("by_cart", _orders.c.cart_id, _orders.c.placed_at_us)
 _lines = Table(
     "lines",
     SCHEMA,
@@ -49,7 +53,11 @@ _steps = Table(
     Column("state", Text, nullable=False),
     Column("at_us", Integer, nullable=False),
 )
-_ORDER = [column for column in _orders.c if column.name != "contact"]
+_ORDER = [_orders.c[name] for name in Order._fields]
+_LEDGER = [
+    _orders.c[name]
+    for name in ("order_id", "client_key", "status", "total_minor", "reason", "placed_at_us", "decided_at_us")
+]
 
 
 class KeyTaken(Exception):
@@ -65,9 +73,10 @@ class OrderStore:
     async def place(self, order: Order, checkout: Checkout, lines: Sequence[Line], step: str) -> None:
         """Write a new order, about to take its first step; KeyTaken when its key has one already."""
         contact = json.dumps({"email": checkout.email, "address": dict(checkout.address)})
+        row = {**order._asdict(), "since_us": order.placed_at_us, "contact": contact}
         try:
             async with self._database.write() as connection:
-                await connection.execute(insert(_orders).values(contact=contact, **order._asdict()))
+                await connection.execute(insert(_orders).values(row))
                 rows = [{"order_id": order.order_id, **line._asdict()} for line in lines]
                 await connection.execute(insert(_lines), rows)
                 await _journal(connection, order.order_id, order.placed_at_us, (step, "begun"))
@@ -79,9 +88,13 @@ class OrderStore:
     ) -> bool:
         """Change the status from one to the next and note steps with it; False when somebody else was first."""
         change = update(_orders).where(_orders.c.order_id == order_id, _orders.c.status == before)
-        change = change.values(status=after, reason=reason) if reason else change.values(status=after)
+        changed: dict[str, Any] = {"status": after, "since_us": at_us}
+        if reason:
+            changed["reason"] = reason
+        if before == PENDING != after:
+            changed["decided_at_us"] = at_us
         async with self._database.write() as connection:
-            if (await connection.execute(change)).rowcount != 1:
+            if (await connection.execute(change.values(changed))).rowcount != 1:
                 return False
             await _journal(connection, order_id, at_us, *steps)
         return True
@@ -119,17 +132,23 @@ class OrderStore:
             rows = await connection.execute(query.order_by(_orders.c.placed_at_us).limit(limit))
             return [Order(**row) for row in rows.mappings()]
 
+    async def of_cart(self, cart_id: str, limit: int) -> list[Order]:
+        """The orders of a cart, newest first."""
+        query = select(*_ORDER).where(_orders.c.cart_id == cart_id)
+        query = query.order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
+        async with self._database.read() as connection:
+            return [Order(**row) for row in (await connection.execute(query)).mappings()]
+
     async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
-        """Status and total of each order, in the order of their ids."""
-        columns = (_orders.c.order_id, _orders.c.status, _orders.c.total_minor, _orders.c.placed_at_us)
-        query = select(*columns).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
+        """What is to be audited of each order, in the order of their ids."""
+        query = select(*_LEDGER).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def counts(self) -> dict[str, dict[str, int]]:
-        """Number, sum and oldest instant of the orders in each status."""
+        """Number and sum of the orders in each status, and since when the first of them is in it."""
         sums = (func.count().label("orders"), func.sum(_orders.c.total_minor).label("total_minor"))
-        oldest = func.min(_orders.c.placed_at_us).label("oldest_at_us")
+        oldest = func.min(_orders.c.since_us).label("oldest_at_us")
         query = select(_orders.c.status, *sums, oldest).group_by(_orders.c.status)
         async with self._database.read() as connection:
             rows = [dict(row) for row in (await connection.execute(query)).mappings()]

@@ -1,0 +1,162 @@
+"""An order that is cancelled: the money back, the pieces back, once, whatever dies on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shop.database import Database
+from shop.ordering.domain import BY_CUSTOMER, PAID, UNDOING
+from shop.ordering.store import SCHEMA, OrderStore
+
+from .visitor import DECLINED_CARD, DROP, PLENTY, Visitor, checkout_body, new_name
+
+pytestmark = pytest.mark.anyio
+
+
+async def cancel(visitor: Visitor, order_id: str) -> httpx.Response:
+    return await visitor.http.post(f"/api/v1/orders/{order_id}/cancel")
+
+
+async def bought(visitor: Visitor, sku: str = DROP, quantity: int = 4) -> dict[str, Any]:
+    response = await visitor.buy(sku, quantity)
+    assert response.status_code == 201
+    order: dict[str, Any] = response.json()
+    return order
+
+
+async def is_undone(visitor: Visitor, order: dict[str, Any]) -> None:
+    assert (await visitor.get(f"/api/v1/orders/{order['order_id']}"))["status"] == "cancelled"
+    (charge,) = await visitor.charges(order["order_id"])
+    assert charge["amount_minor"] == charge["refunded_minor"] == order["total_minor"]
+    assert await visitor.free(DROP) == 10
+    await visitor.all_holds()
+
+
+async def test_the_money_and_the_pieces_come_back(visitor: Visitor) -> None:
+    order = await bought(visitor)
+    assert await visitor.free(DROP) == 6
+    response = await cancel(visitor, order["order_id"])
+    assert (response.status_code, response.json()) == (200, {**order, "status": "cancelled"})
+    await is_undone(visitor, order)
+    shown = await visitor.get(f"/api/v1/orders/{order['order_id']}")
+    assert [(step["step"], step["state"]) for step in shown["history"]][-2:] == [
+        ("cancel", "begun"),
+        ("cancel", "done"),
+    ]
+
+
+async def test_asking_again_changes_nothing(visitor: Visitor) -> None:
+    order = await bought(visitor)
+    answers = await asyncio.gather(*(cancel(visitor, order["order_id"]) for _ in range(20)))
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    await visitor.settled()
+    first = await cancel(visitor, order["order_id"])
+    again = await cancel(visitor, order["order_id"])
+    assert (first.status_code, first.content) == (again.status_code, again.content) == (200, first.content)
+    await is_undone(visitor, order)
+
+
+async def test_an_order_that_was_never_paid_cannot_be_cancelled(visitor: Visitor) -> None:
+    assert (await visitor.buy(card=DECLINED_CARD)).status_code == 402
+    await visitor.settled()
+    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+        (row,) = (await ordering.get("/internal/ledger")).json()["orders"]
+    response = await cancel(visitor, row["order_id"])
+    assert (response.status_code, response.json()["type"]) == (409, "/problems/not-cancellable")
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (await cancel(visitor, "ord_nobody")).status_code == 404
+
+
+async def test_while_the_provider_is_away_it_is_on_its_way_and_arrives(visitor: Visitor) -> None:
+    order = await bought(visitor)
+    await visitor.break_provider("fail", seed=3)
+    response = await cancel(visitor, order["order_id"])
+    assert (response.status_code, response.json()["status"]) == (202, "undoing")
+    await visitor.all_holds()
+    await visitor.heal_provider()
+    assert await visitor.settled() == {"cancelled": 1}
+    await is_undone(visitor, order)
+
+
+async def test_a_crash_right_after_the_decision_is_made_good_by_the_next_start(
+    opening: Callable[[], AbstractAsyncContextManager[Visitor]],
+) -> None:
+    async with opening() as visitor:
+        order = await bought(visitor)
+        path = visitor.place.data_dir / "ordering.sqlite3"
+    async with Database.opened(path, SCHEMA) as database:  # as a process leaves it that dies before the first undo
+        store = OrderStore(database)
+        assert await store.turn(order["order_id"], PAID, UNDOING, 1, ("cancel", "begun"), reason=BY_CUSTOMER)
+    async with opening() as visitor:
+        assert await visitor.settled() == {"cancelled": 1}
+        await is_undone(visitor, order)
+
+
+async def test_an_old_order_that_is_being_cancelled_is_not_stuck(visitor: Visitor) -> None:
+    order = await bought(visitor)
+    visitor.shift.ahead_s = 3_600.0
+    await visitor.break_provider("fail", seed=3)
+    assert (await cancel(visitor, order["order_id"])).status_code == 202
+    await visitor.all_holds()
+
+
+def forget_answers(data_dir: Path) -> None:
+    for file in data_dir.glob("ordering-keys.sqlite3*"):
+        file.unlink()
+
+
+async def test_the_key_of_a_cancelled_order_buys_nothing_new(
+    opening: Callable[[], AbstractAsyncContextManager[Visitor]], data_dir: Path
+) -> None:
+    async with opening() as visitor:
+        cart_id = await visitor.fill_cart(DROP)
+        order = (await visitor.check_out(cart_id, key="mine")).json()
+        await cancel(visitor, order["order_id"])
+    forget_answers(data_dir)  # and the order itself remembers
+    async with opening() as visitor:
+        await visitor.http.put(f"/api/v1/carts/{cart_id}/items/{DROP}", json={"quantity": 1})
+        again = await visitor.check_out(cart_id, key="mine")
+        assert (again.status_code, again.json()) == (201, {**order, "status": "cancelled"})
+        await is_undone(visitor, order)
+
+
+async def test_the_orders_of_a_cart_come_newest_first(visitor: Visitor) -> None:
+    cart_id = new_name("regular")
+    expected = []
+    for quantity in (1, 2):
+        await visitor.http.put(f"/api/v1/carts/{cart_id}/items/{PLENTY}", json={"quantity": quantity})
+        expected.insert(0, (await visitor.check_out(cart_id)).json())
+    await bought(visitor, PLENTY, 1)
+    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+        listed = (await ordering.get("/internal/orders", params={"cart_id": cart_id})).json()["orders"]
+        assert (await ordering.get("/internal/orders")).status_code == 422
+    assert all(order.pop("placed_at").startswith("20") for order in listed)
+    assert listed == expected
+
+
+async def test_the_ledger_tells_what_judges_need(visitor: Visitor) -> None:
+    before_us = visitor.shift.now_us()
+    await visitor.check_out(await visitor.fill_cart(), key="paying")
+    await visitor.check_out(await visitor.fill_cart(), key="declined", card=DECLINED_CARD)
+    await visitor.settled()
+    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+        rows = (await ordering.get("/internal/ledger")).json()["orders"]
+    by_key = {row["client_key"]: row for row in rows}
+    assert by_key.keys() == {"paying", "declined"}
+    assert (by_key["paying"]["status"], by_key["paying"]["reason"]) == ("paid", "")
+    assert (by_key["declined"]["status"], by_key["declined"]["reason"]) == ("failed", "card-declined")
+    for row in rows:
+        assert before_us <= row["placed_at_us"] < row["decided_at_us"] <= visitor.shift.now_us()
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "bare"}, {"Idempotency-Key": '""'}])
+async def test_a_checkout_without_a_proper_key_is_refused(visitor: Visitor, headers: dict[str, str]) -> None:
+    response = await visitor.http.post("/api/v1/checkout", json=checkout_body("c"), headers=headers)
+    assert response.status_code == 400
