@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, header_values
+from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, by_bytes_alone, header_values
 from sdpatterns.web.encodings import CODINGS, Compressor, Make, available, chosen
 from sdpatterns.web.etags import ETag, parse_etag, parse_tags
 
@@ -196,13 +196,8 @@ def _without_marks(scope: Scope, codings: Collection[str]) -> tuple[Scope, dict[
         (name, _unmarked(value, codings, told)) if name.lower() in _TAGGED else (name, value)
         for name, value in scope["headers"]
     ]
-    offered = scope.get("extensions") or {}
-    # A file's descriptor or path has no bytes to look at.
-    known = {name: each for name, each in offered.items() if name not in _BYTELESS}
-    return ({**scope, "headers": headers, "extensions": known} if told or len(known) < len(offered) else scope), told
-
-
-_BYTELESS = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+    inside = by_bytes_alone(scope)
+    return ({**inside, "headers": headers} if told else inside), told
 
 
 def _unmarked(value: bytes, codings: Collection[str], told: dict[str, str]) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Collection
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
-from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, send_problem
+from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, by_bytes_alone, send_problem
 from sdpatterns.web.etags import ETag, etag_of, parse_etag, precondition
 from sdpatterns.web.problems import Problem
 
@@ -64,7 +64,7 @@ class ConditionalMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["method"] in {"GET", "HEAD"}:
-            await self._app(_sendable(scope), receive, _Judge(scope, send, self._body_bytes_max))
+            await self._app(by_bytes_alone(scope), receive, _Judge(scope, send, self._body_bytes_max))
         elif scope["method"] in self._methods and self._current is not None:
             await self._change(self._current, scope, receive, send)
         else:
@@ -152,13 +152,6 @@ class _Judge:
             await self._send({"type": "http.response.body", "body": b""})
         else:
             await self._send(self._start)
-
-
-def _sendable(scope: Scope) -> Scope:
-    """The scope without ways of answering that have no bytes to look at, and without trailers."""
-    offered = scope.get("extensions") or {}
-    known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
-    return scope if len(known) == len(offered) else {**scope, "extensions": known}
 
 
 def _value(headers: Headers, name: bytes) -> str | None:

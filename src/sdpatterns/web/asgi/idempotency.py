@@ -19,17 +19,24 @@ from collections.abc import Callable, Collection
 from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
 from sdpatterns.errors import BackendError, ClaimHeld, ClaimLost, KeyReused
 from sdpatterns.web.asgi.answer import Recorder, StoredAnswer
-from sdpatterns.web.asgi.protocol import ASGIApp, Message, Receive, Scope, Send, header_values, send_problem
+from sdpatterns.web.asgi.protocol import (
+    ASGIApp,
+    BodyTooLarge,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    by_bytes_alone,
+    header_values,
+    send_problem,
+    whole_body,
+)
 from sdpatterns.web.problems import Problem, problem_of
 
 __all__ = ["IdempotencyMiddleware"]
 
 _HEADER = b"idempotency-key"
 _KEY_CHARS_MAX = 255
-
-
-class BodyTooLarge(Exception):
-    """The request's body is over the bound."""
 
 
 class IdempotencyMiddleware:
@@ -100,7 +107,7 @@ class IdempotencyMiddleware:
             await send_problem(send, _malformed(str(error)))
             return
         try:
-            body = await _whole_body(scope, receive, self._body_bytes_max)
+            body = await whole_body(scope, receive, self._body_bytes_max)
         except BodyTooLarge:
             await send_problem(send, _too_large(self._body_bytes_max))
             return
@@ -147,7 +154,7 @@ class IdempotencyMiddleware:
     async def _first(self, claim: Claim, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         recorder = Recorder(claim, send, self._answer_bytes_max, self._stores)
         try:
-            await claim.hold(lambda: self._app(_recordable(scope), _replayed(body, receive), recorder))
+            await claim.hold(lambda: self._app(by_bytes_alone(scope), _replayed(body, receive), recorder))
         except (ClaimLost, BackendError) as error:
             # The claim's failure, and nothing of the answer has left: the client can be told.
             if recorder.has_sent or not (claim.is_lost or error is recorder.failure):
@@ -155,13 +162,6 @@ class IdempotencyMiddleware:
             await send_problem(send, _problem_of(error))
             return
         await recorder.close()
-
-
-def _recordable(scope: Scope) -> Scope:
-    """The scope without ways of answering that cannot be recorded: file descriptors, trailers."""
-    offered = scope.get("extensions") or {}
-    known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
-    return scope if len(known) == len(offered) else {**scope, "extensions": known}
 
 
 def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
@@ -175,24 +175,6 @@ def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
         header_values(scope, b"content-type"),
         hashlib.blake2b(body, digest_size=32).digest(),
     ]
-
-
-async def _whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
-    """The body, or None when the client went away. Raises `BodyTooLarge`."""
-    declared = header_values(scope, b"content-length")
-    # Compared by its length first: an int is not made of more than some thousand digits.
-    if declared and declared[0].isdecimal() and (len(declared[0]) > 18 or int(declared[0]) > bytes_max):
-        raise BodyTooLarge
-    parts = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts += message.get("body", b"")
-        if len(parts) > bytes_max:
-            raise BodyTooLarge
-        if not message.get("more_body", False):
-            return bytes(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -9,14 +9,17 @@ from sdpatterns.web.problems import Problem
 
 __all__ = [
     "ASGIApp",
+    "BodyTooLarge",
     "Headers",
     "Message",
     "Receive",
     "Scope",
     "Send",
+    "by_bytes_alone",
     "client_address",
     "header_values",
     "send_problem",
+    "whole_body",
 ]
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -36,6 +39,38 @@ def client_address(scope: Scope) -> str:
     """The address of whoever is connected. Behind a proxy: the server's proxy setting decides."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+class BodyTooLarge(Exception):
+    """The request's body is over the bound."""
+
+
+async def whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
+    """The body, or None when the client went away. Raises `BodyTooLarge`."""
+    declared = header_values(scope, b"content-length")
+    # Compared by its length first: an int is not made of more than some thousand digits.
+    if declared and declared[0].isdecimal() and (len(declared[0]) > 18 or int(declared[0]) > bytes_max):
+        raise BodyTooLarge
+    parts = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts += message.get("body", b"")
+        if len(parts) > bytes_max:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return bytes(parts)
+
+
+def by_bytes_alone(scope: Scope) -> Scope:
+    """The scope without the server's other ways of answering: by file descriptor or path, with trailers.
+
+    Whoever reads an answer on its way out asks for this; the application then sends plain bytes.
+    """
+    offered = scope.get("extensions") or {}
+    known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
+    return scope if len(known) == len(offered) else {**scope, "extensions": known}
 
 
 async def send_problem(send: Send, problem: Problem, headers: Headers | None = None) -> None:
