@@ -1,4 +1,4 @@
-"""The testing page is one test module: it is run as such."""
+"""The pages whose Python is a test module: each is run as such, by plain pytest."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_passes(pytester: pytest.Pytester) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize(
+    ("page", "least"), [("testing.md", 40), ("how-to/virtual-clock.md", 3), ("how-to/write-a-backend.md", 40)]
+)
+def test_the_page_passes(pytester: pytest.Pytester, page: str, least: int) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     pytester.makepyfile("\n\n".join(blocks))
     outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-q").parseoutcomes()
-    assert outcomes.pop("passed") >= 40
+    assert outcomes.pop("passed") >= least
     assert outcomes == {}
