@@ -30,7 +30,8 @@ def _port(text: str) -> int:
 
 
 async def _up(port: int, data_dir: Path, seed: int) -> None:
-    from shop.launch import shop, told_to_stop
+    from shop.launch import shop
+    from shop.taking import told_to_stop
 
     with told_to_stop() as stop:
         async with shop(port=port, data_dir=data_dir, seed=seed) as place:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,10 +14,12 @@ from starlette.types import ASGIApp
 from shop.failures import StartFailed
 
 HOST = "127.0.0.1"
+Listener: TypeAlias = socket.socket
 _BACKLOG = 1_024
+_DRAIN_S = {"gateway": 10, "psp": 1}
 
 
-def bind(port: int, *, or_any: bool = False) -> socket.socket:
+def bind(port: int, *, or_any: bool = False) -> Listener:
     """A listening socket; when the port is taken, another one with `or_any`, else StartFailed."""
     # Named as TCP outright: only then does asyncio switch Nagle's algorithm off, which costs 40 ms a hop.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -37,15 +40,20 @@ def _reason(error: Exception) -> str:
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 
 
-def address(listener: socket.socket) -> str:
+def address(listener: Listener) -> str:
     """The base URL of a listening socket."""
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-class Server(uvicorn.Server):
-    """One service on its own socket. Signals are the whole shop's business, not one server's."""
+def drain_s(name: str) -> int:
+    """How long a service may take to finish what is in flight."""
+    return _DRAIN_S.get(name, 5)
 
-    def __init__(self, app: ASGIApp, listener: socket.socket, drain_s: int) -> None:
+
+class Server(uvicorn.Server):
+    """One service on its own sockets. Signals are the whole shop's business, not one server's."""
+
+    def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,
@@ -53,11 +61,11 @@ class Server(uvicorn.Server):
             lifespan="off",
             server_header=False,
             proxy_headers=False,  # nobody stands in front: a client's own X-Forwarded-For says nothing
-            timeout_graceful_shutdown=drain_s,
+            timeout_graceful_shutdown=drain_s(name),
             ws="none",
         )
         super().__init__(config)
-        self._listener = listener
+        self._listeners = list(listeners)
         self._running: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -67,7 +75,7 @@ class Server(uvicorn.Server):
 
     async def open(self) -> None:
         """Begin to answer."""
-        self._running = asyncio.create_task(self.serve(sockets=[self._listener]))
+        self._running = asyncio.create_task(self.serve(sockets=self._listeners))
         while not self.started:
             if self._running.done():
                 await self._running
@@ -79,3 +87,15 @@ class Server(uvicorn.Server):
         self.should_exit = True
         if self._running is not None:
             await self._running
+
+
+@contextlib.asynccontextmanager
+async def answering(servers: Mapping[str, Server]) -> AsyncIterator[None]:
+    """All servers, closed public door first, so that a checkout in flight still finds everybody it needs."""
+    try:
+        await asyncio.gather(*(server.open() for server in servers.values()))
+        yield
+    finally:
+        if "gateway" in servers:
+            await servers["gateway"].drain()
+        await asyncio.gather(*(server.drain() for server in servers.values()))

@@ -19,8 +19,8 @@ import pytest
 
 import shop.payments.wiring
 from shop.launch import shop as opened
-from shop.launch import told_to_stop
 from shop.serving import bind
+from shop.taking import told_to_stop
 
 from .conftest import EXAMPLES
 from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
