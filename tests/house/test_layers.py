@@ -23,7 +23,7 @@ NAMED_FOR = {
     "http_sf": "http_sf",
     "httpx": "httpx",
     "hypothesis": "testing",
-    "opentelemetry": "opentelemetry",
+    "opentelemetry": "opentelemetry traces",
     "prometheus_client": "prometheus",
     "psycopg": "sqlalchemy testing",
     "pydantic": "settings",
