@@ -31,6 +31,9 @@ def routes(carts: Carts) -> list[Route]:
     async def show(request: Request) -> Response:
         return JSONResponse(await carts.show(_cart_id(request)))
 
+    async def pieces(request: Request) -> Response:
+        return JSONResponse({"pieces": await carts.pieces(_cart_id(request))})
+
     async def bought(request: Request) -> Response:
         lines = [Line(item["sku"], item["quantity"]) for item in (await read_json(request))["items"]]
         await carts.bought(_cart_id(request), lines)
@@ -40,6 +43,7 @@ def routes(carts: Carts) -> list[Route]:
         Route("/api/v1/carts/{cart_id}", show),
         Route("/api/v1/carts/{cart_id}/items/{sku}", put, methods=["PUT"]),
         Route("/api/v1/carts/{cart_id}/items/{sku}", drop, methods=["DELETE"]),
+        Route("/internal/carts/{cart_id}/pieces", pieces),
         Route("/internal/carts/{cart_id}/bought", bought, methods=["POST"]),
     ]
 

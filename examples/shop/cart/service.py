@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from shop.cart.domain import LINES_MAX, Line, priced
@@ -14,16 +15,29 @@ from shop.problems import Problem
 class Carts:
     """All carts."""
 
-    def __init__(self, store: CartStore, catalog: Neighbour) -> None:
+    def __init__(self, store: CartStore, catalog: Neighbour, now_us: Callable[[], int]) -> None:
         self._store = store
         self._catalog = catalog
+        self._now_us = now_us
 
     async def put(self, cart_id: str, line: Line) -> dict[str, Any]:
-        """Set the quantity of a product that exists, and show the cart."""
-        await self._catalog.ask("GET", f"/api/v1/products/{segment(line.sku)}?fields=sku")
+        """Set the quantity of a product that exists and may be had by now, and show the cart."""
+        product = await self._catalog.ask("GET", f"/api/v1/products/{segment(line.sku)}?fields=title,opens_at")
+        self._check_open(product)
         if not await self._store.put(cart_id, line):
             raise Problem(409, "cart-full", f"A cart has at most {LINES_MAX} lines.")
         return await self.show(cart_id)
+
+    def _check_open(self, product: dict[str, Any]) -> None:
+        opens_at = product["opens_at"]
+        now = datetime.fromtimestamp(self._now_us() / 1_000_000, UTC)
+        if opens_at is not None and now < datetime.fromisoformat(opens_at):
+            detail = f"{product['title']} opens at {opens_at[11:16]} UTC."
+            raise Problem(409, "not-open-yet", detail, opens_at=opens_at)
+
+    async def pieces(self, cart_id: str) -> int:
+        """How many pieces are in a cart, whatever they cost."""
+        return sum(line.quantity for line in await self._store.lines(cart_id))
 
     async def drop(self, cart_id: str, sku: str) -> dict[str, Any]:
         """Take a line out, and show the cart."""

@@ -23,5 +23,5 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         Database.opened(place.data_dir / "cart.sqlite3", SCHEMA) as database,
         neighbour(place, "catalog") as catalog,
     ):
-        with hosted("cart", routes(Carts(CartStore(database), catalog)), database=database) as app:
+        with hosted("cart", routes(Carts(CartStore(database), catalog, place.now_us)), database=database) as app:
             yield app

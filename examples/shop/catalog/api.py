@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from shop.catalog.domain import FIELDS, parse_fields, parse_page, pick
+from shop.catalog.domain import FIELDS, pick
+from shop.catalog.search import parse_fields, parse_page
 from shop.catalog.service import Catalog
 
 SKUS_MAX = 200
@@ -18,16 +21,26 @@ def routes(catalog: Catalog) -> list[Route]:
     async def page(request: Request) -> Response:
         return JSONResponse(await catalog.page(parse_page(dict(request.query_params))))
 
+    async def listing(request: Request) -> Response:
+        wanted = parse_page(dict(request.query_params))
+        without = replace(wanted.filter, without=tuple(_skus(request, "without")))
+        return JSONResponse(await catalog.listing(replace(wanted, filter=without)))
+
     async def product(request: Request) -> Response:
         fields = parse_fields(request.query_params.get("fields", ""))
         return JSONResponse(pick(await catalog.product(request.path_params["sku"]), fields))
 
     async def several(request: Request) -> Response:
-        skus = request.query_params.get("skus", "").split(",")[:SKUS_MAX]
-        return JSONResponse({"items": [pick(product, FIELDS) for product in await catalog.several(skus)]})
+        items = [pick(product, FIELDS) for product in await catalog.several(_skus(request, "skus"))]
+        return JSONResponse({"items": items})
 
     return [
         Route("/api/v1/products", page),
         Route("/api/v1/products/{sku}", product),
         Route("/internal/products", several),
+        Route("/internal/listing", listing),
     ]
+
+
+def _skus(request: Request, name: str) -> list[str]:
+    return [sku for sku in request.query_params.get(name, "").split(",") if sku][:SKUS_MAX]

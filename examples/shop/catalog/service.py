@@ -1,11 +1,12 @@
-"""What the catalog does: pages, single products, prices for a basket."""
+"""What the catalog does: pages, facets, single products, prices for a basket."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from shop.catalog.domain import PageRequest, Product, encode_cursor, pick, seed_products
+from shop.catalog.domain import Product, categories, makers, pick, seed_products
+from shop.catalog.search import Filter, Mark, PageRequest, encode_cursor, price_bands
 from shop.catalog.store import CatalogStore
 from shop.problems import not_found
 from shop.values import is_slug
@@ -17,17 +18,35 @@ class Catalog:
     def __init__(self, store: CatalogStore) -> None:
         self._store = store
 
-    async def seed(self, seed: int) -> None:
-        """Fill an empty catalog; one that has products is left alone."""
+    async def seed(self, seed: int, now_us: int) -> None:
+        """Fill an empty catalog, whose upcoming drops count from now; one that has products is left alone."""
         if await self._store.count() == 0:
-            await self._store.add(seed_products(seed))
+            await self._store.add(seed_products(seed, opened_at_us=now_us))
 
     async def page(self, request: PageRequest) -> dict[str, Any]:
         """One page and the cursor of the next, or null."""
         found = await self._store.page(request)
         shown = found[: request.limit]
-        following = encode_cursor(shown[-1].sku) if len(found) > request.limit else None
+        following = None
+        if len(found) > request.limit:
+            following = encode_cursor(Mark(shown[-1].sku, shown[-1].price_minor))
         return {"items": [pick(product, request.fields) for product in shown], "next": following}
+
+    async def listing(self, request: PageRequest) -> dict[str, Any]:
+        """A page with how many products there are in all, and under each facet."""
+        facets = await self._facets(request.filter)
+        return {**await self.page(request), "total": await self._store.total(request.filter), "facets": facets}
+
+    async def _facets(self, wanted: Filter) -> dict[str, list[dict[str, Any]]]:
+        counts = await self._store.facets(wanted)
+        return {
+            "category": [{"name": name, "count": counts["category"].get(name, 0)} for name in categories()],
+            "maker": [{"name": name, "count": counts["maker"].get(name, 0)} for name in makers()],
+            "price": [
+                {"price_from": low, "price_below": high, "count": counts["price"].get(high, 0)}
+                for low, high in price_bands()
+            ],
+        }
 
     async def product(self, sku: str) -> Product:
         """A product, or a 404 problem."""

@@ -1,4 +1,4 @@
-"""The catalog's table."""
+"""The catalog's tables: products, and the words they are found by."""
 
 from __future__ import annotations
 
@@ -6,30 +6,61 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, Select, Table, Text, func, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.dialects import postgresql
 
-from shop.catalog.domain import PageRequest, Product
+from shop.catalog.domain import Product
+from shop.catalog.search import PRICE_MAX_MINOR, PRICE_STEPS_MINOR, Filter, Mark, PageRequest, indexed_words
 from shop.database import Database
 
 SCHEMA = MetaData()
+_WORD_END = "\U0010ffff"  # no word goes on with this, so that what begins with a word ends before it
 _products = Table(
     "products",
     SCHEMA,
     Column("sku", Text, primary_key=True),
     Column("title", Text, nullable=False),
     Column("description", Text, nullable=False),
-    Column("category", Text, nullable=False, index=True),
+    Column("category", Text, nullable=False),
     Column("maker", Text, nullable=False),
     Column("price_minor", Integer, nullable=False),
     Column("currency", Text, nullable=False),
     Column("drop", Boolean, nullable=False),
-    Column("words", Text, nullable=False),
+    Column("opens_at_us", BigInteger),
+    Index("products_by_category", "category", "sku"),
+    Index("products_by_maker", "maker", "sku"),
+    Index("products_by_price", "price_minor", "sku"),
+    Index("products_by_facet", "category", "maker", "price_minor"),
 )
-_PUBLIC = [column for column in _products.c if column.name != "words"]
+_words = Table(
+    "words",
+    SCHEMA,
+    # Compared byte by byte everywhere, so that the index answers for all words with the same beginning.
+    Column("word", Text().with_variant(postgresql.TEXT(collation="C"), "postgresql"), primary_key=True),
+    Column("sku", Text, primary_key=True),
+)
+_band = case(*((_products.c.price_minor < step, step) for step in PRICE_STEPS_MINOR), else_=PRICE_MAX_MINOR)
 
 
 class CatalogStore:
-    """Products in SQLite."""
+    """Products in SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,28 +71,71 @@ class CatalogStore:
             return (await connection.execute(select(func.count()).select_from(_products))).scalar_one()
 
     async def add(self, products: Iterable[Product]) -> None:
-        """Insert products, all or none."""
-        rows = [asdict(product) | {"words": _words(product)} for product in products]
+        """Insert products and their words, all or none."""
+        known = list(products)
+        words = [{"word": word, "sku": product.sku} for product in known for word in indexed_words(product)]
+        words.sort(key=lambda row: (row["word"], row["sku"]))  # in the order of the index, which fills it quickly
         async with self._database.write() as connection:
-            await connection.execute(insert(_products), rows)
+            await connection.execute(insert(_products), [asdict(product) for product in known])
+            await connection.execute(insert(_words), words)
 
     async def page(self, request: PageRequest) -> list[Product]:
         """One product more than the limit, when there is one, so that the caller sees whether a page follows."""
-        query: Select[Any] = select(*_PUBLIC).where(_products.c.sku > request.after)
-        for word in request.words:
-            query = query.where(_products.c.words.contains(word, autoescape=True))
-        if request.category:
-            query = query.where(_products.c.category == request.category)
-        return await self._load(query.order_by(_products.c.sku).limit(request.limit + 1))
+        price, sku = _products.c.price_minor, _products.c.sku
+        order = {"price": (price, sku), "-price": (price.desc(), sku.desc())}.get(request.sort, (sku,))
+        query = select(_products).where(*_matching(request.filter))
+        if request.after is not None:
+            query = query.where(_behind(request.after, request.sort))
+        return await self._load(query.order_by(*order).limit(request.limit + 1))
 
     async def find(self, skus: Sequence[str]) -> list[Product]:
         """The products among these skus that exist."""
-        return await self._load(select(*_PUBLIC).where(_products.c.sku.in_(skus)))
+        return await self._load(select(_products).where(_products.c.sku.in_(skus)))
+
+    async def facets(self, wanted: Filter) -> dict[str, dict[Any, int]]:
+        """How many products each category, maker and price band has; none is narrowed by its own choice."""
+        parts = {"category": _products.c.category, "maker": _products.c.maker, "price": _band}
+        counts: dict[str, dict[Any, int]] = {}
+        async with self._database.read() as connection:
+            for name, part in parts.items():
+                query = select(part, func.count()).where(*_matching(wanted, but=name)).group_by(part)
+                counts[name] = {row[0]: row[1] for row in await connection.execute(query)}
+        return counts
+
+    async def total(self, wanted: Filter) -> int:
+        """How many products match."""
+        query = select(func.count()).select_from(_products).where(*_matching(wanted))
+        async with self._database.read() as connection:
+            return (await connection.execute(query)).scalar_one()
 
     async def _load(self, query: Select[Any]) -> list[Product]:
         async with self._database.read() as connection:
             return [Product(**row) for row in (await connection.execute(query)).mappings()]
 
 
-def _words(product: Product) -> str:
-    return f"{product.sku} {product.title} {product.category} {product.maker} {product.description}".lower()
+def _matching(wanted: Filter, but: str = "") -> list[ColumnElement[bool]]:
+    """The conditions of a filter, leaving one facet out."""
+    clauses: list[ColumnElement[bool]] = []
+    for word in wanted.words:
+        found = select(_words.c.sku).where(_words.c.word >= word, _words.c.word < word + _WORD_END)
+        clauses.append(_products.c.sku.in_(found))
+    if wanted.category and but != "category":
+        clauses.append(_products.c.category == wanted.category)
+    if wanted.maker and but != "maker":
+        clauses.append(_products.c.maker == wanted.maker)
+    if wanted.narrows_price and but != "price":
+        clauses.append(_products.c.price_minor >= wanted.price_from)
+        clauses.append(_products.c.price_minor < wanted.price_below)
+    if wanted.without:
+        clauses.append(_products.c.sku.not_in(wanted.without))
+    return clauses
+
+
+def _behind(mark: Mark, sort: str) -> ColumnElement[bool]:
+    """The products that come after a mark in this order."""
+    price, sku = _products.c.price_minor, _products.c.sku
+    if sort == "price":
+        return or_(price > mark.price_minor, and_(price == mark.price_minor, sku > mark.sku))
+    if sort == "-price":
+        return or_(price < mark.price_minor, and_(price == mark.price_minor, sku < mark.sku))
+    return sku > mark.sku

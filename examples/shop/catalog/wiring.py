@@ -20,6 +20,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The catalog, seeded at its first start."""
     async with Database.opened(place.data_dir / "catalog.sqlite3", SCHEMA) as database:
         catalog = Catalog(CatalogStore(database))
-        await catalog.seed(place.seed)
+        await catalog.seed(place.seed, place.now_us())
         with hosted("catalog", routes(catalog), database=database) as app:
             yield app
