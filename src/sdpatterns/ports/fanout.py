@@ -41,6 +41,7 @@ class LocalEar:
             self._waiter = None
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until a topic was announced since the last wait (True), or time is up (False)."""
         if self._waiter is None:
             raise RuntimeError("enter the ear with 'async with' before waiting on it")
         return await self._waiter.wait(timeout_s)
@@ -56,6 +57,7 @@ class LocalSignals:
         self._waiters: dict[str, list[Waiter]] = {}
 
     async def announce(self, *topics: str) -> None:
+        """Wake whoever listens to one of the topics."""
         self.ring(topics)
 
     @property
@@ -79,6 +81,7 @@ class LocalSignals:
         self.ring(topics)
 
     def listen(self, *topics: str) -> LocalEar:
+        """An ear for these topics, to be entered with `async with`."""
         return LocalEar(self, topics)
 
     def add(self, topics: tuple[str, ...], waiter: Waiter) -> None:

@@ -150,20 +150,25 @@ class LocalCells(Generic[S]):
         return answer
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        """Run the transition on the cell `key` and return its answer."""
         return self.transact_now(key, transition)
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        """Run one transition on several different cells: all of it or nothing."""
         return self.transact_many_now(keys, transition)
 
     async def read(self, key: str, /) -> S | None:
+        """The state of a cell; it may be past an instant inside it that only a step would judge."""
         with self.lock:
             return cast("S | None", self._shard(key).get(key))
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        """The states of several cells, in order."""
         with self.lock:
             return [self._shard(key).get(key) for key in keys]
 
     async def delete(self, key: str, /) -> None:
+        """Forget a cell."""
         with self.lock:
             self._count -= self._shard(key).forget(key)
 

@@ -47,6 +47,7 @@ class FileEars:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
+        """When this returns, announcements are heard."""
         try:
             if self._link.others_wrote():
                 self._local.ring_all()
@@ -61,6 +62,7 @@ class FileEars:
                 self._thread.start()
 
     def stop(self) -> None:
+        """End, if it runs."""
         with self._lock:
             thread, self._thread = self._thread, None
             self._stopped.set()
@@ -98,6 +100,7 @@ class ThreadEars:
         self._bell: socket.socket | None = None
 
     def start(self) -> None:
+        """When this returns, announcements are heard."""
         with self._lock:
             if self._thread is None:
                 connection = self._connect()
@@ -109,6 +112,7 @@ class ThreadEars:
                 self._thread.start()
 
     def stop(self) -> None:
+        """End, if it runs."""
         with self._lock:
             thread, self._thread = self._thread, None
             bell, self._bell = self._bell, None

@@ -53,6 +53,7 @@ class LockFold:
         self._pending: deque[Call] = deque()
 
     async def run(self, call: Call, /) -> None:
+        """With whatever else waits. When this returns, the call is done."""
         self._pending.append(call)
         while not call.done:
             with self._lock:
@@ -60,6 +61,7 @@ class LockFold:
                     finish(carry(self._link, _take(self._pending)))
 
     async def run_apart(self, call: Call, /) -> None:
+        """Alone, waiting for its rows."""
         await carry(self._link, [call], apart=True)
 
 
@@ -147,6 +149,7 @@ class ThreadFold:
         self._busy = False
 
     async def run(self, call: Call, /) -> None:
+        """With whatever else waits. When this returns, the call is done."""
         call.future = self._loop.create_future()
         self._pending.append(call)
         if not self._busy:
@@ -155,6 +158,7 @@ class ThreadFold:
         await call.future
 
     async def run_apart(self, call: Call, /) -> None:
+        """Alone, waiting for its rows."""
         call.future = self._loop.create_future()
         self._send([call], apart=True)
         await call.future
@@ -194,6 +198,7 @@ class TaskFold:
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, call: Call, /) -> None:
+        """With whatever else waits. When this returns, the call is done."""
         call.future = self._loop.create_future()
         self._pending.append(call)
         if self._task is None:
@@ -202,6 +207,7 @@ class TaskFold:
         await call.future
 
     async def run_apart(self, call: Call, /) -> None:
+        """Alone, waiting for its rows."""
         await carry(self._link, [call], apart=True)
 
     async def _flush(self) -> None:

@@ -42,12 +42,15 @@ class ThreadsHome:
         self.fold: Fold = LockFold(link)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
         return self._link.on_one(task)
 
     async def hear(self) -> None:
+        """When this returns, announcements of other clients are heard."""
         self._ears.start()
 
     async def close(self) -> None:
+        """Close it all; it may be used again."""
         self._ears.stop()
         self._link.close()
 
@@ -62,12 +65,15 @@ class FileHome:
         self.fold: Fold = ThreadFold(link, writer)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
         return await self._writer.hop(lambda: self._link.on_one(task))
 
     async def hear(self) -> None:
+        """When this returns, announcements of other clients are heard."""
         await self._writer.hop(self._ears.start)
 
     async def close(self) -> None:
+        """Close it all; it may be used again."""
         await self._writer.hop(self._close)
         self._writer.stop()
 
@@ -88,12 +94,15 @@ class LoopHome:
         finish(self._end.asend(None))
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
         return await self._link.on_one(task)
 
     async def hear(self) -> None:
+        """When this returns, announcements of other clients are heard."""
         await self._ears.start()
 
     async def close(self) -> None:
+        """Close it all; it may be used again."""
         await self._ears.stop()
         await self._link.close()
 

@@ -57,6 +57,7 @@ class BlockingLink:
         self._data_version: int | None = None
 
     async def run(self, batch: Batch, /) -> None:
+        """Run the batch on the one connection that is kept for that; one batch at a time."""
         with self._lock:
             try:
                 batch.fresh = self._connection is None
@@ -70,6 +71,7 @@ class BlockingLink:
             self._ring(batch.topics)
 
     async def run_apart(self, batch: Batch, /) -> None:
+        """Run it on a connection of its own, where it may wait for a row. At most four at once."""
         if not self._speech.notifies:
             # One writer at a time is all that SQLite has.
             await self.run(batch)
@@ -142,6 +144,7 @@ class AsyncLink:
         self._apart = asyncio.Semaphore(_APART_MAX)
 
     async def run(self, batch: Batch, /) -> None:
+        """Run the batch on the one connection that is kept for that; one batch at a time."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 batch.fresh = self._wire is None
@@ -152,6 +155,7 @@ class AsyncLink:
             raise
 
     async def run_apart(self, batch: Batch, /) -> None:
+        """Run it on a connection of its own, where it may wait for a row. At most four at once."""
         async with self._apart, asyncio.timeout(2 * self._timeout_s):
             await self._on_one(self._run_batch, batch)
 

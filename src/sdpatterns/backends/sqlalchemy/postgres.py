@@ -116,11 +116,13 @@ class PostgresSpeech:
         self.shift_us = 0
 
     def begin(self, batch: Batch, /) -> str | None:
+        """How to begin the transaction that the batch needs; None where one statement is enough."""
         if batch.hold or any(call.many and not call.reads for call in batch.calls):
             return "BEGIN ISOLATION LEVEL READ COMMITTED"
         return None
 
     def begin_alone(self, connection: Connection, /) -> None:
+        """Begin a transaction that waits for every other one begun like this."""
         connection.exec_driver_sql("BEGIN")
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
 
@@ -128,13 +130,16 @@ class PostgresSpeech:
         """Nothing: the savepoint begins it."""
 
     def prepare(self, connection: Connection, /) -> None:
+        """Set up the connection on which batches run one after another."""
         # Only a key that another transaction is just inserting makes a batch wait, and not for long.
         connection.exec_driver_sql(f"SET lock_timeout = '{_INSERT_WAIT}'")
 
     def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
+        """Lock the rows that exist, waiting for whoever holds one, up to a bound."""
         connection.execute(_HOLD, _columns(places))
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+        """The cells, and the store's time after they were read."""
         if not places:
             return {}, SYSTEM.now_us() + self.shift_us
         cells: dict[Place, Cell] = {}
@@ -146,6 +151,7 @@ class PostgresSpeech:
         return cells, now_us + self.shift_us
 
     def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
+        """Write the cells that nobody changed meanwhile and announce; the places of the others."""
         rows: dict[str, Any] = _columns([cell.place for cell in changed]) | {
             "expected": [cell.version for cell in changed],
             "versions": [cell.next_version for cell in changed],
@@ -167,6 +173,7 @@ class PostgresSpeech:
         return {cell.place for cell in changed} - {(space, key) for space, key in landed}
 
     def sweep(self, connection: Connection, limit: int, /) -> int:
+        """Delete up to `limit` cells whose time has passed; how many."""
         shift_us = self.shift_us - _SLACK_US
         return connection.execute(_SWEEP, {"shift_us": shift_us, "at_most": limit}).rowcount
 

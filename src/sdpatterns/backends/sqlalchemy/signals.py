@@ -55,6 +55,7 @@ class SQLEar:
         await self._ear.__aexit__(kind, error, trace)
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until a topic was announced since the last wait (True), or time is up (False)."""
         return await self._ear.wait(timeout_s)
 
 
@@ -76,10 +77,12 @@ class SQLSignals:
         self._run = run
 
     async def announce(self, *topics: str) -> None:
+        """Wake whoever listens to one of the topics."""
         if topics:
             await self._run(Call((), IntegersCodec(), Announce(topics), many=True))
 
     def listen(self, *topics: str) -> SQLEar:
+        """An ear for these topics, to be entered with `async with`."""
         return SQLEar(self, topics)
 
     def ring(self, topics: Sequence[str]) -> None:

@@ -45,13 +45,16 @@ class SQLiteSpeech:
         self.shift_us = 0
 
     def begin(self, batch: Batch, /) -> str | None:
+        """How to begin the transaction that the batch needs; None where one statement is enough."""
         # A reader needs no write lock; a step takes it before it reads, so that nothing can come between.
         return "BEGIN" if all(call.reads for call in batch.calls) else "BEGIN IMMEDIATE"
 
     def begin_alone(self, connection: Connection, /) -> None:
+        """Begin a transaction that waits for every other one begun like this."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def join(self, connection: Connection, /) -> None:
+        """Make sure that the caller's transaction has begun in the database as well."""
         if not connection.in_transaction():
             connection.begin()
         # Python's driver may not have begun yet; a savepoint alone would then be committed by its release.
@@ -67,6 +70,7 @@ class SQLiteSpeech:
         """Nothing: the write lock is held already."""
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+        """The cells, and the store's time after they were read."""
         cells = {place: Cell(place) for place in places}
         for start in range(0, len(places), 1024):
             some = places[start : start + 1024]
@@ -75,6 +79,7 @@ class SQLiteSpeech:
         return cells, SYSTEM.now_us() + self.shift_us
 
     def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
+        """Write the cells that nobody changed meanwhile and announce; the places of the others."""
         rows = [
             (*cell.place, cell.next_version, cell.stored, cell.last_us, cell.expires_us)
             for cell in changed
@@ -90,6 +95,7 @@ class SQLiteSpeech:
         return set()
 
     def sweep(self, connection: Connection, limit: int, /) -> int:
+        """Delete up to `limit` cells whose time has passed; how many."""
         before_us = SYSTEM.now_us() + self.shift_us - _SLACK_US
         return connection.exec_driver_sql(_SWEEP, (before_us, limit)).rowcount
 

@@ -74,10 +74,12 @@ class SQLCells(Generic[S]):
         return self._space, stored_text(key)
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        """Run the transition on the cell `key` and return its answer."""
         answer: A = await self._run(Call((self._place(key),), self._codec, transition))
         return answer
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        """Run one transition on several different cells: all of it or nothing."""
         places = tuple(map(self._place, keys))
         if len(set(places)) != len(places):
             raise ValueError("one step needs different keys")
@@ -85,9 +87,11 @@ class SQLCells(Generic[S]):
         return answer
 
     async def read(self, key: str, /) -> S | None:
+        """The cells, and the store's time after they were read."""
         return (await self.read_many((key,)))[0]
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        """The states of several cells, in order."""
         if not keys:
             return []
         places = tuple(map(self._place, keys))
@@ -95,6 +99,7 @@ class SQLCells(Generic[S]):
         return states
 
     async def delete(self, key: str, /) -> None:
+        """Forget a cell."""
         await self._run(Call((self._place(key),), self._codec, Drop()))
 
 

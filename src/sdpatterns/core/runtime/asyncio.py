@@ -28,6 +28,7 @@ class AsyncioWaiter:
         self._rung = False
 
     def wake(self) -> None:
+        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
@@ -45,6 +46,7 @@ class AsyncioWaiter:
             future.set_result(None)
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until rung (True) or until the time is up (False)."""
         if self._rung:
             self._rung = False
             return True
@@ -70,12 +72,15 @@ class AsyncioRuntime:
     name = "asyncio"
 
     async def sleep(self, seconds: float, /) -> None:
+        """Wait. A checkpoint also for 0 seconds."""
         await asyncio.sleep(seconds)
 
     def waiter(self) -> Waiter:
+        """A bell that belongs to the caller's loop (or thread)."""
         return AsyncioWaiter()
 
     def bound(self, seconds: float, /) -> Bound:
+        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can be limited in time, not a callback of the loop")
@@ -84,6 +89,7 @@ class AsyncioRuntime:
         return bound
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         task = asyncio.ensure_future(work())
         timer = task.get_loop().call_later(at_most_s, task.cancel)
         try:
@@ -95,6 +101,7 @@ class AsyncioRuntime:
         return task.result()
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
+        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended."""
         me = asyncio.current_task()
         assert me is not None
         requests = me.cancelling()

@@ -24,6 +24,7 @@ class TrioWaiter:
         self._token = trio.lowlevel.current_trio_token()
 
     def wake(self) -> None:
+        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
         if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
             self._event.set()
             return
@@ -36,6 +37,7 @@ class TrioWaiter:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until rung (True) or until the time is up (False)."""
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
             await self._event.wait()
         rung = self._event.is_set()
@@ -54,6 +56,7 @@ class TrioBound:
         self._scope.__enter__()
 
     def end(self, error: BaseException | None, /) -> bool:
+        """Lift the limit, given how the work ended; True when it was this limit that stopped it."""
         trace = None if error is None else error.__traceback__
         self._scope.__exit__(None if error is None else type(error), error, trace)
         return self._scope.cancelled_caught
@@ -65,15 +68,19 @@ class TrioRuntime:
     name = "trio"
 
     async def sleep(self, seconds: float, /) -> None:
+        """Wait. A checkpoint also for 0 seconds."""
         await trio.sleep(seconds)
 
     def waiter(self) -> Waiter:
+        """A bell that belongs to the caller's loop (or thread)."""
         return TrioWaiter()
 
     def bound(self, seconds: float, /) -> Bound:
+        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         return TrioBound(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         result: T | None = None
         try:
             with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
@@ -85,6 +92,7 @@ class TrioRuntime:
         return cast("T", result)
 
     async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
+        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended."""
         stop = TrioWaiter()
         failures: list[BaseException] = []
         over = False
