@@ -6,7 +6,7 @@ import dataclasses
 
 from sdpatterns.core.notices import Notice
 
-__all__ = ["RequestFinished"]
+__all__ = ["DeprecatedVersionCalled", "RequestFinished"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,3 +30,16 @@ class RequestFinished(Notice):
     def measures(self) -> dict[str, float]:
         """The time from the request's first byte to the end of the answer."""
         return {"duration_s": self.duration_s}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DeprecatedVersionCalled(Notice):
+    """Somebody still uses a version of an API that is deprecated by now."""
+
+    version: str
+    caller: str
+    path: str
+
+    def labels(self) -> dict[str, str]:
+        """The API and the version."""
+        return {"name": self.name, "version": self.version}

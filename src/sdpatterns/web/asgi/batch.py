@@ -27,6 +27,7 @@ from sdpatterns.web.asgi.protocol import (
     Scope,
     Send,
     header_values,
+    local_path,
     send_problem,
     whole_body,
 )
@@ -108,7 +109,7 @@ class BatchMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or _local(scope) != self._path:
+        if scope["type"] != "http" or local_path(scope) != self._path:
             await self._app(scope, receive, send)
             return
         refused = self._refusal(scope)
@@ -160,7 +161,7 @@ class BatchMiddleware:
         if isinstance(request, Problem):
             return ItemAnswer.of(request)
         inside = _inside(scope, request)
-        if _local(inside) == self._path:
+        if local_path(inside) == self._path:
             return ItemAnswer.of(Problem(status=400, detail="A batch holds no batches."))
         record = _Record(request.body, self._answer_bytes_max)
         try:
@@ -230,16 +231,9 @@ def _is_endless(start: Message) -> bool:
     return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
-def _local(scope: Scope) -> str:
-    """The path below the place where the application is mounted; not all servers leave that in it."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
-
-
 def _inside(scope: Scope, item: Item) -> Scope:
     """The scope of one item: the batch's, but for what is asked."""
-    mount = scope["path"].removesuffix(_local(scope))
+    mount = scope["path"].removesuffix(local_path(scope))
     own = {name for name, _ in item.headers}
     inherited = [
         (name, value)

@@ -14,7 +14,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, by_bytes_alone, header_values
+from sdpatterns.web.asgi.protocol import (
+    ASGIApp,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    by_bytes_alone,
+    header_values,
+    varying,
+)
 from sdpatterns.web.encodings import CODINGS, Compressor, Make, available, chosen
 from sdpatterns.web.etags import ETag, parse_etag, parse_tags
 
@@ -108,7 +118,7 @@ class _Answer:
         headers: Headers = list(start.get("headers", ()))
         varies = start["status"] == 304 or self._is_eligible(headers)
         if varies:
-            headers = _varying(headers)
+            headers = varying(headers, b"Accept-Encoding")
         start = {**start, "headers": headers}
         if start["status"] == 304:
             start["headers"] = [self._as_told(pair) for pair in headers]
@@ -163,12 +173,6 @@ class _Answer:
 def _length(headers: Headers) -> int | None:
     found = next((value for name, value in headers if name.lower() == b"content-length"), b"")
     return int(found) if found.isdigit() else None
-
-
-def _varying(headers: Headers) -> Headers:
-    said = ",".join(value.decode("latin-1") for name, value in headers if name.lower() == b"vary").lower()
-    words = {word.strip() for word in said.split(",")}
-    return headers if words & {"*", "accept-encoding"} else [*headers, (b"vary", b"Accept-Encoding")]
 
 
 def _coded_headers(headers: Headers, coding: str) -> Headers:

@@ -18,7 +18,9 @@ __all__ = [
     "by_bytes_alone",
     "client_address",
     "header_values",
+    "local_path",
     "send_problem",
+    "varying",
     "whole_body",
 ]
 
@@ -33,6 +35,20 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 def header_values(scope: Scope, name: bytes) -> list[str]:
     """Every value of one header, in order, as they came. `name` in lower case."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def local_path(scope: Scope) -> str:
+    """The path below the place where the application is mounted; not all servers leave that in it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+
+
+def varying(headers: Headers, name: bytes) -> Headers:
+    """The headers, saying also that the answer depends on this one of the request's."""
+    said = ",".join(value.decode("latin-1") for key, value in headers if key.lower() == b"vary").lower()
+    words = {word.strip() for word in said.split(",")}
+    return headers if words & {"*", name.decode().lower()} else [*headers, (b"vary", name)]
 
 
 def client_address(scope: Scope) -> str:
