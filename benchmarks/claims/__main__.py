@@ -147,9 +147,9 @@ HEAD = """# Comparison
 
 What sdpatterns and other Python libraries do in the moments that matter, asked of all of them in one
 run by the programs in `benchmarks/claims/`. Each library is used as its own documentation shows, in
-memory. An answer in **bold** is what we hold to be right; where a library chose otherwise on purpose,
-the program shows exactly what was asked. How fast they are is on the page of
-[benchmarks](benchmarks.md).
+memory. An answer in **bold** is what we hold to be right; a library may have chosen otherwise on
+purpose. An empty cell means that it was not asked: it has no such way of use. How fast they are is on
+the page of [benchmarks](benchmarks.md).
 """
 
 
@@ -203,13 +203,22 @@ def is_right(question: Question, answer: str) -> bool:
     return answer == question.right
 
 
-def section(question: Question, answers: Mapping[str, str]) -> str:
-    """One question with everybody's answer."""
-    rows = [f"### {question.title}", "", question.how, "", "| | |", "|---|---|"]
-    rows += [
-        f"| {name} | {f'**{answer}**' if is_right(question, answer) else answer} |" for name, answer in answers.items()
-    ]
-    return "\n".join(rows)
+def section(kind: str, answers: Mapping[str, Mapping[str, str]]) -> str:
+    """All questions of a kind: everybody's answers in one table, then how each was asked."""
+    asked = [question for question in QUESTIONS if question.kind == kind]
+    names = list(dict.fromkeys(name for question in asked for name in answers[question.name]))
+    rows = [f"| | {' | '.join(question.title for question in asked)} |", f"|---|{'---|' * len(asked)}"]
+    for name in names:
+        cells = [_cell(question, answers[question.name].get(name)) for question in asked]
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    how = [f"- *{question.title}* {question.how}" for question in asked]
+    return "\n".join([*rows, "", *how])
+
+
+def _cell(question: Question, answer: str | None) -> str:
+    if answer is None:
+        return ""
+    return f"**{answer}**" if is_right(question, answer) else answer
 
 
 _TITLES = {
@@ -224,8 +233,7 @@ def page(found: Mapping[str, Any]) -> str:
     """The whole page."""
     parts = [HEAD.rstrip()]
     for kind, title in _TITLES.items():
-        parts.append(f"## {title}")
-        parts += [section(q, found["answers"][q.name]) for q in QUESTIONS if q.kind == kind]
+        parts += [f"## {title}", section(kind, found["answers"])]
     versions = ", ".join(f"{package} {version}" for package, version in found["versions"].items())
     parts.append(f"`{found['command']}`, Python {found['python']}, {found['when'][:10]}; {versions}.")
     return "\n\n".join(parts) + "\n"
