@@ -7,12 +7,22 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
+from shop.database import Database
 from shop.hosting import hosted
+from shop.neighbours import neighbour
 from shop.place import Place
+from shop.reviews.api import routes
+from shop.reviews.service import Reviews
+from shop.reviews.store import SCHEMA, ReviewStore
 
 
 @asynccontextmanager
-async def running(_place: Place) -> AsyncIterator[ASGIApp]:
-    """The reviews."""
-    with hosted("reviews", []) as app:
-        yield app
+async def running(place: Place) -> AsyncIterator[ASGIApp]:
+    """The reviews, asking the catalog whether a product exists."""
+    async with (
+        Database.opened(place.data_dir / "reviews.sqlite3", SCHEMA) as database,
+        neighbour(place, "catalog") as catalog,
+    ):
+        reviews = Reviews(ReviewStore(database), catalog, place.seed, place.now_us)
+        with hosted("reviews", routes(reviews), database=database) as app:
+            yield app
