@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from sdpatterns.resilience.fallback import Fallback as Fallback
     from sdpatterns.resilience.retry import Retry as Retry
     from sdpatterns.resilience.timeout import Timeout as Timeout
+    from sdpatterns.traffic.quota import Quota as Quota
+    from sdpatterns.traffic.quota import daily as daily
+    from sdpatterns.traffic.quota import monthly as monthly
+    from sdpatterns.traffic.quota import weekly as weekly
+    from sdpatterns.traffic.quota import yearly as yearly
     from sdpatterns.traffic.ratelimit import Rate as Rate
     from sdpatterns.traffic.ratelimit import RateLimiter as RateLimiter
     from sdpatterns.traffic.ratelimit import per_day as per_day
@@ -37,17 +42,22 @@ _HOMES = {
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Pipeline": "sdpatterns.core.pipeline",
+    "Quota": "sdpatterns.traffic.quota",
     "Rate": "sdpatterns.traffic.ratelimit",
     "RateLimiter": "sdpatterns.traffic.ratelimit",
     "Retry": "sdpatterns.resilience.retry",
     "Timeout": "sdpatterns.resilience.timeout",
     "Window": "sdpatterns.resilience.breaker",
+    "daily": "sdpatterns.traffic.quota",
     "listen": "sdpatterns.core.notices",
+    "monthly": "sdpatterns.traffic.quota",
     "per_day": "sdpatterns.traffic.ratelimit",
     "per_hour": "sdpatterns.traffic.ratelimit",
     "per_minute": "sdpatterns.traffic.ratelimit",
     "per_second": "sdpatterns.traffic.ratelimit",
+    "weekly": "sdpatterns.traffic.quota",
     "with_deadline": "sdpatterns.core.context",
+    "yearly": "sdpatterns.traffic.quota",
 }
 
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] - the keys are strings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sdpatterns import RateLimiter, per_second
+from sdpatterns import Quota, RateLimiter, daily, per_second
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.local import LocalCells, Shard
 from sdpatterns.testing.clock import VirtualClock
@@ -47,10 +47,18 @@ def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
         virtual.install()
         request.addfinalizer(virtual.uninstall)
     limiter = RateLimiter("api", per_second(1), algorithm=algorithm)
-    cells = limiter._desk.cells
+    assert_no_walk(limiter, limiter._desk.cells, monkeypatch)
+
+
+def test_neither_does_a_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    quota = Quota("api", daily(1))
+    assert_no_walk(quota, quota._cells, monkeypatch)
+
+
+def assert_no_walk(part: Any, cells: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(cells, LocalCells)
     for number in range(20_000):
-        limiter.acquire_now(f"key {number}")
+        part.acquire_now(f"key {number}")
     for shard in cells.shards:
         shard.young, shard.old = Watched(shard.young), Watched(shard.old)
     rotations = _counted(monkeypatch)
@@ -58,7 +66,7 @@ def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
     for number in range(2_000):
         for key in (f"key {number}", f"new {number}"):
             before = len(rotations)
-            finish(limiter.acquire(key))
+            finish(part.acquire(key))
             assert len(rotations) - before <= 2
     assert Watched.walks == 0
 

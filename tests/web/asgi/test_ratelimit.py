@@ -5,7 +5,7 @@ from typing import Any
 import http_sf
 import pytest
 
-from sdpatterns import RateLimiter, per_hour, per_minute
+from sdpatterns import Quota, RateLimiter, daily, monthly, per_hour, per_minute
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.testing.clock import VirtualClock
@@ -174,3 +174,21 @@ async def test_a_name_that_no_header_can_carry_is_refused() -> None:
     with pytest.raises(ValueError, match="name"):
         RateLimitMiddleware(App(), RateLimiter("größe", per_minute(1)))
     assert SYSTEM.now_us() > 0
+
+
+async def test_a_quota_shows_every_period_of_the_plan(clock: VirtualClock) -> None:
+    plans = {"basic": [daily(2), monthly(10)], "pro": monthly(100)}
+    quota = Quota("partners", plans, plan={"127.0.0.1": "basic"}, store=None)
+    async with client(RateLimitMiddleware(App(), quota, key=lambda scope: "127.0.0.1")) as http:
+        first = await http.get("/")
+        await http.get("/")
+        refused = await http.get("/")
+    assert fields(first, "ratelimit-policy") == [
+        ("partners-day", {"q": 2, "w": 86_400}), ("partners-month", {"q": 10, "w": 30 * 86_400}),
+    ]  # fmt: skip
+    # The virtual clock starts at 22:13:20 on the 14th.
+    assert fields(first, "ratelimit") == [
+        ("partners-day", {"r": 1, "t": 6_400}), ("partners-month", {"r": 9, "t": 16 * 86_400 + 6_400}),
+    ]  # fmt: skip
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "6400")
+    assert [standing["r"] for _, standing in fields(refused, "ratelimit")] == [0, 8]

@@ -5,6 +5,13 @@ RateLimit-Policy: "api";q=100;w=60        the rule: 100 in 60 seconds
 RateLimit: "api";r=57;t=26                where this client stands: 57 left, all back in 26 s
 ```
 
+Of a quota it shows every period of the client's plan, named after it:
+
+```
+RateLimit-Policy: "partners-day";q=1000;w=86400, "partners-month";q=10000;w=2592000
+RateLimit: "partners-day";r=57;t=9606, "partners-month";r=8120;t=614406
+```
+
 Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-After).
 """
 
@@ -12,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.web.asgi.protocol import (
@@ -86,12 +93,33 @@ class Decided(Protocol):
         ...
 
 
+class Standing(Allowance, Protocol):
+    """What the middleware reads of one period of a quota."""
+
+    @property
+    def period(self) -> str:
+        """What the period is called."""
+        ...
+
+    @property
+    def remaining(self) -> int:
+        """How many more would pass in it."""
+        ...
+
+    @property
+    def reset_after_s(self) -> float:
+        """Seconds until it ends."""
+        ...
+
+
 class Limiter(Protocol):
-    """What the middleware asks of a limiter; `RateLimiter` is one."""
+    """What the middleware asks of a limiter; `RateLimiter` is one, and `Quota`, whose decisions have
+    `standings` besides. Its keys are what the middleware's `key` gives.
+    """
 
     name: str
 
-    async def acquire(self, key: Key, /, cost: int = 1) -> Decided:
+    async def acquire(self, key: Any, /, cost: int = 1) -> Decided:
         """Decide without waiting."""
         ...
 
@@ -151,14 +179,25 @@ class RateLimitMiddleware:
 
     def _fields(self, scope: Scope, decision: Decided) -> Headers:
         part: Parameters = {} if self._partition is None else {"pk": self._partition(scope)}
+        standings: Sequence[Standing] = getattr(decision, "standings", ())
+        if standings and not self._rates:
+            return self._fields_of_periods(standings, part)
         shown = self._rates or (decision.rate,)
         names = self._names(shown)
         policy = [(name, {**_quota(rate), **part}) for name, rate in zip(names, shown, strict=True)]
         bound = names[shown.index(decision.rate)] if decision.rate in shown else self._limiter.name
-        standing: Parameters = {"r": decision.remaining, "t": math.ceil(decision.reset_after_s), **part}
+        return self._shown(policy, [(bound, {**_left(decision), **part})])
+
+    def _fields_of_periods(self, standings: Sequence[Standing], part: Parameters) -> Headers:
+        names = [f"{self._limiter.name}-{standing.period}" for standing in standings]
+        policy = [(name, {**_quota(standing), **part}) for name, standing in zip(names, standings, strict=True)]
+        left = [(name, {**_left(standing), **part}) for name, standing in zip(names, standings, strict=True)]
+        return self._shown(policy, left)
+
+    def _shown(self, policy: Sequence[tuple[str, Parameters]], standing: Sequence[tuple[str, Parameters]]) -> Headers:
         return [
             (b"ratelimit-policy", self._written(policy).encode()),
-            (b"ratelimit", self._written([(bound, standing)]).encode()),
+            (b"ratelimit", self._written(standing).encode()),
         ]
 
     def _names(self, shown: Sequence[Allowance]) -> list[str]:
@@ -172,6 +211,10 @@ class RateLimitMiddleware:
             status=refused.status, type=QUOTA_EXCEEDED, detail=refused.detail,
             retry_after_s=refused.retry_after_s, more={"violated-policies": [self._limiter.name]},
         )  # fmt: skip
+
+
+def _left(standing: Decided | Standing) -> Parameters:
+    return {"r": standing.remaining, "t": math.ceil(standing.reset_after_s)}
 
 
 def _quota(rate: Allowance) -> Parameters:

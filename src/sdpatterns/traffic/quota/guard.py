@@ -1,0 +1,247 @@
+"""The quota as its users meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal, TypeAlias
+
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.guard import Guard
+from sdpatterns.core.keys import KEY_BYTES_MAX, check_name, join_key
+from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.outcome import Outcome
+from sdpatterns.core.runtime import BLOCKING, Runtime, finish
+from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
+from sdpatterns.ports.local import LocalCells
+from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore
+from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
+from sdpatterns.traffic.quota.calendar import Calendar, Page
+from sdpatterns.traffic.quota.config import PERIODS, Plans, plans_of
+from sdpatterns.traffic.quota.decision import ANY, CODEC, Amend, Counted, State, Take, Tally
+from sdpatterns.traffic.quota.notices import QuotaBypassed, QuotaReached, QuotaRefused
+
+__all__ = ["OnOutage", "Quota"]
+
+OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
+"""What a quota does while its store is away."""
+
+_OUTAGES = ("allow", "refuse", "raise")
+_OUTAGE_RETRY_S = 1.0
+_TURNS_MAX = 4
+
+
+class Quota(Guard):
+    """Lets each key use so much in a day, a week, a month or a year of the calendar.
+
+    `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or such by the name of
+    a plan, and then `plan` says which one is a key's: a mapping from key to plan, or a function.
+    `zone`: whose midnights count. `month_begins`: the day on which months begin, for plans that are
+    billed from another day than the first. `notify_at`: the shares of an allowance whose use is told
+    to listeners. `store`, `on_outage` and `keys_max`: as with `RateLimiter`.
+
+    **Keeps**: no period of the store's calendar holds more than the plan's count for a key; a
+    request counts in all periods or in none; a refused one uses nothing; what was used stays used
+    when a key changes its plan; a count lasts until its own end, whatever becomes of zones.
+    **May fail**: `acquire` never refuses by exception; a store that is away is answered as
+    `on_outage` says, with a `QuotaBypassed` notice. `ValueError` for a cost above the plan's smallest
+    allowance, as it could never pass, and for a plan that there is none of.
+    **Costs**: one step on the store, and one more for the first request of a period in each process;
+    three numbers for each period and key. In memory no checkpoint.
+
+    ```python
+    quota = Quota("partners", [monthly(10_000), daily(1_000)], zone="Europe/Berlin")
+    decision = await quota.acquire("partner:7")
+    ```
+    """
+
+    needs_key: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: str,
+        plans: Plans,
+        *,
+        plan: Mapping[str, str] | Callable[[str], str] | None = None,
+        zone: str = "UTC",
+        month_begins: int = 1,
+        notify_at: Sequence[float] = (0.8, 1.0),
+        store: StateStore | None = None,
+        on_outage: OnOutage = "allow",
+        keys_max: int = KEYS_MAX,
+    ) -> None:
+        self.name = check_name("Quota", name)
+        self._plans = plans_of(plans)
+        if (plan is None) != ("" in self._plans):
+            raise ValueError("plan must say which of several plans a key has, and be left out where they have no names")
+        if on_outage not in _OUTAGES:
+            raise ValueError(f"on_outage must be one of {', '.join(_OUTAGES)}, got {on_outage!r}")
+        if not all(0 < share <= 1 for share in notify_at):
+            raise ValueError(f"notify_at must hold shares above 0 and at most 1, got {notify_at!r}")
+        self._plan = plan
+        self._notify_at = tuple(sorted(notify_at))
+        self._on_outage = on_outage
+        self._zone = zone
+        self._calendar = Calendar(zone, month_begins)
+        self._page: Page | None = None
+        self._runtime: Runtime | None = None if store is None else store.runtime
+        space = join_key("quota", name)
+        self._cells: Cells[State] = (
+            LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
+        )
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime that its store needs."""
+        return self._runtime
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether its store is in this process, or blocks."""
+        return self.runtime is None or self.runtime is BLOCKING
+
+    def describe(self) -> str:
+        """Its plans."""
+        each = (
+            f"{name}: {how}" if name else how
+            for name, allowances in self._plans.items()
+            for how in [", ".join(f"{allowance.count} a {allowance.period}" for allowance in allowances)]
+        )
+        return f"Quota {self.name!r} ({'; '.join(each)}; {self._zone})"
+
+    async def acquire(self, key: str, cost: int = 1) -> QuotaDecision:
+        """Whether `cost` may be used for this key now; then it is. Never waits, never raises a refusal."""
+        plan = self._plan_of(key)
+        try:
+            decision = await self._counted(key, plan, cost, look=False)
+        except BackendError as error:
+            return self._outage(key, plan, cost, error)
+        if LISTENERS:
+            self._tell(decision)
+        return decision
+
+    def acquire_now(self, key: str, cost: int = 1) -> QuotaDecision:
+        """`acquire` without an await, where the store is in this process (TypeError elsewhere)."""
+        if not self.never_waits:
+            raise TypeError(f"the store of Quota {self.name!r} is not in this process: await acquire(...)")
+        return finish(self.acquire(key, cost))
+
+    async def peek(self, key: str, cost: int = 1) -> QuotaDecision:
+        """What `acquire` would answer, using nothing. Raises what the store raises."""
+        return await self._counted(key, self._plan_of(key), cost, look=True)
+
+    async def settle(self, decision: QuotaDecision, cost: int) -> None:
+        """Say what a request that has passed did cost in the end, instead of what was taken for it.
+
+        It may turn out to be more than the plan has left: what has happened is counted. A period that
+        is over meanwhile stays as it was. Raises what the store raises; after `OutcomeUnknown` it may
+        have been counted, so that doing it again could count it twice.
+        """
+        if type(cost) is not int or not 0 <= cost <= ANY:
+            raise ValueError(f"cost must be a whole number from 0 to {ANY}, got {cost!r}")
+        change = cost - decision.cost
+        if not decision.taken or not change:
+            return
+        counted = await self._cells.transact(decision.key, Amend(decision.taken, change))
+        decision.cost = cost
+        if LISTENERS:
+            self._tell_use(decision, counted.tallies, change)
+
+    async def refund(self, decision: QuotaDecision) -> None:
+        """Give back what a request that has passed took. See `settle`."""
+        await self.settle(decision, 0)
+
+    async def reset(self, key: str) -> None:
+        """Forget what the key has used."""
+        await self._cells.delete(key)
+
+    async def enter(self, key: str, /) -> QuotaDecision:
+        """The decision; raises `RateLimited` when it is a refusal."""
+        decision = await self.acquire(key)
+        if not decision.allowed:
+            raise RateLimited(self.name, key, retry_after_s=decision.retry_after_s)
+        return decision
+
+    def leave(self, permit: QuotaDecision, outcome: Outcome, error: BaseException | None, /) -> None:
+        """Nothing is held."""
+
+    def _plan_of(self, key: str) -> str:
+        if not isinstance(key, str):
+            raise TypeError(f"the key of a quota must be a string, got {key!r}")
+        if len(key.encode()) > KEY_BYTES_MAX:
+            raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
+        if self._plan is None:
+            return ""
+        plan = self._plan(key) if callable(self._plan) else self._plan.get(key, "")
+        if plan not in self._plans:
+            raise ValueError(f"plan must give one of {', '.join(self._plans)}, got {plan!r} for key {key!r}")
+        return plan
+
+    async def _counted(self, key: str, plan: str, cost: int, *, look: bool) -> QuotaDecision:
+        least = min(allowance.count for allowance in self._plans[plan])
+        if type(cost) is not int or not 1 <= cost <= least:
+            raise ValueError(f"cost must be a whole number from 1 to {least}, the smallest allowance, got {cost!r}")
+        for _ in range(_TURNS_MAX):
+            step = self._step(plan, cost, look=look)
+            counted = await self._cells.transact(key, step)
+            if counted.in_time:
+                return _decision(key, plan, step, counted)
+            self._page = Page(self._plans, self._calendar, counted.now_us)
+        raise BackendUnavailable(f"the clock of the store of Quota {self.name!r} jumps from period to period")
+
+    def _step(self, plan: str, cost: int, *, look: bool) -> Take:
+        # By the page that was right when the store was last asked; whether it still is, the store says.
+        page = self._page
+        if page is None:
+            page = self._page = Page(self._plans, self._calendar, SYSTEM.now_us())
+        everyday = page.steps[plan]
+        return everyday if cost == 1 and not look else Take(everyday.bounds, cost, look=look)
+
+    def _tell(self, decision: QuotaDecision) -> None:
+        if decision.allowed:
+            self._tell_use(decision, decision.taken, decision.cost)
+            return
+        tell(
+            QuotaRefused(
+                name=self.name, key=decision.key, plan=decision.plan,
+                period=decision.binding.period, retry_after_s=decision.retry_after_s,
+            )
+        )  # fmt: skip
+
+    def _tell_use(self, decision: QuotaDecision, tallies: Sequence[Tally], change: int) -> None:
+        used = {tally.kind: tally.used for tally in tallies}
+        for count, period in ((allowance.count, allowance.period) for allowance in self._plans[decision.plan]):
+            now = used.get(PERIODS.index(period), 0)
+            for share in self._notify_at:
+                if now - change < share * count <= now:
+                    tell(
+                        QuotaReached(
+                            name=self.name, key=decision.key, plan=decision.plan,
+                            period=period, share=share, used=now, limit=count,
+                        )
+                    )  # fmt: skip
+
+    def _outage(self, key: str, plan: str, cost: int, error: BackendError) -> QuotaDecision:
+        if self._on_outage == "raise":
+            raise error
+        if LISTENERS:
+            tell(QuotaBypassed(name=self.name, key=key, policy=self._on_outage, error=str(error)))
+        step, now_us = self._step(plan, cost, look=True), SYSTEM.now_us()
+        allowed = self._on_outage == "allow"
+        tallies = tuple(Tally(bound.kind, bound.end_us, 0 if allowed else bound.most) for bound in step.bounds)
+        decision = _decision(key, plan, step, Counted(in_time=True, allowed=allowed, now_us=now_us, tallies=tallies))
+        if not allowed:
+            decision.retry_after_s = _OUTAGE_RETRY_S
+        return decision
+
+
+def _decision(key: str, plan: str, step: Take, counted: Counted) -> QuotaDecision:
+    standings = [
+        Standing(
+            PERIODS[bound.kind], bound.most, tally.used,
+            (bound.end_us - bound.start_us) / 1e6, max(0, tally.end_us - counted.now_us) / 1e6,
+        )
+        for bound, tally in zip(step.bounds, counted.tallies, strict=True)
+        if bound.most < ANY
+    ]  # fmt: skip
+    taken = counted.tallies if counted.allowed and not step.look else ()
+    return QuotaDecision(key, plan, step.cost, standings, allowed=counted.allowed, taken=taken)

@@ -1,0 +1,96 @@
+"""The twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import redis
+
+from sdpatterns.core.step import UNCHANGED
+from sdpatterns.traffic.quota import Allowance
+from sdpatterns.traffic.quota.calendar import Calendar, Page
+from sdpatterns.traffic.quota.config import PERIODS
+from sdpatterns.traffic.quota.decision import CODEC, Amend, Counted, Take
+from tests.traffic.ratelimit.lua import HARNESS
+
+STEPS = 100_000
+_BATCH = 2_000
+
+
+class History:
+    """Random steps on one cell, each on the state that Python's step before it left."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.now_us = 1_760_000_000_000_000 + self.chance.randrange(10**15)
+        self.calendar = Calendar(
+            self.chance.choice(["UTC", "Europe/Berlin", "Asia/Kathmandu"]), self.chance.choice([1, 31])
+        )
+        self.plans = {plan: self._allowances() for plan in "ab"}
+        self.page = Page(self.plans, self.calendar, self.now_us)
+        self.state: Any = None
+        self.taken: Counted | None = None
+
+    def _allowances(self) -> tuple[Allowance, ...]:
+        periods = self.chance.sample(PERIODS, self.chance.randint(1, 4))
+        return tuple(Allowance(self.chance.choice([3, 50, 10**12]), period) for period in periods)
+
+    def step(self) -> tuple[list[str], Any, Any]:
+        """What to send, what has to come back, and what that has to be read as."""
+        chance = self.chance
+        self.now_us += int(chance.choice([0, 1, 10_000, 3_600_000_000, chance.random() * 10 ** chance.randint(1, 13)]))
+        if chance.random() < 0.02 and self.state:
+            # The very microsecond at which a count ends.
+            self.now_us = max(self.now_us, min(tally.end_us for tally in self.state))
+        if chance.random() < 0.8:
+            self.page = Page(self.plans, self.calendar, self.now_us)
+        if self.taken is not None and chance.random() < 0.25:
+            return self._run(Amend(self.taken.tallies, chance.choice([-2, -1, 1, 10])))
+        bounds = self.page.steps[chance.choice("ab")].bounds
+        return self._run(Take(bounds, chance.choice([1, 1, 2, 40]), look=chance.random() < 0.2))
+
+    def _run(self, step: Any) -> tuple[list[str], Any, Any]:
+        text = "" if self.state is None else CODEC.encode(self.state).decode()
+        words = ["1", str(self.now_us), text, *step.twin.args()]
+        after, answer, keep_s, _ = step(self.state, self.now_us)
+        written = b"unchanged" if after is UNCHANGED else CODEC.encode(after)
+        expected = [[written], [b"%d" % self.now_us, text.encode()], [b"%d" % -(-round(keep_s * 1e6) // 1000)], []]
+        if after is not UNCHANGED:
+            self.state = after
+            self.taken = answer if isinstance(step, Take) else self.taken
+        return words, expected, (step, answer)
+
+
+def _histories() -> Iterator[tuple[Sequence[str], Any, Any]]:
+    for seed in itertools.count():
+        history = History(seed)
+        for _ in range(50):
+            yield history.step()
+
+
+def test_the_twin_is_the_step(valkey_url: str) -> None:
+    with redis.Redis.from_url(valkey_url) as client:
+        script = client.script_load(HARNESS % Take.twin.fget(Take((), 1)).source)  # type: ignore[attr-defined]
+        left = itertools.islice(_histories(), STEPS)
+        compared, seen = 0, set()
+        while batch := list(itertools.islice(left, _BATCH)):
+            pipe = client.pipeline(transaction=False)
+            for words, _, _ in batch:
+                pipe.evalsha(script, 0, *words)
+            for (words, expected, (step, answer)), reply in zip(batch, pipe.execute(), strict=True):
+                assert reply == expected, words
+                assert step.twin.answer(reply[1]) == answer
+                seen.add((type(step).__name__, answer.in_time, expected[0][0].split(b":")[0]))
+                compared += 1
+    assert compared == STEPS
+    assert seen == {
+        ("Take", True, b"1"), ("Take", True, b"unchanged"), ("Take", False, b"unchanged"),
+        ("Amend", True, b"1"), ("Amend", True, b"unchanged"),
+    }  # fmt: skip
+
+
+def test_the_twin_is_named_with_its_version() -> None:
+    assert Take((), 1).twin.name == Amend((), 1).twin.name == "quota/1"
