@@ -36,6 +36,13 @@ def bind(port: int, *, or_any: bool = False) -> Listener:
     return listener
 
 
+def adopt(descriptor: int) -> Listener:
+    """A listening socket that another process has bound."""
+    listener = socket.socket(fileno=descriptor)
+    listener.settimeout(0.0)
+    return listener
+
+
 def _reason(error: Exception) -> str:
     return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
 

@@ -1,0 +1,92 @@
+"""One process of many: a deployable on the sockets that its supervisor hands down.
+
+A socket pair, the line, joins the two. The supervisor sends a plan; the process answers `ready`, or why it
+cannot start; when the line closes, on purpose or because the supervisor is gone, the process finishes what
+is in flight and ends. So nothing outlives its supervisor, however that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from shop.failures import StartFailed
+from shop.journal import journal
+from shop.place import Place
+from shop.serving import Server, adopt, answering
+from shop.taking import told_to_stop
+from shop.wirings import START_ORDER, running
+
+READY = "ready"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What the supervisor tells a process."""
+
+    deployable: str
+    replica: int
+    data_dir: str
+    seed: int
+    addresses: Mapping[str, Sequence[str]]
+    listeners: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The descriptors of the listening sockets of each context that runs here."""
+
+    def encode(self) -> bytes:
+        """The plan as one line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    def place(self) -> Place:
+        """The world as the contexts of this process are told of it."""
+        addresses = {name: tuple(urls) for name, urls in self.addresses.items()}
+        return Place(data_dir=Path(self.data_dir), seed=self.seed, addresses=addresses, replica=self.replica)
+
+    @property
+    def log(self) -> Path:
+        """Where the process logs: several cannot share a file that is rotated."""
+        return Path(self.data_dir) / f"shop.{self.deployable}.{self.replica}.log"
+
+
+async def serve(descriptor: int) -> int:
+    """Run what the plan says until the line closes or somebody says stop; gives the exit code."""
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
+    try:
+        with told_to_stop() as stop:
+            plan = Plan(**json.loads(await reader.readline()))
+            async with _open(plan):
+                writer.write(f"{READY}\n".encode())
+                await _first(reader.read(), stop.wait())
+    except StartFailed as failure:
+        writer.write(f"{failure}\n".encode())
+        return 1
+    finally:
+        writer.close()
+    return 0
+
+
+@asynccontextmanager
+async def _open(plan: Plan) -> AsyncIterator[None]:
+    place = plan.place()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(journal(plan.log))
+        servers: dict[str, Server] = {}
+        for name in START_ORDER:
+            if name in plan.listeners:
+                app = await stack.enter_async_context(running(name, place))
+                sockets = [stack.enter_context(adopt(number)) for number in plan.listeners[name]]
+                servers[name] = Server(name, app, sockets)
+        await stack.enter_async_context(answering(servers))
+        yield
+
+
+async def _first(*waits: object) -> None:
+    tasks = [asyncio.ensure_future(wait) for wait in waits]  # type: ignore[call-overload]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,57 @@
+"""Which replica of a service is asked."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Sequence
+
+import httpx
+
+_LEFT_ALONE_S = 1.0
+_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+
+
+class Spread(httpx.AsyncBaseTransport):
+    """Calls spread over the replicas of a service, one after the other.
+
+    A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
+    connection breaks under a request that may be repeated (RFC 9110, 9.2.2). The library's balancer,
+    which also knows how busy and how well each replica is, will take this place.
+    """
+
+    def __init__(self, addresses: Sequence[str], inner: httpx.AsyncBaseTransport) -> None:
+        self._targets = [httpx.URL(address) for address in addresses]
+        self._inner = inner
+        self._turn = itertools.count(secrets.randbelow(len(addresses)))  # many callers do not begin with the same
+        self._away_until = dict.fromkeys(self._targets, 0.0)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer of the first replica that gives one."""
+        *others, last = self._by_turn()
+        for target in others:
+            try:
+                return await self._send(request, target)
+            except httpx.ConnectError:
+                self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
+            except (httpx.NetworkError, httpx.RemoteProtocolError):
+                self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
+                if request.method not in _REPEATABLE:
+                    raise
+        return await self._send(request, last)
+
+    def _by_turn(self) -> list[httpx.URL]:
+        """All replicas, the one whose turn it is first, and those that were away a moment ago last."""
+        start = next(self._turn) % len(self._targets)
+        turned = self._targets[start:] + self._targets[:start]
+        now = time.monotonic()
+        return sorted(turned, key=lambda target: self._away_until[target] > now)
+
+    async def _send(self, request: httpx.Request, target: httpx.URL) -> httpx.Response:
+        request.url = request.url.copy_with(host=target.host, port=target.port)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._inner.aclose()

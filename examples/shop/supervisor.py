@@ -1,0 +1,113 @@
+"""The shop as processes: one for each replica of each deployable, watched until they are drained in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+
+from shop.background import alongside
+from shop.failures import StartFailed
+from shop.place import DEPLOYABLES
+from shop.replica import Plan
+from shop.serving import Listener, address, bind
+from shop.taking import owned
+from shop.worker import PUBLIC, Worker
+
+ALONE = ("psp", "control")  # one of each: what they know is in their memory
+# Whoever still asks others ends before them; those that are not named here come last.
+_DRAIN_ORDER = (("gateway",), ("control", "ordering"))
+
+
+@asynccontextmanager
+async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int) -> AsyncIterator[str]:
+    """The shop as processes, answering at the URL during the block; StartFailed says why it cannot.
+
+    Keeps: when the block begins every replica answers; one that dies is started again; at the end the
+    gateways finish what is in flight, and then the others. Nothing outlives this process, however it ends.
+    """
+    if os.name != "posix":
+        raise StartFailed("--procs hands sockets down to processes, which this system does not do; leave it out")
+    async with AsyncExitStack() as stack:
+        public = stack.enter_context(bind(port))
+        lock = stack.enter_context(owned(data_dir))
+        crew = Crew(stack.enter_context(_workers(data_dir, seed, replicas, public, lock)))
+        stack.push_async_callback(crew.drain, public)
+        with crew.listed(data_dir / "processes.json"):
+            await crew.open()
+            async with alongside(*(worker.keep() for worker in crew.workers)):
+                yield address(public)
+
+
+class Crew:
+    """All workers of the shop."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self.workers = workers
+
+    async def open(self) -> None:
+        """Start them all: the first replicas, which make tables and fill them, before the others."""
+        first = [worker for worker in self.workers if worker.replica == 1]
+        others = [worker for worker in self.workers if worker.replica > 1]
+        for wave in filter(None, (first, others)):
+            say(f"starting {', '.join(worker.name for worker in wave)}")
+            for failure in await asyncio.gather(*(worker.open() for worker in wave), return_exceptions=True):
+                if failure is not None:
+                    raise failure
+
+    async def drain(self, public: Listener) -> None:
+        """End them all, wave by wave; what is in flight is finished."""
+        public.close()  # or callers would wait at a door that nobody opens any more
+        waves = [[worker for worker in self.workers if worker.deployable in names] for names in _DRAIN_ORDER]
+        waves.append([worker for worker in self.workers if worker not in [*waves[0], *waves[1]]])
+        for wave in waves:
+            await asyncio.gather(*(worker.drain() for worker in wave))
+
+    @contextmanager
+    def listed(self, path: Path) -> Iterator[None]:
+        """A file that says who runs, kept up to date during the block."""
+
+        def write() -> None:
+            listed = {"supervisor": os.getpid(), "replicas": [worker.view() for worker in self.workers]}
+            draft = path.with_suffix(".new")
+            draft.write_text(json.dumps(listed, indent=1))
+            draft.replace(path)
+
+        for worker in self.workers:
+            worker.on_start = write
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _workers(data_dir: Path, seed: int, replicas: int, public: Listener, lock: int) -> Iterator[list[Worker]]:
+    """A worker for each replica, each on ports of its own: those after the public one, or any."""
+    base = public.getsockname()[1]
+    crew: list[Worker] = []
+    addresses: dict[str, list[str]] = {}
+    for deployable, contexts in DEPLOYABLES.items():
+        for replica in range(1, 1 + (1 if deployable in ALONE else replicas)):
+            plan = Plan(deployable=deployable, replica=replica, data_dir=str(data_dir), seed=seed, addresses=addresses)
+            worker = Worker(plan, lock, public if deployable == PUBLIC else None, say)
+            for context in contexts:
+                base += 1
+                listener = bind(base, or_any=True)
+                addresses.setdefault(context, []).append(address(listener))
+                worker.listen_at(context, listener)
+            crew.append(worker)
+    try:
+        yield crew
+    finally:
+        for worker in crew:
+            worker.close_listeners()
+
+
+def say(words: str) -> None:
+    """One line for whoever watches the terminal; what is asked for goes to the standard output alone."""
+    print(f"shop: {words}", file=sys.stderr, flush=True)
