@@ -33,6 +33,7 @@ class Place:
     data_dir: Path
     seed: int
     addresses: Mapping[str, tuple[str, ...]]
+    context: str = ""
     replica: int = 1
     now_us: Callable[[], int] = wall_clock_us
 
