@@ -15,6 +15,7 @@ from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 from shop.gateway.api import routes
 from shop.gateway.pages import Pages, answer_in_kind
+from shop.gateway.savings import savings
 from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
@@ -64,7 +65,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             "gateway",
             [*routes(front, door.view), *Pages(front).routes()],
             parts=("api",),
-            middleware=[limit],
+            middleware=[*savings(), limit],
             trusts=nobody,
             deadline_default_s=DEADLINE_S,
             on_error=answer_in_kind,
