@@ -56,6 +56,7 @@ class Ordering:
         in_turn: Policy,
         now_us: Callable[[], int],
         dedupe: Callable[[str, str], str] = once_per_client_key,
+        alone: bool = True,
     ) -> None:
         self._store = store
         self._cart = cart
@@ -64,7 +65,7 @@ class Ordering:
         self._in_turn = in_turn
         self._now_us = now_us
         self._dedupe = dedupe
-        self._started_at_us = now_us()
+        self._alone_since_us = now_us() if alone else 0
         steps = (
             Step("reserve", self._reserve, self._release),
             Step("charge", self._charge, self._repay),
@@ -165,8 +166,9 @@ class Ordering:
     async def sweep(self) -> None:
         """Go once through all orders that nobody is working at."""
         now_us = self._now_us()
+        # What was placed before an only replica began is nobody's; beside others it may be theirs.
         orphaned_us = now_us - int(ORPHANED_S * 1_000_000)
-        waiting = await self._store.unfinished(max(orphaned_us, self._started_at_us))
+        waiting = await self._store.unfinished(max(orphaned_us, self._alone_since_us))
         room = asyncio.Semaphore(_SWEEP_AT_ONCE)
 
         async def settle(order: Order) -> None:

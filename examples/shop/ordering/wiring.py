@@ -98,6 +98,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             payments=payments,
             in_turn=in_turn,
             now_us=place.now_us,
+            alone=len(place.replicas("ordering")) == 1,
         )
 
         def defences() -> dict[str, Any]:
