@@ -1,4 +1,4 @@
-"""What every service has besides its own work: health, figures, a place in the trace, problems for errors."""
+"""What every service has besides its own work: health, figures, a pulse, a place in the trace, problems for errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from sdpatterns.web.asgi.metrics import MetricsMiddleware
 from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
+from shop.faults import SERVICE_KINDS, FaultMiddleware, Moods, fault_route
 from shop.problems import HANDLED, Problem, answer
+from shop.pulse import Pulse
+from shop.switches import Switch, positions
+from shop.switches import routes as switch_routes
 
 
 def everybody(_scope: Scope) -> bool:
@@ -41,28 +45,42 @@ def hosted(
     parts: Collection[str] = (),
     database: Database | None = None,
     middleware: Sequence[Middleware] = (),
+    switches: Sequence[Switch] = (),
+    breakable: bool = True,
+    moods: Moods | None = None,
     trusts: Callable[[Scope], bool] = everybody,
     deadline_default_s: float | None = None,
     on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Iterator[Starlette]:
-    """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell."""
+    """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell.
+
+    `switches` are those of its defences. One that is `breakable` can be given a fault from
+    outside; with `moods` of its own it acts them out itself.
+    """
     registry = CollectorRegistry()
     count = PrometheusListener(registry)
     counted = {name, *parts}
 
-    def count_own(notice: Notice) -> None:
+    pulse = Pulse(name, frozenset(parts))
+    moods = moods or Moods()
+
+    def hear(notice: Notice) -> None:
         if notice.name in counted:
             count(notice)
+            pulse(notice)
 
     around = [
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s),
         Middleware(MetricsMiddleware, name=name),
+        *([Middleware(FaultMiddleware, moods=moods)] if breakable else []),
         *middleware,
     ]
-    health = _health(name, registry, database)
-    with listen(count_own):
+    inside = [*_health(name, registry, database), *switch_routes(switches), _pulse(pulse, switches, moods)]
+    if breakable:
+        inside.append(fault_route(name, moods, SERVICE_KINDS))
+    with listen(hear):
         yield Starlette(
-            routes=[*health, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
+            routes=[*inside, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
         )
 
 
@@ -80,6 +98,13 @@ def _health(name: str, registry: CollectorRegistry, database: Database | None) -
         return Response(encode(registry), headers={"Content-Type": media_type})
 
     return [Route("/livez", live), Route("/readyz", ready), Route("/metrics", metrics)]
+
+
+def _pulse(pulse: Pulse, switches: Sequence[Switch], moods: Moods) -> BaseRoute:
+    async def show(_request: Request) -> Response:
+        return JSONResponse({**pulse.view(), "switches": positions(switches), "fault": moods.view()})
+
+    return Route("/internal/pulse", show)
 
 
 async def _touch(database: Database) -> None:

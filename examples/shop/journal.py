@@ -56,6 +56,6 @@ def journal(path: Path) -> Iterator[None]:
             stack.callback(handler.close)
             stack.callback(root.removeHandler, handler)
         stack.callback(root.setLevel, before)
-        stack.enter_context(listen(log_notices()))
+        stack.enter_context(listen(log_notices(quiet=("request_finished", "call_finished"))))
         stack.enter_context(listen(OpenTelemetryListener()))
         yield

@@ -36,6 +36,12 @@ def is_slug(text: str) -> bool:
     return _SLUG.match(text) is not None
 
 
+def whole(query: Mapping[str, str], name: str) -> int:
+    """A whole number from a query, from 0 on; 0 where there is none or it is none."""
+    text = query.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+
+
 class Fields:
     """Takes typed fields out of a decoded JSON object and gathers everything that is wrong with them.
 
@@ -89,6 +95,14 @@ class Fields:
             return value
         self.refuse(name, f"must be a whole number from {low} to {high}")
         return low
+
+    def flag(self, name: str) -> bool:
+        """True or false; 1, "true" and null are none of them."""
+        value = self._body.get(name)
+        if isinstance(value, bool):
+            return value
+        self.refuse(name, "must be true or false")
+        return False
 
     def done(self) -> None:
         """Raise InvalidInput when anything was refused."""

@@ -63,3 +63,39 @@ def judge_progress(counts: Mapping[str, Mapping[str, int]], now_us: int) -> Verd
     age_s = (now_us - min(row["oldest_at_us"] for row in open_orders)) / 1_000_000
     number = sum(row["orders"] for row in open_orders)
     return Verdict(age_s < STUCK_S, f"{number} orders in flight, the oldest for {age_s:.1f} s")
+
+
+class Agreement:
+    """Orders against one ledger of charges, kept up order by order.
+
+    Keeps: `paid_minor` and `net_minor` are the sums over what was last put in for each order, and
+    `suspects` are the finished orders whose charge is not what it should be.
+    """
+
+    def __init__(self) -> None:
+        self.paid_minor = 0
+        self.net_minor = 0
+        self.suspects: set[str] = set()
+        self.in_flight: set[str] = set()
+        self.charged: dict[str, int] = {}
+        self._expected: dict[str, int | None] = {}
+
+    def put(self, order_id: str, expected_minor: int | None, charged_minor: int) -> None:
+        """What an order should have cost (None in flight), and what was charged for it."""
+        self._count(order_id, -1)
+        self._expected[order_id] = expected_minor
+        self.charged[order_id] = charged_minor
+        self._count(order_id, 1)
+        (self.in_flight.add if expected_minor is None else self.in_flight.discard)(order_id)
+        wrong = expected_minor is not None and expected_minor != charged_minor
+        (self.suspects.add if wrong else self.suspects.discard)(order_id)
+
+    def _count(self, order_id: str, sign: int) -> None:
+        expected_minor = self._expected.get(order_id, 0)
+        if expected_minor is not None:
+            self.paid_minor += sign * expected_minor
+            self.net_minor += sign * self.charged.get(order_id, 0)
+
+    def verdict(self, wrong: Iterable[str]) -> Verdict:
+        """Charged − refunded = paid orders, but for the orders that are wrong."""
+        return judge_money(self.paid_minor, self.net_minor, len(self.in_flight), wrong)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from shop.control.domain import (
-    Verdict,
-    disagreements,
-    expected_minor,
-    judge_ledger,
-    judge_money,
-    judge_progress,
-    judge_stock,
-)
+from shop.control.books import LEDGERS, Books
+from shop.control.defences import Defences
+from shop.control.domain import judge_ledger, judge_progress, judge_stock
+from shop.control.feed import Feed
+from shop.control.fleet import Fleet, edges
+from shop.faults import TARGETS
 from shop.neighbours import Neighbour
 from shop.problems import Problem
+from shop.switches import DEFENCES
+from shop.values import FieldError, Fields, InvalidInput
 
-_RECHECKS_MAX = 50
+_AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
+
+State = dict[str, Any]
 
 
 class Control:
@@ -27,93 +31,134 @@ class Control:
     Keeps: figures come from the ledgers and the provider's book alone; an order in flight is nobody's fault.
     """
 
-    def __init__(self, neighbours: Mapping[str, Neighbour], now_us: Callable[[], int]) -> None:
+    def __init__(self, neighbours: Mapping[str, Neighbour], fleet: Fleet, now_us: Callable[[], int]) -> None:
         self._neighbours = neighbours
+        self._fleet = fleet
         self._now_us = now_us
+        self._books = Books(neighbours, now_us)
+        self.feed = Feed(fleet)
+        self.defences = Defences(fleet, self._books, self.feed, now_us)
+        self._looking = asyncio.Lock()
+        self._last: State = {}
+        self._looked_s = 0.0
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
-        """Each invariant with its verdict of this moment."""
-        accounts, stock, counts, book, own = await asyncio.gather(
+        """Each invariant with its verdict of this moment, from ledgers read from end to end."""
+        await self._books.reread()
+        return await self._verdicts()
+
+    async def _verdicts(self) -> dict[str, dict[str, Any]]:
+        accounts, stock, counts, *agreements = await asyncio.gather(
             self._ask("payments", "/internal/audit"),
             self._ask("inventory", "/internal/audit"),
             self._ask("ordering", "/internal/counts"),
-            self._money("psp", "/psp/v1/ledger"),
-            self._money("payments", "/internal/ledger"),
+            *(self._books.verdict(keeper) for keeper in LEDGERS),
         )
         verdicts = {
-            "charged_equals_paid": book,
-            "ledger_equals_paid": own,
+            **dict(zip(map(_AGREEMENTS.__getitem__, LEDGERS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
             "stock_accounted_for": judge_stock(stock),
             "no_order_stuck": judge_progress(counts, self._now_us()),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
-    async def state(self) -> dict[str, Any]:
-        """Everything the control page shows."""
-        invariants, limiter, breaker, turns, fault, counts = await asyncio.gather(
-            self.invariants(),
-            self._ask("gateway", "/internal/limiter"),
-            self._ask("payments", "/internal/defences"),
-            self._ask("ordering", "/internal/defences"),
-            self._ask("psp", "/admin/fault"),
-            self._ask("ordering", "/internal/counts"),
+    async def state(self, age_max_s: float = 0.0) -> State:
+        """Everything the control page shows, looked up afresh unless it is younger than `age_max_s`."""
+        asked_s = time.monotonic()
+        async with self._looking:  # whoever waited for somebody else's look shares it
+            if self._looked_s < asked_s - age_max_s:
+                began_s = time.monotonic()
+                self._last = await self._look()
+                self._looked_s = began_s
+            return {**self._last, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+
+    async def _look(self) -> State:
+        ledgers, pulses, limiter, breaker, turns, counts, _ = await asyncio.gather(
+            self._audited(),
+            self._fleet.pulses(),
+            self._known("limiter", "gateway", "/internal/limiter"),
+            self._known("breaker", "payments", "/internal/defences"),
+            self._known("turns", "ordering", "/internal/defences"),
+            self._known("orders", "ordering", "/internal/counts", whole=True),
+            self.feed.pull(),
         )
-        return {"invariants": invariants, **limiter, **breaker, **turns, **fault, "orders": counts}
+        orders, visits, invariants = ledgers
+        self.defences.note(orders, visits, limiter)
+        keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
+        states = {"limiter": limiter, "breaker": breaker, "idempotency": keys}
+        faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
+        on = _positions(pulses)
+        return {
+            "invariants": invariants,
+            "defences": self.defences.view(on, states),
+            "faults": faults,
+            "fault": next((fault for fault in faults if fault["target"] == "psp"), None),
+            "services": self._fleet.services(pulses),
+            "edges": _with_breaker(edges(pulses), breaker if on.get("breaker", True) else {}),
+            "load": {"visitors": 0},
+            "scenario": None,
+            "orders": counts,
+            "limiter": limiter,
+            "breaker": breaker,
+            "turns": turns,
+        }
 
-    async def begin_fault(self, fault: Any) -> Any:
-        """Begin a fault at the provider, who judges whether it is one."""
-        return await self._neighbours["psp"].ask("PUT", "/admin/fault", body=fault)
+    async def _audited(self) -> tuple[list[Any], list[Any], dict[str, Any]]:
+        """What changed in the books, and the verdicts; those of the last look while a ledger cannot be read."""
+        try:
+            orders = await self._books.catch_up()
+            return orders, await self._books.visits(), await self._verdicts()
+        except Problem as problem:
+            stale = self._last.get("invariants", {})
+            note = f" (as last read: {problem.detail})"
+            return (
+                [],
+                [],
+                {
+                    name: {**verdict, "detail": verdict["detail"].partition(" (as last")[0] + note}
+                    for name, verdict in stale.items()
+                },
+            )
 
-    async def heal_fault(self) -> Any:
-        """Heal the provider at once."""
-        return await self._neighbours["psp"].ask("DELETE", "/admin/fault")
+    async def _known(self, name: str, service: str, path: str, *, whole: bool = False) -> dict[str, Any]:
+        """A service's own view of something; the last one while it is away."""
+        with contextlib.suppress(Problem):
+            answer: dict[str, Any] = await self._ask(service, path)
+            return answer if whole else answer[name]
+        return dict(self._last.get(name, {}))
+
+    async def begin_fault(self, body: Any) -> Any:
+        """Begin a fault at its target, who judges whether it is one."""
+        fields = Fields(body)
+        target = fields.slug("target")
+        fields.done()
+        if target not in TARGETS:
+            raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
+        return (await self._fleet.tell(target, "PUT", "/admin/fault", body))[0]
+
+    async def heal(self, *targets: str) -> Any:
+        """Heal these targets at once, or all of them."""
+        for target in targets or TARGETS:
+            if target not in TARGETS:
+                raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
+        healed = await asyncio.gather(*(self._fleet.tell(at, "DELETE", "/admin/fault") for at in targets or TARGETS))
+        return healed[-1][0]
 
     async def _ask(self, name: str, path: str) -> Any:
         return await self._neighbours[name].ask("GET", path)
 
-    async def _money(self, keeper: str, path: str) -> Verdict:
-        """Compare what a ledger says was charged with what the orders say should be."""
-        charged = {row["order_id"]: _net(row) for row in await self._all(keeper, path)}
-        orders = {row["order_id"]: row for row in await self._all("ordering", "/internal/ledger")}
-        suspects = disagreements(orders, charged)
-        wrong = [order_id for order_id in suspects[:_RECHECKS_MAX] if await self._still_wrong(order_id, keeper, path)]
-        expected = {order_id: expected_minor(order) for order_id, order in orders.items()}
-        in_flight = {order_id for order_id, amount in expected.items() if amount is None}
-        net = sum(amount for order_id, amount in charged.items() if order_id not in in_flight)
-        return judge_money(sum(amount or 0 for amount in expected.values()), net, len(in_flight), wrong)
 
-    async def _still_wrong(self, order_id: str, keeper: str, path: str) -> bool:
-        """Look at a suspect again on its own: the two ledgers were not read in the same instant."""
-        before = await self._order(order_id)
-        rows = await self._neighbours[keeper].ask("GET", f"{path}?after={order_id[:-1]}")
-        charged = {row["order_id"]: _net(row) for row in rows["orders"]}
-        after = await self._order(order_id)
-        if before != after:
-            return False
-        return bool(disagreements({} if after is None else {order_id: after}, {order_id: charged.get(order_id, 0)}))
-
-    async def _order(self, order_id: str) -> dict[str, Any] | None:
-        try:
-            order = await self._neighbours["ordering"].ask("GET", f"/api/v1/orders/{order_id}")
-        except Problem as problem:
-            if problem.status == 404:
-                return None
-            raise
-        return {"status": order["status"], "total_minor": order["total_minor"]}
-
-    async def _all(self, name: str, path: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
-        after = ""
-        while True:
-            page = (await self._neighbours[name].ask("GET", f"{path}?after={after}"))["orders"]
-            rows += page
-            if not page:
-                return rows
-            after = page[-1]["order_id"]
+def _positions(pulses: Mapping[str, list[Any]]) -> dict[str, bool]:
+    """Whether each defence stands: at every replica that has its line and answers."""
+    return {
+        name: all(pulse["switches"].get(name, True) for pulse in pulses[context] if pulse)
+        for name, context in DEFENCES.items()
+    }
 
 
-def _net(row: Mapping[str, Any]) -> int:
-    if "net_minor" in row:
-        return int(row["net_minor"])
-    return int(row["amount_minor"]) - int(row["refunded_minor"])
+def _with_breaker(found: list[dict[str, Any]], breaker: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The breaker before the provider tells its state itself, before it has ever opened too."""
+    for edge in found:
+        if (edge["from"], edge["to"]) == ("payments", "psp"):
+            edge["breaker"] = breaker.get("state")
+    return found

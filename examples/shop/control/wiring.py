@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import httpx
 from starlette.types import ASGIApp
 
 from shop.control.api import routes
+from shop.control.fleet import PATIENCE_S, Fleet
 from shop.control.pages import pages
 from shop.control.service import Control
 from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
 
-_WATCHED = ("gateway", "inventory", "ordering", "payments", "psp")
+_READ = ("gateway", "inventory", "ordering", "payments", "psp")
 
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
-    """The control room, reading everybody's ledgers."""
+    """The control room, reading everybody's ledgers and feeling everybody's pulse."""
     async with AsyncExitStack() as stack:
-        neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _WATCHED}
-        control = Control(neighbours, place.now_us)
-        with hosted("control", [*routes(control), *pages(control)]) as app:
+        neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_S))
+        control = Control(neighbours, Fleet(place, client), place.now_us)
+        with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

@@ -1,4 +1,4 @@
-"""The gateway, put together: here stands the limit on what one client may ask."""
+"""The gateway, put together: here stands the limit on what one client may ask, behind its switch."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sdpatterns import RateLimiter, listen, per_second
 from sdpatterns.core.notices import Notice
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
+from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
 from shop.gateway.pages import Pages, answer_in_kind
 from shop.gateway.savings import savings
@@ -20,37 +21,63 @@ from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
+from shop.switches import EitherApp, Switch
 
 RATE = per_second(300, burst=600)
+SEARCHES = per_second(20, burst=40)  # of one client
 DEADLINE_S = 35.0
 CHECKOUT_PATIENCE_S = 32.0
 _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
 
 
 class Door:
-    """The limiter at the door, and how often it said no."""
+    """The limits on one client, on everything and on what is costly, and how often they said no."""
 
     def __init__(self) -> None:
+        self.switch = Switch("limiter")
         self.limiter = RateLimiter("api", RATE)
-        self.refused = 0
+        self.searches = RateLimiter("searches", SEARCHES)
+        self.refused = {self.limiter.name: 0, self.searches.name: 0}
 
     def __call__(self, notice: Notice) -> None:
         """Count the refusals among the notices."""
-        if isinstance(notice, LimitReached) and notice.name == self.limiter.name:
-            self.refused += 1
+        if isinstance(notice, LimitReached) and notice.name in self.refused:
+            self.refused[notice.name] += 1
+
+    def middleware(self) -> Middleware:
+        """The limits around the app; with the switch off, the bare app."""
+        return Middleware(EitherApp, switch=self.switch, defend=self._limited)
+
+    def _limited(self, app: ASGIApp) -> ASGIApp:
+        searches = RateLimitMiddleware(app, self.searches, rates=SEARCHES)
+
+        async def by_kind(scope: Scope, receive: Receive, send: Send) -> None:
+            searching = scope["type"] == "http" and is_search(scope)
+            await (searches if searching else app)(scope, receive, send)
+
+        return RateLimitMiddleware(by_kind, self.limiter, rates=RATE)
 
     async def view(self, client: str) -> dict[str, Any]:
-        """The limiter as the control room shows it."""
-        standing = await self.limiter.peek(client)
-        state = {"a_second": RATE.count, "at_once": RATE.limit, "left_for_you": int(standing.remaining)}
-        return {"limiter": {**state, "refused": self.refused}}
+        """The limits as the control room shows them."""
+        standing, searching = await self.limiter.peek(client), await self.searches.peek(client)
+        state = {
+            "a_second": RATE.count,
+            "at_once": RATE.limit,
+            "left_for_you": int(standing.remaining),
+            "refused": self.refused[self.limiter.name],
+            "searches_a_second": SEARCHES.count,
+            "searches_at_once": SEARCHES.limit,
+            "searches_left_for_you": int(searching.remaining),
+            "searches_refused": self.refused[self.searches.name],
+        }
+        return {"limiter": state}
 
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The gateway in front of all services."""
     door = Door()
-    limit = Middleware(RateLimitMiddleware, limiter=door.limiter, rates=RATE)
+    answers = Answers()
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
@@ -63,9 +90,11 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         stack.enter_context(listen(door))
         app = hosted(
             "gateway",
-            [*routes(front, door.view), *Pages(front).routes()],
-            parts=("api",),
-            middleware=[*savings(), limit],
+            [answers.route(), *routes(front, door.view), *Pages(front).routes()],
+            parts=("api", "searches"),
+            middleware=[*savings(), Middleware(AnswersMiddleware, answers=answers), door.middleware()],
+            switches=[door.switch],
+            breakable=False,
             trusts=nobody,
             deadline_default_s=DEADLINE_S,
             on_error=answer_in_kind,

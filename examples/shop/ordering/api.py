@@ -15,7 +15,7 @@ from shop.bodies import read_json
 from shop.ordering.domain import CANCELLED, parse_checkout
 from shop.ordering.service import Ordering, summary
 from shop.problems import Problem
-from shop.values import Fields
+from shop.values import Fields, whole
 
 CHECKOUT_PATH = "/api/v1/checkout"
 _PAGE_MAX = 1_000
@@ -45,7 +45,8 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
         return JSONResponse({"orders": await ordering.of_cart(cart_id)})
 
     async def ledger(request: Request) -> Response:
-        return JSONResponse({"orders": await ordering.ledger(request.query_params.get("after", ""), _PAGE_MAX)})
+        after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
+        return JSONResponse({"orders": await ordering.ledger(after, _PAGE_MAX, since_us)})
 
     async def counts(request: Request) -> Response:
         return JSONResponse(await ordering.counts())

@@ -146,9 +146,9 @@ class Ordering:
         orders = await self._store.of_cart(cart_id, _OF_CART_MAX)
         return [{**summary(order), "placed_at": _instant(order.placed_at_us)} for order in orders]
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+    async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """What is to be audited of each order."""
-        return await self._store.ledger(after, limit)
+        return await self._store.ledger(after, limit, since_us)
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Number and sum of the orders in each status, and since when the first of them is in it."""

@@ -34,6 +34,7 @@ _orders = Table(
 Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_orders.c.status != FAILED)
 Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
+Index("by_change", _orders.c.since_us)
 Index("by_cart", _orders.c.cart_id, _orders.c.placed_at_us)
 _lines = Table(
     "lines",
@@ -139,9 +140,11 @@ class OrderStore:
         async with self._database.read() as connection:
             return [Order(**row) for row in (await connection.execute(query)).mappings()]
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
-        """What is to be audited of each order, in the order of their ids."""
+    async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
+        """What is to be audited of each order, in the order of their ids; perhaps only what changed since."""
         query = select(*_LEDGER).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
+        if since_us:
+            query = query.where(_orders.c.since_us >= since_us)
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
+from shop.switches import EitherApp, Switch
 
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
 KEPT_S = 24 * 3600.0
@@ -45,7 +46,7 @@ def protection() -> tuple[Pipeline, Bulkhead]:
     return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout"), turns
 
 
-def once(backend: SQLBackend) -> Middleware:
+def once(backend: SQLBackend, switch: Switch) -> Middleware:
     """One key, one execution, one answer: whoever presses twice waits for the first press's answer."""
     keys = Idempotency(
         "checkout-keys",
@@ -56,7 +57,20 @@ def once(backend: SQLBackend) -> Middleware:
         on_busy="wait",
         wait_max_s=WAIT_S,
     )
-    return Middleware(IdempotencyMiddleware, idempotency=keys, required=_is_checkout, body_bytes_max=BODY_MAX_BYTES)
+
+    def defended(app: ASGIApp) -> ASGIApp:
+        return IdempotencyMiddleware(app, keys, required=_is_checkout, body_bytes_max=BODY_MAX_BYTES)
+
+    return Middleware(EitherApp, switch=switch, defend=defended)
+
+
+def dedupe(switch: Switch) -> Callable[[str, str], str]:
+    """What no two live orders share: the customer's key; with the switch off, only an order's own id."""
+
+    def key_of(client_key: str, order_id: str) -> str:
+        return client_key if switch.on else order_id
+
+    return key_of
 
 
 def _is_checkout(scope: Scope) -> bool:
@@ -91,6 +105,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         neighbour(place, "payments") as payments,
     ):
         in_turn, turns = protection()
+        switch = Switch("idempotency")
         ordering = Ordering(
             OrderStore(database),
             cart=cart,
@@ -99,6 +114,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             in_turn=in_turn,
             now_us=place.now_us,
             alone=len(place.replicas("ordering")) == 1,
+            dedupe=dedupe(switch),
         )
 
         def defences() -> dict[str, Any]:
@@ -107,5 +123,12 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         own = routes(ordering, defences)
         parts = ("checkout", "checkout-keys")
         async with alongside(ordering.recover()):
-            with hosted("ordering", own, parts=parts, database=database, middleware=[once(backend)]) as app:
+            with hosted(
+                "ordering",
+                own,
+                parts=parts,
+                database=database,
+                middleware=[once(backend, switch)],
+                switches=[switch],
+            ) as app:
                 yield app

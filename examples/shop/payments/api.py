@@ -12,7 +12,7 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.payments.domain import SETTLED, Card, Payment
 from shop.payments.service import Payments
-from shop.values import Fields
+from shop.values import Fields, whole
 
 _PAGE_MAX = 1_000
 
@@ -43,7 +43,8 @@ def routes(payments: Payments, defences: Callable[[], dict[str, Any]]) -> list[R
         return JSONResponse(await payments.audit())
 
     async def ledger(request: Request) -> Response:
-        return JSONResponse({"orders": await payments.ledger(request.query_params.get("after", ""), _PAGE_MAX)})
+        after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
+        return JSONResponse({"orders": await payments.ledger(after, _PAGE_MAX, since_us)})
 
     async def states(request: Request) -> Response:
         return JSONResponse(defences())

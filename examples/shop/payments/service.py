@@ -102,6 +102,6 @@ class Payments:
         """Sums of the double-entry ledger."""
         return await self._store.audit()
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+    async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """What the provider owes us, order by order."""
-        return await self._store.ledger(after, limit)
+        return await self._store.ledger(after, limit, since_us)

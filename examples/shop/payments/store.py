@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, func, select, update
@@ -29,6 +30,7 @@ _entries = Table(
     Column("kind", Text, primary_key=True),
     Column("account", Text, primary_key=True),
     Column("amount_minor", Integer, nullable=False),
+    Column("at_us", Integer, nullable=False, index=True),
 )
 _events = Table("events", SCHEMA, Column("event_id", Text, primary_key=True))
 
@@ -36,8 +38,9 @@ _events = Table("events", SCHEMA, Column("event_id", Text, primary_key=True))
 class PaymentStore:
     """Payments in SQLite; each method is one transaction, and doing it again changes nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, now_us: Callable[[], int]) -> None:
         self._database = database
+        self._now_us = now_us
 
     async def ask(self, payment: Payment) -> Payment:
         """Note that a charge is about to be asked for, before anything is sent; gives what is known of the order."""
@@ -92,10 +95,13 @@ class PaymentStore:
         async with self._database.read() as connection:
             return {row.account: row.total for row in await connection.execute(query)}
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
-        """What the provider owes us, order by order, in the order of their ids."""
+    async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
+        """What the provider owes us, order by order, in the order of their ids; perhaps only what changed since."""
         total = func.sum(_entries.c.amount_minor).label("net_minor")
         query = select(_entries.c.order_id, total).where(_entries.c.account == "provider", _entries.c.order_id > after)
+        if since_us:
+            changed = select(_entries.c.order_id).where(_entries.c.at_us >= since_us)
+            query = query.where(_entries.c.order_id.in_(changed))
         query = query.group_by(_entries.c.order_id).order_by(_entries.c.order_id).limit(limit)
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
@@ -109,7 +115,10 @@ class PaymentStore:
             turned = (await connection.execute(change.values(state=state, **values))).rowcount == 1
             payment = await _one(connection, order_id)
             if turned and kind is not None:
-                lines = [entry._asdict() for entry in entries(order_id, kind, payment.amount_minor)]
+                lines = [
+                    {**entry._asdict(), "at_us": self._now_us()}
+                    for entry in entries(order_id, kind, payment.amount_minor)
+                ]
                 await connection.execute(insert(_entries), lines)
         return payment
 

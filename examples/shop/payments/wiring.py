@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, Window
+from sdpatterns.core.policy import Policy
 from shop.database import Database
 from shop.hosting import hosted
 from shop.neighbours import client_of
@@ -18,13 +19,15 @@ from shop.payments.provider import TROUBLE, ProviderClient
 from shop.payments.service import Payments
 from shop.payments.store import SCHEMA, PaymentStore
 from shop.place import Place
+from shop.switches import EitherPolicy, Switch
 
 ATTEMPT_S = 1.0
 
 
-def protection() -> tuple[Pipeline, CircuitBreaker]:
+def protection(switch: Switch) -> tuple[Policy, CircuitBreaker]:
     """What stands between the shop and its provider: a repeat, a breaker, a limit on each attempt.
 
+    With the switch off there is no breaker: each call waits for the provider, dead or not.
     A charge may be repeated because the order's id is its idempotency key at the provider.
     """
     breaker = CircuitBreaker(
@@ -41,13 +44,16 @@ def protection() -> tuple[Pipeline, CircuitBreaker]:
         half_open_max_s=5.0,
     )
     retry = Retry(on=TROUBLE, attempts_max=2, base_s=0.1, max_s=0.3, idempotent=True)
-    return Pipeline(retry, breaker, Timeout(ATTEMPT_S), name="psp"), breaker
+    attempt = Timeout(ATTEMPT_S)
+    guarded, bare = Pipeline(retry, breaker, attempt, name="psp"), Pipeline(retry, attempt, name="psp")
+    return EitherPolicy(switch, on=guarded, off=bare), breaker
 
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """Payments with its client of the provider."""
-    pipeline, breaker = protection()
+    switch = Switch("breaker")
+    pipeline, breaker = protection(switch)
 
     def defences() -> dict[str, Any]:
         return {"breaker": breaker_view(breaker)}
@@ -56,8 +62,10 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         Database.opened(place.data_dir / "payments.sqlite3", SCHEMA) as database,
         client_of(place, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
     ):
-        payments = Payments(PaymentStore(database), ProviderClient(client, pipeline), place.now_us)
-        with hosted("payments", routes(payments, defences), parts=("psp",), database=database) as app:
+        payments = Payments(PaymentStore(database, place.now_us), ProviderClient(client, pipeline), place.now_us)
+        with hosted(
+            "payments", routes(payments, defences), parts=("psp",), switches=[switch], database=database
+        ) as app:
             yield app
 
 

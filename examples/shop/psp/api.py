@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from dataclasses import asdict
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
+from shop.faults import Moods, fault_route, silence
 from shop.problems import Problem
-from shop.psp.domain import parse_fault
+from shop.psp.domain import KINDS
 from shop.psp.service import NoAnswer, Provider
-from shop.values import FieldError, Fields, InvalidInput, is_slug
+from shop.values import FieldError, Fields, InvalidInput, is_slug, whole
 
 _AMOUNT_MAX = 10**12
 _PAGE_MAX = 1_000
-_SILENCE_MAX_S = 60.0
 
 
 class ProviderApi:
     """The provider's requests; those below /admin are the simulation's own."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: Provider, moods: Moods) -> None:
         self._provider = provider
+        self._moods = moods
 
     def routes(self) -> list[Route]:
         """The provider's routes."""
@@ -34,7 +31,8 @@ class ProviderApi:
             Route("/psp/v1/charges", self.charge, methods=["POST"]),
             Route("/psp/v1/charges/{charge_id}/refund", self.refund, methods=["POST"]),
             Route("/psp/v1/ledger", self.ledger),
-            Route("/admin/fault", self.fault, methods=["GET", "PUT", "DELETE"]),
+            Route("/psp/v1/visits", self.visits),
+            fault_route("psp", self._moods, KINDS),
         ]
 
     async def charges(self, request: Request) -> Response:
@@ -56,7 +54,7 @@ class ProviderApi:
         try:
             charge = await self._provider.charge(key, order_id, amount_minor, number)
         except NoAnswer:
-            return await _silence(request)
+            return await silence(request)
         return JSONResponse(charge._asdict(), 201)
 
     async def refund(self, request: Request) -> Response:
@@ -64,29 +62,16 @@ class ProviderApi:
         try:
             charge = await self._provider.refund(request.path_params["charge_id"])
         except NoAnswer:
-            return await _silence(request)
+            return await silence(request)
         return JSONResponse(charge._asdict())
 
     async def ledger(self, request: Request) -> Response:
         """Sums, order by order."""
         after = request.query_params.get("after", "")
-        return JSONResponse({"orders": await self._provider.ledger(after, _PAGE_MAX)})
+        since_us = whole(request.query_params, "since_us")
+        return JSONResponse({"orders": await self._provider.ledger(after, _PAGE_MAX, since_us)})
 
-    async def fault(self, request: Request) -> Response:
-        """The fault of the moment, perhaps after setting or healing it."""
-        if request.method == "PUT":
-            self._provider.begin(parse_fault(await read_json(request)))
-        elif request.method == "DELETE":
-            self._provider.begin(None)
-        active = self._provider.fault()
-        state = None if active is None else asdict(active[0]) | {"left_s": round(active[1], 1)}
-        return JSONResponse({"fault": state})
-
-
-async def _silence(request: Request) -> Response:
-    """Hold the line until the caller hangs up."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SILENCE_MAX_S):
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-    return Response(status_code=504)
+    async def visits(self, request: Request) -> Response:
+        """Who came, in order."""
+        after = whole(request.query_params, "after")
+        return JSONResponse({"visits": await self._provider.visits(after, _PAGE_MAX)})

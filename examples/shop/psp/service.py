@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from shop.faults import SLOW_S, Moods
 from shop.problems import Problem, not_found
-from shop.psp.domain import DECLINED, LATE_S, Charge, Fault, Moods
+from shop.psp.domain import DECLINED, LATE_S, Charge, Visit
 from shop.psp.store import Book
 
 _log = logging.getLogger("shop.psp")
-_SLOW_S = 1.5
 _EVENTS_MAX = 1_000
 
 Notify = Callable[[str, str], Awaitable[None]]
@@ -32,47 +32,45 @@ class Provider:
     Keeps: one charge per idempotency key, whatever the mood and however often it is sent.
     """
 
-    def __init__(self, book: Book, moods: Moods) -> None:
+    def __init__(self, book: Book, moods: Moods, now_us: Callable[[], int]) -> None:
         self._book = book
         self._moods = moods
+        self._now_us = now_us
         self._events: asyncio.Queue[str] = asyncio.Queue(_EVENTS_MAX)
 
     async def charge(self, key: str, order_id: str, amount_minor: int, card_number: str) -> Charge:
         """Charge a card; a 402 problem when the card's bank declines."""
         if card_number in DECLINED:
+            await self._visited(order_id, "charge", well=True)
             raise Problem(402, DECLINED[card_number], "The bank declined this card.")
 
         async def book() -> Charge:
             return await self._enter(key, order_id, amount_minor)
 
-        return await self._in_mood(book)
+        return await self._in_mood(book, order_id, "charge")
 
     async def refund(self, charge_id: str) -> Charge:
         """Refund a charge in full."""
+        known = await self._book.find(charge_id)
+        if known is None:
+            raise not_found("such charge")
 
         async def book() -> Charge:
-            refunded = await self._book.refund(charge_id)
-            if refunded is None:
-                raise not_found("such charge")
-            return refunded
+            return await self._book.refund(charge_id, self._now_us()) or known
 
-        return await self._in_mood(book)
+        return await self._in_mood(book, known.order_id, "refund")
 
     async def of_order(self, order_id: str) -> list[Charge]:
         """The book's lines of an order; the book can be read on bad days too."""
         return await self._book.of_order(order_id)
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
+    async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """What was charged and refunded, order by order."""
-        return await self._book.ledger(after, limit)
+        return await self._book.ledger(after, limit, since_us)
 
-    def begin(self, fault: Fault | None) -> None:
-        """Begin a fault, or heal at once."""
-        self._moods.set(fault, time.monotonic())
-
-    def fault(self) -> tuple[Fault, float] | None:
-        """The fault that is on, with the seconds it has left."""
-        return self._moods.current(time.monotonic())
+    async def visits(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Who came for which order, and whether they were answered well: the access book."""
+        return await self._book.visits(after, limit)
 
     async def tell(self, notify: Notify) -> None:
         """Tell the shop of what was booked, for as long as the service runs: late, twice or not at all is allowed."""
@@ -84,13 +82,17 @@ class Provider:
                     await notify(event_id, order_id)
 
     def _mood_is(self, kind: str) -> bool:
-        active = self.fault()
+        active = self._moods.current(time.monotonic())
         return active is not None and active[0].kind == kind
 
-    async def _in_mood(self, book: Callable[[], Awaitable[Charge]]) -> Charge:
+    async def _visited(self, order_id: str, kind: str, *, well: bool) -> None:
+        await self._book.visited(Visit(order_id, kind, well, self._now_us()))
+
+    async def _in_mood(self, book: Callable[[], Awaitable[Charge]], order_id: str, kind: str) -> Charge:
         mood = self._moods.next(time.monotonic())
+        await self._visited(order_id, kind, well=mood.kind in ("well", "twice"))
         if mood.kind == "slow":
-            await asyncio.sleep(_SLOW_S)
+            await asyncio.sleep(SLOW_S)
         elif mood.kind == "late":
             await asyncio.sleep(LATE_S)
         elif mood.kind == "twice":
@@ -106,7 +108,7 @@ class Provider:
     async def _enter(self, key: str, order_id: str, amount_minor: int) -> Charge:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = Charge(f"ch_{secrets.token_hex(10)}", order_id, amount_minor, 0, at)
-        charge, booked = await self._book.charge(key, line)
+        charge, booked = await self._book.charge(key, line, self._now_us())
         if booked:
             _log.info("charge booked", extra={"order_id": order_id, "amount_minor": amount_minor})
             with contextlib.suppress(asyncio.QueueFull):  # an event is only a hint

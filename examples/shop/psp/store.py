@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, select, update
+from sqlalchemy import Boolean, CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, select, update
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database
-from shop.psp.domain import Charge
+from shop.psp.domain import Charge, Visit
 
 SCHEMA = MetaData()
 _charges = Table(
@@ -21,28 +22,65 @@ _charges = Table(
     Column("refunded_minor", Integer, CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor"), nullable=False),
     Column("at", Text, nullable=False),
 )
+# When the book last changed for an order, so that a reader need not read it all again.
+_changes = Table(
+    "changes",
+    SCHEMA,
+    Column("order_id", Text, primary_key=True),
+    Column("at_us", Integer, nullable=False, index=True),
+)
+_visits = Table(
+    "visits",
+    SCHEMA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("order_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("well", Boolean, nullable=False),
+    Column("at_us", Integer, nullable=False),
+)
 
 
 class Book:
-    """Charges in SQLite: one line per idempotency key, whatever is sent again."""
+    """Charges in SQLite: one line per idempotency key, whatever is sent again; and who came, whatever became of it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def charge(self, key: str, charge: Charge) -> tuple[Charge, bool]:
+    async def visited(self, visit: Visit) -> None:
+        """Note that somebody came."""
+        async with self._database.write() as connection:
+            await connection.execute(insert(_visits).values(visit._asdict()))
+
+    async def visits(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """Who came, in order, after a number."""
+        query = select(_visits).where(_visits.c.number > after).order_by(_visits.c.number).limit(limit)
+        async with self._database.read() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def charge(self, key: str, charge: Charge, at_us: int) -> tuple[Charge, bool]:
         """Book a charge, or find the one booked under the same key; says whether it is new."""
         write = insert(_charges).values(idempotency_key=key, **charge._asdict()).on_conflict_do_nothing()
         async with self._database.write() as connection:
             booked = (await connection.execute(write)).rowcount == 1
+            if booked:
+                await _changed(connection, charge.order_id, at_us)
             row = (await connection.execute(select(_charges).where(_charges.c.idempotency_key == key))).one()
         return _charge(row), booked
 
-    async def refund(self, charge_id: str) -> Charge | None:
+    async def find(self, charge_id: str) -> Charge | None:
+        """A charge."""
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(_charges).where(_charges.c.charge_id == charge_id))).one_or_none()
+        return None if row is None else _charge(row)
+
+    async def refund(self, charge_id: str, at_us: int) -> Charge | None:
         """Refund a charge in full; doing it again changes nothing. None for a charge that is not here."""
         same = _charges.c.charge_id == charge_id
         async with self._database.write() as connection:
             await connection.execute(update(_charges).where(same).values(refunded_minor=_charges.c.amount_minor))
             row = (await connection.execute(select(_charges).where(same))).one_or_none()
+            if row is not None:
+                await _changed(connection, row.order_id, at_us)
         return None if row is None else _charge(row)
 
     async def of_order(self, order_id: str) -> list[Charge]:
@@ -51,17 +89,25 @@ class Book:
             rows = await connection.execute(select(_charges).where(_charges.c.order_id == order_id))
             return [_charge(row) for row in rows]
 
-    async def ledger(self, after: str, limit: int) -> list[dict[str, Any]]:
-        """What was charged and refunded, order by order, in the order of their ids."""
+    async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
+        """What was charged and refunded, order by order, in the order of their ids; perhaps only what changed since."""
         sums = (
             func.count().label("charges"),
             func.sum(_charges.c.amount_minor).label("amount_minor"),
             func.sum(_charges.c.refunded_minor).label("refunded_minor"),
         )
         query = select(_charges.c.order_id, *sums).where(_charges.c.order_id > after)
+        if since_us:
+            changed = select(_changes.c.order_id).where(_changes.c.at_us >= since_us)
+            query = query.where(_charges.c.order_id.in_(changed))
         query = query.group_by(_charges.c.order_id).order_by(_charges.c.order_id).limit(limit)
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _changed(connection: AsyncConnection, order_id: str, at_us: int) -> None:
+    note = insert(_changes).values(order_id=order_id, at_us=at_us)
+    await connection.execute(note.on_conflict_do_update(index_elements=["order_id"], set_={"at_us": at_us}))
 
 
 def _charge(row: Row[Any]) -> Charge:

@@ -9,11 +9,11 @@ from starlette.types import ASGIApp
 
 from shop.background import alongside
 from shop.database import Database
+from shop.faults import Moods
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
 from shop.psp.api import ProviderApi
-from shop.psp.domain import Moods
 from shop.psp.service import Provider
 from shop.psp.store import SCHEMA, Book
 
@@ -25,11 +25,13 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         Database.opened(place.data_dir / "psp.sqlite3", SCHEMA) as database,
         neighbour(place, "payments") as payments,
     ):
-        provider = Provider(Book(database), Moods())
+        moods = Moods()
+        provider = Provider(Book(database), moods, place.now_us)
 
         async def notify(event_id: str, order_id: str) -> None:
             await payments.ask("POST", "/internal/psp-events", body={"event_id": event_id, "order_id": order_id})
 
         async with alongside(provider.tell(notify)):
-            with hosted("psp", ProviderApi(provider).routes(), database=database, trusts=nobody) as app:
+            routes = ProviderApi(provider, moods).routes()
+            with hosted("psp", routes, database=database, trusts=nobody, breakable=False, moods=moods) as app:
                 yield app

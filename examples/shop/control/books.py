@@ -1,0 +1,123 @@
+"""The ledgers and the provider's book as control knows them: read whole once, then only what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from shop.control.domain import Agreement, Verdict, disagreements, expected_minor
+from shop.control.harm import Visit
+from shop.neighbours import Neighbour
+from shop.problems import Problem
+
+_OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
+_RECHECKS_MAX = 50
+LEDGERS = {"psp": "/psp/v1/ledger", "payments": "/internal/ledger"}
+
+Row = dict[str, Any]
+
+
+class Books:
+    """Every order beside what each ledger says was charged for it.
+
+    Keeps: after `reread` it knows what stood in the ledgers, whoever wrote or deleted there;
+    `catch_up` reads only rows that changed since the last look, and tells which orders those are.
+    """
+
+    def __init__(self, neighbours: Mapping[str, Neighbour], now_us: Callable[[], int]) -> None:
+        self._neighbours = neighbours
+        self._now_us = now_us
+        self._lock = asyncio.Lock()
+        self._since_us = 0
+        self._visited = 0
+        self.orders: dict[str, Row] = {}
+        self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGERS}
+
+    @property
+    def charged(self) -> Mapping[str, int]:
+        """What the provider's own book says is charged for each order."""
+        return self.against["psp"].charged
+
+    async def reread(self) -> None:
+        """Forget everything and read it all again."""
+        async with self._lock:
+            fresh = Books(self._neighbours, self._now_us)
+            await fresh._read()
+            self.orders, self.against, self._since_us = fresh.orders, fresh.against, fresh._since_us
+
+    async def catch_up(self) -> list[Row]:
+        """Read what has changed; gives the orders among it."""
+        async with self._lock:
+            return await self._read()
+
+    async def visits(self) -> list[Visit]:
+        """Who came to the provider since this was last asked."""
+        found: list[Visit] = []
+        while True:
+            path = f"/psp/v1/visits?after={self._visited}"
+            page = (await self._neighbours["psp"].ask("GET", path))["visits"]
+            if not page:
+                return found
+            self._visited = page[-1]["number"]
+            found += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in page]
+
+    async def _read(self) -> list[Row]:
+        began_us = self._now_us()
+        since_us = max(0, self._since_us - _OVERLAP_US)
+        orders, *charges = await asyncio.gather(
+            self._changed("ordering", "/internal/ledger", since_us),
+            *(self._changed(keeper, path, since_us) for keeper, path in LEDGERS.items()),
+        )
+        self.orders.update((row["order_id"], row) for row in orders)
+        for keeper, rows in zip(LEDGERS, charges, strict=True):
+            net = {row["order_id"]: net_minor(row) for row in rows}
+            known = self.against[keeper]
+            for order_id in net.keys() | {row["order_id"] for row in orders}:
+                charged = net.get(order_id, known.charged.get(order_id, 0))
+                known.put(order_id, expected_minor(self.orders.get(order_id)), charged)
+        self._since_us = began_us
+        return orders
+
+    async def _changed(self, name: str, path: str, since_us: int) -> list[Row]:
+        rows: list[Row] = []
+        after = ""
+        while True:
+            page = (await self._neighbours[name].ask("GET", f"{path}?after={after}&since_us={since_us}"))["orders"]
+            rows += page
+            if not page:
+                return rows
+            after = page[-1]["order_id"]
+
+    async def verdict(self, keeper: str) -> Verdict:
+        """Whether a ledger agrees with the orders; suspects are looked at again on their own."""
+        known = self.against[keeper]
+        suspects = sorted(known.suspects)[:_RECHECKS_MAX]
+        wrong = [order_id for order_id in suspects if await self._still_wrong(order_id, keeper)]
+        return known.verdict(wrong)
+
+    async def _still_wrong(self, order_id: str, keeper: str) -> bool:
+        """Look at a suspect again: the two ledgers were not read in the same instant."""
+        before = await self._order(order_id)
+        rows = await self._neighbours[keeper].ask("GET", f"{LEDGERS[keeper]}?after={order_id[:-1]}")
+        charged = {row["order_id"]: net_minor(row) for row in rows["orders"]}
+        after = await self._order(order_id)
+        if before != after:
+            return False
+        return bool(disagreements({} if after is None else {order_id: after}, {order_id: charged.get(order_id, 0)}))
+
+    async def _order(self, order_id: str) -> Row | None:
+        try:
+            order = await self._neighbours["ordering"].ask("GET", f"/api/v1/orders/{order_id}")
+        except Problem as problem:
+            if problem.status == 404:
+                return None
+            raise
+        return {"status": order["status"], "total_minor": order["total_minor"]}
+
+
+def net_minor(row: Mapping[str, Any]) -> int:
+    """What is charged for an order and not refunded, in either ledger's words."""
+    if "net_minor" in row:
+        return int(row["net_minor"])
+    return int(row["amount_minor"]) - int(row["refunded_minor"])

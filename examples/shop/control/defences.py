@@ -1,0 +1,114 @@
+"""The defences with their switches, each beside the harm done since its switch was last thrown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from shop.control.books import Books, Row
+from shop.control.feed import Answer, Feed
+from shop.control.fleet import Fleet
+from shop.control.harm import Served, Share, Visit, charged_twice, kept_waiting
+from shop.problems import not_found
+from shop.switches import DEFENCES
+
+_CLIENTS_MAX = 1_000
+_VISITS_MAX = 50_000
+
+
+class Harm(NamedTuple):
+    """How many were harmed, in words too, and where that is read."""
+
+    count: int
+    unit: str
+    detail: str
+    source: str
+
+
+class Defences:
+    """Switches and harm.
+
+    Keeps: harm counts from the moment in which the last replica had thrown the switch; what was on its way
+    in that moment is judged by neither position.
+    """
+
+    def __init__(self, fleet: Fleet, books: Books, feed: Feed, now_us: Callable[[], int]) -> None:
+        self._fleet = fleet
+        self._books = books
+        self._feed = feed
+        self._now_us = now_us
+        self.since_us = dict.fromkeys(DEFENCES, now_us())
+        self._placed: dict[str, dict[str, Row]] = {"breaker": {}, "idempotency": {}}
+        self._visits: list[Visit] = []
+        self._shares: dict[str, Share] = {}
+        self._rate = (20.0, 40)
+        self._throwing = asyncio.Lock()
+
+    async def throw(self, name: str, body: Any) -> None:
+        """Throw a switch on all replicas that have its line; the harm is counted afresh from then on."""
+        if name not in DEFENCES:
+            raise not_found("such switch")
+        async with self._throwing:
+            await self._fleet.tell(DEFENCES[name], "PUT", f"/internal/switches/{name}", body)
+            self.since_us[name] = self._now_us()
+            if name == "limiter":
+                self._shares.clear()
+                self._feed.judged()
+            else:
+                self._placed[name].clear()
+            if name == "breaker":
+                self._visits.clear()
+
+    def note(self, orders: Iterable[Row], visits: Iterable[Visit], limiter: Mapping[str, Any]) -> None:
+        """Take in what happened since the last look."""
+        self._visits = (self._visits + list(visits))[-_VISITS_MAX:]
+        for row in orders:
+            for name, placed in self._placed.items():
+                if row["placed_at_us"] >= self.since_us[name]:
+                    placed[row["order_id"]] = row
+        if limiter:
+            self._rate = (float(limiter["searches_a_second"]), int(limiter["searches_at_once"]))
+        for answer in self._feed.judged():
+            self._note_answer(answer)
+
+    def _note_answer(self, answer: Answer) -> None:
+        if answer.kind != "search" or answer.status == 429 or answer.arrived_us < self.since_us["limiter"]:
+            return
+        if answer.client in self._shares or len(self._shares) < _CLIENTS_MAX:
+            share = self._shares.setdefault(answer.client, Share(*self._rate))
+            share.add(Served(answer.arrived_us, answer.answered_us))
+
+    def view(self, on: Mapping[str, bool], states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Each defence as the control room shows it."""
+        harms = {"limiter": self._limiter(), "breaker": self._breaker(), "idempotency": self._idempotency()}
+        return {
+            name: {
+                "on": on.get(name, True),
+                "since": datetime.fromtimestamp(self.since_us[name] / 1e6, UTC).isoformat(timespec="milliseconds"),
+                "harm": harm._asdict(),
+                "state": dict(states.get(name, {})),
+            }
+            for name, harm in harms.items()
+        }
+
+    def _limiter(self) -> Harm:
+        now_us = self._now_us()
+        counts = {client: share.beyond(now_us) for client, share in self._shares.items()}
+        hurt = {client: count for client, count in counts.items() if count}
+        greedy = max(hurt, key=lambda client: hurt[client], default="")
+        detail = f"{greedy} alone got {hurt[greedy]} too many" if hurt else f"{len(counts)} clients searched"
+        source = "the answers that clients saw"
+        return Harm(sum(hurt.values()), "searches served beyond one client's share", detail, source)
+
+    def _breaker(self) -> Harm:
+        placed = self._placed["breaker"]
+        count = kept_waiting(placed.values(), self._visits)
+        unit = "customers kept waiting for a provider known to be down"
+        return Harm(count, unit, f"of {len(placed)} orders", "orders and the provider's access book")
+
+    def _idempotency(self) -> Harm:
+        placed = self._placed["idempotency"]
+        count = charged_twice(placed.values(), self._books.charged)
+        return Harm(count, "customers charged twice", f"of {len(placed)} orders", "orders and the provider's book")

@@ -1,0 +1,102 @@
+"""Every replica of every service, asked one by one: a service that is away is seen as such and stops nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import httpx
+
+from shop.place import CONTEXTS, Place
+from shop.problems import Problem
+
+PATIENCE_S = 1.5
+
+
+class Fleet:
+    """The replicas of the shop, each at an address of its own."""
+
+    def __init__(self, place: Place, client: httpx.AsyncClient) -> None:
+        self._place = place
+        self._client = client
+
+    def replicas(self, context: str) -> tuple[str, ...]:
+        """The addresses of a context."""
+        return self._place.replicas(context)
+
+    async def ask(self, address: str, method: str, path: str, body: Any = None) -> Any:
+        """What one replica answers; None when it does not answer, or not well."""
+        try:
+            answer = await self._send(address, method, path, body)
+            return answer.json() if answer.is_success else None
+        except (httpx.HTTPError, ValueError):
+            return None
+
+    async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
+        """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
+        found = await asyncio.gather(*(self._told(at, method, path, body) for at in self.replicas(context)))
+        return list(found)
+
+    async def _told(self, address: str, method: str, path: str, body: Any) -> Any:
+        try:
+            answer = await self._send(address, method, path, body)
+            document = answer.json()
+        except (httpx.HTTPError, ValueError):
+            raise Problem(503, "unavailable", f"{address} does not answer.", retry_after_s=2) from None
+        if answer.is_success:
+            return document
+        members = {name: value for name, value in document.items() if name not in ("type", "title", "status", "detail")}
+        slug = str(document.get("type", "")).removeprefix("/problems/")
+        raise Problem(answer.status_code, slug, str(document.get("detail", "")), **members)
+
+    async def _send(self, address: str, method: str, path: str, body: Any) -> httpx.Response:
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"content-type": "application/json"}
+        return await self._client.request(method, address + path, content=content, headers=headers)
+
+    async def pulses(self) -> dict[str, list[Any]]:
+        """The pulse of each replica by context; None for one that does not answer."""
+        contexts = [(context, address) for context in CONTEXTS for address in self.replicas(context)]
+        found = await asyncio.gather(*(self.ask(address, "GET", "/internal/pulse") for _, address in contexts))
+        pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
+        for (context, _), pulse in zip(contexts, found, strict=True):
+            pulses[context].append(pulse)
+        return pulses
+
+    def services(self, pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+        """Each replica with its rates, live or not."""
+        return [
+            {
+                "name": context,
+                "replica": number,
+                "address": address,
+                "live": pulse is not None,
+                **{name: pulse[name] if pulse else 0.0 for name in ("rate", "failing", "p95_ms")},
+            }
+            for context, beats in pulses.items()
+            for number, (address, pulse) in enumerate(zip(self.replicas(context), beats, strict=True), 1)
+        ]
+
+
+_WORST = (None, "closed", "half_open", "open")
+
+
+def edges(pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Who asks whom: the calls of all replicas together; of their breakers, the one that is worst."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for context, call in _calls(pulses):
+        fresh = {"from": context, "to": call["to"], "rate": 0.0, "failing": 0.0, "retries": 0.0, "breaker": None}
+        edge = found.setdefault((context, call["to"]), fresh)
+        for name in ("rate", "failing", "retries"):
+            edge[name] = round(edge[name] + call[name], 1)
+        edge["breaker"] = max(edge["breaker"], call["breaker"], key=_WORST.index)
+    return list(found.values())
+
+
+def _calls(pulses: Mapping[str, list[Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
+    for context, beats in pulses.items():
+        for pulse in beats:
+            for call in pulse["calls"] if pulse else ():
+                yield context, call

@@ -1,0 +1,128 @@
+"""Harm, judged from outside: the ledgers, the provider's books and the answers that clients saw.
+
+Nothing in the shop counts harm where it is done. A judge gets what happened since a switch was thrown and says
+whom it hurt; with the defence on, each of these is zero by what the defence promises, not by good luck.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+PAYMENT_FAILED = frozenset({"payment-uncertain", "payment-unavailable"})
+KNOWN_DOWN_AFTER = 5
+JUDGED_AFTER_S = 40.0  # nothing that arrived so long ago is still without an answer
+
+Order = Mapping[str, Any]
+
+
+class Visit(NamedTuple):
+    """A line of the provider's access book."""
+
+    order_id: str
+    kind: str
+    well: bool
+    at_us: int
+
+
+def charged_twice(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
+    """Orders beyond the first under one customer's key that the provider's book shows charged."""
+    times = Counter(order["client_key"] for order in orders if charged.get(order["order_id"], 0) > 0)
+    return sum(number - 1 for number in times.values())
+
+
+def kept_waiting(orders: Iterable[Order], visits: Iterable[Visit]) -> int:
+    """Orders that made the provider take two attempts or more although it was known to be down.
+
+    It was known when five orders had failed for payment before this one was placed, and the provider
+    had answered nobody well since the first of them. A breaker that opens after five failures lets
+    such an order make one attempt, as a probe, or none.
+    """
+    attempts: dict[str, list[int]] = {}
+    well: list[int] = []
+    for visit in visits:
+        if visit.kind == "charge":
+            attempts.setdefault(visit.order_id, []).append(visit.at_us)
+        if visit.well:
+            well.append(visit.at_us)
+    well.sort()
+    known = {order["order_id"]: order for order in orders}
+    failed = sorted(
+        (order["decided_at_us"], order["placed_at_us"])
+        for order in known.values()
+        if order["reason"] in PAYMENT_FAILED and order["decided_at_us"] is not None
+    )
+    return sum(
+        order_id in known and len(at_us) >= 2 and _known_down(known[order_id]["placed_at_us"], max(at_us), failed, well)
+        for order_id, at_us in attempts.items()
+    )
+
+
+def _known_down(placed_us: int, until_us: int, failed: list[tuple[int, int]], well: list[int]) -> bool:
+    """Whether five failures ended before an instant, and no success lies between them and another one."""
+    before = failed[: bisect_right(failed, (placed_us, placed_us))][-KNOWN_DOWN_AFTER:]
+    if len(before) < KNOWN_DOWN_AFTER:
+        return False
+    since_us = min(placed for _decided, placed in before)
+    return bisect_left(well, since_us) == bisect_right(well, until_us)
+
+
+class Served(NamedTuple):
+    """One search that was served: the limiter decided at some moment between arrival and answer."""
+
+    arrived_us: int
+    answered_us: int
+
+
+class Share:
+    """How much more than its share one client got.
+
+    In any window of t seconds a client's share is at most `burst + a_second * t`. A window is counted from the
+    arrival of its first search to the latest answer in it, so that no doubt is ever to the shop's disadvantage.
+    Keeps: zero for whatever an exact limiter of that rate has let pass, however long it took to say so.
+    """
+
+    def __init__(self, a_second: float, burst: int) -> None:
+        self._each_us = 1e6 / a_second
+        self._ahead_us = burst * self._each_us
+        self._open: list[Served] = []
+        self._settled = _Meter()
+
+    def add(self, served: Served) -> None:
+        """One more search that was served."""
+        self._open.append(served)
+
+    def beyond(self, now_us: int) -> int:
+        """The searches served beyond the share; the fewest that would have had to be refused."""
+        self._open.sort()
+        final_us = now_us - int(JUDGED_AFTER_S * 1_000_000)
+        settled = bisect_left(self._open, (final_us, 0))
+        for served in self._open[:settled]:
+            self._settled.take(served, self._each_us, self._ahead_us)
+        del self._open[:settled]
+        meter = self._settled.copy()
+        for served in self._open:
+            meter.take(served, self._each_us, self._ahead_us)
+        return meter.beyond
+
+
+class _Meter:
+    """A bucket, drawn down by what was served: `full_us` is when all of it would be back."""
+
+    def __init__(self, full_us: float = 0.0, latest_us: int = 0, beyond: int = 0) -> None:
+        self.full_us = full_us
+        self.latest_us = latest_us
+        self.beyond = beyond
+
+    def copy(self) -> _Meter:
+        return _Meter(self.full_us, self.latest_us, self.beyond)
+
+    def take(self, served: Served, each_us: float, ahead_us: float) -> None:
+        full_us = max(self.full_us, served.arrived_us) + each_us
+        latest_us = max(self.latest_us, served.answered_us)
+        if full_us - ahead_us > latest_us:
+            self.beyond += 1
+        else:
+            self.full_us, self.latest_us = full_us, latest_us

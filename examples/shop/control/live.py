@@ -1,0 +1,55 @@
+"""The control room as a stream of events: the whole state once a second, the answers of the moment in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from shop.control.service import Control
+from shop.problems import Problem
+
+LIVE_S = 30.0  # the browser connects again by itself; a gateway that drains must not wait for it
+_DOTS_S = 0.25
+_TURNS_PER_STATE = 4
+_DOTS_MAX = 400
+
+
+class Live:
+    """Streams for everybody who watches; what they see was looked up once for all of them."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def stream(self, _request: Request) -> Response:
+        """Server-sent events, ended after `LIVE_S`."""
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
+
+    async def _events(self) -> AsyncIterator[bytes]:
+        ends_s = time.monotonic() + LIVE_S
+        seen, turn = self._control.feed.newest, 0
+        yield b"retry: 1000\n\n"
+        while time.monotonic() < ends_s:
+            began_s = time.monotonic()
+            if turn % _TURNS_PER_STATE == 0:
+                with contextlib.suppress(Problem):  # somebody is away: the next second tells
+                    yield _event("state", await self._control.state(age_max_s=0.8))
+            else:
+                await self._control.feed.pull()
+            dots = self._control.feed.after(seen)
+            seen = self._control.feed.newest
+            if dots:
+                yield _event("dots", [answer.dot() for answer in dots[-_DOTS_MAX:]])
+            turn += 1
+            await asyncio.sleep(max(0.05, _DOTS_S - (time.monotonic() - began_s)))
+
+
+def _event(name: str, data: Any) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

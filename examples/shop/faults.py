@@ -1,0 +1,147 @@
+"""Faults as data: how a service misbehaves, for how many of its requests and for how long. They heal by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shop.bodies import read_json
+from shop.problems import Problem
+from shop.pulse import WATCHED
+from shop.values import Fields
+
+SERVICE_KINDS = ("fail", "slow", "hang")
+TARGETS = ("catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp")
+TTL_MAX_S = 600
+SLOW_S = 1.5
+_SILENCE_MAX_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """How a service misbehaves, for how many of the requests and for how long."""
+
+    target: str
+    kind: str
+    percent: int
+    ttl_s: int
+    seed: int
+
+
+def parse(body: Any, target: str, kinds: Collection[str]) -> Fault:
+    """A fault of one service from a JSON object; InvalidInput names what cannot be accepted."""
+    fields = Fields(body)
+    named, kind = fields.slug("target"), fields.slug("kind")
+    if named != target:
+        fields.refuse("target", f"must be {target}")
+    if kind not in kinds:
+        fields.refuse("kind", f"must be one of {', '.join(kinds)}")
+    percent, ttl_s = fields.whole("percent", 1, 100), fields.whole("ttl_s", 1, TTL_MAX_S)
+    seed = fields.whole("seed", 0, 2**31 - 1)
+    fields.done()
+    return Fault(target=named, kind=kind, percent=percent, ttl_s=ttl_s, seed=seed)
+
+
+class Mood(NamedTuple):
+    """What happens to one request."""
+
+    kind: str
+    booked: bool  # whether the work is done although the caller will not learn of it
+
+
+class Moods:
+    """The fault of the moment, decided by its seed.
+
+    Keeps: the same fault and the same number of requests give the same moods; a fault ends by itself.
+    """
+
+    def __init__(self) -> None:
+        self._fault: Fault | None = None
+        self._ends_s = 0.0
+        self._chance = random.Random(0)
+
+    def set(self, fault: Fault | None, now_s: float) -> None:
+        """Begin a fault, or heal at once."""
+        self._fault = fault
+        if fault is not None:
+            self._ends_s = now_s + fault.ttl_s
+            self._chance = random.Random(fault.seed)
+
+    def current(self, now_s: float) -> tuple[Fault, float] | None:
+        """The fault that is on, with the seconds it has left."""
+        if self._fault is not None and now_s >= self._ends_s:
+            self._fault = None
+        return None if self._fault is None else (self._fault, self._ends_s - now_s)
+
+    def next(self, now_s: float) -> Mood:
+        """The mood in which the next request is met."""
+        active = self.current(now_s)
+        if active is None or self._chance.randrange(100) >= active[0].percent:
+            return Mood("well", booked=True)
+        return Mood(active[0].kind, self._chance.random() < 0.5)
+
+    def view(self) -> dict[str, Any] | None:
+        """The fault that is on as a JSON object."""
+        active = self.current(time.monotonic())
+        return None if active is None else asdict(active[0]) | {"left_s": round(active[1], 1)}
+
+
+class FaultMiddleware:
+    """Meets each request in the mood of the moment; whoever only watches sees no fault."""
+
+    def __init__(self, app: ASGIApp, moods: Moods) -> None:
+        self._app = app
+        self._moods = moods
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or is_watching(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        mood = self._moods.next(time.monotonic())
+        if mood.kind == "fail":
+            refusal = Problem(500, "fault", "This service has a fault, on purpose.").response()
+            await refusal(scope, receive, send)
+        elif mood.kind == "hang":
+            await (await silence(Request(scope, receive)))(scope, receive, send)
+        else:
+            if mood.kind == "slow":
+                await asyncio.sleep(SLOW_S)
+            await self._app(scope, receive, send)
+
+
+def is_watching(path: str) -> bool:
+    """Whether a request only looks at the service."""
+    return path in WATCHED or path.startswith(("/internal/switches/", "/internal/traces"))
+
+
+async def silence(request: Request) -> Response:
+    """Hold the line until the caller hangs up."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SILENCE_MAX_S):
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+    return Response(status_code=504)
+
+
+def fault_route(target: str, moods: Moods, kinds: Collection[str]) -> Route:
+    """Where the fault of a service is seen, set and healed; the simulation's own, outside its API."""
+
+    async def fault(request: Request) -> Response:
+        if request.method == "PUT":
+            moods.set(parse(await read_json(request), target, kinds), time.monotonic())
+        elif request.method == "DELETE":
+            moods.set(None, time.monotonic())
+        return JSONResponse({"fault": moods.view()})
+
+    return Route("/admin/fault", fault, methods=["GET", "PUT", "DELETE"])

@@ -1,0 +1,151 @@
+"""A service's pulse: what it answered and whom it asked in the last seconds, heard from notices alone."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sdpatterns.core.notices import Notice
+from sdpatterns.resilience.breaker import CircuitClosed, CircuitHalfOpened, CircuitOpened
+from sdpatterns.resilience.retry import RetryScheduled
+from sdpatterns.web.notices import RequestFinished
+
+WINDOW_S = 5.0
+_KEPT_MAX = 4_000
+
+# What the control room asks for to show it: no traffic of the shop, and nothing that a fault may hit.
+WATCHED = frozenset(
+    {
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/admin/fault",
+        "/internal/answers",
+        "/internal/audit",
+        "/internal/counts",
+        "/internal/defences",
+        "/internal/ledger",
+        "/internal/limiter",
+        "/internal/pulse",
+        "/internal/switches/{name}",
+        "/internal/traces",
+        "/internal/traces/{trace_id}",
+        "/psp/v1/ledger",
+        "/psp/v1/visits",
+        "/control",
+        "/control/{path:path}",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallFinished(Notice):
+    """A service, `name`, asked another one and has its answer, or none."""
+
+    to: str
+    failed: bool
+    duration_s: float
+
+    def labels(self) -> dict[str, str]:
+        """Who asked whom, and whether it went well."""
+        return {"name": self.name, "to": self.to, "failed": str(self.failed).lower()}
+
+    def measures(self) -> dict[str, float]:
+        """The time until the answer began."""
+        return {"duration_s": self.duration_s}
+
+
+class _Beat(NamedTuple):
+    at_s: float
+    failed: bool
+    duration_s: float
+
+
+class Beats:
+    """Events of the last seconds, bounded.
+
+    Keeps: no more than `_KEPT_MAX` of them, so that a rate beyond that is told as at least that much.
+    """
+
+    def __init__(self) -> None:
+        self._beats: deque[_Beat] = deque(maxlen=_KEPT_MAX)
+
+    def add(self, now_s: float, *, failed: bool = False, duration_s: float = 0.0) -> None:
+        """One more event."""
+        self._beats.append(_Beat(now_s, failed, duration_s))
+
+    def view(self, now_s: float) -> dict[str, float]:
+        """Events and failed ones per second, and the time that 95 % of them stayed below."""
+        while self._beats and self._beats[0].at_s <= now_s - WINDOW_S:
+            self._beats.popleft()
+        durations = sorted(beat.duration_s for beat in self._beats)
+        p95_s = durations[len(durations) * 95 // 100] if durations else 0.0
+        failing = sum(beat.failed for beat in self._beats)
+        return {
+            "rate": round(len(durations) / WINDOW_S, 1),
+            "failing": round(failing / WINDOW_S, 1),
+            "p95_ms": round(p95_s * 1000, 1),
+        }
+
+
+class _Edge:
+    """One service asked by this one. A retry or breaker belongs to it that bears its name."""
+
+    def __init__(self) -> None:
+        self.calls = Beats()
+        self.retries = Beats()
+        self.breaker: str | None = None
+
+    def view(self, now_s: float) -> dict[str, Any]:
+        calls = self.calls.view(now_s)
+        return {
+            "rate": calls["rate"],
+            "failing": calls["failing"],
+            "retries": self.retries.view(now_s)["rate"],
+            "breaker": self.breaker,
+        }
+
+
+_BREAKER = {CircuitOpened: "open", CircuitHalfOpened: "half_open", CircuitClosed: "closed"}
+
+
+class Pulse:
+    """Hears the notices of one service, `name`, and of the parts it is protected by."""
+
+    def __init__(self, name: str, parts: frozenset[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._parts = parts
+        self._clock = clock
+        self._served = Beats()
+        self._edges: dict[str, _Edge] = {}
+
+    def __call__(self, notice: Notice) -> None:
+        """Take in one notice."""
+        if notice.name == self._name:
+            self._own(notice)
+        elif notice.name in self._parts:
+            self._part(notice)
+
+    def _own(self, notice: Notice) -> None:
+        if isinstance(notice, RequestFinished) and notice.route not in WATCHED:
+            self._served.add(self._clock(), failed=notice.status >= 500, duration_s=notice.duration_s)
+        elif isinstance(notice, CallFinished):
+            self._edge(notice.to).calls.add(self._clock(), failed=notice.failed, duration_s=notice.duration_s)
+
+    def _part(self, notice: Notice) -> None:
+        if isinstance(notice, RetryScheduled):
+            self._edge(notice.name).retries.add(self._clock())
+        elif type(notice) in _BREAKER:
+            self._edge(notice.name).breaker = _BREAKER[type(notice)]
+
+    def _edge(self, name: str) -> _Edge:
+        return self._edges.setdefault(name, _Edge())
+
+    def view(self) -> dict[str, Any]:
+        """The service's rates, and those of its calls."""
+        now_s = self._clock()
+        calls = [{"to": name, **edge.view(now_s)} for name, edge in self._edges.items()]
+        return {"service": self._name, **self._served.view(now_s), "calls": calls}
