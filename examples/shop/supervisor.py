@@ -54,10 +54,10 @@ class Crew:
         first = [worker for worker in self.workers if worker.replica == 1]
         others = [worker for worker in self.workers if worker.replica > 1]
         for wave in filter(None, (first, others)):
-            say(f"starting {', '.join(worker.name for worker in wave)}")
             for failure in await asyncio.gather(*(worker.open() for worker in wave), return_exceptions=True):
                 if failure is not None:
                     raise failure
+            say(f"ready: {', '.join(worker.name for worker in wave)}")
 
     async def drain(self, public: Listener) -> None:
         """End them all, wave by wave; what is in flight is finished."""

@@ -7,10 +7,7 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,60 +20,13 @@ from shop.serving import bind
 from shop.taking import told_to_stop
 
 from .conftest import EXAMPLES
+from .running import command, fill_cart, refused, running
 from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
 
 READY_MAX_S = 5.0
 RESIDENT_MAX_BYTES = 250 * 2**20
 SLOW = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
 KEY = {"Idempotency-Key": '"k"'}
-
-
-def command(data_dir: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "shop", "up", "--data-dir", str(data_dir), *more]
-
-
-class Running:
-    def __init__(self, process: subprocess.Popen[str], url: str, ready_s: float) -> None:
-        self.process = process
-        self.url = url
-        self.ready_s = ready_s
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
-        self.process.send_signal(number)
-        return self.process.communicate(timeout=30)
-
-
-@contextmanager
-def running(data_dir: Path) -> Iterator[Running]:
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command(data_dir, "--port", "0"), cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().rpartition(" ")[2].strip().rstrip("/")
-        assert url.startswith("http://127.0.0.1:"), process.communicate()
-        assert httpx.get(f"{url}/readyz").status_code == 200
-        yield Running(process, url, time.monotonic() - began)
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def refused(data_dir: Path, *more: str) -> str:
-    """Start a shop that must not start; gives its only line."""
-    ended = subprocess.run(
-        command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert ended.returncode == 1, ended
-    assert ended.stdout == ""
-    (line,) = ended.stderr.splitlines()
-    assert line.startswith("shop: ")
-    return line
-
-
-def fill_cart(url: str, cart_id: str, sku: str) -> None:
-    assert httpx.put(f"{url}/api/v1/carts/{cart_id}/items/{sku}", json={"quantity": 1}).status_code == 200
 
 
 def test_it_is_ready_soon_and_small(data_dir: Path) -> None:
