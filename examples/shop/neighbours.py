@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +11,13 @@ from typing import Any
 import httpx
 
 from sdpatterns import Bulkhead
+from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
 from sdpatterns.web.httpx import AsyncTransport
 from shop.place import Place
 from shop.problems import Problem, not_found
+from shop.pulse import CallFinished
+from shop.spread import Spread
 from shop.values import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
@@ -87,6 +91,31 @@ def segment(text: str) -> str:
     return text
 
 
+class _Counted(httpx.AsyncBaseTransport):
+    """Tells of each call, so that the control room can draw who asks whom."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, caller: str, name: str) -> None:
+        self._inner = inner
+        self._caller = caller
+        self._name = name
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; an answer of 500 or more, none, or one that came too late for the caller has failed."""
+        began_s, failed = time.monotonic(), True
+        try:
+            response = await self._inner.handle_async_request(request)
+            failed = response.status_code >= 500
+            return response
+        finally:
+            if self._caller and "control" not in (self._caller, self._name):  # who watches is no traffic
+                duration_s = time.monotonic() - began_s
+                tell(CallFinished(name=self._caller, to=self._name, failed=failed, duration_s=duration_s))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+
 def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx.AsyncClient:
     """An HTTP client that carries trace and deadline along.
 
@@ -96,7 +125,7 @@ def client_of(place: Place, name: str, *, connections_max: int, patience_s: floa
     pool = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
     transport = AsyncTransport(
         Bulkhead(f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s),
-        inner=httpx.AsyncHTTPTransport(limits=pool),
+        inner=_Counted(Spread(place.replicas(name), httpx.AsyncHTTPTransport(limits=pool)), place.context, name),
     )
     timeout = httpx.Timeout(patience_s, connect=1.0, pool=None)
     return httpx.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
