@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,10 @@ from sdpatterns.testing.simulation import world as worlds
 from sdpatterns.testing.simulation.breaker import BreakerWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld, Start, over_the_limit
+from sdpatterns.testing.simulation.meters import ORACLES, MetersWorld
+from sdpatterns.testing.simulation.quota import QuotaWorld
+from sdpatterns.traffic.quota import calendar
+from sdpatterns.traffic.quota import decision as tallies
 from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit import decision as bookings
 
@@ -131,6 +136,74 @@ def test_a_limiter_that_lets_through_unasked_is_found(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(world, "RateLimiter", lenient)
     assert complaints(LimiterWorld(), "with these steps in the store: []")
+
+
+@pytest.mark.parametrize("meter", ORACLES, ids=lambda meter: meter.name)
+def test_an_algorithm_that_counts_too_little_is_found(meter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = type(meter).taken
+
+    def generous(self: Any, words: Any, now_us: int, cost: int, settings: Any) -> Any:
+        return usual(self, words, now_us, cost - 1, settings)
+
+    monkeypatch.setattr(type(meter), "taken", generous)
+    assert complaints(MetersWorld(), "too many let through")
+
+
+@pytest.mark.parametrize("meter", ORACLES, ids=lambda meter: meter.name)
+def test_an_algorithm_that_refuses_for_a_second_too_long_is_found(meter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = type(meter).taken
+
+    def slow(self: Any, words: Any, now_us: int, cost: int, settings: Any) -> Any:
+        after, start_us = usual(self, words, now_us, cost, settings)
+        return after, start_us + 1_000_000
+
+    monkeypatch.setattr(type(meter), "taken", slow)
+    assert complaints(MetersWorld(), "though there was room")
+
+
+def test_a_store_without_a_lock_lets_too_many_through_of_every_algorithm(no_lock: None) -> None:
+    assert complaints(MetersWorld(), "too many let through")
+
+
+def test_a_quota_by_the_wrong_midnight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calendar, "_zone_of", lambda _: dt.UTC)
+    assert complaints(QuotaWorld(), "was passed by")
+
+
+def test_a_quota_that_counts_in_one_period_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = tallies.Take.__call__
+
+    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
+        after, answer, keep_s, wake = usual(self, state, now_us)
+        return (after if after is UNCHANGED else after[:1], answer, keep_s, wake)
+
+    monkeypatch.setattr(tallies.Take, "__call__", forgetful)
+    assert complaints(QuotaWorld(), "was passed by")
+
+
+def test_a_settlement_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = tallies.Amend.__call__
+
+    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
+        return (UNCHANGED, *usual(self, state, now_us)[1:])
+
+    monkeypatch.setattr(tallies.Amend, "__call__", forgetful)
+    assert complaints(QuotaWorld(), "was refused by")
+
+
+def test_a_settlement_that_is_made_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = tallies.Amend.__call__
+
+    def doubled(self: Any, state: Any, now_us: int, /) -> Any:
+        after, *rest = usual(self, state, now_us)
+        return (after if after is UNCHANGED else usual(self, after, now_us)[0], *rest)
+
+    monkeypatch.setattr(tallies.Amend, "__call__", doubled)
+    assert complaints(QuotaWorld(), " by [")
+
+
+def test_a_quota_without_a_lock_is_found(no_lock: None) -> None:
+    assert complaints(QuotaWorld(), "was passed by")
 
 
 def test_a_settle_without_its_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

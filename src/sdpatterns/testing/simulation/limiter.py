@@ -15,11 +15,17 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
-from sdpatterns.traffic.ratelimit import Rate, RateLimiter
+from sdpatterns.traffic.ratelimit import Algorithm, Rate, RateLimiter
 from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack
+from sdpatterns.traffic.ratelimit.metered import Return
 
-__all__ = ["LimiterWorld", "over_the_limit"]
+__all__ = ["EVENTS", "Fleet", "LimiterWorld", "Start", "over_the_limit"]
 
+EVENTS = (
+    "delayed", "unsent", "lost_before", "lost_after", "away", "parted", "stepped",
+    "passed", "refused", "waited", "wait_refused", "wait_cancelled", "given_back", "outage",
+)  # fmt: skip
+"""What has to happen in some of many runs of a fleet."""
 _OPERATION: ContextVar[int] = ContextVar("operation", default=0)
 
 
@@ -50,49 +56,69 @@ class LimiterWorld:
     """See the module."""
 
     name = "limiter"
-    sometimes = (
-        "delayed", "unsent", "lost_before", "lost_after", "away", "parted", "stepped",
-        "passed", "refused", "waited", "wait_refused", "wait_cancelled", "given_back", "outage",
-    )  # fmt: skip
+    sometimes = EVENTS
 
     async def play(self, run: Run) -> None:
         """Some nodes, some callers, a few keys; then the judgement."""
-        fleet = _Fleet(run)
-        callers = run.chance.randint(2, 8)
-        await run.all_of(fleet.caller(caller) for caller in range(callers))
-        fleet.judge()
+        await Fleet(run).live()
 
 
-class _Fleet:
-    def __init__(self, run: Run) -> None:
+class Fleet:
+    """Nodes that share one limiter, their callers, and what they were let do."""
+
+    def __init__(self, run: Run, algorithm: Algorithm | None = None) -> None:
         self.run = run
         chance = run.chance
         self.scoped = chance.random() < 0.3
-        self.rates = [self._rate() for _ in range(chance.choice([1, 1, 2]))]
+        self.rates = [self.rate() for _ in range(chance.choice([1, 1, 2]))]
         self.booked: dict[int, list[Start]] = {}
         self.started: dict[str, list[Start]] = {}
         self.operations = 0
         _, client = run.store(self._tell, run.plan(stepped=chance.random() < 0.5))
         rates: Any = {"user": self.rates, "all": self.rates[0]} if self.scoped else self.rates
         self.nodes = [
-            RateLimiter("api", rates, store=client.another(), on_outage="raise") for _ in range(chance.randint(1, 4))
+            RateLimiter("api", rates, algorithm=algorithm, store=client.another(), on_outage="raise")
+            for _ in range(chance.randint(1, 4))
         ]
 
-    def _rate(self) -> Rate:
+    async def live(self) -> None:
+        """Some callers at once; then the judgement."""
+        callers = self.run.chance.randint(2, 8)
+        await self.run.all_of(self.caller(caller) for caller in range(callers))
+        self.judge()
+
+    def rate(self) -> Rate:
+        """Some rate."""
         chance = self.run.chance
         return Rate(chance.randint(1, 8), chance.choice([0.5, 1.0, 7.0, 60.0]), burst=chance.randint(1, 6))
 
     def _tell(self, happened: Happened) -> None:
         step, booking = happened.step, happened.answer
         self.run.note(type(step).__name__, happened.keys, happened.now_us, repr(booking))
-        if isinstance(step, Book | BookMany) and isinstance(booking, Booking) and booking.allowed and not step.look:
-            limits = step.limits if isinstance(step, Book) else [limit for cell in step.limits for limit in cell]
-            # A request starts when the last of its rates has room for it.
-            slots = [tat - limit.tolerance_us for limit, tat in zip(limits, booking.tats, strict=True)]
-            at_us = max(happened.now_us, *slots)
-            self.booked.setdefault(_OPERATION.get(), []).append(Start(at_us, step.cost))
-        elif isinstance(step, GiveBack):
+        start = self.start_of(happened)
+        if start is not None:
+            self.booked.setdefault(_OPERATION.get(), []).append(start)
+        elif isinstance(step, GiveBack | Return):
             self.run.note("given_back")
+
+    def start_of(self, happened: Happened) -> Start | None:
+        """When the request starts that was booked by this step; None where nothing was."""
+        step, booking = happened.step, happened.answer
+        if (
+            not isinstance(step, Book | BookMany)
+            or not isinstance(booking, Booking)
+            or not booking.allowed
+            or step.look
+        ):
+            return None
+        limits = step.limits if isinstance(step, Book) else [limit for cell in step.limits for limit in cell]
+        # A request starts when the last of its rates has room for it.
+        slots = [tat - limit.tolerance_us for limit, tat in zip(limits, booking.tats, strict=True)]
+        return Start(max(happened.now_us, *slots), step.cost)
+
+    def excess(self, starts: Sequence[Start], rate: Rate) -> str:
+        """How the starts break what a rate promises, in words; empty when they don't."""
+        return over_the_limit(starts, rate)
 
     async def caller(self, number: int) -> None:
         """One caller: asks, waits, gives up, and comes again."""
@@ -149,6 +175,6 @@ class _Fleet:
         if self.scoped:
             limited.append(([start for starts in self.started.values() for start in starts], self.rates[0]))
         for starts, rate in limited:
-            excess = over_the_limit(starts, rate)
+            excess = self.excess(starts, rate)
             if excess:
                 self.run.violated(f"too many let through: {excess}")
