@@ -393,3 +393,50 @@ async def test_the_largest_answer_that_is_allowed_can_be_stored(shop: Shop, stor
     async with client(guarded(shop, store, {"answer_bytes_max": 40_000}, answer_bytes_max=20_000)) as http:
         answers = [await http.post("/pay", json={"stream": 20}, headers=KEY) for _ in range(2)]
     assert [len(answer.content) for answer in answers] == [20_000] * 2
+
+
+@pytest.mark.parametrize("how", ["returns", "raises"])
+@pytest.mark.parametrize("bytes_max", [100, 0], ids=["held back", "passing"])
+async def test_an_answer_that_its_client_cut_off_was_carried_out(store: SlowStates, how: str, bytes_max: int) -> None:
+    runs: list[int] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        runs.append(1)
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+        if how == "raises":
+            raise OSError("the client left")
+
+    kept = IdempotencyMiddleware(app, Idempotency("http", store=store), answer_bytes_max=bytes_max)
+    left = [{"type": "http.request", "body": b"a"}, {"type": "http.disconnect"}]
+    if how == "raises":
+        with pytest.raises(OSError, match="left"):
+            await told(kept, left)
+    else:
+        await told(kept, left)
+    again = await told(kept, left)
+    assert (again[0]["status"], runs) == (409, [1])
+    assert b"retry-after" not in dict(again[0]["headers"])
+
+
+async def test_an_answer_of_the_servers_fault_that_was_cut_off_frees_the_key(store: SlowStates) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 502, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    kept = IdempotencyMiddleware(app, Idempotency("http", store=store), answer_bytes_max=0)
+    await told(kept, [{"type": "http.request", "body": b"a"}])
+    assert store.steps == ["TakeClaim", "Release"]
+
+
+async def test_a_framework_that_answers_500_frees_the_key_before_its_error_is_seen(store: SlowStates) -> None:
+    async def fail(_request: Any) -> Response:
+        raise OSError("broken")
+
+    idem = Idempotency("http", store=store, store_errors=OSError)
+    kept = IdempotencyMiddleware(Starlette(routes=[Route("/pay", fail, methods=["POST"])]), idem)
+    async with client(kept, raise_app_exceptions=False) as http:
+        assert [(await http.post("/pay", headers=KEY)).status_code for _ in range(2)] == [500, 500]
+    assert store.steps.count("TakeClaim") == 2

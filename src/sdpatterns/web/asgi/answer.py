@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sdpatterns.coordination.idempotency import Claim
-from sdpatterns.errors import BackendError
+from sdpatterns.errors import BackendError, SdpatternsError
 from sdpatterns.web.asgi.protocol import Headers, Message, Send, send_problem
 from sdpatterns.web.problems import Problem
 
@@ -72,6 +73,7 @@ class Recorder:
         self._passes = False
         self._complete = False
         self.has_sent = False
+        self.client_has_left = False
         self.failure: BackendError | None = None
         """Why the answer could not be stored; raised through the application as well."""
 
@@ -139,9 +141,17 @@ class Recorder:
         self.has_sent = True
         await self._send(message)
 
+    async def break_off(self) -> bool:
+        """Remember as carried out what was cut off: in part sent, or by its client. Else False."""
+        if self._complete or self._start is None or not (self._passes or self.client_has_left):
+            return False
+        with contextlib.suppress(SdpatternsError):
+            await self._end(None)
+        return True
+
     async def close(self) -> None:
         """The application has returned; one that never finished its answer frees the key."""
-        if not self._complete:
+        if not self._complete and not await self.break_off():
             await self._claim.release()
 
 

@@ -53,9 +53,11 @@ class IdempotencyMiddleware:
 
     The answer is stored before its last byte is sent, so that whoever got it can get it again. Not
     stored are `Date`, `Set-Cookie` and hop-by-hop headers, and by default answers of 500 and more:
-    they free the key, as an exception does. An answer over `answer_bytes_max`, or of type
-    text/event-stream, passes to its client as it comes; only that it was carried out is stored,
-    and a second request gets 409 without Retry-After rather than a second execution.
+    they free the key, as an exception does. (A framework that answers 500 itself, as Starlette does,
+    frees it before the exception is seen: `store_errors` of the policy counts where nobody answered.)
+    An answer over `answer_bytes_max`, or of type text/event-stream, passes to its client as it comes;
+    only that it was carried out is stored, and a second request gets 409 without Retry-After rather
+    than a second execution. So does one whose first answer its client, or a failure, cut off.
 
     **Keeps**: one execution per key and request among those that were answered below 500.
     **May fail**: 503 while the store is away (unless the policy says `on_outage="allow"`), 409 when
@@ -153,8 +155,21 @@ class IdempotencyMiddleware:
 
     async def _first(self, claim: Claim, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         recorder = Recorder(claim, send, self._answer_bytes_max, self._stores)
+
+        async def receive_and_see() -> Message:
+            message = await receive()
+            recorder.client_has_left = message["type"] == "http.disconnect"
+            return message
+
+        async def work() -> None:
+            try:
+                await self._app(by_bytes_alone(scope), _replayed(body, receive_and_see), recorder)
+            except BaseException:
+                await recorder.break_off()
+                raise
+
         try:
-            await claim.hold(lambda: self._app(by_bytes_alone(scope), _replayed(body, receive), recorder))
+            await claim.hold(work)
         except (ClaimLost, BackendError) as error:
             # The claim's failure, and nothing of the answer has left: the client can be told.
             if recorder.has_sent or not (claim.is_lost or error is recorder.failure):

@@ -1,0 +1,44 @@
+"""Rate limits in front of a WSGI application. See `sdpatterns.web.asgi.ratelimit`.
+
+Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-After).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+from sdpatterns.web.asgi import ratelimit as asgi
+from sdpatterns.web.asgi.protocol import ASGIApp
+from sdpatterns.web.wsgi.door import Door, from_environ, needing_no_loop
+from sdpatterns.web.wsgi.environ import remote_address
+
+__all__ = ["RateLimitMiddleware"]
+
+
+class RateLimitMiddleware(Door):
+    """`sdpatterns.web.asgi.ratelimit.RateLimitMiddleware` for WSGI; its functions get the environ.
+
+    **Keeps**: a refused request never reaches the application; every answer says where its client
+    stands. **May fail** as the ASGI one; TypeError for a limiter whose store needs an event loop.
+    **Costs** one decision per request.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        limiter: asgi.Limiter,
+        *,
+        key: Callable[[WSGIEnvironment], asgi.Key] = remote_address,
+        cost: int | Callable[[WSGIEnvironment], int] = 1,
+        rates: asgi.Allowance | Sequence[asgi.Allowance] = (),
+        partition: Callable[[WSGIEnvironment], bytes] | None = None,
+    ) -> None:
+        def part(inside: ASGIApp) -> ASGIApp:
+            return asgi.RateLimitMiddleware(
+                inside, needing_no_loop(limiter), key=from_environ(key),
+                cost=cost if isinstance(cost, int) else from_environ(cost), rates=rates,
+                partition=None if partition is None else from_environ(partition),
+            )  # fmt: skip
+
+        super().__init__(app, part)
