@@ -16,6 +16,7 @@ from typing import Any
 from sdpatterns.core.keys import KeyOf
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
+from sdpatterns.core.tracing import TRACERS, Opened, Span, in_span, opened_by
 
 __all__ = ["Guard", "KeyedGuard", "Passage"]
 
@@ -49,7 +50,9 @@ class Guard(Policy):
         """The call inside one passage."""
         enter, leave = self.enter, self.leave
 
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
+        async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, guarded, args, kwargs)
             permit = await enter("" if key is None else key(*args, **kwargs))
             try:
                 result = await call(*args, **kwargs)
@@ -70,15 +73,27 @@ class Passage:
     as much.
     """
 
-    __slots__ = ("_guard", "_key", "permit")
+    __slots__ = ("_guard", "_key", "_opened", "permit")
 
     def __init__(self, guard: Guard, key: str) -> None:
         self._guard = guard
         self._key = key
+        self._opened: Opened | None = None
         self.permit: Any = None
 
     async def __aenter__(self) -> Any:
+        if TRACERS:
+            return await self._enter_in_span()
         self.permit = await self._guard.enter(self._key)
+        return self.permit
+
+    async def _enter_in_span(self) -> Any:
+        self._opened = opened_by(self._guard, self._guard.name)
+        try:
+            self.permit = await self._guard.enter(self._key)
+        except BaseException as error:
+            self._opened.__exit__(None, error, None)
+            raise
         return self.permit
 
     async def __aexit__(
@@ -93,7 +108,17 @@ class Passage:
             outcome = Outcome.FAILURE
         else:
             outcome = Outcome.CANCELLED
-        self._guard.leave(self.permit, outcome, error)
+        opened = self._opened
+        if opened is None:
+            self._guard.leave(self.permit, outcome, error)
+            return
+        try:
+            self._guard.leave(self.permit, outcome, error)
+        except BaseException as instead:
+            error = instead
+            raise
+        finally:
+            opened.__exit__(None, error, None)
 
 
 class KeyedGuard(Keyed):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
-from sdpatterns.core import context
+from sdpatterns.core import context, tracing
 from sdpatterns.core.notices import Notice
 
 __all__ = ["JsonFormatter", "log_notices"]
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        trace = context.trace.get()
+        trace = tracing.here()
         if trace is not None:
             line["trace_id"] = trace.trace_id
             line["span_id"] = trace.span_id

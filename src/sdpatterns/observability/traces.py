@@ -127,20 +127,20 @@ def _duration_ns(span: ReadableSpan) -> int:
 def _record(span: ReadableSpan) -> SpanRecord:
     context = span.get_span_context()
     assert context is not None
-    resource = span.resource.attributes
+    resource, attributes = span.resource.attributes, _plain(span.attributes)
     return SpanRecord(
         trace_id=f"{context.trace_id:032x}",
         span_id=f"{context.span_id:016x}",
         parent_id=f"{span.parent.span_id:016x}" if span.parent else "",
         name=span.name,
-        service=str(resource.get("service.name", "")),
+        service=str(attributes.pop("service.name", resource.get("service.name", ""))),
         instance=str(resource.get("service.instance.id", "")),
         kind=span.kind.name.lower(),
         started_us=(span.start_time or 0) // 1000,
         ended_us=(span.end_time or 0) // 1000,
         failed=span.status.status_code is StatusCode.ERROR,
         error=(span.status.description or "")[:_TEXT_CHARS_MAX],
-        attributes=_plain(span.attributes),
+        attributes=attributes,
         events=tuple(
             SpanEvent(name=event.name, at_us=event.timestamp // 1000, attributes=_plain(event.attributes))
             for event in span.events

@@ -6,7 +6,7 @@ client = httpx.AsyncClient(transport=AsyncTransport(Pipeline(Retry(on=httpx.Tran
 
 | header sent | from |
 |---|---|
-| `traceparent`, `tracestate` | the current trace, with a span of its own for each attempt |
+| `traceparent`, `tracestate` | the current trace, with a span for each attempt |
 | `X-Deadline-Ms` | the milliseconds that the current call has left |
 | `X-Correlation-Id` | the current correlation id |
 """
@@ -24,6 +24,7 @@ from sdpatterns.core.pipeline import Pipeline
 from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed, lifted
 from sdpatterns.core.runtime import finish
 from sdpatterns.core.tracecontext import child_of, traceparent_of
+from sdpatterns.core.tracing import TRACERS, Opened, Span, Value
 from sdpatterns.errors import DeadlineExceeded
 
 try:
@@ -118,7 +119,8 @@ class _Door:
 def _carry(request: httpx.Request, left_s: float | None) -> None:
     here = trace.get()
     if here is not None:
-        request.headers["traceparent"] = traceparent_of(child_of(here))
+        # With a tracer there is a span for this attempt, and it is the current one.
+        request.headers["traceparent"] = traceparent_of(here if TRACERS else child_of(here))
         if here.state:
             request.headers["tracestate"] = here.state
     if left_s is not None:
@@ -126,6 +128,23 @@ def _carry(request: httpx.Request, left_s: float | None) -> None:
     correlation = correlation_id.get()
     if correlation is not None:
         request.headers.setdefault("x-correlation-id", correlation)
+
+
+def _opened(request: httpx.Request) -> Opened:
+    """The span of one attempt. Of the address neither user, password nor query: they may be secrets."""
+    url = request.url
+    facts: dict[str, Value] = {
+        "http.request.method": request.method,
+        "url.full": str(url.copy_with(userinfo=b"", query=None, fragment=None)),
+        "server.address": url.host,
+    }
+    return Opened(request.method, "client", facts)
+
+
+def _note_answer(span: Span, response: httpx.Response) -> None:
+    span.note("http.response.status_code", response.status_code)
+    if response.status_code >= 400:
+        span.fail(f"{response.status_code}")
 
 
 def _is_repeatable(request: httpx.Request) -> bool:
@@ -197,6 +216,18 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         return response
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
+        if not TRACERS:
+            return await self._exchange(request)
+        with _opened(request) as span:
+            try:
+                response = await self._exchange(request)
+            except AnsweredUnavailable as refused:
+                _note_answer(span, refused.response)
+                raise
+            _note_answer(span, response)
+            return response
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(self._door.prepared(request))
         if self._door.is_unavailable(response):
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -261,6 +292,18 @@ class Transport(httpx.BaseTransport):
         return response
 
     def _send(self, request: httpx.Request) -> httpx.Response:
+        if not TRACERS:
+            return self._exchange(request)
+        with _opened(request) as span:
+            try:
+                response = self._exchange(request)
+            except AnsweredUnavailable as refused:
+                _note_answer(span, refused.response)
+                raise
+            _note_answer(span, response)
+            return response
+
+    def _exchange(self, request: httpx.Request) -> httpx.Response:
         response = self._inner.handle_request(self._door.prepared(request))
         if self._door.is_unavailable(response):
             assert isinstance(response.stream, httpx.SyncByteStream)

@@ -21,6 +21,7 @@ from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, check_keyed
 from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore
@@ -139,7 +140,9 @@ class Idempotency(Policy):
         assert key is not None
         marker = self._marker(call)
 
-        async def once(*args: Any, **kwargs: Any) -> Any:
+        async def once(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, once, args, kwargs)
             mark = marker(*args, **kwargs)
             return await self._once(key(*args, **kwargs), mark, functools.partial(call, *args, **kwargs))
 

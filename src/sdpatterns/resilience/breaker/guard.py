@@ -13,6 +13,7 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded, Rejected
 from sdpatterns.resilience.breaker.circuits import Circuits
 from sdpatterns.resilience.breaker.config import BreakerConfig, Window
@@ -317,7 +318,9 @@ class CircuitBreaker(Guard):
         times_calls = slow_s < math.inf
         times_window = self._config.window.span_s is not None or times_calls
 
-        async def guarded(*args: Any, **kwargs: Any) -> Any:
+        async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, guarded, args, kwargs)
             circuit = fixed if key is None else find(key(*args, **kwargs))
             term = circuit.closed or admit(circuit)
             started_s = clock.monotonic() if times_calls else 0.0

@@ -23,6 +23,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.runtime import Waiter, current
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BulkheadFull
 from sdpatterns.resilience.bulkhead.notices import SlotRefused
 from sdpatterns.resilience.ranges import seconds, whole
@@ -200,7 +201,9 @@ class Bulkhead(Guard):
         # Half the price of `with` on the same lock.
         acquire, release = self._lock.acquire, self._lock.release
 
-        async def slotted(*args: Any, **kwargs: Any) -> Any:
+        async def slotted(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, slotted, args, kwargs)
             acquire()
             try:
                 free = lane.free

@@ -16,6 +16,7 @@ from typing import Any
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, is_async
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.resilience.fallback.notices import AlternativesExhausted, AlternativeUsed
 from sdpatterns.resilience.matching import Errors, catches, matcher
@@ -102,7 +103,9 @@ class Fallback(Policy):
         """The call, replaced where it fails."""
         instead, unwanted = self._instead, self._on_result
 
-        async def answered(*args: Any, **kwargs: Any) -> Any:
+        async def answered(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, answered, args, kwargs)
             result = failure = None
             try:
                 result = await call(*args, **kwargs)

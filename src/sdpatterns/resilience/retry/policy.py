@@ -15,6 +15,7 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.runtime import current
+from sdpatterns.core.tracing import TRACERS, AttemptSpans, Opened, Span, in_span
 from sdpatterns.errors import DeadlineExceeded
 from sdpatterns.resilience.matching import Errors, catches, matcher
 from sdpatterns.resilience.retry.config import Hint, RetryConfig, hinted_s
@@ -116,10 +117,13 @@ class Retry(Policy):
         """The call, repeated where that is due."""
         again, unwanted, timeout_s = self._again, self._on_result, self._config.timeout_s
 
-        async def retried(*args: Any, **kwargs: Any) -> Any:
+        async def retried(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, retried, args, kwargs)
             result = failure = None
+            attempt = call if _span is None else AttemptSpans(self.name, call)
             try:
-                result = await call(*args, **kwargs)
+                result = await attempt(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - raised again, bare, unless another attempt follows
                 failure = error
             else:
@@ -127,7 +131,7 @@ class Retry(Policy):
                     return result
             # Out of the handler, so that no attempt becomes the context of a later one's exception.
             try:
-                return await again(call, args, kwargs, failure, result)
+                return await again(attempt, args, kwargs, failure, result)
             finally:
                 del failure
 
@@ -216,13 +220,14 @@ class Retry(Policy):
 class Attempts:
     """The attempts at one block of code."""
 
-    __slots__ = ("_attempt", "_course", "_retry", "_until")
+    __slots__ = ("_attempt", "_course", "_retry", "_spans", "_until")
 
     def __init__(self, retry: Retry, course: Course, until: float | None) -> None:
         self._retry = retry
         self._course = course
         self._until = until
         self._attempt: Attempt | None = None
+        self._spans = AttemptSpans(retry.name, None) if TRACERS else None
 
     def __aiter__(self) -> Attempts:
         return self
@@ -233,7 +238,7 @@ class Attempts:
             if last.delay_s is None:
                 raise StopAsyncIteration
             await current().sleep(last.delay_s)
-        self._attempt = Attempt(self._retry, self._course, self._until)
+        self._attempt = Attempt(self._retry, self._course, self._until, self._spans)
         return self._attempt
 
 
@@ -243,13 +248,15 @@ class Attempt:
     `number` counts from 1. A block that ends without an exception ends the attempts.
     """
 
-    __slots__ = ("_before", "_course", "_retry", "_until", "delay_s", "number")
+    __slots__ = ("_before", "_course", "_opened", "_retry", "_spans", "_until", "delay_s", "number")
 
-    def __init__(self, retry: Retry, course: Course, until: float | None) -> None:
+    def __init__(self, retry: Retry, course: Course, until: float | None, spans: AttemptSpans | None = None) -> None:
         self._retry = retry
         self._course = course
         self._until = until
         self._before: float | None = None
+        self._spans = spans
+        self._opened: Opened | None = None
         self.number = course.attempts
         self.delay_s: float | None = None
 
@@ -257,6 +264,8 @@ class Attempt:
         self._before = deadline_at.get()
         if self._until is not None and (self._before is None or self._until < self._before):
             deadline_at.set(self._until)
+        if self._spans is not None and TRACERS:
+            self._opened = self._spans.next()
         return self
 
     def __exit__(
@@ -268,4 +277,6 @@ class Attempt:
         if isinstance(error, Exception):
             self.delay_s = self._retry.delay_after(self._course, error)
         deadline_at.set(self._before)
+        if self._opened is not None:
+            self._opened.__exit__(kind, error, trace)
         return self.delay_s is not None

@@ -21,6 +21,7 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.runtime import Bound, current
 from sdpatterns.core.runtime.expiry import AsyncioBound, Expiries
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import DeadlineExceeded
 from sdpatterns.resilience.ranges import seconds
 
@@ -113,13 +114,15 @@ class Timeout(Guard):
         timeout_s, clock = self.timeout_s, SYSTEM
         carried, carry = deadline_at.get, deadline_at.set
 
-        async def timed(*args: Any, **kwargs: Any) -> Any:
+        async def timed(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, timed, args, kwargs)
             loop = _get_running_loop()
             at = clock.monotonic() + timeout_s
             before = carried()
             task = None if loop is None else current_task(loop)
             if task is None or (before is not None and before < at):
-                return await general(*args, **kwargs)
+                return await general(*args, _span=_span, **kwargs)
             expiries = self._expiries
             if expiries.loop is not loop:
                 expiries = self._expiries_of(loop)

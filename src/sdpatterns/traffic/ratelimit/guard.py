@@ -13,6 +13,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
+from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
@@ -199,7 +200,9 @@ class RateLimiter(Guard):
         """The call, for a key that has not used up its limit."""
         acquire, passed = self.acquire, self._passed
 
-        async def limited(*args: Any, **kwargs: Any) -> Any:
+        async def limited(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            if TRACERS and _span is None:
+                return await in_span(self, limited, args, kwargs)
             whom = "" if key is None else key(*args, **kwargs)
             decision = await acquire(whom)
             if not decision.allowed:

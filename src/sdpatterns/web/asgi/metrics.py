@@ -10,9 +10,10 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.web.asgi.protocol import ASGIApp, Message, Receive, Scope, Send
 from sdpatterns.web.notices import RequestFinished
 
-__all__ = ["MetricsMiddleware", "route_of"]
+__all__ = ["METHODS", "MetricsMiddleware", "route_of"]
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""The methods that have a label of their own."""
 _BROKEN_OFF = 499
 
 
@@ -60,6 +61,6 @@ class MetricsMiddleware:
             self._tell(scope, status, SYSTEM.monotonic() - began)
 
     def _tell(self, scope: Scope, status: int, duration_s: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         route = self._route(scope)
         tell(RequestFinished(name=self._name, method=method, route=route, status=status, duration_s=duration_s))
