@@ -1,8 +1,10 @@
-"""The control room's page: rendered once, then kept up to date by its script."""
+"""The control room's page: rendered once with the present state, then kept up to date by its script."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -18,26 +20,101 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
+ORDER_STATUSES = ("paid", "pending", "undoing", "failed")
+VISITORS_MAX = 50
+
+
+class Defence(NamedTuple):
+    """What a card says about a defence, besides the figures of the moment."""
+
+    title: str
+    promise: str
+    code: str
+
+
+DEFENCES = {
+    "limiter": Defence(
+        "Limiter",
+        "One client in a rush gets its share of searches and no more, so that everybody else is served.",
+        "examples/shop/gateway/wiring.py",
+    ),
+    "breaker": Defence(
+        "Circuit breaker",
+        "When the provider is known to be down, customers hear so at once instead of waiting for it in vain.",
+        "examples/shop/payments/wiring.py",
+    ),
+    "idempotency": Defence(
+        "Idempotency",
+        "Pressing Pay twice, or asking again after a lost answer, is the same purchase and costs once.",
+        "examples/shop/ordering/wiring.py",
+    ),
+}
+
+_NOTHING: Mapping[str, Any] = {
+    "defences": {},
+    "faults": [],
+    "load": {"visitors": 0},
+    "services": [],
+    "edges": [],
+    "scenario": None,
+}
+KINDS_ANYWHERE = ("fail", "slow", "hang")
+KINDS_OF_PSP = (*KINDS_ANYWHERE, "late", "twice")
+TARGETS = {
+    "psp": KINDS_OF_PSP,
+    **dict.fromkeys(("payments", "ordering", "inventory", "cart", "catalog", "reviews"), KINDS_ANYWHERE),
+}
+KIND_WORDS = {
+    "fail": "answers 500",
+    "slow": "takes its time",
+    "hang": "never answers",
+    "late": "does it when nobody listens any more",
+    "twice": "does everything twice",
+}
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _decimal(figure: float) -> str:
+    return f"{figure:.1f}" if figure < 10 else f"{figure:,.0f}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(words=_words, decimal=_decimal)
+    environment.globals.update(
+        order_statuses=ORDER_STATUSES, visitors_max=VISITORS_MAX, targets=TARGETS, kind_words=KIND_WORDS
+    )
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def described(name: str) -> Defence:
+    """What a card says about a defence; a new one has its name until somebody finds words for it."""
+    return DEFENCES.get(name) or Defence(_words(name).capitalize(), "", "")
+
+
+def render(state: Mapping[str, Any], scenarios: list[dict[str, Any]]) -> str:
+    """The page, as it stands at this moment."""
+    return _ENVIRONMENT.get_template("control.html").render(
+        state=state, scenarios=scenarios, cards={name: described(name) for name in state["defences"]}
+    )
 
 
 def pages(control: Control) -> list[BaseRoute]:
     """The routes of the page."""
 
-    def render(template: str, state: object) -> Response:
-        text = _ENVIRONMENT.get_template(template).render(state=state)
-        return HTMLResponse(text, headers={**SECURITY_HEADERS, "Cache-Control": "no-store"})
-
     async def room(_request: Request) -> Response:
-        return render("control.html", await control.state())
-
-    async def live(_request: Request) -> Response:
-        return render("live.html", await control.state())
+        page = render({**_NOTHING, **await control.state()}, [])
+        return HTMLResponse(page, headers={**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
     return [
         Route("/control", room),
-        Route("/control/live", live),
         Mount("/control/static", StaticFiles(directory=_HERE / "static")),
     ]

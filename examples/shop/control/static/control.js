@@ -1,12 +1,200 @@
-// Replaces the live part of the page each second; without it the page reloads itself.
-const live = document.getElementById("live");
-async function refresh() {
+// Keeps the control room up to date by server-sent events, and hands on what somebody does in it.
+import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
+import { drawMap } from "./map.js";
+import { countTraffic, onDot, runDots } from "./traffic.js";
+import { choose, listTraces } from "./waterfall.js";
+
+const SILENCE_MS = 4000;
+const AGAIN_MS = 700;
+const form = $("fault");
+const targets = new Set([...form.target.options].map((option) => option.value));
+let heard = Date.now();
+let last = null;
+let busy = 0; // while an answer is awaited, a state from before it must not undo what the hand did
+
+/** Do what somebody asked for; tell when the shop refuses. */
+async function act(done, ...request) {
+  busy += 1;
   try {
-    const answer = await fetch("/control/live", { headers: { accept: "text/html" } });
-    if (answer.ok) live.innerHTML = await answer.text();
-  } catch {
-    // The shop is closed or restarting; the next second tells.
+    await ask(...request);
+    say($("said"), done);
+    return true;
+  } catch (error) {
+    say($("said"), error.message);
+    return false;
+  } finally {
+    busy -= 1;
   }
-  setTimeout(refresh, 1000);
 }
-setTimeout(refresh, 1000);
+
+function showInvariants(invariants) {
+  for (const item of $("invariants").children) {
+    const verdict = invariants[item.dataset.key];
+    if (!verdict) continue;
+    if (item.dataset.holds !== String(verdict.holds)) say($("said"), `${words(item.dataset.key)} ${verdict.holds ? "holds again" : "is broken"}`);
+    set(item, "data-holds", verdict.holds);
+    say(item.querySelector("b"), verdict.holds ? "holds" : "broken");
+    say(item.querySelector(".why"), verdict.detail);
+  }
+}
+
+function showOrders(orders) {
+  const statuses = new Set([...[...$("orders").children].map((one) => one.dataset.key), ...Object.keys(orders)]);
+  const rows = [...statuses].map((status) => [status, orders[status]?.orders ?? 0]);
+  keep($("orders"), rows, ([status]) => status, ([status]) => html("div", {}, html("dt", {}, words(status)), html("dd")), (row, [, n]) => say(row.lastElementChild, n.toLocaleString("en")));
+}
+
+function showDefence(card, defence) {
+  set(card, "data-on", defence.on);
+  set(card, "data-harmed", defence.harm.count > 0);
+  if (!busy) set(card.querySelector("[role=switch]"), "aria-checked", defence.on);
+  say(card.querySelector(".harm output"), defence.harm.count.toLocaleString("en"));
+  say(card.querySelector(".detail"), defence.harm.detail);
+  const since = card.querySelector(".since");
+  say(since.firstChild, `${defence.on ? "On" : "Off"} since `);
+  say(since.lastElementChild, clock(defence.since));
+  const facts = Object.entries(defence.state).filter(([, value]) => value !== null);
+  keep(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => html("div", {}, html("dt", {}, words(name)), html("dd")), (row, [, value]) => {
+    say(row.lastElementChild, typeof value === "number" ? Math.round(value * 10) / 10 : words(value));
+  });
+}
+
+function makeFault(fault) {
+  const button = html("button", { type: "button", "aria-label": `Heal ${fault.target}` }, "Heal");
+  button.onclick = () => act(`${fault.target} is healed`, "DELETE", `faults/${encodeURIComponent(fault.target)}`);
+  return html("li", {}, html("span"), button);
+}
+
+function showFaults(faults) {
+  keep($("faults"), faults, (fault) => fault.target, makeFault, (item, fault) => {
+    say(item.firstChild, `⚡ ${fault.target}: ${fault.kind}, ${fault.percent} %, ${Math.ceil(fault.left_s)} s left`);
+  });
+  $("heal-all").hidden = faults.length === 0;
+}
+
+function showStory(story) {
+  $("story").hidden = !story;
+  for (const button of document.querySelectorAll("[data-scenario]")) set(button, "aria-pressed", Boolean(story && !story.ended && story.name === button.dataset.scenario));
+  if (!story) return;
+  const broken = story.expectations.some((one) => one.held === false);
+  set($("story"), "data-is", !story.ended ? "running" : broken ? "broken" : "held");
+  say($("story-title"), story.title);
+  say($("story-step"), story.ended ? (broken ? "It broke" : "It held") : `Step ${story.step} of ${story.steps}`);
+  say($("story-caption"), story.caption);
+  say($("story-stop"), story.ended ? "Close" : "Stop");
+  $("story-progress").value = Math.min(1, story.elapsed_s / story.takes_s);
+  keep($("expectations"), story.expectations, (one) => one.text, () => html("li"), (item, one) => {
+    const [mark, held] = one.held === null ? ["○", "open"] : one.held ? ["✓", "held"] : ["✕", "broken"];
+    set(item, "data-is", held);
+    say(item, `${mark} ${one.text}${held === "open" ? "" : `: ${held}`}`);
+  });
+}
+
+function row(cells) {
+  return html("tr", {}, html("th", { scope: "row" }), ...cells.slice(1).map(() => html("td")));
+}
+
+function showTable(body, items, keyOf, cellsOf) {
+  keep(body, items, keyOf, (item) => row(cellsOf(item)), (line, item) => cellsOf(item).forEach((text, i) => say(line.children[i], text)));
+}
+
+function showTables(state) {
+  showTable($("services"), state.services, (one) => `${one.name}/${one.replica}`, (one) => [`${one.name} ${one.replica}`, one.live ? "live" : "down", figure(one.rate), figure(one.failing), `${figure(one.p95_ms ?? 0)} ms`]);
+  showTable($("edges"), state.edges, (one) => `${one.from}/${one.to}`, (one) => [`${one.from} → ${one.to}`, figure(one.rate), figure(one.failing), figure(one.retries), words(one.breaker ?? "–")]);
+}
+
+function show(state) {
+  last = state;
+  const cards = [...document.querySelectorAll("[data-defence]")];
+  // The cards are written by the server: a defence that it did not know then is read anew.
+  if (Object.keys(state.defences).some((name) => !cards.some((card) => card.dataset.defence === name))) return location.reload();
+  showInvariants(state.invariants);
+  showOrders(state.orders);
+  for (const card of cards) showDefence(card, state.defences[card.dataset.defence]);
+  showFaults(state.faults);
+  showStory(state.scenario);
+  showTables(state);
+  countTraffic();
+  if (!busy && document.activeElement !== $("visitors")) {
+    $("visitors").value = state.load.visitors;
+    say($("visitors-now"), state.load.visitors);
+  }
+  drawMap(state, targets, pick);
+}
+
+/** A box on the map was chosen: the form stands ready to break it. */
+function pick(name) {
+  form.target.value = name;
+  showKinds();
+  form.kind.focus();
+}
+
+function showKinds() {
+  const possible = form.target.selectedOptions[0].dataset.kinds.split(" ");
+  for (const option of form.kind.options) option.hidden = option.disabled = !possible.includes(option.value);
+  if (form.kind.selectedOptions[0]?.disabled) form.kind.value = possible[0];
+}
+
+function listen() {
+  const stream = new EventSource("/control/live");
+  const hear = (what) => (event) => {
+    heard = Date.now();
+    what(JSON.parse(event.data));
+  };
+  stream.addEventListener("state", hear(show));
+  stream.addEventListener("dots", hear(runDots));
+  // The server ends each stream after a while; a browser would wait for seconds, or give up on a 502.
+  stream.onerror = () => {
+    stream.close();
+    setTimeout(listen, AGAIN_MS);
+  };
+}
+
+function watchLine() {
+  const lost = Date.now() - heard > SILENCE_MS;
+  set($("line"), "data-is", lost ? "lost" : "live");
+  say($("line"), lost ? "connection lost, trying again" : "live");
+}
+
+for (const card of document.querySelectorAll("[data-defence]")) {
+  const button = card.querySelector("[role=switch]");
+  button.onclick = async () => {
+    const on = button.getAttribute("aria-checked") !== "true";
+    set(button, "aria-checked", on);
+    const title = card.querySelector("h3").textContent;
+    if (!(await act(`${title} is ${on ? "on" : "off"}`, "PUT", `switches/${card.dataset.defence}`, { on }))) set(button, "aria-checked", !on);
+  };
+}
+
+let turning;
+$("visitors").oninput = () => {
+  say($("visitors-now"), $("visitors").value);
+  clearTimeout(turning);
+  turning = setTimeout(() => act(`${$("visitors").value} visitors`, "PUT", "load", { visitors: Number($("visitors").value) }), 150);
+};
+
+form.target.onchange = showKinds;
+form.onsubmit = (event) => {
+  event.preventDefault();
+  const fault = Object.fromEntries(new FormData(form));
+  for (const name of ["percent", "ttl_s", "seed"]) fault[name] = Number(fault[name]);
+  act(`${fault.target} is broken for ${fault.ttl_s} s`, "PUT", "fault", fault);
+};
+$("heal-all").onclick = () => act("Everything is healed", "DELETE", "fault");
+for (const button of document.querySelectorAll("[data-scenario]")) {
+  button.onclick = async () => {
+    if (await act("The scenario begins", "POST", `scenarios/${encodeURIComponent(button.dataset.scenario)}`, { pace: 1 })) scrollTo({ top: 0 });
+  };
+}
+$("story-stop").onclick = async () => {
+  if (await act("The scenario is over", "DELETE", "scenarios")) $("story").hidden = true;
+};
+document.querySelector("a[href='#everything']").onclick = () => ($("everything").open = true);
+
+showKinds();
+onDot(choose);
+listen();
+setInterval(watchLine, 1000);
+setInterval(() => listTraces().catch(() => {}), 2000);
+listTraces().catch(() => {});
+addEventListener("resize", () => last && drawMap(last, targets, pick));

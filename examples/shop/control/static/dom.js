@@ -1,0 +1,62 @@
+// Making and keeping elements: what the parts of the room share.
+const SVG = "http://www.w3.org/2000/svg";
+
+export const $ = (id) => document.getElementById(id);
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) set(element, name, value);
+  element.append(...children);
+  return element;
+}
+
+export const html = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
+
+/** Set an attribute only when it changed; null takes it away. */
+export function set(element, name, value) {
+  const wanted = value === null ? null : String(value);
+  if (element.getAttribute(name) === wanted) return;
+  if (wanted === null) element.removeAttribute(name);
+  else element.setAttribute(name, wanted);
+}
+
+/** Set the text only when it changed, so that nothing is read out twice. */
+export function say(element, text) {
+  if (element.textContent !== String(text)) element.textContent = text;
+}
+
+/** Make the children of `parent` be `items`, in order, keeping the element (and its focus) of each key. */
+export function keep(parent, items, keyOf, make, fill) {
+  const had = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let place = parent.firstElementChild;
+  for (const item of items) {
+    const key = String(keyOf(item));
+    let element = had.get(key);
+    if (element) had.delete(key);
+    else {
+      element = make(item);
+      element.dataset.key = key;
+    }
+    if (element === place) place = place.nextElementSibling;
+    else parent.insertBefore(element, place);
+    fill?.(element, item);
+  }
+  for (const gone of had.values()) gone.remove();
+}
+
+export const words = (name) => String(name).replaceAll("_", " ");
+export const figure = (n) => (n > 0 && n < 10 ? n.toFixed(1) : Math.round(n).toLocaleString("en"));
+export const lasted = (ms) => (ms < 1000 ? `${figure(ms)} ms` : `${(ms / 1000).toFixed(2)} s`);
+export const clock = (iso) => new Date(iso).toLocaleTimeString("en-GB");
+
+/** Ask control for something; a refusal becomes an error with the sentence of its problem document. */
+export async function ask(method, path, body) {
+  const answer = await fetch(`/control/api/${path}`, {
+    method,
+    headers: body === undefined ? {} : { "content-type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const told = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(told.errors?.map((one) => `${one.pointer}: ${one.detail}`).join(" ") || told.detail || `The shop answered ${answer.status}.`);
+  return told;
+}
