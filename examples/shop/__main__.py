@@ -32,7 +32,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     serve.add_argument("deployable")
     serve.add_argument("replica", type=int)
     serve.add_argument("line", type=int, help="the descriptor of the line to the supervisor")
+    scenario = commands.add_parser("scenario", help="play a scenario on a shop that is running")
+    scenario.add_argument("name", nargs="?", help="which one; --list shows them all")
+    scenario.add_argument("--list", action="store_true", help="show the scenarios there are")
+    scenario.add_argument("--url", default="http://127.0.0.1:8000", help="the shop (default: http://127.0.0.1:8000)")
+    scenario.add_argument("--pace", type=_pace, default=1.0, help="how much faster than told (default: 1)")
     arguments = parser.parse_args(argv)
+    if arguments.command == "scenario" and not (arguments.name or arguments.list):
+        parser.error("which scenario? --list shows them all")
     if arguments.command == "up" and arguments.replicas > 1 and not arguments.procs:
         parser.error("--replicas needs --procs")
     return arguments
@@ -42,6 +49,16 @@ def _replicas(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 2 and 1 <= int(text) <= REPLICAS_MAX):
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {REPLICAS_MAX}")
     return int(text)
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = 0.0
+    if not 0.1 <= pace <= 100:
+        raise argparse.ArgumentTypeError("must be a number from 0.1 to 100")
+    return pace
 
 
 def _port(text: str) -> int:
@@ -81,11 +98,19 @@ async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterato
             yield place.address("gateway")
 
 
+async def _scenario(arguments: argparse.Namespace) -> int:
+    from shop.scenarios.command import listed, played
+
+    return listed() if arguments.list else await played(arguments.name, arguments.url, arguments.pace)
+
+
 def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     if arguments.command == "serve":
         from shop.replica import serve
 
         return serve(arguments.line)
+    if arguments.command == "scenario":
+        return _scenario(arguments)
     return _up(arguments, arguments.data_dir.resolve())
 
 

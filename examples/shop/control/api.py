@@ -9,7 +9,11 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.control.live import Live
 from shop.control.service import Control
-from shop.values import Fields
+from shop.control.theatre import VISITORS_MAX, Theatre
+from shop.values import FieldError, Fields, InvalidInput
+
+PIECES_MAX = 10_000
+PACE_MAX = 100.0
 
 
 def routes(control: Control) -> list[Route]:
@@ -37,7 +41,24 @@ def routes(control: Control) -> list[Route]:
         await control.defences.throw(request.path_params["name"], {"on": on})
         return JSONResponse({"on": on})
 
+    async def load(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        visitors = fields.whole("visitors", 0, VISITORS_MAX)
+        fields.done()
+        await control.load.turn(visitors)
+        return JSONResponse(control.load.view())
+
+    async def deliver(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        sku, pieces = fields.slug("sku"), fields.whole("pieces", 1, PIECES_MAX)
+        fields.done()
+        await control.deliver(sku, pieces)
+        return JSONResponse({"sku": sku, "pieces": pieces}, 201)
+
     return [
+        *_scenarios(control.theatre),
+        Route("/control/api/load", load, methods=["PUT"]),
+        Route("/control/api/deliveries", deliver, methods=["POST"]),
         Route("/control/live", Live(control).stream),
         Route("/control/api/invariants", invariants),
         Route("/control/api/state", state),
@@ -45,3 +66,31 @@ def routes(control: Control) -> list[Route]:
         Route("/control/api/faults/{target}", heal, methods=["DELETE"]),
         Route("/control/api/switches/{name}", throw, methods=["PUT"]),
     ]
+
+
+def _scenarios(theatre: Theatre) -> list[Route]:
+    async def bill(_request: Request) -> Response:
+        return JSONResponse(theatre.cards())
+
+    async def begin(request: Request) -> Response:
+        theatre.begin(request.path_params["name"], _pace(await read_json(request)))
+        return JSONResponse(theatre.view(), 202)
+
+    async def stop(_request: Request) -> Response:
+        await theatre.stop()
+        return JSONResponse({"scenario": theatre.view()})
+
+    return [
+        Route("/control/api/scenarios", bill),
+        Route("/control/api/scenarios", stop, methods=["DELETE"]),
+        Route("/control/api/scenarios/{name}", begin, methods=["POST"]),
+    ]
+
+
+def _pace(body: object) -> float:
+    fields = Fields(body)
+    fields.done()
+    pace = body.get("pace", 1.0) if isinstance(body, dict) else 1.0
+    if type(pace) not in (int, float) or not 0.1 <= pace <= PACE_MAX:
+        raise InvalidInput(FieldError("/pace", f"must be a number from 0.1 to {PACE_MAX:g}"))
+    return float(pace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from shop.control.defences import Defences
 from shop.control.domain import judge_ledger, judge_progress, judge_stock
 from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
+from shop.control.theatre import Load, Theatre
 from shop.faults import TARGETS
 from shop.neighbours import Neighbour
 from shop.problems import Problem
@@ -31,13 +33,23 @@ class Control:
     Keeps: figures come from the ledgers and the provider's book alone; an order in flight is nobody's fault.
     """
 
-    def __init__(self, neighbours: Mapping[str, Neighbour], fleet: Fleet, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        neighbours: Mapping[str, Neighbour],
+        fleet: Fleet,
+        now_us: Callable[[], int],
+        *,
+        theatre: Theatre,
+        load: Load,
+    ) -> None:
         self._neighbours = neighbours
         self._fleet = fleet
         self._now_us = now_us
         self._books = Books(neighbours, now_us)
         self.feed = Feed(fleet)
         self.defences = Defences(fleet, self._books, self.feed, now_us)
+        self.theatre = theatre
+        self.load = load
         self._looking = asyncio.Lock()
         self._last: State = {}
         self._looked_s = 0.0
@@ -70,7 +82,12 @@ class Control:
                 began_s = time.monotonic()
                 self._last = await self._look()
                 self._looked_s = began_s
-            return {**self._last, "at": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        return {
+            **self._last,
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "load": self.load.view(),
+            "scenario": self.theatre.view(),
+        }
 
     async def _look(self) -> State:
         ledgers, pulses, limiter, breaker, turns, counts, _ = await asyncio.gather(
@@ -95,8 +112,6 @@ class Control:
             "fault": next((fault for fault in faults if fault["target"] == "psp"), None),
             "services": self._fleet.services(pulses),
             "edges": _with_breaker(edges(pulses), breaker if on.get("breaker", True) else {}),
-            "load": {"visitors": 0},
-            "scenario": None,
             "orders": counts,
             "limiter": limiter,
             "breaker": breaker,
@@ -143,6 +158,11 @@ class Control:
                 raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
         healed = await asyncio.gather(*(self._fleet.tell(at, "DELETE", "/admin/fault") for at in targets or TARGETS))
         return healed[-1][0]
+
+    async def deliver(self, sku: str, pieces: int) -> None:
+        """Have more pieces delivered, booked as received like any others."""
+        body = {"delivery_id": f"del_{secrets.token_hex(10)}", "sku": sku, "pieces": pieces}
+        await self._neighbours["inventory"].ask("POST", "/internal/deliveries", body=body)
 
     async def _ask(self, name: str, path: str) -> Any:
         return await self._neighbours[name].ask("GET", path)

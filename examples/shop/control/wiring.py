@@ -12,6 +12,7 @@ from shop.control.api import routes
 from shop.control.fleet import PATIENCE_S, Fleet
 from shop.control.pages import pages
 from shop.control.service import Control
+from shop.control.theatre import opened
 from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
@@ -25,6 +26,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_S))
-        control = Control(neighbours, Fleet(place, client), place.now_us)
+        theatre, load = await stack.enter_async_context(opened(place.address("gateway")))
+        control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
         with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

@@ -33,12 +33,18 @@ def routes(inventory: Inventory) -> list[Route]:
         await inventory.release(request.path_params["order_id"])
         return Response(status_code=204)
 
+    async def deliver(request: Request) -> Response:
+        body = await read_json(request)
+        await inventory.deliver(body["delivery_id"], body["sku"], body["pieces"])
+        return Response(status_code=204)
+
     async def audit(request: Request) -> Response:
         return JSONResponse(await inventory.audit())
 
     return [
         Route("/internal/stock", free),
         Route("/internal/audit", audit),
+        Route("/internal/deliveries", deliver, methods=["POST"]),
         Route("/internal/reservations/{order_id}", reserve, methods=["PUT"]),
         Route("/internal/reservations/{order_id}", release, methods=["DELETE"]),
         Route("/internal/reservations/{order_id}/sale", sell, methods=["PUT"]),

@@ -9,7 +9,7 @@ from typing import Any
 
 from shop.inventory.domain import RESERVATION_S, Line, ReservationGone, SoldOut, merge
 from shop.inventory.store import InventoryStore
-from shop.problems import Problem
+from shop.problems import Problem, not_found
 
 _log = logging.getLogger("shop.inventory")
 _SWEEP_S = 1.0
@@ -25,6 +25,11 @@ class Inventory:
     async def free(self, skus: Sequence[str]) -> dict[str, int]:
         """The free pieces of each of these products."""
         return await self._store.free(skus)
+
+    async def deliver(self, delivery_id: str, sku: str, pieces: int) -> None:
+        """More pieces of a product, free from now on."""
+        if not await self._store.deliver(delivery_id, sku, pieces):
+            raise not_found("such product")
 
     async def reserve(self, order_id: str, lines: Sequence[Line], ttl_s: float = RESERVATION_S) -> None:
         """Hold pieces for a while, all or none; a 409 problem names the product that is sold out."""

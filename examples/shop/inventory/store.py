@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database
@@ -30,6 +32,13 @@ _reservations = Table(
     Column("state", Text, CheckConstraint("state IN ('held', 'sold', 'released')"), nullable=False),
     Column("expires_at_us", Integer, nullable=False, index=True),
 )
+_deliveries = Table(
+    "deliveries",
+    SCHEMA,
+    Column("delivery_id", Text, primary_key=True),
+    Column("sku", Text, nullable=False),
+    Column("pieces", Integer, CheckConstraint("pieces > 0"), nullable=False),
+)
 
 
 class InventoryStore:
@@ -43,6 +52,18 @@ class InventoryStore:
         async with self._database.write() as connection:
             if (await connection.execute(select(func.count()).select_from(_stock))).scalar_one() == 0:
                 await connection.execute(insert(_stock), [stock._asdict() for stock in deliveries])
+
+    async def deliver(self, delivery_id: str, sku: str, pieces: int) -> bool:
+        """Book a delivery, once however often it is announced; False for a product that is not known here."""
+        more = {"received": _stock.c.received + pieces, "free": _stock.c.free + pieces}
+        with contextlib.suppress(IntegrityError):
+            async with self._database.write() as connection:
+                moved = await connection.execute(update(_stock).where(_stock.c.sku == sku).values(more))
+                if moved.rowcount != 1:
+                    return False
+                line = {"delivery_id": delivery_id, "sku": sku, "pieces": pieces}
+                await connection.execute(insert(_deliveries).values(line))  # a second time undoes all of it
+        return True
 
     async def free(self, skus: Sequence[str]) -> dict[str, int]:
         """The free pieces of each of these products."""

@@ -1,0 +1,94 @@
+"""What control lets happen on purpose: one scenario at a time, and visitors by the dial."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from shop.problems import Problem, not_found
+from shop.scenarios import script
+from shop.scenarios.crowd import Crowd
+from shop.scenarios.play import Play
+
+_log = logging.getLogger("shop.control")
+VISITORS_MAX = 50
+
+
+class Theatre:
+    """Plays scenarios at the shop's own door, as anybody could from outside.
+
+    Keeps: one at a time; a play that is stopped, or cut short by the end of the shop, puts everything back.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._play: Play | None = None
+        self._playing: asyncio.Task[None] | None = None
+
+    def cards(self) -> list[dict[str, Any]]:
+        """The scenarios there are."""
+        return [script.load(name).card() for name in script.names()]
+
+    def begin(self, name: str, pace: float) -> None:
+        """Play a scenario; 409 while another one is being played."""
+        if self._playing is not None and not self._playing.done():
+            raise Problem(409, "scenario-running", "A scenario is being played; stop it first.")
+        try:
+            written = script.load(name)
+        except KeyError:
+            raise not_found("such scenario") from None
+        self._play = Play(written, self._url, pace=pace)
+        self._playing = asyncio.create_task(self._perform(self._play))
+
+    async def _perform(self, play: Play) -> None:
+        try:
+            await play.perform()
+        except Exception:  # noqa: BLE001 - whatever it was, the shop goes on
+            _log.exception("scenario %s broke off", play.script.name)
+
+    async def stop(self) -> None:
+        """Stop what is being played, and wait until everything is put back."""
+        if self._playing is not None and not self._playing.done():
+            self._playing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._playing
+
+    def view(self) -> dict[str, Any] | None:
+        """How far it is; the last one stays on the bill until the next."""
+        return None if self._play is None else self._play.view()
+
+
+class Load:
+    """Visitors who browse, and sometimes buy."""
+
+    def __init__(self, url: str) -> None:
+        self._crowd = Crowd(url)
+        self._visitors: list[asyncio.Task[None]] = []
+
+    async def turn(self, visitors: int) -> None:
+        """So many visitors from now on."""
+        while len(self._visitors) < visitors:
+            self._visitors.append(asyncio.create_task(self._crowd.stroll()))
+        leaving, self._visitors = self._visitors[visitors:], self._visitors[:visitors]
+        for visitor in leaving:
+            visitor.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+
+    def view(self) -> dict[str, int]:
+        """The dial."""
+        return {"visitors": sum(not visitor.done() for visitor in self._visitors)}
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[tuple[Theatre, Load]]:
+    """A theatre and a dial, for as long as the block runs."""
+    theatre, load = Theatre(url), Load(url)
+    try:
+        yield theatre, load
+    finally:
+        await theatre.stop()
+        await load.turn(0)

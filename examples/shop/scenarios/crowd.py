@@ -1,0 +1,234 @@
+"""People: each has an address, a basket and a key of their own, and knows nothing of the shop but its public surface."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+_WORDS = ("lamp", "oak", "teapot", "wool", "radio", "brass", "mug", "linen")
+_PATIENCE_S = 40.0
+_THINKS_S = (0.4, 1.6)
+_BUYS = 0.12  # of the rounds that a visitor of the load makes
+_PRODUCTS = range(20, 4_000)  # what they buy: no drops, and little of each
+_WAIT_MAX_S = 3.0
+
+
+def address(number: int) -> str | None:
+    """A loopback address of somebody's own, where the system has more than one."""
+    candidate = f"127.0.{1 + number // 250}.{1 + number % 250}"
+    with socket.socket() as probe:
+        try:
+            probe.bind((candidate, 0))
+        except OSError:
+            return None
+    return candidate
+
+
+@dataclass
+class Tally:
+    """How a crowd fared."""
+
+    people: int = 0
+    bought: int = 0
+    sold_out: int = 0
+    unpaid: int = 0
+    limited: int = 0
+    lost: int = 0
+    orders: set[str] = field(default_factory=set)
+    took_s: list[float] = field(default_factory=list)
+
+    def view(self) -> dict[str, Any]:
+        """The figures that an expectation may name."""
+        took_s = sorted(self.took_s)
+        return {
+            "people": self.people,
+            "bought": self.bought,
+            "sold_out": self.sold_out,
+            "unpaid": self.unpaid,
+            "limited": self.limited,
+            "lost": self.lost,
+            "orders": len(self.orders),
+            "slowest_s": round(took_s[-1], 2) if took_s else 0.0,
+            "typical_s": round(took_s[len(took_s) // 2], 2) if took_s else 0.0,
+        }
+
+
+class Person:
+    """Somebody in the shop."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self.key = f"key-{secrets.token_hex(8)}"
+        self.cart_id = f"cart-{secrets.token_hex(8)}"
+
+    async def look_around(self) -> None:
+        """A list, and one of the products on it."""
+        await self._http.get("/api/v1/products?limit=12")
+        await self._http.get(f"/api/v1/products/SP-{random.choice(_PRODUCTS):05d}")
+
+    async def search(self) -> int:
+        """A search; the status of its answer."""
+        return (await self._http.get(f"/api/v1/products?limit=12&q={random.choice(_WORDS)}")).status_code
+
+    async def choose(self, sku: str) -> None:
+        """One piece into the basket."""
+        await self._http.put(f"/api/v1/carts/{self.cart_id}/items/{sku}", json={"quantity": 1})
+
+    async def pay(self) -> httpx.Response:
+        """Press Pay: always with the same key."""
+        headers = {"Idempotency-Key": f'"{self.key}"'}
+        return await self._http.post("/api/v1/checkout", json=_checkout(self.cart_id), headers=headers)
+
+    async def pay_within(self, patience_s: float) -> httpx.Response:
+        """Press Pay again as often as the shop says it may work later, for as long as the patience lasts."""
+        ends_s = time.monotonic() + patience_s
+        while True:
+            answer = await self.pay()
+            wait_s = min(float(answer.headers.get("retry-after", "1")), _WAIT_MAX_S)
+            if answer.status_code != 503 or time.monotonic() + wait_s > ends_s:
+                return answer
+            await asyncio.sleep(wait_s)
+
+
+def _checkout(cart_id: str) -> dict[str, Any]:
+    where = {"name": "Somebody", "line1": "1 Street", "city": "Town", "postcode": "12345", "country": "DE"}
+    card = {"number": "4242424242424242", "expiry": "12/39", "cvc": "123"}
+    return {"cart_id": cart_id, "email": "somebody@example.org", "address": where, "card": card}
+
+
+class Crowd:
+    """People at one shop. Their clients share what is costly to make."""
+
+    def __init__(self, url: str, first: int = 1) -> None:
+        self._url = url
+        self._next = first
+        self._tls = ssl.create_default_context()  # made once: it takes longer than many requests
+
+    @asynccontextmanager
+    async def somebody(self, connections: int = 2) -> AsyncIterator[tuple[Person, httpx.AsyncClient]]:
+        """A person with an address of their own."""
+        self._next += 1
+        transport = httpx.AsyncHTTPTransport(
+            verify=self._tls,
+            local_address=address(self._next % 10_000),
+            limits=httpx.Limits(max_connections=connections),
+        )
+        async with httpx.AsyncClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
+            yield Person(http), http
+
+    async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> Tally:
+        """Each buys one piece, all at once or one after the other; `presses` on Pay are made at the same time."""
+        tally = Tally(people=people)
+
+        async def one(number: int) -> None:
+            async with self.somebody(presses) as (person, _http):
+                try:
+                    await person.choose(sku)
+                    await ready.wait()
+                    await asyncio.sleep(number * apart_s)
+                    began_s = time.monotonic()
+                    answers = await asyncio.gather(*(person.pay_within(patience_s) for _ in range(presses)))
+                    tally.took_s.append(time.monotonic() - began_s)
+                    _count(tally, answers)
+                except httpx.HTTPError:
+                    tally.lost += 1
+                    ready.done()
+
+        ready = _Ready(people)
+        await asyncio.gather(*(one(number) for number in range(people)))
+        return tally
+
+    async def searchers(self, people: int, searches: int) -> Tally:
+        """Ordinary customers, who search now and then."""
+        tally = Tally(people=people)
+
+        async def one() -> None:
+            async with self.somebody() as (person, _http):
+                for _ in range(searches):
+                    status = await person.search()
+                    tally.limited += status == 429
+                    tally.lost += status >= 500
+                    await asyncio.sleep(0.25)
+
+        await asyncio.gather(*(one() for _ in range(people)))
+        return tally
+
+    async def flood(self, a_second: int) -> None:
+        """One greedy client that searches without end."""
+        async with self.somebody(8) as (person, _http):
+            turns = asyncio.Semaphore(8)
+
+            async def one() -> None:
+                try:
+                    await person.search()
+                except httpx.HTTPError:
+                    pass
+                finally:
+                    turns.release()
+
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await turns.acquire()
+                    group.create_task(one())
+                    await asyncio.sleep(1 / a_second)
+
+    async def stroll(self) -> None:
+        """A visitor who looks around without end, and sometimes buys."""
+        while True:
+            async with self.somebody() as (person, _http):
+                try:
+                    await self._round(person)
+                except httpx.HTTPError:
+                    await asyncio.sleep(_THINKS_S[1])
+
+    async def _round(self, person: Person) -> None:
+        for _ in range(random.randint(2, 6)):
+            await (person.search() if random.random() < 0.3 else person.look_around())
+            await asyncio.sleep(random.uniform(*_THINKS_S))
+        if random.random() < _BUYS * 4:
+            await person.choose(f"SP-{random.choice(_PRODUCTS):05d}")
+            await asyncio.sleep(random.uniform(*_THINKS_S))
+            await person.pay_within(_PATIENCE_S)
+
+
+class _Ready:
+    """Everybody begins when everybody has a full basket."""
+
+    def __init__(self, people: int) -> None:
+        self._missing = people
+        self._all = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.done()
+        await self._all.wait()
+
+    def done(self) -> None:
+        self._missing -= 1
+        if self._missing <= 0:
+            self._all.set()
+
+
+def _count(tally: Tally, answers: list[httpx.Response]) -> None:
+    """One person's answers: the best of them is what they remember."""
+    orders = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
+    statuses = Counter(answer.status_code for answer in answers)
+    tally.orders |= orders
+    if orders:
+        tally.bought += 1
+    elif statuses[409]:
+        tally.sold_out += 1
+    elif statuses[429]:
+        tally.limited += 1
+    else:
+        tally.unpaid += 1

@@ -1,0 +1,97 @@
+"""A scenario as it is written: a TOML file of steps, checked before anything happens."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+# What a step may do, and what may stand beside it; `say` may stand beside anything, or alone.
+VERBS: Mapping[str, frozenset[str]] = {
+    "switch": frozenset({"on"}),
+    "fault": frozenset(),
+    "heal": frozenset(),
+    "load": frozenset(),
+    "deliver": frozenset({"up_to"}),
+    "crowd": frozenset({"presses", "sku", "apart_s", "patience_s"}),
+    "flood": frozenset({"a_second"}),
+    "searchers": frozenset({"searches"}),
+    "wait_s": frozenset(),
+    "expect": frozenset({"of", "equals", "above", "below", "within_s"}),
+}
+
+
+class BadScript(ValueError):
+    """A scenario that nobody could play; says where it is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One thing to do: its verb with its object, what stands beside it, and the caption that goes with it."""
+
+    verb: str
+    object: Any
+    details: Mapping[str, Any] = field(default_factory=dict)
+    say: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """A whole scenario."""
+
+    name: str
+    title: str
+    summary: str
+    takes_s: int
+    steps: tuple[Step, ...]
+
+    def card(self) -> dict[str, Any]:
+        """What a list of scenarios shows of it."""
+        return {"name": self.name, "title": self.title, "summary": self.summary, "takes_s": self.takes_s}
+
+
+def names() -> list[str]:
+    """The scenarios there are."""
+    return sorted(path.stem for path in HERE.glob("*.toml"))
+
+
+def load(name: str) -> Script:
+    """A scenario by its name; KeyError for one that is not there."""
+    if name not in names():
+        raise KeyError(name)
+    return parse(name, (HERE / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def parse(name: str, text: str) -> Script:
+    """A scenario from its file's text; BadScript says what is wrong with it."""
+    try:
+        document = tomllib.loads(text)
+        return Script(
+            name=name,
+            title=document["title"],
+            summary=document["summary"],
+            takes_s=document["takes_s"],
+            steps=tuple(_step(number, table) for number, table in enumerate(document["steps"], 1)),
+        )
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BadScript(f"{name}: {error!r}") from None
+
+
+def _step(number: int, table: Mapping[str, Any]) -> Step:
+    say = table.get("say", "")
+    verbs = [verb for verb in VERBS if verb in table]
+    if not verbs and say:
+        return Step(verb="wait_s", object=0, say=say)
+    if len(verbs) != 1:
+        raise BadScript(f"step {number} must do exactly one thing, not {verbs or 'nothing'}")
+    verb = verbs[0]
+    details = {key: value for key, value in table.items() if key not in (verb, "say")}
+    if not details.keys() <= VERBS[verb]:
+        raise BadScript(f"step {number}: {sorted(details.keys() - VERBS[verb])} does not go with {verb}")
+    if verb == "expect" and ("of" not in details or not details.keys() & {"equals", "above", "below"}):
+        raise BadScript(f"step {number}: an expectation needs `of`, and `equals`, `above` or `below`")
+    return Step(verb=verb, object=table[verb], details=details, say=say)

@@ -1,0 +1,92 @@
+"""The shop as a scenario handles it: over HTTP alone, and put back as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+_PATIENCE_S = 20.0
+
+
+class NoShop(Exception):
+    """There is no shop at that address, or it does not do as asked."""
+
+
+class Stage:
+    """Switches, faults, deliveries, load and state of a running shop.
+
+    Keeps: `restore` undoes whatever was done through it, as often as it takes.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+        self._switches: dict[str, bool] = {}
+        self._broken: set[str] = set()
+        self._visitors: int | None = None
+
+    async def state(self) -> dict[str, Any]:
+        """The state of the control room, with what is derived from it."""
+        state: dict[str, Any] = await self._ask("GET", "/control/api/state")
+        broken = [name for name, verdict in state["invariants"].items() if not verdict["holds"]]
+        in_flight = sum(state["orders"].get(status, {}).get("orders", 0) for status in ("pending", "undoing"))
+        return {**state, "broken": len(broken), "in_flight": in_flight}
+
+    async def free(self, sku: str) -> int:
+        """The free pieces of a product."""
+        return int((await self._ask("GET", f"/api/v1/products/{sku}"))["available"] or 0)
+
+    async def switch(self, name: str, *, on: bool) -> None:
+        """Throw a switch."""
+        if name not in self._switches:
+            self._switches[name] = (await self.state())["defences"][name]["on"]
+        await self._ask("PUT", f"/control/api/switches/{name}", {"on": on})
+
+    async def fault(self, fault: Mapping[str, Any]) -> None:
+        """Begin a fault."""
+        self._broken.add(str(fault["target"]))
+        await self._ask("PUT", "/control/api/fault", dict(fault))
+
+    async def heal(self, target: str) -> None:
+        """Heal a target."""
+        await self._ask("DELETE", f"/control/api/faults/{target}")
+        self._broken.discard(target)
+
+    async def load(self, visitors: int) -> None:
+        """Turn the load dial."""
+        if self._visitors is None:
+            self._visitors = int((await self.state())["load"]["visitors"])
+        await self._ask("PUT", "/control/api/load", {"visitors": visitors})
+
+    async def deliver(self, sku: str, up_to: int) -> None:
+        """Let pieces be delivered, as many as are missing."""
+        missing = up_to - await self.free(sku)
+        if missing > 0:
+            await self._ask("POST", "/control/api/deliveries", {"sku": sku, "pieces": missing})
+
+    async def restore(self) -> None:
+        """Put everything back; the first failure is raised when all has been tried."""
+        undoing = [
+            *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
+            *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
+        ]
+        if self._visitors is not None:
+            undoing.append(("PUT", "/control/api/load", {"visitors": self._visitors}))
+        failures = []
+        for method, path, body in undoing:
+            try:
+                await self._ask(method, path, body)
+            except NoShop as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            answer = await self._http.request(method, path, json=body, timeout=_PATIENCE_S)
+            if answer.is_success:
+                return answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise NoShop(f"{method} {path}: {type(error).__name__}") from None
+        raise NoShop(f"{method} {path} was answered with {answer.status_code}")
