@@ -1,1 +1,1 @@
-"""Scenarios: a minute in which something breaks, told and checked. The page, the command and the tests play the same files."""
+"""Scenarios: something breaks for a minute, told and checked. Page, command and tests play the same files."""

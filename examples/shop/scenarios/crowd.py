@@ -1,4 +1,4 @@
-"""People: each has an address, a basket and a key of their own, and knows nothing of the shop but its public surface."""
+"""People: each has an address, a basket and a key of their own, and knows the shop from outside alone."""
 
 from __future__ import annotations
 

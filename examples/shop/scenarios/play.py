@@ -71,7 +71,8 @@ class Play:
             stage = Stage(http)
             try:
                 async with self._put_back(stage):
-                    for self._step, step in enumerate(self.script.steps, 1):
+                    for step in self.script.steps:
+                        self._step += 1
                         await self._take(stage, step)
             finally:
                 self._ended_s = time.monotonic()

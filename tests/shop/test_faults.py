@@ -1,0 +1,83 @@
+"""Faults in any service, several at once: the shop answers for them, and they heal by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from .visitor import PLENTY, Visitor
+
+pytestmark = pytest.mark.anyio
+
+
+async def begin(visitor: Visitor, target: str, kind: str, ttl_s: int = 60) -> None:
+    fault = {"target": target, "kind": kind, "percent": 100, "ttl_s": ttl_s, "seed": 1}
+    answer = await visitor.http.put("/control/api/fault", json=fault)
+    assert answer.status_code == 200, answer.text
+
+
+async def faults(visitor: Visitor) -> dict[str, str]:
+    return {fault["target"]: fault["kind"] for fault in (await visitor.get("/control/api/state"))["faults"]}
+
+
+@pytest.mark.parametrize("target", ["catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp"])
+async def test_a_fault_is_seen_in_the_control_room_and_leaves_it_working(visitor: Visitor, target: str) -> None:
+    await begin(visitor, target, "hang")
+    began_s = time.monotonic()
+    state = await visitor.get("/control/api/state")
+    assert time.monotonic() - began_s < 2.0, "who watches is not hit"
+    assert [fault["target"] for fault in state["faults"]] == [target]
+    assert all(service["live"] for service in state["services"])
+    assert (await visitor.http.delete(f"/control/api/faults/{target}")).status_code == 200
+    assert await faults(visitor) == {}
+
+
+async def test_a_service_that_fails_is_answered_for_and_counted(visitor: Visitor) -> None:
+    await begin(visitor, "catalog", "fail")
+    answer = await visitor.http.get(f"/api/v1/products/{PLENTY}")
+    assert answer.status_code >= 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    state = await visitor.get("/control/api/state")
+    (catalog,) = [service for service in state["services"] if service["name"] == "catalog"]
+    assert catalog["failing"] > 0
+    (edge,) = [edge for edge in state["edges"] if (edge["from"], edge["to"]) == ("gateway", "catalog")]
+    assert edge["failing"] > 0
+
+
+async def test_several_at_once_and_all_healed_together(visitor: Visitor) -> None:
+    await begin(visitor, "psp", "twice")
+    await begin(visitor, "reviews", "fail")
+    await begin(visitor, "cart", "slow")
+    assert await faults(visitor) == {"psp": "twice", "reviews": "fail", "cart": "slow"}
+    assert (await visitor.buy()).status_code == 201
+    assert (await visitor.http.delete("/control/api/fault")).status_code == 200
+    assert await faults(visitor) == {}
+    await visitor.all_holds()
+
+
+async def test_a_fault_of_a_service_heals_by_itself(visitor: Visitor) -> None:
+    await begin(visitor, "cart", "fail", ttl_s=1)
+    assert (await visitor.http.get("/api/v1/carts/c-1")).status_code >= 500
+    await asyncio.sleep(1.1)
+    assert (await visitor.http.get("/api/v1/carts/c-1")).status_code == 200
+    assert await faults(visitor) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target": "gateway"},
+        {"target": "control"},
+        {"kind": "late"},
+        {"percent": 0},
+        {"ttl_s": 601},
+        {"target": "..", "kind": "fail"},
+    ],
+)
+async def test_what_is_no_fault_is_refused(shared: Visitor, wrong: dict[str, object]) -> None:
+    fault = {"target": "catalog", "kind": "fail", "percent": 100, "ttl_s": 5, "seed": 1, **wrong}
+    assert (await shared.http.put("/control/api/fault", json=fault)).status_code == 422
+    assert (await shared.http.delete("/control/api/faults/gateway")).status_code == 422
+    assert await faults(shared) == {}

@@ -1,0 +1,152 @@
+"""The judges of harm on small ledgers: they see it where it is, and never where a defence keeps its promise."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shop.control.domain import Agreement
+from shop.control.harm import KNOWN_DOWN_AFTER, Served, Share, Visit, charged_twice, kept_waiting
+
+SECOND_US = 1_000_000
+
+
+def order(
+    number: int, *, key: str = "", placed_s: float = 0, decided_s: float | None = 1, reason: str = ""
+) -> dict[str, Any]:
+    return {
+        "order_id": f"o{number}",
+        "client_key": key or f"k{number}",
+        "placed_at_us": int(placed_s * SECOND_US),
+        "decided_at_us": None if decided_s is None else int(decided_s * SECOND_US),
+        "reason": reason,
+    }
+
+
+def test_two_charged_orders_under_one_key_are_one_customer_charged_twice() -> None:
+    orders = [order(1, key="a"), order(2, key="a"), order(3, key="a"), order(4, key="b")]
+    assert charged_twice(orders, {"o1": 5, "o2": 5, "o3": 5, "o4": 5}) == 2
+
+
+def test_what_was_refunded_or_never_charged_harmed_nobody() -> None:
+    orders = [order(1, key="a"), order(2, key="a"), order(3, key="a")]
+    assert charged_twice(orders, {"o1": 5, "o2": 0}) == 0
+
+
+def outage(failed: int = KNOWN_DOWN_AFTER) -> tuple[list[dict[str, Any]], list[Visit]]:
+    """So many orders that failed for payment, each after one attempt, a second apart."""
+    orders = [
+        order(number, placed_s=number, decided_s=number + 0.5, reason="payment-uncertain") for number in range(failed)
+    ]
+    return orders, [Visit(each["order_id"], "charge", False, each["placed_at_us"] + 1) for each in orders]
+
+
+def attempts(order_id: str, times: int, at_s: float) -> list[Visit]:
+    return [Visit(order_id, "charge", False, int((at_s + number) * SECOND_US)) for number in range(times)]
+
+
+@pytest.mark.parametrize(("times", "harmed"), [(0, 0), (1, 0), (2, 1), (5, 1)])
+def test_who_made_two_attempts_after_five_failures_was_kept_waiting(times: int, harmed: int) -> None:
+    orders, visits = outage()
+    orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
+    assert kept_waiting(orders, visits + attempts("o9", times, 10.1)) == harmed
+
+
+def test_nobody_knew_after_four_failures() -> None:
+    orders, visits = outage(KNOWN_DOWN_AFTER - 1)
+    orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
+    assert kept_waiting(orders, visits + attempts("o9", 2, 10.1)) == 0
+
+
+def test_nobody_knew_before_the_fifth_failure_was_decided() -> None:
+    orders, visits = outage()
+    orders.append(order(9, placed_s=4.4, decided_s=7, reason="payment-uncertain"))
+    assert kept_waiting(orders, visits + attempts("o9", 2, 4.5)) == 0
+
+
+@pytest.mark.parametrize("well_s", [0.1, 3.0, 10.5])
+def test_one_good_answer_meanwhile_and_nobody_could_know(well_s: float) -> None:
+    orders, visits = outage()
+    orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
+    good = Visit("o7", "refund", True, int(well_s * SECOND_US))
+    assert kept_waiting(orders, [*visits, *attempts("o9", 2, 10.1), good]) == 0
+
+
+def test_a_good_answer_before_the_outage_or_after_it_changes_nothing() -> None:
+    orders, visits = outage()
+    orders = [{**each, "placed_at_us": each["placed_at_us"] + SECOND_US} for each in orders]
+    orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
+    good = [Visit("o7", "charge", True, 10), Visit("o8", "charge", True, 13 * SECOND_US)]
+    assert kept_waiting(orders, [*visits, *attempts("o9", 2, 10.1), *good]) == 1
+
+
+def test_a_sold_out_order_says_nothing_of_the_provider() -> None:
+    orders, visits = outage()
+    orders += [order(7, placed_s=8, decided_s=8.1, reason="sold-out"), order(9, placed_s=10, decided_s=12)]
+    assert kept_waiting(orders, visits + attempts("o9", 2, 10.1)) == 1
+
+
+@given(st.integers(0, 10_000))
+def test_what_an_exact_limiter_lets_pass_is_within_the_share_however_late_it_decides(seed: int) -> None:
+    chance = random.Random(seed)
+    full_us = 0.0
+    share, served = Share(20, 40), 0
+    arrivals = sorted(chance.randrange(3 * SECOND_US) for _ in range(200))
+    requests = sorted((arrived + chance.randrange(50_000), arrived) for arrived in arrivals)
+    for decided_us, arrived_us in requests:  # the naive bucket of the same rate, asked at the moment of decision
+        if max(full_us, decided_us) + SECOND_US / 20 - 40 * SECOND_US / 20 <= decided_us:
+            full_us = max(full_us, decided_us) + SECOND_US / 20
+            share.add(Served(arrived_us, decided_us + chance.randrange(200_000)))
+            served += 1
+    assert share.beyond(10 * SECOND_US) == 0
+    assert served >= 40
+
+
+def test_what_goes_beyond_the_share_is_counted_to_the_piece() -> None:
+    share = Share(20, 40)
+    for _ in range(100):
+        share.add(Served(1_000, 1_000))
+    assert share.beyond(2_000) == 60
+    for number in range(40):  # two seconds later the bucket is full again
+        share.add(Served(2 * SECOND_US + 1_000 + number, 2 * SECOND_US + 1_000 + number))
+    assert share.beyond(3 * SECOND_US) == 60
+
+
+def test_looking_often_or_once_gives_the_same_count() -> None:
+    chance = random.Random(5)
+    often, once = Share(20, 40), Share(20, 40)
+    for number in range(6_000):
+        at_us = number * 20_000
+        served = Served(at_us, at_us + chance.randrange(10_000))
+        often.add(served)
+        once.add(served)
+        if number % 50 == 0:
+            often.beyond(at_us)
+    assert often.beyond(10**12) == once.beyond(10**12) > 3_000
+
+
+def test_an_agreement_is_kept_up_order_by_order() -> None:
+    agreement = Agreement()
+    agreement.put("a", 100, 100)
+    agreement.put("b", None, 50)
+    assert (agreement.paid_minor, agreement.net_minor, agreement.in_flight, agreement.suspects) == (
+        100,
+        100,
+        {"b"},
+        set(),
+    )
+    agreement.put("b", 50, 50)
+    agreement.put("a", 0, 100)
+    assert (agreement.paid_minor, agreement.net_minor, agreement.in_flight, agreement.suspects) == (
+        50,
+        150,
+        set(),
+        {"a"},
+    )
+    agreement.put("a", 0, 0)
+    assert agreement.verdict([]).holds
+    assert agreement.suspects == set()

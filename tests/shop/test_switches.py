@@ -1,0 +1,138 @@
+"""Each switch over HTTP alone: off, its harm rises; on, under the same traffic, it stays at exactly zero."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from .visitor import Visitor, new_name
+
+pytestmark = pytest.mark.anyio
+
+
+async def throw(visitor: Visitor, name: str, *, on: bool) -> None:
+    answer = await visitor.http.put(f"/control/api/switches/{name}", json={"on": on})
+    assert answer.status_code == 200, answer.text
+
+
+async def defence(visitor: Visitor, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await visitor.get("/control/api/state"))["defences"][name]
+    return found
+
+
+async def harm(visitor: Visitor, name: str) -> int:
+    return int((await defence(visitor, name))["harm"]["count"])
+
+
+async def double_clicks(visitor: Visitor, buyers: int = 8) -> None:
+    async def one() -> None:
+        cart_id, key = await visitor.fill_cart("SP-00050"), new_name("twice")
+        await asyncio.gather(visitor.check_out(cart_id, key=key), visitor.check_out(cart_id, key=key))
+
+    await asyncio.gather(*(one() for _ in range(buyers)))
+
+
+async def test_idempotency(visitor: Visitor) -> None:
+    await double_clicks(visitor)
+    assert await harm(visitor, "idempotency") == 0
+    await throw(visitor, "idempotency", on=False)
+    await double_clicks(visitor)
+    seen = await defence(visitor, "idempotency")
+    assert seen["on"] is False
+    assert seen["harm"]["count"] > 0
+    await visitor.all_holds()  # order by order all is well: the harm is that there are two
+    await throw(visitor, "idempotency", on=True)
+    await double_clicks(visitor)
+    seen = await defence(visitor, "idempotency")
+    assert seen["on"] is True
+    assert seen["harm"]["count"] == 0
+    await visitor.all_holds()
+
+
+async def buy_one_after_the_other(visitor: Visitor, buyers: int, apart_s: float) -> None:
+    buying = []
+    for _ in range(buyers):
+        buying.append(asyncio.create_task(visitor.buy("SP-00051")))
+        await asyncio.sleep(apart_s)
+    answers = await asyncio.gather(*buying)
+    assert {answer.status_code for answer in answers} == {503}
+
+
+async def test_breaker(visitor: Visitor) -> None:
+    await visitor.break_provider("hang", ttl_s=120)
+    await buy_one_after_the_other(visitor, 14, 0.25)
+    assert await harm(visitor, "breaker") == 0
+    await throw(visitor, "breaker", on=False)
+    await buy_one_after_the_other(visitor, 18, 0.25)
+    assert await harm(visitor, "breaker") > 0
+    state = await visitor.get("/control/api/state")
+    assert {edge["breaker"] for edge in state["edges"] if edge["to"] == "psp" and edge["from"] == "payments"} == {None}
+    await throw(visitor, "breaker", on=True)
+    await buy_one_after_the_other(visitor, 14, 0.25)
+    assert await harm(visitor, "breaker") == 0
+    await visitor.all_holds()
+
+
+async def greedy(visitor: Visitor, source: str, for_s: float) -> list[int]:
+    """One client that searches as fast as it can."""
+    transport = httpx.AsyncHTTPTransport(local_address=source)
+    ends_s, statuses = time.monotonic() + for_s, []
+    async with httpx.AsyncClient(base_url=visitor.place.address("gateway"), transport=transport) as http:
+
+        async def one() -> None:
+            while time.monotonic() < ends_s:
+                statuses.append((await http.get("/api/v1/products?limit=1&q=lamp")).status_code)
+
+        await asyncio.gather(*(one() for _ in range(6)))
+    return statuses
+
+
+async def flood(visitor: Visitor) -> tuple[list[int], list[int]]:
+    """A greedy client beside one that searches now and then."""
+
+    async def modest() -> list[int]:
+        statuses = []
+        for _ in range(10):
+            statuses.append((await visitor.http.get("/api/v1/products?limit=1&q=oak")).status_code)
+            await asyncio.sleep(0.15)
+        return statuses
+
+    return await asyncio.gather(greedy(visitor, "127.0.0.9", 2.0), modest())
+
+
+async def test_limiter(visitor: Visitor) -> None:
+    taken, modest = await flood(visitor)
+    assert 429 in taken
+    assert set(modest) == {200}, "another customer has a share of their own"
+    assert await harm(visitor, "limiter") == 0
+    await throw(visitor, "limiter", on=False)
+    taken, _ = await flood(visitor)
+    assert set(taken) == {200}
+    assert await harm(visitor, "limiter") >= len(taken) - 40 - 20 * 3  # the share of the two seconds, and one to spare
+    assert await harm(visitor, "limiter") > 0
+    await throw(visitor, "limiter", on=True)
+    taken, modest = await flood(visitor)
+    assert await harm(visitor, "limiter") == 0
+    assert 429 in taken
+    assert set(modest) == {200}
+
+
+async def test_a_switch_is_thrown_with_true_or_false(shared: Visitor) -> None:
+    assert (await shared.http.put("/control/api/switches/limiter", json={"on": 1})).status_code == 422
+    assert (await shared.http.put("/control/api/switches/limiter", json=None)).status_code == 415
+    assert (await shared.http.put("/control/api/switches/nothing", json={"on": True})).status_code == 404
+    assert (await defence(shared, "limiter"))["on"] is True
+
+
+async def test_every_defence_tells_its_harm_and_where_it_is_read(shared: Visitor) -> None:
+    defences = (await shared.get("/control/api/state"))["defences"]
+    assert defences.keys() == {"limiter", "breaker", "idempotency"}
+    for seen in defences.values():
+        assert seen["on"] is True
+        assert seen["harm"]["count"] == 0
+        assert seen["harm"].keys() == {"count", "unit", "detail", "source"}
+        assert seen["state"]
