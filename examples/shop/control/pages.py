@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from shop.control.service import Control
+from shop.control.theatre import VISITORS_MAX
+from shop.faults import SERVICE_KINDS, TARGETS, TTL_MAX_S
 
 _HERE = Path(__file__).parent
 SECURITY_HEADERS = {
@@ -21,7 +23,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 ORDER_STATUSES = ("paid", "pending", "undoing", "failed")
-VISITORS_MAX = 50
+STATE_AGE_MAX_S = 2.0
 
 
 class Defence(NamedTuple):
@@ -50,20 +52,7 @@ DEFENCES = {
     ),
 }
 
-_NOTHING: Mapping[str, Any] = {
-    "defences": {},
-    "faults": [],
-    "load": {"visitors": 0},
-    "services": [],
-    "edges": [],
-    "scenario": None,
-}
-KINDS_ANYWHERE = ("fail", "slow", "hang")
-KINDS_OF_PSP = (*KINDS_ANYWHERE, "late", "twice")
-TARGETS = {
-    "psp": KINDS_OF_PSP,
-    **dict.fromkeys(("payments", "ordering", "inventory", "cart", "catalog", "reviews"), KINDS_ANYWHERE),
-}
+KINDS = {target: (*SERVICE_KINDS, "late", "twice") if target == "psp" else SERVICE_KINDS for target in TARGETS}
 KIND_WORDS = {
     "fail": "answers 500",
     "slow": "takes its time",
@@ -87,7 +76,11 @@ def _environment() -> Environment:
     )
     environment.filters.update(words=_words, decimal=_decimal)
     environment.globals.update(
-        order_statuses=ORDER_STATUSES, visitors_max=VISITORS_MAX, targets=TARGETS, kind_words=KIND_WORDS
+        order_statuses=ORDER_STATUSES,
+        visitors_max=VISITORS_MAX,
+        kinds=KINDS,
+        ttl_max_s=TTL_MAX_S,
+        kind_words=KIND_WORDS,
     )
     return environment
 
@@ -111,7 +104,7 @@ def pages(control: Control) -> list[BaseRoute]:
     """The routes of the page."""
 
     async def room(_request: Request) -> Response:
-        page = render({**_NOTHING, **await control.state()}, [])
+        page = render(await control.state(STATE_AGE_MAX_S), control.theatre.cards())
         return HTMLResponse(page, headers={**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
     return [

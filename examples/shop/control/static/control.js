@@ -10,6 +10,7 @@ const form = $("fault");
 const targets = new Set([...form.target.options].map((option) => option.value));
 let heard = Date.now();
 let last = null;
+let closed = false; // the last scenario stays on the bill; whoever has read it may put it away
 let busy = 0; // while an answer is awaited, a state from before it must not undo what the hand did
 
 /** Do what somebody asked for; tell when the shop refuses. */
@@ -73,7 +74,8 @@ function showFaults(faults) {
 }
 
 function showStory(story) {
-  $("story").hidden = !story;
+  if (story && !story.ended) closed = false;
+  $("story").hidden = !story || closed;
   for (const button of document.querySelectorAll("[data-scenario]")) set(button, "aria-pressed", Boolean(story && !story.ended && story.name === button.dataset.scenario));
   if (!story) return;
   const broken = story.expectations.some((one) => one.held === false);
@@ -187,7 +189,9 @@ for (const button of document.querySelectorAll("[data-scenario]")) {
   };
 }
 $("story-stop").onclick = async () => {
-  if (await act("The scenario is over", "DELETE", "scenarios")) $("story").hidden = true;
+  closed = last?.scenario?.ended ?? false;
+  if (closed) $("story").hidden = true;
+  else act("The scenario is stopped", "DELETE", "scenarios");
 };
 document.querySelector("a[href='#everything']").onclick = () => ($("everything").open = true);
 

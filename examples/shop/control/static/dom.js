@@ -3,14 +3,15 @@ const SVG = "http://www.w3.org/2000/svg";
 
 export const $ = (id) => document.getElementById(id);
 
-function filled(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes ?? {})) set(element, name, value);
+/** Set several attributes, then append the children. */
+export function dress(element, attributes, ...children) {
+  for (const name in attributes) set(element, name, attributes[name]);
   element.append(...children);
   return element;
 }
 
-export const html = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
-export const svg = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
+export const html = (tag, ...rest) => dress(document.createElement(tag), ...rest);
+export const svg = (tag, ...rest) => dress(document.createElementNS(SVG, tag), ...rest);
 
 /** Set an attribute only when it changed; null takes it away. */
 export function set(element, name, value) {
@@ -29,7 +30,7 @@ export function say(element, text) {
 export function keep(parent, items, keyOf, make, fill) {
   const had = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   let place = parent.firstElementChild;
-  for (const item of items) {
+  for (const [i, item] of items.entries()) {
     const key = String(keyOf(item));
     let element = had.get(key);
     if (element) had.delete(key);
@@ -39,7 +40,7 @@ export function keep(parent, items, keyOf, make, fill) {
     }
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
-    fill?.(element, item);
+    fill?.(element, item, i);
   }
   for (const gone of had.values()) gone.remove();
 }
