@@ -10,6 +10,8 @@ import ast
 import asyncio
 import inspect
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,32 @@ def _with_real(text: str, addresses: dict[str, str]) -> str:
     return text
 
 
-async def run(page: Path, addresses: dict[str, str]) -> None:
-    scope: dict[str, object] = {"__name__": "page"}
+def compiled(page: Path, addresses: dict[str, str]) -> list[types.CodeType]:
+    found = []
     for line, text in blocks(page):
         tree = ast.parse(_with_real(text, addresses))
         ast.increment_lineno(tree, line)
-        code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        found.append(compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True))
+    return found
+
+
+def run(page: Path, addresses: dict[str, str]) -> types.ModuleType:
+    """The page as a module of its own, in a loop if it awaits: what it shows for plain programs needs none."""
+    module = types.ModuleType("page")
+    codes = compiled(page, addresses)
+    with pytest.MonkeyPatch.context() as patch:
+        # Frameworks look a class up in its module, or a module up by its name.
+        patch.setitem(sys.modules, "page", module)
+        if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+            asyncio.run(_awaited(codes, vars(module)))
+        else:
+            for code in codes:
+                eval(code, vars(module))
+    return module
+
+
+async def _awaited(codes: list[types.CodeType], scope: dict[str, object]) -> None:
+    for code in codes:
         result = eval(code, scope)
         if inspect.isawaitable(result):
             await result
@@ -60,12 +82,12 @@ def addresses(page: Path, request: pytest.FixtureRequest) -> dict[str, str]:
 def test_the_blocks_of_a_page_run(page, request, tmp_path, monkeypatch):
     real = addresses(page, request)
     monkeypatch.chdir(tmp_path)
-    asyncio.run(run(page, real))
+    run(page, real)
 
 
 def test_a_block_that_fails_is_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("text\n\n```python\nawait asyncio.sleep(0)\n```\n")
     with pytest.raises(NameError) as caught:
-        asyncio.run(run(page, {}))
+        run(page, {})
     assert caught.traceback[-1].lineno == 3

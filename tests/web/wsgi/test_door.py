@@ -407,6 +407,27 @@ def test_the_context_of_a_request_is_its_own_whichever_thread_pulls() -> None:
     assert rest == [b"inside"]
 
 
+def test_an_answer_that_a_server_drops_is_closed_in_its_own_context() -> None:
+    after = []
+
+    def setting(inside: Any) -> Any:
+        async def part(scope: Any, receive: Any, send: Any) -> None:
+            token = WHERE.set("inside")
+            try:
+                await inside(scope, receive, send)
+            finally:
+                WHERE.reset(token)
+                after.append("reset")
+
+        return part
+
+    parts = Parts(b"a", b"b")
+    got = Door(app_of(parts), setting)(environ_for(), Server().start_response)
+    next(iter(got))
+    del got
+    assert (parts.closed, after) == (1, ["reset"])
+
+
 def test_a_part_that_has_to_wait_says_so() -> None:
     def waiting(inside: Any) -> Any:
         async def part(scope: Any, receive: Any, send: Any) -> None:

@@ -32,7 +32,7 @@ __all__ = ["Door", "environ_of", "from_environ", "needing_no_loop"]
 T = TypeVar("T")
 S = TypeVar("S")
 
-_ANSWER = "sdpatterns.wsgi"
+_EXCHANGE = "sdpatterns.wsgi"
 _READ_BYTES = 65_536
 
 
@@ -47,8 +47,8 @@ def needing_no_loop(thing: T) -> T:
 
 def environ_of(scope: Scope) -> WSGIEnvironment:
     """The environ of a request that came through a `Door`, as the application has got it."""
-    answer: _Answer = scope[_ANSWER]
-    return answer.environ
+    exchange: _Exchange = scope[_EXCHANGE]
+    return exchange.environ
 
 
 def from_environ(asked: Callable[[WSGIEnvironment], S]) -> Callable[[Scope], S]:
@@ -72,7 +72,7 @@ class Door:
         """Serve one request."""
         if current() is not BLOCKING:
             raise RuntimeError("a WSGI application would stop the event loop of this thread: use the ASGI parts")
-        return _Answer(self.part, environ, start_response).begun()
+        return _Answer(self.part, _Exchange(environ, start_response)).begun()
 
 
 @types.coroutine
@@ -80,31 +80,24 @@ def _handed_out(message: Message) -> Generator[Message, None, None]:
     yield message
 
 
-class _Answer:
-    """One request on its way: the iterable that the server pulls, and `receive` and `send` of the part."""
+class _Exchange:
+    """One request: what the part receives of it, and the answer as far as it goes."""
 
-    def __init__(self, part: ASGIApp, environ: WSGIEnvironment, start_response: StartResponse) -> None:
+    def __init__(self, environ: WSGIEnvironment, start_response: StartResponse) -> None:
         self.environ = environ
         self.headers = environ_headers(environ)
         self.writes_now = False
+        self.write: Callable[[bytes], object] | None = None
+        self.start: Message | None = None
         self._start_response = start_response
-        self._write: Callable[[bytes], object] | None = None
-        self._start: Message | None = None
-        self._first: bytes | None = None
         self._left = declared_length(environ)
-        self._is_complete = self._is_done = False
-        # Each step runs in the request's own context, whichever thread the server takes for it.
-        self._context = contextvars.copy_context()
-        scope = scope_of(environ, self.headers)
-        scope[_ANSWER] = self
-        self._work = cast("Coroutine[Any, Any, None]", part(scope, self.receive, self.send))
 
     async def receive(self) -> Message:
         """The next part of the request's body."""
         size_bytes = _READ_BYTES if self._left is None else min(self._left, _READ_BYTES)
         data: bytes = self.environ["wsgi.input"].read(size_bytes) if size_bytes else b""
         if self._left is not None:
-            if len(data) < size_bytes and not data:
+            if size_bytes and not data:
                 return {"type": "http.disconnect"}
             self._left -= len(data)
         return {"type": "http.request", "body": data, "more_body": bool(data) and self._left != 0}
@@ -114,11 +107,52 @@ class _Answer:
         if not self.writes_now:
             await _handed_out(message)
         elif message["type"] == "http.response.start":
-            self._start = message
+            self.start = message
         else:
-            self._respond(message)
-            assert self._write is not None
-            self._write(message.get("body", b""))
+            self.respond(message)
+            assert self.write is not None
+            self.write(message.get("body", b""))
+
+    def respond(self, message: Message) -> None:
+        """Status and headers, before the first part of the body."""
+        start, self.start = self.start, None
+        if start is None:
+            return
+        headers: Headers = list(start.get("headers", ()))
+        status = start["status"]
+        if not message.get("more_body", False) and self._may_have_length(status, headers):
+            headers.append((b"Content-Length", b"%d" % len(message.get("body", b""))))
+        listed = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+        self.write = self._start_response(f"{status} {start.get('reason') or _phrase(status)}", listed)
+
+    def respond_to_nobody(self) -> None:
+        """The client left before its request was complete: a server wants a status all the same."""
+        if self.write is None:
+            self.write = self._start_response("400 Bad Request", [("Content-Length", "0")])
+
+    def _may_have_length(self, status: int, headers: Headers) -> bool:
+        if status < 200 or status in {204, 304} or self.environ["REQUEST_METHOD"] == "HEAD":
+            return False
+        return not {name.lower() for name, _ in headers} & {b"content-length", b"transfer-encoding"}
+
+
+class _Answer:
+    """The iterable that the server pulls: each pull steps the part to its next message.
+
+    Nobody but the server holds it, so that one which is dropped unclosed is closed in its own context.
+    """
+
+    def __init__(self, part: ASGIApp, exchange: _Exchange) -> None:
+        self._exchange = exchange
+        self._first: bytes | None = None
+        self._is_complete = False
+        self._is_done = True
+        # Each step runs in the request's own context, whichever thread the server takes for it.
+        self._context = contextvars.copy_context()
+        scope = scope_of(exchange.environ, exchange.headers)
+        scope[_EXCHANGE] = exchange
+        self._work = cast("Coroutine[Any, Any, None]", part(scope, exchange.receive, exchange.send))
+        self._is_done = False
 
     def begun(self) -> _Answer:
         """Itself, once the part has decided on status and headers."""
@@ -143,14 +177,18 @@ class _Answer:
         self._is_done, self._first = True, None
         self._context.run(self._work.close)
 
+    def __del__(self) -> None:
+        if not self._is_done:
+            self.close()
+
     def _pull(self) -> bytes | None:
         """The next part of the body, or None when the work has ended."""
         while not self._is_done:
             message = self._step()
             if message["type"] == "http.response.start":
-                self._start = message
+                self._exchange.start = message
             elif message["type"] == "http.response.body":
-                self._respond(message)
+                self._exchange.respond(message)
                 self._is_complete = not message.get("more_body", False)
                 if message.get("body") or not self._is_complete:
                     return bytes(message.get("body", b""))
@@ -161,34 +199,16 @@ class _Answer:
             message = self._context.run(self._work.send, None)
         except StopIteration:
             self._is_done = True
-            if self._write is None:
-                # The client left before its request was complete, and nobody reads what is said.
-                self._write = self._start_response("400 Bad Request", [("Content-Length", "0")])
+            self._exchange.respond_to_nobody()
             return {"type": "ended"}
         except BaseException:
             self._is_done = True
             raise
         if not isinstance(message, MutableMapping):
+            self._is_done = True
             self._context.run(self._work.close)
             raise RuntimeError("this part has to wait on an event loop, and there is none here")  # noqa: TRY004
         return message
-
-    def _respond(self, message: Message) -> None:
-        """Status and headers, before the first part of the body."""
-        start, self._start = self._start, None
-        if start is None:
-            return
-        headers: Headers = list(start.get("headers", ()))
-        status = start["status"]
-        if not message.get("more_body", False) and self._may_have_length(status, headers):
-            headers.append((b"Content-Length", b"%d" % len(message.get("body", b""))))
-        listed = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-        self._write = self._start_response(f"{status} {start.get('reason') or _phrase(status)}", listed)
-
-    def _may_have_length(self, status: int, headers: Headers) -> bool:
-        if status < 200 or status in {204, 304} or self.environ["REQUEST_METHOD"] == "HEAD":
-            return False
-        return not {name.lower() for name, _ in headers} & {b"content-length", b"transfer-encoding"}
 
 
 def _phrase(status: int) -> str:
@@ -205,14 +225,14 @@ class _Inside:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer: _Answer = scope[_ANSWER]
-        environ = answer.environ
-        if scope["headers"] is not answer.headers:
+        exchange: _Exchange = scope[_EXCHANGE]
+        environ = exchange.environ
+        if scope["headers"] is not exchange.headers:
             environ = with_headers(environ, scope["headers"])
-        if receive != answer.receive:
+        if receive != exchange.receive:
             environ = await _with_body(environ, receive)
-        answer.environ = environ
-        caller = _Caller(answer, send)
+        exchange.environ = environ
+        caller = _Caller(exchange, send)
         parts = self._app(environ, caller.start_response)
         try:
             await caller.pass_on(parts)
@@ -237,8 +257,8 @@ async def _with_body(environ: WSGIEnvironment, receive: Receive) -> WSGIEnvironm
 class _Caller:
     """What the application sees of its caller: `start_response` and `write`."""
 
-    def __init__(self, answer: _Answer, send: Send) -> None:
-        self._answer = answer
+    def __init__(self, exchange: _Exchange, send: Send) -> None:
+        self._exchange = exchange
         self._send = send
         self._start: Message | None = None
         self._left: int | None = None
@@ -263,11 +283,11 @@ class _Caller:
 
     def write(self, data: bytes) -> None:
         """The older way to send: at once, from inside the application."""
-        self._answer.writes_now = True
+        self._exchange.writes_now = True
         try:
             finish(self._pass(data, more=True))
         finally:
-            self._answer.writes_now = False
+            self._exchange.writes_now = False
 
     async def pass_on(self, parts: Iterable[bytes]) -> None:
         """Send the whole answer."""
