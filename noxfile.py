@@ -170,9 +170,10 @@ def run(session: nox.Session, name: str, *words: str, **options: object) -> None
 
 @nox.session
 def shop(session: nox.Session) -> None:
-    """Start the reference shop; Ctrl-C stops it, its data stays."""
+    """Start the reference shop; Ctrl-C stops it, its data stays. `shop scenario NAME` plays one on it."""
+    words = session.posargs if session.posargs[:1] in (["up"], ["scenario"]) else ["up", *session.posargs]
     place = environment(session, *SHOP)
-    command = [str(program(place, "python")), "-m", "shop", "up", *session.posargs]
+    command = [str(program(place, "python")), "-m", "shop", *words]
     sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples")}))
 
 
