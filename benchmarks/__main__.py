@@ -4,7 +4,8 @@
     python -m benchmarks resilience      run one program, then write the page
     python -m benchmarks --page          write the page from the figures that are there
 
-The page, docs/benchmarks.md, holds nothing but what is in `results/`; a test compares the two.
+The page, docs/benchmarks.md, and the plots in docs/drawings/ hold nothing but what is in `results/`;
+a test compares them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plots
+
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql"]
+DRAWINGS = HERE.parent / "docs" / "drawings"
+PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "limiter_admits"]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -38,9 +42,9 @@ TITLES = {
 HEAD = """# Benchmarks
 
 Each table comes from one run in which all cases took turns, so that a busy machine was busy for all of
-them. Read the ratio, which is the median over the rounds with its quartiles; the absolute times are
-those of one shared machine. The figures are committed in `benchmarks/results/`; `python -m benchmarks`
-makes them and this page anew.
+them. Read the ratio, which is the median over the rounds with its quartiles (in the plots a dot with its
+bar, on a scale of powers of ten); the absolute times are those of one shared machine. The figures are
+committed in `benchmarks/results/`; `python -m benchmarks` makes them and this page anew.
 """
 
 
@@ -59,7 +63,27 @@ def table(name: str) -> str:
         low, high = figures["ratio_quartiles"]
         rows.append(f"| {case} | {figures['us_each']:,.2f} | {figures['ratio']:.2f}x | {low:.2f} to {high:.2f} |")
     made = f"`{facts['command']}`, Python {facts['python']}, {facts['system']}, {facts['when'][:10]}"
-    return "\n".join([f"## {TITLES[name]}", "", *rows, "", f"{made}; {versions}."])
+    return "\n".join([f"## {TITLES[name]}", "", f"{{{{ drawing {name} }}}}", "", *rows, "", f"{made}; {versions}."])
+
+
+def admits() -> str:
+    """What each algorithm lets pass: the plot, and where the table is."""
+    return "\n".join(
+        [
+            "## What each algorithm of the limiter lets pass", "",
+            "The limit is 10 a second for all. The thin line counts the requests that come, the thick one those that",
+            "pass; the vertical lines are full seconds, at which a fixed window begins anew. The",
+            "[rate limiter's page](patterns/rate-limiter.md#other-algorithms) has the same as a table.", "",
+            "{{ drawing limiter_admits }}", "",
+            f"`{read('limiter_admits')['command']}`, in virtual time: the same on every machine.",
+        ]
+    )  # fmt: skip
+
+
+def drawings() -> dict[str, str]:
+    """Each plot by its name."""
+    made = {name: plots.ratios(title, read(name)) for name, title in TITLES.items()}
+    return made | {"limiter_admits": plots.admitted(read("limiter_admits"))}
 
 
 def simulation() -> str:
@@ -76,7 +100,7 @@ def simulation() -> str:
 
 def page() -> str:
     """The whole page."""
-    return "\n\n".join([HEAD.rstrip(), *map(table, TITLES), simulation()]) + "\n"
+    return "\n\n".join([HEAD.rstrip(), *map(table, TITLES), admits(), simulation()]) + "\n"
 
 
 def main() -> None:
@@ -86,6 +110,8 @@ def main() -> None:
             print(f">>> {name}", flush=True)
             subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
     PAGE.write_text(page())
+    for name, drawing in drawings().items():
+        (DRAWINGS / f"{name}.svg").write_text(drawing)
 
 
 if __name__ == "__main__":

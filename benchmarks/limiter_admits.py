@@ -2,13 +2,19 @@
 
     python benchmarks/limiter_admits.py
 
+prints the table, and keeps for the plot when each request came and which passed, in
+`results/limiter_admits.json`: no clock and no chance, so the same on every machine.
+
 The limit is 10 a second. The traffic comes in five stretches after an idle hour. The table says how
 many of each pass, and the most that passed in any one second.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from sdpatterns import RateLimiter, per_second
 from sdpatterns.testing.clock import VirtualClock
@@ -35,6 +41,15 @@ TRAFFIC = (
     ("20 in the last 0.1 s of a second", 30.9, 31.0, 20),
     ("20 in the first 0.1 s of the next", 31.0, 31.1, 20),
 )
+
+# What the plot shows: a name, from when to when, and which of the stretches.
+SCENES = (
+    ("30 on each side", 0.8, 1.2, (0, 1)),
+    ("10 a second", 9.5, 15.5, (2,)),
+    ("50 a second", 19.5, 25.5, (3,)),
+    ("20 on each side", 30.85, 31.15, (4, 5)),
+)
+PLACE = Path(__file__).parent / "results" / "limiter_admits.json"
 
 
 def arrivals() -> list[tuple[int, int]]:
@@ -78,5 +93,25 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def facts() -> dict[str, Any]:
+    """What came, and what each algorithm let pass of it."""
+    each = {type(algorithm).__name__: passed(algorithm) for algorithm in ALGORITHMS}
+    scenes = [
+        {
+            "name": name,
+            "shown_s": [begin_s, end_s],
+            "arrivals_s": _seconds(arrivals(), stretches),
+            "passed_s": {algorithm: _seconds(found, stretches) for algorithm, found in each.items()},
+        }
+        for name, begin_s, end_s, stretches in SCENES
+    ]
+    return {"command": "python benchmarks/limiter_admits.py", "count": COUNT, "algorithms": [*each], "scenes": scenes}
+
+
+def _seconds(found: Sequence[tuple[int, int]], stretches: Sequence[int]) -> list[float]:
+    return [at_us / TICKS for at_us, stretch in found if stretch in stretches]
+
+
 if __name__ == "__main__":
     print(table())
+    PLACE.write_text(json.dumps(facts()) + "\n")
