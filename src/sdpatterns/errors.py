@@ -17,7 +17,8 @@ Exception
     │   ├── OutcomeUnknown       the step may or may not have happened: its reply was lost
     │   └── BackendFull          a bound of the store is reached: nothing happened
     └── CodecError               bytes that cannot be trusted or read
-        └── UnknownVersion       written by a newer release: refused, never overwritten
+        ├── UnknownVersion       written by a newer release: refused, never overwritten
+        └── CursorNotValid       a page's cursor that was not made for this list
 ```
 
 A guard or a policy lets the caller's own exception through bare; an ExceptionGroup of our making
@@ -157,3 +158,7 @@ class CodecError(SdpatternsError):
 
 class UnknownVersion(CodecError):
     """The bytes were written by a newer release; they are refused and left as they are."""
+
+
+class CursorNotValid(CodecError):
+    """What a client gave as the cursor of a page is none of this list."""

@@ -48,6 +48,7 @@ def test_retry_after_never_asks_too_early(seconds: float, value: str) -> None:
         (errors.DeadlineExceeded("n", 2.0), 504, None),
         (errors.BackendUnavailable("redis://secret"), 503, 1.0),
         (errors.OutcomeUnknown("secret"), 503, 1.0),
+        (errors.CursorNotValid("secret"), 400, None),
     ],
 )
 def test_each_of_our_errors_is_a_problem_that_tells_no_secret(
@@ -61,3 +62,4 @@ def test_each_of_our_errors_is_a_problem_that_tells_no_secret(
 
 def test_an_error_of_somebody_else_is_no_problem_of_ours() -> None:
     assert problem_of(KeyError("x")) is None
+    assert problem_of(errors.CodecError("a cell that cannot be read is no fault of the client")) is None

@@ -192,3 +192,26 @@ async def test_a_quota_shows_every_period_of_the_plan(clock: VirtualClock) -> No
     ]  # fmt: skip
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "6400")
     assert [standing["r"] for _, standing in fields(refused, "ratelimit")] == [0, 8]
+
+
+async def test_equal_rates_of_two_scopes_are_told_apart(clock: VirtualClock) -> None:
+    rates = {"ip": per_minute(3), "user": [per_minute(3), per_hour(50)]}
+    users = iter("ababab")
+
+    def key(scope: Any) -> dict[str, str]:
+        return {"ip": next(addresses), "user": next(users)}
+
+    addresses = iter("112233")
+    async with client(RateLimitMiddleware(App(), RateLimiter("api", rates), key=key, rates=rates)) as http:
+        answers = [await http.get("/") for _ in range(6)]
+    policies = [name for name, _ in fields(answers[0], "ratelimit-policy")]
+    assert policies == ["api-ip", "api-user-1", "api-user-2"]
+    bound = [fields(answer, "ratelimit")[0] for answer in answers]
+    assert [(name, left["r"]) for name, left in bound][-2:] == [("api-user-1", 0), ("api-user-1", 0)]
+    assert bound[1] == ("api-ip", {"r": 1, "t": 40})
+
+
+async def test_a_rate_that_is_not_among_those_shown_has_the_limiters_name(clock: VirtualClock) -> None:
+    shown = RateLimitMiddleware(App(), RateLimiter("api", per_minute(3)), rates=[per_hour(1), per_hour(2)])
+    async with client(shown) as http:
+        assert fields(await http.get("/"), "ratelimit")[0][0] == "api"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.web.asgi.protocol import (
@@ -124,14 +124,41 @@ class Limiter(Protocol):
         ...
 
 
+Shown: TypeAlias = Allowance | Sequence[Allowance] | Mapping[str, Allowance | Sequence[Allowance]]
+"""The rates that a header shows: one, several, or such by the name of a scope."""
+
+
+class _Policy(NamedTuple):
+    name: str
+    scope: str | None
+    rate: Allowance
+
+    def binds(self, decision: Decided) -> bool:
+        """Whether it is this one that the decision is about; equal rates are told apart by their scope."""
+        return self.rate == decision.rate and self.scope in {None, getattr(decision, "scope", None)}
+
+
+def _policies(name: str, rates: Shown) -> list[_Policy]:
+    if isinstance(rates, Mapping):
+        return [
+            _Policy(each.name, scope, each.rate)
+            for scope, inside in rates.items()
+            for each in _policies(f"{name}-{scope}", inside)
+        ]
+    listed = list(rates) if isinstance(rates, Sequence) else [rates]
+    if len(listed) == 1:
+        return [_Policy(name, None, listed[0])]
+    return [_Policy(f"{name}-{number}", None, rate) for number, rate in enumerate(listed, 1)]
+
+
 class RateLimitMiddleware:
     """Asks `limiter` before each HTTP request and WebSocket handshake.
 
     `key` gives the key of a request from its scope (default: the client's address), or one for each
     scope of a limiter with several; `cost` gives what it costs. `partition`, if given, is the public
-    name of the key, for the parameter `pk`. `rates` are the ones that RateLimit-Policy shows; by
-    default the one that binds. A rate's quota is what it lets pass at once, its window the time in
-    which that much comes back.
+    name of the key, for the parameter `pk`. `rates` are the ones that RateLimit-Policy shows, in the
+    form in which the limiter got them, so by scope where it has scopes; by default the one that binds.
+    A rate's quota is what it lets pass at once, its window the time in which that much comes back.
 
     **Keeps**: a refused request never reaches the application; every HTTP answer says where its
     client stands. **May fail**: a limiter that raises because its store is away gets a 503.
@@ -145,7 +172,7 @@ class RateLimitMiddleware:
         *,
         key: Callable[[Scope], Key] = client_address,
         cost: int | Callable[[Scope], int] = 1,
-        rates: Allowance | Sequence[Allowance] = (),
+        rates: Shown = (),
         partition: Callable[[Scope], bytes] | None = None,
     ) -> None:
         from sdpatterns.web import http_sf
@@ -158,7 +185,7 @@ class RateLimitMiddleware:
         self._written = http_sf.string_list
         if not limiter.name.isascii():
             raise ValueError(f"name must be of ASCII characters to stand in a header, got {limiter.name!r}")
-        self._rates = tuple(rates) if isinstance(rates, Sequence) else (rates,)
+        self._policies = _policies(limiter.name, rates)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -180,13 +207,12 @@ class RateLimitMiddleware:
     def _fields(self, scope: Scope, decision: Decided) -> Headers:
         part: Parameters = {} if self._partition is None else {"pk": self._partition(scope)}
         standings: Sequence[Standing] = getattr(decision, "standings", ())
-        if standings and not self._rates:
+        if standings and not self._policies:
             return self._fields_of_periods(standings, part)
-        shown = self._rates or (decision.rate,)
-        names = self._names(shown)
-        policy = [(name, {**_quota(rate), **part}) for name, rate in zip(names, shown, strict=True)]
-        bound = names[shown.index(decision.rate)] if decision.rate in shown else self._limiter.name
-        return self._shown(policy, [(bound, {**_left(decision), **part})])
+        shown = self._policies or [_Policy(self._limiter.name, None, decision.rate)]
+        policy = [(each.name, {**_quota(each.rate), **part}) for each in shown]
+        binding = (each.name for each in shown if each.binds(decision))
+        return self._shown(policy, [(next(binding, self._limiter.name), {**_left(decision), **part})])
 
     def _fields_of_periods(self, standings: Sequence[Standing], part: Parameters) -> Headers:
         names = [f"{self._limiter.name}-{standing.period}" for standing in standings]
@@ -199,10 +225,6 @@ class RateLimitMiddleware:
             (b"ratelimit-policy", self._written(policy).encode()),
             (b"ratelimit", self._written(standing).encode()),
         ]
-
-    def _names(self, shown: Sequence[Allowance]) -> list[str]:
-        name = self._limiter.name
-        return [name] if len(shown) == 1 else [f"{name}-{number}" for number in range(1, len(shown) + 1)]
 
     def _problem(self, decision: Decided) -> Problem:
         refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))

@@ -5,7 +5,7 @@ Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-Af
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from sdpatterns.web.asgi import ratelimit as asgi
@@ -31,7 +31,7 @@ class RateLimitMiddleware(Door):
         *,
         key: Callable[[WSGIEnvironment], asgi.Key] = remote_address,
         cost: int | Callable[[WSGIEnvironment], int] = 1,
-        rates: asgi.Allowance | Sequence[asgi.Allowance] = (),
+        rates: asgi.Shown = (),
         partition: Callable[[WSGIEnvironment], bytes] | None = None,
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:

@@ -12,6 +12,7 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from sdpatterns.web.asgi import tracing as asgi
 from sdpatterns.web.asgi.protocol import ASGIApp
 from sdpatterns.web.wsgi.door import Door, from_environ
+from sdpatterns.web.wsgi.metrics import route_of
 
 __all__ = ["TracingMiddleware"]
 
@@ -33,11 +34,14 @@ class TracingMiddleware(Door):
         deadline_default_s: float | None = None,
         deadline_max_s: float = 60.0,
         ids: Callable[[int], str] = secrets.token_hex,
+        service: str | None = None,
+        route: Callable[[WSGIEnvironment], str] = route_of,
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
             return asgi.TracingMiddleware(
                 inside, trusts=from_environ(trusts), joins_traces=joins_traces,
                 deadline_default_s=deadline_default_s, deadline_max_s=deadline_max_s, ids=ids,
+                service=service, route=from_environ(route),
             )  # fmt: skip
 
         super().__init__(app, part)
