@@ -41,8 +41,6 @@ from sdpatterns.web.httpx import AsyncTransport, Transport
 pytestmark = pytest.mark.anyio
 VIRTUALLY = [("asyncio", {"loop_factory": VirtualLoop})]
 in_virtual_time = pytest.mark.parametrize("anyio_backend", VIRTUALLY, ids=["asyncio"])
-    "anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"]
-)
 
 CALLER = Trace("4b" * 16, "00f067aa0ba902b7", state="acme=1,0day=2")
 CALLER_HEADERS = {"traceparent": f"00-{CALLER.trace_id}-{CALLER.span_id}-01", "tracestate": CALLER.state}
