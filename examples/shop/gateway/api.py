@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
+from shop.gateway import openapi, versions
 from shop.gateway.service import Front
 from shop.neighbours import segment
 from shop.problems import not_found
@@ -36,16 +37,12 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
 
         return handler
 
-    async def product(request: Request) -> Response:
-        fields = request.query_params.get("fields", "")
-        return JSONResponse(await front.product(request.path_params["sku"], fields))
-
     async def limiter(request: Request) -> Response:
         return JSONResponse(await limiter_state(client_address(request.scope)))
 
     return [
-        Route("/api/v1/products", forward("catalog")),
-        Route("/api/v1/products/{sku}", product),
+        *openapi.routes(),
+        *versions.routes(front),
         Route("/api/v1/carts/{cart_id}", forward("cart")),
         Route("/api/v1/carts/{cart_id}/items/{sku}", forward("cart"), methods=["PUT", "DELETE"]),
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
