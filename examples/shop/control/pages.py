@@ -52,7 +52,7 @@ DEFENCES = {
     ),
 }
 
-KINDS = {target: (*SERVICE_KINDS, "late", "twice") if target == "psp" else SERVICE_KINDS for target in TARGETS}
+KINDS = {"psp": (*SERVICE_KINDS, "late", "twice"), **{name: SERVICE_KINDS for name in TARGETS if name != "psp"}}
 KIND_WORDS = {
     "fail": "answers 500",
     "slow": "takes its time",

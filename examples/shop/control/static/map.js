@@ -113,8 +113,9 @@ const keyOf = (edge) => `${edge.from}/${edge.to}`;
 function calls(state, visitors, names) {
   const edges = Object.fromEntries(WIRES.map((key) => [key, { from: key.split("/")[0], to: key.split("/")[1], rate: 0, failing: 0, retries: 0, breaker: null }]));
   edges["visitors/gateway"].rate = visitors.rate;
-  edges["payments/psp"].breaker = state.defences.breaker?.on ? state.defences.breaker.state.state : null;
   for (const edge of state.edges) if (edge.from !== "control" && edge.to !== "control") edges[keyOf(edge)] = edge;
+  const { breaker } = state.defences;
+  if (breaker) edges["payments/psp"].breaker = breaker.on ? breaker.state.state : "off";
   return Object.values(edges).filter((edge) => names.includes(edge.from) && names.includes(edge.to));
 }
 

@@ -83,7 +83,7 @@ export function countTraffic() {
   for (const lane of lanes.children) {
     const told = Object.entries(counts[lane.dataset.key]).filter(([outcome, n]) => n || outcome === "ok");
     keep(lane.lastElementChild, told, ([outcome]) => outcome, ([outcome]) => html("span", { class: outcome }), (span, [outcome, n]) => {
-      span.replaceChildren(html("b", {}, n.toLocaleString("en")), ` ${outcome}`);
+      span.replaceChildren(html("b", {}, n.toLocaleString("en")), html("i", {}, ` ${outcome}`));
     });
   }
 }
