@@ -25,6 +25,7 @@ from shop.problems import HANDLED, Problem, answer
 from shop.pulse import Pulse
 from shop.switches import Switch, positions
 from shop.switches import routes as switch_routes
+from shop.traces import routes as trace_routes
 
 
 def everybody(_scope: Scope) -> bool:
@@ -70,12 +71,17 @@ def hosted(
             pulse(notice)
 
     around = [
-        Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s),
+        Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
         Middleware(MetricsMiddleware, name=name),
         *([Middleware(FaultMiddleware, moods=moods)] if breakable else []),
         *middleware,
     ]
-    inside = [*_health(name, registry, database), *switch_routes(switches), _pulse(pulse, switches, moods)]
+    inside = [
+        *_health(name, registry, database),
+        *switch_routes(switches),
+        *trace_routes(),
+        _pulse(pulse, switches, moods),
+    ]
     if breakable:
         inside.append(fault_route(name, moods, SERVICE_KINDS))
     with listen(hear):

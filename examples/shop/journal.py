@@ -13,6 +13,7 @@ from sdpatterns import listen
 from sdpatterns.observability.logs import JsonFormatter, log_notices
 from sdpatterns.observability.opentelemetry import OpenTelemetryListener
 from shop.failures import StartFailed
+from shop.traces import traced
 
 _FILE_MAX_BYTES = 5 * 2**20
 _FILES_KEPT = 2
@@ -40,7 +41,7 @@ def _opened(path: Path) -> RotatingFileHandler:
 
 @contextmanager
 def journal(path: Path) -> Iterator[None]:
-    """Log to a file, and errors to the terminal too; what the library tells goes to the log and to OpenTelemetry."""
+    """Log to a file, and errors to the terminal too; what the library tells goes to the log and into the traces."""
     root = logging.getLogger()
     file = _opened(path)
     terminal = logging.StreamHandler(sys.stderr)
@@ -56,6 +57,7 @@ def journal(path: Path) -> Iterator[None]:
             stack.callback(handler.close)
             stack.callback(root.removeHandler, handler)
         stack.callback(root.setLevel, before)
+        stack.enter_context(traced())
         stack.enter_context(listen(log_notices(quiet=("request_finished", "call_finished"))))
         stack.enter_context(listen(OpenTelemetryListener()))
         yield

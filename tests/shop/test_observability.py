@@ -88,3 +88,98 @@ async def test_the_control_room_shows_limiter_breaker_and_turns(visitor: Visitor
     assert state["limiter"]["left_for_you"] > 0
     assert state["turns"] == {"running": 0, "waiting": 0}
     assert state["fault"] is None
+
+
+async def test_a_purchase_is_a_trace_through_every_service_with_its_guards(visitor: Visitor) -> None:
+    cart_id = await visitor.fill_cart()
+    headers = {"Idempotency-Key": '"drawn"', "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+    await visitor.http.post("/api/v1/checkout", json=checkout_body(cart_id), headers=headers)
+    drawn = await visitor.get(f"/control/api/traces/{TRACE_ID}")
+    rows = drawn["rows"]
+    assert {row["service"] for row in rows} == {
+        "gateway",
+        "ordering",
+        "cart",
+        "catalog",
+        "inventory",
+        "payments",
+        "psp",
+    }
+    names = [row["name"] for row in rows]
+    assert names[0] == "POST /api/v1/checkout"
+    assert {"CircuitBreaker psp", "Timeout psp", "attempt 1 psp", "Bulkhead checkout"} <= set(names)
+    assert len({row["span_id"] for row in rows}) == len(rows)
+    depths = {row["span_id"]: row["depth"] for row in rows}
+    assert all(row["depth"] == depths[row["parent_id"]] + 1 for row in rows[1:])
+    assert rows[0]["critical"]
+    assert drawn["duration_ms"] > 0
+    assert any(event["name"] == "sdpatterns.claim_taken" for row in rows for event in row["events"])
+
+
+async def test_a_repeated_attempt_is_linked_to_the_one_before(visitor: Visitor) -> None:
+    await visitor.break_provider("fail")
+    cart_id = await visitor.fill_cart()
+    headers = {"Idempotency-Key": '"linked"', "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+    await visitor.http.post("/api/v1/checkout", json=checkout_body(cart_id), headers=headers)
+    drawn = await visitor.get(f"/control/api/traces/{TRACE_ID}")
+    rows = {row["name"]: row for row in drawn["rows"]}
+    assert drawn["failed"]
+    assert rows["attempt 1 psp"]["failed"]
+    assert rows["attempt 2 psp"]["links"] == [f"{TRACE_ID}/{rows['attempt 1 psp']['span_id']}"]
+
+
+async def test_traces_are_listed_newest_first_and_looking_leaves_none(visitor: Visitor) -> None:
+    await visitor.http.get("/api/v1/products?limit=1")
+    await visitor.buy()
+    seen = [(await visitor.get("/control/api/traces?limit=50")) for _ in range(2)]
+    assert seen[0] == seen[1]
+    names = [line["name"] for line in seen[0]]
+    assert names == ["POST /api/v1/checkout", "PUT /api/v1/carts/{cart_id}/items/{sku}", "GET /api/v1/products"]
+    assert len(await visitor.get("/control/api/traces?limit=1")) == 1
+    assert (await visitor.http.get("/control/api/traces/ffffffffffffffffffffffffffffffff")).status_code == 404
+    assert (await visitor.http.get("/control/api/traces/..")).status_code in (404, 405)
+
+
+async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
+    events: dict[str, Any] = {}
+    async with asyncio.timeout(10), visitor.http.stream("GET", "/control/live") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        await visitor.http.get("/api/v1/products?limit=1&q=lamp")
+        await visitor.http.get("/api/v1/products/SP-99999")
+        name = ""
+        async for line in stream.aiter_lines():
+            field, _, value = line.partition(": ")
+            name = value if field == "event" else name
+            if field == "data":
+                events.setdefault(name, []).extend([json.loads(value)] if name == "state" else json.loads(value))
+            if "state" in events and len(events.get("dots", ())) >= 2:
+                break
+    dots = {dot["kind"]: dot for dot in events["dots"]}
+    assert dots["search"]["status"] == 200
+    assert dots["api"]["status"] == 404
+    assert dots["search"].keys() == {"at_ms", "kind", "status", "ms", "trace_id", "client"}
+    assert dots["search"]["client"] == "127.0.0.1"
+    assert len(dots["search"]["trace_id"]) == 32
+    assert events["state"][0].keys() == (await visitor.get("/control/api/state")).keys()
+
+
+async def test_the_map_shows_every_service_and_who_asks_whom(visitor: Visitor) -> None:
+    assert (await visitor.buy()).status_code == 201
+    state = await visitor.get("/control/api/state")
+    assert {service["name"] for service in state["services"]} == set(visitor.place.addresses)
+    assert all(service["live"] and service["replica"] == 1 for service in state["services"])
+    calls = {(edge["from"], edge["to"]): edge for edge in state["edges"]}
+    assert calls.keys() >= {("gateway", "ordering"), ("ordering", "payments"), ("payments", "psp"), ("cart", "catalog")}
+    assert calls["payments", "psp"]["breaker"] == "closed"
+    assert calls["gateway", "ordering"]["rate"] > 0
+    assert not any("control" in edge for edge in calls)
+
+
+async def test_retries_are_seen_on_the_edge_that_makes_them(visitor: Visitor) -> None:
+    await visitor.break_provider("fail")
+    await asyncio.gather(*(visitor.buy() for _ in range(6)))
+    state = await visitor.get("/control/api/state")
+    (edge,) = [edge for edge in state["edges"] if (edge["from"], edge["to"]) == ("payments", "psp")]
+    assert edge["retries"] > 0
+    assert edge["failing"] > 0
+    assert edge["breaker"] == "open"

@@ -10,10 +10,12 @@ from shop.bodies import read_json
 from shop.control.live import Live
 from shop.control.service import Control
 from shop.control.theatre import VISITORS_MAX, Theatre
-from shop.values import FieldError, Fields, InvalidInput
+from shop.control.traces import Traces
+from shop.values import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000
 PACE_MAX = 100.0
+TRACES_DEFAULT, TRACES_MAX = 50, 200
 
 
 def routes(control: Control) -> list[Route]:
@@ -57,6 +59,7 @@ def routes(control: Control) -> list[Route]:
 
     return [
         *_scenarios(control.theatre),
+        *_traces(control.traces),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/api/deliveries", deliver, methods=["POST"]),
         Route("/control/live", Live(control).stream),
@@ -85,6 +88,17 @@ def _scenarios(theatre: Theatre) -> list[Route]:
         Route("/control/api/scenarios", stop, methods=["DELETE"]),
         Route("/control/api/scenarios/{name}", begin, methods=["POST"]),
     ]
+
+
+def _traces(known: Traces) -> list[Route]:
+    async def traces(request: Request) -> Response:
+        limit = whole(request.query_params, "limit") or TRACES_DEFAULT
+        return JSONResponse(await known.recent(min(limit, TRACES_MAX)))
+
+    async def trace(request: Request) -> Response:
+        return JSONResponse(await known.trace(request.path_params["trace_id"]))
+
+    return [Route("/control/api/traces", traces), Route("/control/api/traces/{trace_id}", trace)]
 
 
 def _pace(body: object) -> float:

@@ -16,6 +16,7 @@ from shop.control.domain import judge_ledger, judge_progress, judge_stock
 from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
 from shop.control.theatre import Load, Theatre
+from shop.control.traces import Traces
 from shop.faults import TARGETS
 from shop.neighbours import Neighbour
 from shop.problems import Problem
@@ -47,6 +48,7 @@ class Control:
         self._now_us = now_us
         self._books = Books(neighbours, now_us)
         self.feed = Feed(fleet)
+        self.traces = Traces(fleet)
         self.defences = Defences(fleet, self._books, self.feed, now_us)
         self.theatre = theatre
         self.load = load
