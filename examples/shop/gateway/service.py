@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from sdpatterns.core.policy import Policy
 from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
 
 
 class Front:
-    """The shop as its visitors see it; the stock is a courtesy, and its absence hides nothing else."""
+    """The shop as its visitors see it.
 
-    def __init__(self, neighbours: Mapping[str, Neighbour]) -> None:
+    Keeps: stock, reviews and the number in the header are courtesies; their absence hides nothing else.
+    """
+
+    def __init__(self, neighbours: Mapping[str, Neighbour], *, politely: Policy, now_us: Callable[[], int]) -> None:
         self.neighbours = neighbours
+        self._politely = politely
+        self._now_us = now_us
 
     async def products(self, query: Mapping[str, str]) -> dict[str, Any]:
-        """A page of products."""
+        """A page of products with its facets."""
         filled = {name: value for name, value in query.items() if value}
-        page: dict[str, Any] = await self._get("catalog", f"/api/v1/products?{urlencode(filled)}")
+        page: dict[str, Any] = await self._get("catalog", f"/internal/listing?{urlencode(filled)}")
         return page
 
-    async def with_stock(self, page: dict[str, Any]) -> dict[str, Any]:
-        """The same page, each product with its free pieces where they are known."""
-        free = await self.free([product["sku"] for product in page["items"]])
-        for product in page["items"]:
+    async def several(self, skus: Sequence[str]) -> list[dict[str, Any]]:
+        """The products among these skus that exist, in the order they were asked for."""
+        if not skus:
+            return []
+        found = (await self._get("catalog", f"/internal/products?skus={','.join(skus)}"))["items"]
+        return sorted(found, key=lambda product: skus.index(product["sku"]))
+
+    async def dressed(self, products: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The same products, each with its free pieces, its rating and when it opens, where that is known."""
+        skus = [product["sku"] for product in products]
+        free, ratings = await together(self.free(skus), self.ratings(skus))
+        now = datetime.fromtimestamp(self._now_us() / 1_000_000, UTC)
+        for product in products:
             product["available"] = free.get(product["sku"])
-        return page
+            product["rating"] = ratings.get(product["sku"])
+            opens_at = product.get("opens_at")
+            product["upcoming"] = opens_at is not None and now < datetime.fromisoformat(opens_at)
+        return products
 
     async def product(self, sku: str, fields: str = "") -> dict[str, Any]:
         """A product with its free pieces."""
@@ -45,10 +65,42 @@ class Front:
             return dict(answer["free"])
         return {}
 
+    async def sold_out(self) -> list[str]:
+        """Products without a free piece; none when the inventory is away."""
+        with contextlib.suppress(Problem):
+            return list((await self._get("inventory", "/internal/sold-out"))["skus"])
+        return []
+
+    async def reviews(self, sku: str) -> dict[str, Any] | None:
+        """What buyers said of a product; None when the reviews are away or too slow."""
+        found: dict[str, Any] | None = await self._politely.call(self._get, "reviews", f"/internal/reviews/{sku}")
+        return found
+
+    async def ratings(self, skus: Sequence[str]) -> dict[str, Any]:
+        """How buyers liked these products; nothing when the reviews are away or too slow."""
+        found = await self._politely.call(self._get, "reviews", f"/internal/ratings?skus={','.join(skus)}")
+        return found["ratings"] if found else {}
+
+    async def loved(self) -> list[str]:
+        """The products that buyers like best; none when the reviews are away or too slow."""
+        found = await self._politely.call(self._get, "reviews", "/internal/loved")
+        return found["skus"] if found else []
+
+    async def review(self, sku: str, review: Mapping[str, Any]) -> None:
+        """Say something of a product, once per key."""
+        await self.neighbours["reviews"].ask("POST", f"/internal/reviews/{segment(sku)}", body=dict(review))
+
     async def cart(self, cart_id: str) -> dict[str, Any]:
         """A cart, priced."""
         cart: dict[str, Any] = await self._get("cart", f"/api/v1/carts/{segment(cart_id)}")
         return cart
+
+    async def pieces(self, cart_id: str) -> int | None:
+        """How many pieces are in a cart; None without a cart, and when nobody can tell."""
+        with contextlib.suppress(Problem):
+            if cart_id:
+                return int((await self._get("cart", f"/internal/carts/{cart_id}/pieces"))["pieces"])
+        return None
 
     async def put(self, cart_id: str, sku: str, quantity: int) -> None:
         """Set a line of a cart."""
@@ -72,5 +124,24 @@ class Front:
         order: dict[str, Any] = await self._get("ordering", f"/api/v1/orders/{segment(order_id)}")
         return order
 
+    async def orders(self, cart_id: str) -> list[dict[str, Any]]:
+        """The orders of a visitor, the newest first."""
+        if not cart_id:
+            return []
+        return list((await self._get("ordering", f"/internal/orders?cart_id={cart_id}"))["orders"])
+
+    async def cancel(self, order_id: str) -> None:
+        """Take an order back."""
+        await self.neighbours["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/cancel")
+
     async def _get(self, name: str, path: str) -> Any:
         return await self.neighbours[name].ask("GET", path)
+
+
+async def together(*questions: Awaitable[Any]) -> list[Any]:
+    """All answers; where a question fails, its exception, after the others have ended too."""
+    answers = await asyncio.gather(*questions, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return list(answers)

@@ -7,26 +7,31 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sdpatterns import RateLimiter, listen, per_second
+from sdpatterns import DeadlineExceeded, Fallback, Pipeline, RateLimiter, Timeout, listen, per_second
 from sdpatterns.core.notices import Notice
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
-from shop.gateway.pages import Pages, answer_in_kind
+from shop.gateway.pages import Pages
+from shop.gateway.purchases import Purchases
+from shop.gateway.rendering import Statics, answer_in_kind
 from shop.gateway.savings import savings
 from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
+from shop.problems import Problem
 from shop.switches import EitherApp, Switch
 
 RATE = per_second(300, burst=600)
 SEARCHES = per_second(20, burst=40)  # of one client
 DEADLINE_S = 35.0
 CHECKOUT_PATIENCE_S = 32.0
+REVIEWS_S = 0.25  # a page does not wait longer for what others say
 _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
 
 
@@ -86,12 +91,15 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         )
         # Whoever watches the control room holds a stream open.
         neighbours["control"] = await stack.enter_async_context(neighbour(place, "control", connections_max=128))
-        front = Front(neighbours)
+        # A page stands without the reviews: where they are away or slow, it says so.
+        politely = Pipeline(Fallback(None, on=(Problem, DeadlineExceeded)), Timeout(REVIEWS_S), name="reviews")
+        front = Front(neighbours, politely=politely, now_us=place.now_us)
+        pages = [*Pages(front).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
         stack.enter_context(listen(door))
         app = hosted(
             "gateway",
-            [answers.route(), *routes(front, door.view), *Pages(front).routes()],
-            parts=("api", "searches"),
+            [answers.route(), *routes(front, door.view), *pages],
+            parts=("api", "searches", "reviews"),
             middleware=[*savings(), Middleware(AnswersMiddleware, answers=answers), door.middleware()],
             switches=[door.switch],
             breakable=False,

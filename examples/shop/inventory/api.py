@@ -20,6 +20,9 @@ def routes(inventory: Inventory) -> list[Route]:
         skus = request.query_params.get("skus", "").split(",")[:SKUS_MAX]
         return JSONResponse({"free": await inventory.free(skus)})
 
+    async def sold_out(_request: Request) -> Response:
+        return JSONResponse({"skus": await inventory.sold_out(SKUS_MAX)})
+
     async def reserve(request: Request) -> Response:
         lines = [Line(item["sku"], item["quantity"]) for item in (await read_json(request))["items"]]
         await inventory.reserve(request.path_params["order_id"], lines)
@@ -43,6 +46,7 @@ def routes(inventory: Inventory) -> list[Route]:
 
     return [
         Route("/internal/stock", free),
+        Route("/internal/sold-out", sold_out),
         Route("/internal/audit", audit),
         Route("/internal/deliveries", deliver, methods=["POST"]),
         Route("/internal/reservations/{order_id}", reserve, methods=["PUT"]),

@@ -31,6 +31,10 @@ class Inventory:
         if not await self._store.deliver(delivery_id, sku, pieces):
             raise not_found("such product")
 
+    async def sold_out(self, limit: int) -> list[str]:
+        """Products without a free piece."""
+        return await self._store.sold_out(limit)
+
     async def reserve(self, order_id: str, lines: Sequence[Line], ttl_s: float = RESERVATION_S) -> None:
         """Hold pieces for a while, all or none; a 409 problem names the product that is sold out."""
         try:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, Row, Table, Text, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +22,7 @@ _stock = Table(
     Column("free", Integer, CheckConstraint("free >= 0"), nullable=False),
     Column("reserved", Integer, CheckConstraint("reserved >= 0"), nullable=False),
     Column("sold", Integer, CheckConstraint("sold >= 0"), nullable=False),
+    Index("stock_by_free", "free", "sku"),
 )
 _reservations = Table(
     "reservations",
@@ -70,6 +71,12 @@ class InventoryStore:
         query = select(_stock.c.sku, _stock.c.free).where(_stock.c.sku.in_(skus))
         async with self._database.read() as connection:
             return {row.sku: row.free for row in await connection.execute(query)}
+
+    async def sold_out(self, limit: int) -> list[str]:
+        """Products without a free piece."""
+        query = select(_stock.c.sku).where(_stock.c.free == 0).order_by(_stock.c.sku).limit(limit)
+        async with self._database.read() as connection:
+            return list((await connection.execute(query)).scalars())
 
     async def reserve(self, order_id: str, lines: Sequence[Line], expires_at_us: int) -> None:
         """Hold all lines or none; doing it again for the same order changes nothing."""

@@ -1,0 +1,153 @@
+"""The pages one buys on: the cart, the checkout, the orders."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from shop.gateway.domain import by_field, checkout_from_form, way
+from shop.gateway.rendering import render
+from shop.gateway.service import Front, together
+from shop.gateway.visits import cart_of, new_cart, own_form, remember
+from shop.problems import Problem
+from shop.values import is_slug
+
+_CHANGED = "cart-changed"
+_IN_FLIGHT = ("pending", "undoing")
+COUNTRIES = {
+    "AT": "Austria",
+    "BE": "Belgium",
+    "CH": "Switzerland",
+    "CZ": "Czechia",
+    "DE": "Germany",
+    "DK": "Denmark",
+    "ES": "Spain",
+    "FI": "Finland",
+    "FR": "France",
+    "GB": "United Kingdom",
+    "IE": "Ireland",
+    "IT": "Italy",
+    "NL": "Netherlands",
+    "NO": "Norway",
+    "PL": "Poland",
+    "PT": "Portugal",
+    "SE": "Sweden",
+    "US": "United States",
+}
+
+
+class Purchases:
+    """From the cart to the order, and back where somebody thinks better of it."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def routes(self) -> list[BaseRoute]:
+        """The routes of buying."""
+        return [
+            Route("/cart", self.cart),
+            Route("/cart/items", self.put, methods=["POST"]),
+            Route("/cart/items/{sku}/remove", self.remove, methods=["POST"]),
+            Route("/checkout", self.checkout, methods=["GET", "POST"]),
+            Route("/orders", self.orders),
+            Route("/orders/{order_id}", self.order),
+            Route("/orders/{order_id}/cancel", self.cancel, methods=["POST"]),
+        ]
+
+    async def cart(self, request: Request) -> Response:
+        """The visitor's cart."""
+        cart_id = cart_of(request)
+        cart = await self._front.cart(cart_id) if cart_id else {"items": [], "total_minor": 0, "currency": "EUR"}
+        free = await self._front.free([item["sku"] for item in cart["items"]])
+        products = {product["sku"]: product for product in await self._front.several(list(free))}
+        for item in cart["items"]:
+            item["available"] = free.get(item["sku"])
+            item["product"] = products.get(item["sku"])
+        return render("cart.html", cart=cart, pieces=_pieces(cart))
+
+    async def put(self, request: Request) -> Response:
+        """Set a line of the cart, then show it."""
+        form = await own_form(request)
+        cart_id = cart_of(request) or new_cart()
+        quantity = form.get("quantity", "1").strip()
+        if not (quantity.isascii() and quantity.isdigit() and len(quantity) <= 4):
+            raise Problem(422, "invalid-input", "The quantity must be a whole number from 1 to 999.")
+        await self._front.put(cart_id, form.get("sku", ""), int(quantity))
+        response = RedirectResponse("/cart", 303)
+        remember(response, cart_id)
+        return response
+
+    async def remove(self, request: Request) -> Response:
+        """Take a line out of the cart, then show it."""
+        await own_form(request)
+        cart_id = cart_of(request)
+        if cart_id:
+            await self._front.drop(cart_id, request.path_params["sku"])
+        return RedirectResponse("/cart", 303)
+
+    async def checkout(self, request: Request) -> Response:
+        """The checkout form, and what comes of it."""
+        cart_id = cart_of(request)
+        if not cart_id:
+            return RedirectResponse("/cart", 303)
+        cart = await self._front.cart(cart_id)
+        form: dict[str, str] = {}
+        problem = None
+        if request.method == "POST":
+            form = await own_form(request)
+            try:
+                _same_total(cart, form)
+                key = form.get("key", "")
+                order = await self._front.check_out(key if is_slug(key) else "", checkout_from_form(form, cart_id))
+                return RedirectResponse(f"/orders/{order['order_id']}", 303)
+            except Problem as refusal:
+                problem = refusal
+        if not cart["items"] and problem is None:
+            return RedirectResponse("/cart", 303)
+        return _checkout_form(cart, form, problem)
+
+    async def orders(self, request: Request) -> Response:
+        """The visitor's orders, the newest first."""
+        cart_id = cart_of(request)
+        orders, pieces = await together(self._front.orders(cart_id), self._front.pieces(cart_id))
+        return render("orders.html", orders=orders, pieces=pieces)
+
+    async def order(self, request: Request) -> Response:
+        """An order and its way so far."""
+        order, pieces = await together(
+            self._front.order(request.path_params["order_id"]), self._front.pieces(cart_of(request))
+        )
+        in_flight = order["status"] in _IN_FLIGHT
+        return render("order.html", order=order, way=way(order["history"]), in_flight=in_flight, pieces=pieces)
+
+    async def cancel(self, request: Request) -> Response:
+        """Take an order back, then show it."""
+        await own_form(request)
+        order_id = request.path_params["order_id"]
+        await self._front.cancel(order_id)
+        return RedirectResponse(f"/orders/{order_id}", 303)
+
+
+def _checkout_form(cart: dict[str, Any], form: dict[str, str], problem: Problem | None) -> Response:
+    values = {name: value for name, value in form.items() if not name.startswith("card_")}
+    # Where it is not certain what became of the first press, only its own key can tell; after a plain
+    # refusal the customer may change anything, which makes it another request with a key of its own.
+    uncertain = problem is not None and (problem.status >= 500 or problem.slug in ("about:blank", _CHANGED))
+    key = form["key"] if uncertain and "key" in form else secrets.token_hex(16)
+    errors = by_field(problem.members.get("errors", [])) if problem else {}
+    shown = {"cart": cart, "form": values, "errors": errors, "problem": problem, "key": key, "countries": COUNTRIES}
+    return render("checkout.html", 200 if problem is None else problem.status, pieces=_pieces(cart), **shown)
+
+
+def _pieces(cart: dict[str, Any]) -> int:
+    return sum(item["quantity"] for item in cart["items"])
+
+
+def _same_total(cart: dict[str, Any], form: dict[str, str]) -> None:
+    """Charge nobody more than the button said; an empty cart may be that of a second press."""
+    if cart["items"] and form.get("total_minor") != str(cart["total_minor"]):
+        raise Problem(409, _CHANGED, "The cart has changed since this page was shown. Nothing was charged.")
