@@ -12,6 +12,7 @@ from sdpatterns.core.pipeline import Pipeline
 from sdpatterns.core.policy import Keyed, P, Policy, R, Trait
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition
+from sdpatterns.core.tracing import Opened
 from sdpatterns.ports.backend import Backend
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import A, Overflow, S, StateStore
@@ -150,6 +151,9 @@ class BlockingRetry(BlockingPolicy):
     def __iter__(self) -> BlockingAttempts: ...
 
 class BlockingTimeout(BlockingGuard): ...
+
+class BlockingAttemptSpans:
+    def next(self) -> Opened: ...
 
 class BlockingAttempts:
     def __iter__(self) -> BlockingAttempts: ...

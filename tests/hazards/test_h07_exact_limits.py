@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,22 @@ async def test_in_a_tenth_of_a_millisecond_the_limit_is_already_right(count: int
             whole = int(tick * 100 // Rate(count, 1.0).interval_us)
             assert 5 + whole - 1 <= passed <= 5 + whole or tick < 5
             clock.advance(0.0001)
+
+
+def test_eight_threads_pass_exactly_the_limit_on_the_short_way_of_memory() -> None:
+    limiter = RateLimiter("api", Rate(1000, 366 * 86_400.0))
+    passed: list[int] = []
+
+    def ask() -> None:
+        passed.append(sum(limiter.acquire_now("x").allowed for _ in range(250)))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert len(passed) == 8
+    assert sum(passed) == 1000
 
 
 def test_the_clock_of_memory_keeps_every_microsecond() -> None:

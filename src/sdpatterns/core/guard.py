@@ -122,16 +122,19 @@ class Passage:
 
 
 class KeyedGuard(Keyed):
-    """A guard with its key; a string key also gives `guard()`."""
+    """A guard with its key; one that is the same for every call also gives `guard()`.
+
+    That is a string, or what `fixed` says where the function `key` gives the same to every call.
+    """
 
     part: Guard
 
-    def __init__(self, part: Guard, key: str | Callable[..., str]) -> None:
+    def __init__(self, part: Guard, key: str | Callable[..., str], *, fixed: str | None = None) -> None:
         super().__init__(part, key)
-        self._fixed = key if isinstance(key, str) else None
+        self._fixed = key if isinstance(key, str) else fixed
 
     def guard(self) -> Passage:
-        """`async with` one passage, for a key that was given as a string."""
+        """`async with` one passage, for a key that is the same for every call."""
         if self._fixed is None:
             raise TypeError(f"the key of {self.name!r} depends on a call: use protect or guard(key)")
         return Passage(self.part, self._fixed)

@@ -198,6 +198,13 @@ async def test_protect_by_a_fixed_key_or_mapping_and_in_a_pipeline() -> None:
     with pytest.raises(RateLimited):
         await limiter.by(lambda: {"user": "a"}).call(work)
     assert limiter.describe() in pipeline.explain()
+    async with limiter.by({"user": "b"}).guard() as decision:
+        assert decision.scope == "user"
+    with pytest.raises(RateLimited):
+        async with limiter.by({"user": "b"}).guard():
+            pytest.fail("not reached")
+    with pytest.raises(TypeError, match="depends on a call"):
+        limiter.by(lambda: {"user": "b"}).guard()
 
 
 def test_a_plain_function_is_protected_where_nothing_can_wait() -> None:

@@ -26,6 +26,25 @@ local function last(tats)
   return latest
 end
 
+-- The everyday request, of one rate on one cell, without the tables of the others. Nothing for a state
+-- that holds another number of rates.
+local function book_one(state, now, args)
+  local tat = 0
+  if state then
+    tat = tonumber(string.sub(state, string.find(state, ':', 1, true) + 1))
+    if not tat then return end
+  end
+  local after = (tat > now and tat or now) + args[4]
+  local time = string.format('%.0f', now)
+  if after - args[5] - now > args[2] + 0 then
+    return { false }, { '0', time, string.format('%.0f', tat) }, { 0 }, {}
+  elseif args[1] == 'look' then
+    return { false }, { '1', time, string.format('%.0f', tat) }, { 0 }, {}
+  end
+  local word = string.format('%.0f', after)
+  return { '1:' .. word }, { '1', time, word }, { math.ceil((after - now) / 1000) }, {}
+end
+
 local function book(states, now, args)
   local cells, before, at, allowed = {}, {}, 3, true
   local wait_max = tonumber(args[2])
@@ -70,5 +89,9 @@ end
 
 return function(states, now, args)
   if args[1] == 'back' then return give_back(states, now, args) end
+  if #args == 5 then
+    local new, answer, keep, topics = book_one(states[1], now, args)
+    if new then return new, answer, keep, topics end
+  end
   return book(states, now, args)
 end

@@ -185,8 +185,8 @@ class RateLimiter(Guard):
     def by(self, key: RateKey | Callable[..., RateKey], /) -> KeyedGuard:
         """The limiter bound to a key, or to a function that gives it from a call's arguments."""
         if isinstance(key, Mapping):
-            bound = dict(key)
-            return KeyedGuard(self, lambda *_args, **_kwargs: cast("str", bound))
+            bound = cast("str", dict(key))
+            return KeyedGuard(self, lambda *_args, **_kwargs: bound, fixed=bound)
         return KeyedGuard(self, cast("str", key))
 
     async def enter(self, key: RateKey, /) -> Decision:
