@@ -28,6 +28,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     up.add_argument(
         "--replicas", type=_replicas, default=1, help="with --procs: how many of each service that may have several"
     )
+    up.add_argument("--fleet", action="store_true", help="with --procs: on Postgres and Valkey, from wheels")
     serve = commands.add_parser("serve", help="one of the processes that --procs starts; not for people")
     serve.add_argument("deployable")
     serve.add_argument("replica", type=int)
@@ -42,6 +43,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("which scenario? --list shows them all")
     if arguments.command == "up" and arguments.replicas > 1 and not arguments.procs:
         parser.error("--replicas needs --procs")
+    if arguments.command == "up" and arguments.fleet and not arguments.procs:
+        parser.error("--fleet needs --procs")
     return arguments
 
 
@@ -88,7 +91,11 @@ async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterato
         from shop.supervisor import supervised
 
         async with supervised(
-            port=arguments.port, data_dir=data_dir, seed=arguments.seed, replicas=arguments.replicas
+            port=arguments.port,
+            data_dir=data_dir,
+            seed=arguments.seed,
+            replicas=arguments.replicas,
+            with_fleet=arguments.fleet,
         ) as url:
             yield url
     else:

@@ -1,65 +1,81 @@
-"""One SQLite file per context: one writer, a few readers, checked before anybody relies on it."""
+"""A context's own database, behind two verbs: a SQLite file, or a database on Postgres in a fleet."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import aiosqlite
-from sqlalchemy import URL, MetaData, event
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import MetaData, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shop import postgres as on_postgres
+from shop import sqlite as on_sqlite
 from shop.failures import StartFailed
 from shop.problems import Problem
 
 _log = logging.getLogger("shop.database")
-SCHEMA_VERSION = 2
-_BUSY_TIMEOUT_S = 10.0
+Storage: TypeAlias = Path | str
+"""Where data lives: a SQLite file, or the URL of a database on Postgres."""
+_TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:about, 0))")
 
 
 class Database:
-    """A context's own SQLite file.
+    """A context's own data.
 
-    Keeps: a write runs in BEGIN IMMEDIATE and is on the disk (synchronous=FULL) when its block ends;
-    a read never waits for a write (WAL) and cannot write.
+    Keeps: what a write has changed is on the disk when its block ends, all of it or nothing; writes about
+    the same thing come one after another, in whatever process they run; a read never waits for a write.
+
+    On SQLite all writers take turns (BEGIN IMMEDIATE) and the file is synchronous=FULL. On Postgres a
+    write runs in READ COMMITTED, where an UPDATE judges its condition on the row as it is when it gets it;
+    what reads first and then decides says what it is `about`, and has that to itself.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._writer = _engine(path, connections_max=1, begin="BEGIN IMMEDIATE", query_only=False)
-        self._reader = _engine(path, connections_max=2, begin="BEGIN", query_only=True)
+    def __init__(self, storage: Storage) -> None:
+        self._name = storage.name if isinstance(storage, Path) else on_postgres.name_of(storage)
+        self._writer, self._reader = _engines(storage)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, about: str | None = None) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits at the end of the block and rolls back on an exception.
 
-        May fail: a disk that is full or locked is a Problem 503, and the next write finds it as it then is.
+        May fail: a disk that is full or locked, or a server that is away, is a Problem 503; the next write
+        finds the data as it then is.
         """
         try:
             async with self._writer.begin() as connection:
+                if about is not None and connection.dialect.name == "postgresql":
+                    await connection.execute(_TURN, {"about": about})
                 yield connection
-        except OperationalError as error:
-            _log.error("cannot write", extra={"file": self.path.name, "reason": str(error.orig)})
-            raise Problem(
-                503, "storage-unavailable", "Nothing can be stored at the moment.", retry_after_s=5
-            ) from error
+        except IntegrityError:
+            raise
+        except (DBAPIError, OSError) as error:
+            raise self._problem("cannot write", error) from error
 
-    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A consistent view of the data."""
-        return self._reader.begin()
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A consistent view of the data; a Problem 503 when there is none."""
+        try:
+            async with self._reader.begin() as connection:
+                yield connection
+        except (DBAPIError, OSError) as error:
+            raise self._problem("cannot read", error) from error
+
+    def _problem(self, what: str, error: Exception) -> Problem:
+        _log.error(what, extra={"database": self._name, "reason": str(getattr(error, "orig", error))})
+        return Problem(503, "storage-unavailable", "Nothing can be stored or read at the moment.", retry_after_s=5)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, path: Path, schema: MetaData) -> AsyncIterator[Database]:
-        """The database, checked and with its tables; StartFailed names the file when it cannot be used."""
-        _check_version(path)
-        database = cls(path)
+    async def opened(cls, storage: Storage, schema: MetaData) -> AsyncIterator[Database]:
+        """The database, checked and with its tables; StartFailed names it when it cannot be used."""
+        if isinstance(storage, Path):
+            on_sqlite.check_version(storage)
+        database = cls(storage)
         try:
             await database._prepare(schema)
             yield database
@@ -71,66 +87,17 @@ class Database:
         try:
             async with self._writer.begin() as connection:
                 await connection.run_sync(schema.create_all)
-                await connection.exec_driver_sql(f"PRAGMA user_version={SCHEMA_VERSION}")
-        except OperationalError as error:
-            raise StartFailed(f"cannot use {self.path}: {error.orig}; {_FIX}") from None
+                if connection.dialect.name == "sqlite":
+                    await connection.exec_driver_sql(f"PRAGMA user_version={on_sqlite.SCHEMA_VERSION}")
+        except (DBAPIError, OSError) as error:
+            reason: Any = getattr(error, "orig", error)
+            raise StartFailed(f"cannot use {self._name}: {reason}; {on_sqlite.FIX}") from None
 
 
-def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -> AsyncEngine:
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        pool_size=connections_max,
-        max_overflow=0,
-        pool_timeout=30.0,
-        async_creator=lambda: _connected(path),
-    )
-
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, so that a writer is one from the start
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
-        cursor.close()
-
-    event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-    return engine
+def insert_into(table: Table, connection: AsyncConnection) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what is to happen on a conflict, in the words of this database."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
-async def _connected(path: Path) -> aiosqlite.Connection:
-    # A deadline may strike while a thread opens the file: the thread finishes, and so must we, or
-    # nobody would close what it has opened.
-    opening = asyncio.ensure_future(aiosqlite.connect(path, timeout=_BUSY_TIMEOUT_S).__aenter__())
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        await (await opening).close()
-        raise
-
-
-def check(path: Path) -> int:
-    """Refuse a file that is damaged or not writable, before any service starts; gives its version."""
-    try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(f"PRAGMA user_version={version}")
-    except sqlite3.Error as error:
-        raise StartFailed(f"cannot use {path}: {error}; {_FIX}") from None
-    if verdict != "ok":
-        raise StartFailed(f"cannot use {path}: the file is damaged; {_FIX}")
-    return version
-
-
-def _check_version(path: Path) -> None:
-    version = check(path)
-    if version not in (0, SCHEMA_VERSION):
-        raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {_FIX}")
-    with closing(sqlite3.connect(path)) as connection:  # ours get their version with their first table
-        if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            raise StartFailed(f"cannot use {path}: it was not made by this shop; {_FIX}")
-
-
-_FIX = "move the data directory away or choose another with --data-dir"
+def _engines(storage: Storage) -> tuple[AsyncEngine, AsyncEngine]:
+    return on_sqlite.engines(storage) if isinstance(storage, Path) else on_postgres.engines(storage)

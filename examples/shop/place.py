@@ -27,6 +27,15 @@ def wall_clock_us() -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Fleet:
+    """Servers that all processes of the shop share."""
+
+    postgres: str
+    """The URL of Postgres, up to the name of a database."""
+    valkey: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
     """What a service is told about the world when it is wired."""
 
@@ -35,6 +44,7 @@ class Place:
     addresses: Mapping[str, tuple[str, ...]]
     context: str = ""
     replica: int = 1
+    fleet: Fleet | None = None
     now_us: Callable[[], int] = wall_clock_us
 
     def address(self, context: str) -> str:
@@ -44,3 +54,9 @@ class Place:
     def replicas(self, context: str) -> tuple[str, ...]:
         """The base URL of each replica of a context, the first replica's first; a place is for one, `replica`."""
         return self.addresses[context]
+
+    def storage(self, name: str) -> Path | str:
+        """Where to keep data: a SQLite file beside the others, or the URL of a database in the fleet's Postgres."""
+        if self.fleet is not None:
+            return f"{self.fleet.postgres}/{name}"
+        return self.data_dir / f"{name}.sqlite3"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from shop.failures import StartFailed
 from shop.journal import journal
-from shop.place import Place
+from shop.place import Fleet, Place
 from shop.serving import Server, adopt, answering
 from shop.taking import told_to_stop
 from shop.wirings import START_ORDER, running
@@ -29,11 +29,12 @@ READY = "ready"
 class Plan:
     """What the supervisor tells a process."""
 
-    deployable: str
-    replica: int
     data_dir: str
     seed: int
-    addresses: Mapping[str, Sequence[str]]
+    fleet: Mapping[str, str] | None
+    deployable: str = ""
+    replica: int = 1
+    addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     listeners: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """The descriptors of the listening sockets of each context that runs here."""
 
@@ -44,7 +45,10 @@ class Plan:
     def place(self) -> Place:
         """The world as the contexts of this process are told of it."""
         addresses = {name: tuple(urls) for name, urls in self.addresses.items()}
-        return Place(data_dir=Path(self.data_dir), seed=self.seed, addresses=addresses, replica=self.replica)
+        fleet = Fleet(**self.fleet) if self.fleet else None
+        return Place(
+            data_dir=Path(self.data_dir), seed=self.seed, addresses=addresses, replica=self.replica, fleet=fleet
+        )
 
     @property
     def log(self) -> Path:

@@ -8,11 +8,12 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from shop.background import alongside
 from shop.failures import StartFailed
-from shop.place import DEPLOYABLES
+from shop.place import DEPLOYABLES, Fleet
 from shop.replica import Plan
 from shop.serving import Listener, address, bind
 from shop.taking import owned
@@ -24,7 +25,7 @@ _DRAIN_ORDER = (("gateway",), ("control", "ordering"))
 
 
 @asynccontextmanager
-async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int) -> AsyncIterator[str]:
+async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int, with_fleet: bool) -> AsyncIterator[str]:
     """The shop as processes, answering at the URL during the block; StartFailed says why it cannot.
 
     Keeps: when the block begins every replica answers; one that dies is started again; at the end the
@@ -35,12 +36,24 @@ async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int) -> 
     async with AsyncExitStack() as stack:
         public = stack.enter_context(bind(port))
         lock = stack.enter_context(owned(data_dir))
-        crew = Crew(stack.enter_context(_workers(data_dir, seed, replicas, public, lock)))
+        plan = Plan(data_dir=str(data_dir), seed=seed, fleet=None)
+        if with_fleet:
+            plan = replace(plan, fleet=asdict(await _fleet(stack, data_dir, replicas)))
+        crew = Crew(stack.enter_context(_workers(plan, replicas, public, lock)))
         stack.push_async_callback(crew.drain, public)
         with crew.listed(data_dir / "processes.json"):
             await crew.open()
             async with alongside(*(worker.keep() for worker in crew.workers)):
                 yield address(public)
+
+
+async def _fleet(stack: AsyncExitStack, data_dir: Path, replicas: int) -> Fleet:
+    from shop.fleet import connections_needed, fleet, make_databases
+
+    servers = stack.enter_context(fleet(data_dir, connections_max=connections_needed(replicas)))
+    await make_databases(servers)
+    say("ready: Postgres, Valkey")
+    return servers
 
 
 class Crew:
@@ -86,21 +99,20 @@ class Crew:
 
 
 @contextmanager
-def _workers(data_dir: Path, seed: int, replicas: int, public: Listener, lock: int) -> Iterator[list[Worker]]:
+def _workers(plan: Plan, replicas: int, public: Listener, lock: int) -> Iterator[list[Worker]]:
     """A worker for each replica, each on ports of its own: those after the public one, or any."""
-    base = public.getsockname()[1]
+    port = public.getsockname()[1]
     crew: list[Worker] = []
     addresses: dict[str, list[str]] = {}
     for deployable, contexts in DEPLOYABLES.items():
-        for replica in range(1, 1 + (1 if deployable in ALONE else replicas)):
-            plan = Plan(deployable=deployable, replica=replica, data_dir=str(data_dir), seed=seed, addresses=addresses)
-            worker = Worker(plan, lock, public if deployable == PUBLIC else None, say)
+        for number in range(1, 1 + (1 if deployable in ALONE else replicas)):
+            own = replace(plan, deployable=deployable, replica=number, addresses=addresses)
+            crew.append(Worker(own, lock, public if deployable == PUBLIC else None, say))
             for context in contexts:
-                base += 1
-                listener = bind(base, or_any=True)
+                port += 1
+                listener = bind(port, or_any=True)
                 addresses.setdefault(context, []).append(address(listener))
-                worker.listen_at(context, listener)
-            crew.append(worker)
+                crew[-1].listen_at(context, listener)
     try:
         yield crew
     finally:

@@ -109,7 +109,7 @@ class Worker:
         except TimeoutError:
             answer = f"{self.name} is not ready after {_START_MAX_S:g} s"
         if answer != READY:
-            await self._end(within_s=0.0 if answer else _ENDING_MAX_S)
+            await self._end(within_s=_ENDING_MAX_S)
             raise StartFailed(answer or f"{self.name} ended before it was ready; see {self._plan.log}")
 
     async def keep(self) -> None:

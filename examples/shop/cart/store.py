@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import CheckConstraint, Column, Integer, MetaData, Table, Text, delete, func, select
-from sqlalchemy.dialects.sqlite import insert
 
 from shop.cart.domain import LINES_MAX, Line
-from shop.database import Database
+from shop.database import Database, insert_into
 
 SCHEMA = MetaData()
 _lines = Table(
@@ -21,7 +20,7 @@ _lines = Table(
 
 
 class CartStore:
-    """Cart lines in SQLite."""
+    """Cart lines in SQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,17 +34,17 @@ class CartStore:
     async def put(self, cart_id: str, line: Line) -> bool:
         """Set a line; False when the cart has no room for another one."""
         others = select(func.count()).select_from(_lines).where(_lines.c.cart_id == cart_id, _lines.c.sku != line.sku)
-        write = insert(_lines).values(cart_id=cart_id, sku=line.sku, quantity=line.quantity)
-        write = write.on_conflict_do_update(index_elements=["cart_id", "sku"], set_={"quantity": line.quantity})
-        async with self._database.write() as connection:
+        async with self._database.write(about=cart_id) as connection:
             if (await connection.execute(others)).scalar_one() >= LINES_MAX:
                 return False
+            write = insert_into(_lines, connection).values(cart_id=cart_id, **line._asdict())
+            write = write.on_conflict_do_update(index_elements=["cart_id", "sku"], set_={"quantity": line.quantity})
             await connection.execute(write)
         return True
 
     async def remove(self, cart_id: str, lines: Sequence[Line]) -> None:
         """Take lines out; one whose quantity has changed meanwhile stays."""
-        async with self._database.write() as connection:
+        async with self._database.write(about=cart_id) as connection:
             for line in lines:
                 same = (_lines.c.cart_id == cart_id) & (_lines.c.sku == line.sku) & (_lines.c.quantity == line.quantity)
                 await connection.execute(delete(_lines).where(same))

@@ -20,7 +20,7 @@ from shop.place import Place
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The carts, asking the catalog for titles and prices."""
     async with (
-        Database.opened(place.data_dir / "cart.sqlite3", SCHEMA) as database,
+        Database.opened(place.storage("cart"), SCHEMA) as database,
         neighbour(place, "catalog") as catalog,
     ):
         with hosted("cart", routes(Carts(CartStore(database), catalog, place.now_us)), database=database) as app:

@@ -18,7 +18,7 @@ from shop.place import Place
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The catalog, seeded at its first start."""
-    async with Database.opened(place.data_dir / "catalog.sqlite3", SCHEMA) as database:
+    async with Database.opened(place.storage("catalog"), SCHEMA) as database:
         catalog = Catalog(CatalogStore(database))
         await catalog.seed(place.seed, place.now_us())
         with hosted("catalog", routes(catalog), database=database) as app:

@@ -6,7 +6,21 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, Index, Integer, MetaData, Row, Table, Text, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -31,7 +45,7 @@ _reservations = Table(
     Column("sku", Text, primary_key=True),
     Column("quantity", Integer, CheckConstraint("quantity > 0"), nullable=False),
     Column("state", Text, CheckConstraint("state IN ('held', 'sold', 'released')"), nullable=False),
-    Column("expires_at_us", Integer, nullable=False, index=True),
+    Column("expires_at_us", BigInteger, nullable=False, index=True),
 )
 _deliveries = Table(
     "deliveries",
@@ -43,7 +57,7 @@ _deliveries = Table(
 
 
 class InventoryStore:
-    """Stock in SQLite; each method is one transaction."""
+    """Stock in SQL; each method is one transaction, and locks an order's reservation before its products, by sku."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -80,13 +94,13 @@ class InventoryStore:
 
     async def reserve(self, order_id: str, lines: Sequence[Line], expires_at_us: int) -> None:
         """Hold all lines or none; doing it again for the same order changes nothing."""
-        async with self._database.write() as connection:
+        async with self._database.write(about=order_id) as connection:
             known = await _reservation(connection, order_id)
             if any(row.state == "released" for row in known):
                 raise ReservationGone(order_id)
             if known:
                 return
-            for line in lines:
+            for line in sorted(lines, key=lambda line: line.sku):
                 await _take(connection, line)
             rows = [
                 {"order_id": order_id, **line._asdict(), "state": "held", "expires_at_us": expires_at_us}
@@ -96,7 +110,7 @@ class InventoryStore:
 
     async def sell(self, order_id: str) -> None:
         """Turn what an order holds into sold pieces; what has expired meanwhile is taken again if it can be."""
-        async with self._database.write() as connection:
+        async with self._database.write(about=order_id) as connection:
             known = await _reservation(connection, order_id)
             if not known:
                 raise ReservationGone(order_id)
@@ -109,7 +123,7 @@ class InventoryStore:
 
     async def release(self, order_id: str) -> None:
         """Give back what an order holds or has bought; doing it again changes nothing."""
-        async with self._database.write() as connection:
+        async with self._database.write(about=order_id) as connection:
             for row in await _reservation(connection, order_id):
                 await _give_back(connection, row)
 
@@ -117,8 +131,9 @@ class InventoryStore:
         """Give back reservations whose time is over, a bounded number at a time."""
         due = (_reservations.c.state == "held") & (_reservations.c.expires_at_us <= now_us)
         async with self._database.write() as connection:
-            rows = (await connection.execute(select(_reservations).where(due).limit(rows_max))).all()
-            for row in rows:
+            free = select(_reservations).where(due).limit(rows_max).with_for_update(skip_locked=True)
+            rows = (await connection.execute(free)).all()
+            for row in sorted(rows, key=lambda row: row.sku):
                 await _give_back(connection, row)
         return len(rows)
 
@@ -150,7 +165,8 @@ _UNBALANCED = (
 
 
 async def _reservation(connection: AsyncConnection, order_id: str) -> Sequence[Row[Any]]:
-    return (await connection.execute(select(_reservations).where(_reservations.c.order_id == order_id))).all()
+    held = select(_reservations).where(_reservations.c.order_id == order_id)
+    return (await connection.execute(held.order_by(_reservations.c.sku).with_for_update())).all()
 
 
 async def _take(connection: AsyncConnection, line: Line) -> None:

@@ -20,7 +20,7 @@ from shop.place import Place
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The inventory, filled at its first start, giving back expired reservations."""
-    async with Database.opened(place.data_dir / "inventory.sqlite3", SCHEMA) as database:
+    async with Database.opened(place.storage("inventory"), SCHEMA) as database:
         store = InventoryStore(database)
         await store.receive(seed_stock(place.seed))
         inventory = Inventory(store, place.now_us)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,13 +25,14 @@ _orders = Table(
     Column("total_minor", Integer, nullable=False),
     Column("currency", Text, nullable=False),
     Column("reason", Text, nullable=False),
-    Column("placed_at_us", Integer, nullable=False),
-    Column("decided_at_us", Integer),
-    Column("since_us", Integer, nullable=False),  # when it came into its status
+    Column("placed_at_us", BigInteger, nullable=False),
+    Column("decided_at_us", BigInteger),
+    Column("since_us", BigInteger, nullable=False),  # when it came into its status
     Column("contact", Text, nullable=False),
 )
 # One key has at most one order that is not failed: a second one cannot even be written.
-Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_orders.c.status != FAILED)
+_live = _orders.c.status != FAILED
+Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_live, postgresql_where=_live)
 Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
 Index("by_change", _orders.c.since_us)
@@ -52,7 +53,7 @@ _steps = Table(
     Column("order_id", Text, nullable=False, index=True),
     Column("step", Text, nullable=False),
     Column("state", Text, nullable=False),
-    Column("at_us", Integer, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
 )
 _ORDER = [_orders.c[name] for name in Order._fields]
 _LEDGER = [
@@ -66,7 +67,7 @@ class KeyTaken(Exception):
 
 
 class OrderStore:
-    """Orders in SQLite; a step is in the journal before it is taken and again when it is done."""
+    """Orders in SQL; a step is in the journal before it is taken and again when it is done."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
@@ -20,7 +19,7 @@ from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from sdpatterns.web.asgi.protocol import Scope
 from shop.background import alongside
 from shop.bodies import BODY_MAX_BYTES
-from shop.database import Database, check
+from shop.database import Database, Storage
 from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.ordering.api import CHECKOUT_PATH, routes
@@ -28,6 +27,7 @@ from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
+from shop.sqlite import check, url_of
 from shop.switches import EitherApp, Switch
 
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
@@ -78,9 +78,10 @@ def _is_checkout(scope: Scope) -> bool:
 
 
 @asynccontextmanager
-async def _keys(path: Path) -> AsyncIterator[SQLBackend]:
+async def _keys(storage: Storage) -> AsyncIterator[SQLBackend]:
     """The store of the idempotency keys, freed of old ones now and again."""
-    check(path)
+    if isinstance(storage, Path):
+        check(storage)
 
     async def sweep() -> None:
         while True:
@@ -88,7 +89,7 @@ async def _keys(path: Path) -> AsyncIterator[SQLBackend]:
             with contextlib.suppress(BackendError):
                 await backend.sweep()
 
-    async with SQLBackend(URL.create("sqlite+aiosqlite", database=str(path))) as backend:
+    async with SQLBackend(url_of(storage) if isinstance(storage, Path) else storage) as backend:
         await backend.create()
         async with alongside(sweep()):
             yield backend
@@ -98,8 +99,8 @@ async def _keys(path: Path) -> AsyncIterator[SQLBackend]:
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """Ordering, settling what an earlier run left half done."""
     async with (
-        Database.opened(place.data_dir / "ordering.sqlite3", SCHEMA) as database,
-        _keys(place.data_dir / "ordering-keys.sqlite3") as backend,
+        Database.opened(place.storage("ordering"), SCHEMA) as database,
+        _keys(place.storage("ordering-keys")) as backend,
         neighbour(place, "cart") as cart,
         neighbour(place, "inventory") as inventory,
         neighbour(place, "payments") as payments,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Integer, MetaData, Table, Text, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop.database import Database
+from shop.database import Database, insert_into
 from shop.payments.domain import ABSENT, ASKED, CHARGED, REFUNDED, Payment, entries
 
 SCHEMA = MetaData()
@@ -21,7 +20,7 @@ _payments = Table(
     Column("state", Text, nullable=False),
     Column("wanted", Boolean, nullable=False),
     Column("charge_id", Text),
-    Column("asked_at_us", Integer, nullable=False),
+    Column("asked_at_us", BigInteger, nullable=False),
 )
 _entries = Table(
     "entries",
@@ -30,13 +29,13 @@ _entries = Table(
     Column("kind", Text, primary_key=True),
     Column("account", Text, primary_key=True),
     Column("amount_minor", Integer, nullable=False),
-    Column("at_us", Integer, nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
 )
 _events = Table("events", SCHEMA, Column("event_id", Text, primary_key=True))
 
 
 class PaymentStore:
-    """Payments in SQLite; each method is one transaction, and doing it again changes nothing."""
+    """Payments in SQL; each method is one transaction, and doing it again changes nothing."""
 
     def __init__(self, database: Database, now_us: Callable[[], int]) -> None:
         self._database = database
@@ -44,13 +43,13 @@ class PaymentStore:
 
     async def ask(self, payment: Payment) -> Payment:
         """Note that a charge is about to be asked for, before anything is sent; gives what is known of the order."""
-        write = insert(_payments).values(payment._asdict())
-        write = write.on_conflict_do_update(
-            index_elements=["order_id"],
-            set_={"asked_at_us": payment.asked_at_us},
-            where=_payments.c.state == ASKED,
-        )
         async with self._database.write() as connection:
+            write = insert_into(_payments, connection).values(payment._asdict())
+            write = write.on_conflict_do_update(
+                index_elements=["order_id"],
+                set_={"asked_at_us": payment.asked_at_us},
+                where=_payments.c.state == ASKED,
+            )
             await connection.execute(write)
             return await _one(connection, payment.order_id)
 
@@ -75,16 +74,16 @@ class PaymentStore:
     async def unwanted(self, order_id: str, now_us: int) -> Payment:
         """The order is being undone; an order never heard of is barred from being charged later."""
         bar = Payment(order_id, 0, ABSENT, wanted=False, charge_id=None, asked_at_us=now_us)
-        write = insert(_payments).values(bar._asdict())
-        write = write.on_conflict_do_update(index_elements=["order_id"], set_={"wanted": False})
         async with self._database.write() as connection:
+            write = insert_into(_payments, connection).values(bar._asdict())
+            write = write.on_conflict_do_update(index_elements=["order_id"], set_={"wanted": False})
             await connection.execute(write)
             return await _one(connection, order_id)
 
     async def first_seen(self, event_id: str) -> bool:
         """Whether an event arrives for the first time."""
         async with self._database.write() as connection:
-            write = insert(_events).values(event_id=event_id).on_conflict_do_nothing()
+            write = insert_into(_events, connection).values(event_id=event_id).on_conflict_do_nothing()
             return (await connection.execute(write)).rowcount == 1
 
     async def audit(self) -> dict[str, int]:

@@ -59,7 +59,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         return {"breaker": breaker_view(breaker)}
 
     async with (
-        Database.opened(place.data_dir / "payments.sqlite3", SCHEMA) as database,
+        Database.opened(place.storage("payments"), SCHEMA) as database,
         client_of(place, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
     ):
         payments = Payments(PaymentStore(database, place.now_us), ProviderClient(client, pipeline), place.now_us)

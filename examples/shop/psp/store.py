@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, CheckConstraint, Column, Integer, MetaData, Row, Table, Text, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from shop.database import Database
+from shop.database import Database, insert_into
 from shop.psp.domain import Charge, Visit
 
 SCHEMA = MetaData()
@@ -27,7 +40,7 @@ _changes = Table(
     "changes",
     SCHEMA,
     Column("order_id", Text, primary_key=True),
-    Column("at_us", Integer, nullable=False, index=True),
+    Column("at_us", BigInteger, nullable=False, index=True),
 )
 _visits = Table(
     "visits",
@@ -36,12 +49,12 @@ _visits = Table(
     Column("order_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("well", Boolean, nullable=False),
-    Column("at_us", Integer, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
 )
 
 
 class Book:
-    """Charges in SQLite: one line per idempotency key, whatever is sent again; and who came, whatever became of it."""
+    """Charges in SQL: one line per idempotency key, whatever is sent again; and who came, whatever became of it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -59,8 +72,9 @@ class Book:
 
     async def charge(self, key: str, charge: Charge, at_us: int) -> tuple[Charge, bool]:
         """Book a charge, or find the one booked under the same key; says whether it is new."""
-        write = insert(_charges).values(idempotency_key=key, **charge._asdict()).on_conflict_do_nothing()
         async with self._database.write() as connection:
+            write = insert_into(_charges, connection).values(idempotency_key=key, **charge._asdict())
+            write = write.on_conflict_do_nothing()
             booked = (await connection.execute(write)).rowcount == 1
             if booked:
                 await _changed(connection, charge.order_id, at_us)
@@ -106,7 +120,7 @@ class Book:
 
 
 async def _changed(connection: AsyncConnection, order_id: str, at_us: int) -> None:
-    note = insert(_changes).values(order_id=order_id, at_us=at_us)
+    note = insert_into(_changes, connection).values(order_id=order_id, at_us=at_us)
     await connection.execute(note.on_conflict_do_update(index_elements=["order_id"], set_={"at_us": at_us}))
 
 

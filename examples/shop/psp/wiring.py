@@ -22,7 +22,7 @@ from shop.psp.store import SCHEMA, Book
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The provider with its own book, telling the shop's payments of what it booked."""
     async with (
-        Database.opened(place.data_dir / "psp.sqlite3", SCHEMA) as database,
+        Database.opened(place.storage("psp"), SCHEMA) as database,
         neighbour(place, "payments") as payments,
     ):
         moods = Moods()

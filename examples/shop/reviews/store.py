@@ -35,7 +35,7 @@ class ReviewStore:
         """Keep a review, once per key; False when the product has as many as it may."""
         known = select(_reviews.c.key).where(_reviews.c.key == key)
         others = select(func.count()).select_from(_reviews).where(_reviews.c.sku == review.sku)
-        async with self._database.write() as connection:
+        async with self._database.write(about=review.sku) as connection:
             if (await connection.execute(known)).first() is not None:
                 return True
             if (await connection.execute(others)).scalar_one() >= WRITTEN_MAX:

@@ -20,7 +20,7 @@ from shop.reviews.store import SCHEMA, ReviewStore
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The reviews, asking the catalog whether a product exists."""
     async with (
-        Database.opened(place.data_dir / "reviews.sqlite3", SCHEMA) as database,
+        Database.opened(place.storage("reviews"), SCHEMA) as database,
         neighbour(place, "catalog") as catalog,
     ):
         reviews = Reviews(ReviewStore(database), catalog, place.seed, place.now_us)
