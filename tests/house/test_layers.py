@@ -31,6 +31,7 @@ NAMED_FOR = {
     "pytest": "testing",
     "redis": "redis",
     "sqlalchemy": "sqlalchemy",
+    "structlog": "structlog",
     "testcontainers": "testing",
     "trio": "trio testing",
     "zstandard": "zstandard",

@@ -19,6 +19,7 @@ from typing import Any
 
 from sdpatterns.core import context, tracing
 from sdpatterns.core.notices import Notice
+from sdpatterns.observability.redaction import redacted, redacted_text
 
 __all__ = ["JsonFormatter", "log_notices"]
 
@@ -31,8 +32,14 @@ class JsonFormatter(logging.Formatter):
     Fields: `time` (UTC, microseconds), `level`, `logger`, `message`, `trace_id`, `span_id` and
     `correlation_id` where the call has them, whatever was given as `extra`, and `error` with the
     traceback. A value that JSON cannot carry is written as its `repr`; a line break inside a value
-    is escaped, so that nobody can forge a second line.
+    is escaped, so that nobody can forge a second line. Secrets and card numbers are masked (see
+    `sdpatterns.observability.redaction`), in the message, the extras and the traceback, unless
+    `redacts=False`.
     """
+
+    def __init__(self, *, redacts: bool = True) -> None:
+        super().__init__()
+        self._redacts = redacts
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without the line break."""
@@ -52,7 +59,9 @@ class JsonFormatter(logging.Formatter):
         line.update((k, v) for k, v in vars(record).items() if k not in _STANDARD and k not in line)
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=repr, ensure_ascii=False)
+        if not self._redacts:
+            return json.dumps(line, default=repr, ensure_ascii=False)
+        return json.dumps(redacted(line), default=lambda value: redacted_text(repr(value)), ensure_ascii=False)
 
 
 def log_notices(
