@@ -55,7 +55,7 @@ class VersionsMiddleware:
 
     **Keeps**: an unknown or removed version never reaches the application; what the application says
     itself by `Deprecation` or `Sunset`, of one endpoint, stands. **May fail** with nothing of its own.
-    **Costs** about two microseconds. A WebSocket passes.
+    **Costs** about 5 µs. A WebSocket passes.
     """
 
     def __init__(
