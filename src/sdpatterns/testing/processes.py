@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -36,7 +36,7 @@ __all__ = [
 _TRIES = 5
 _PATIENCE_S = 10.0
 
-# Reads until the pipe from the test run closes; argv: pid, stop signal, directory.
+# Reads until the pipe from the test run closes; argv: pid, stop signal, directory unless it is kept.
 _REAPER = """
 import os, shutil, signal, sys, time
 sys.stdin.buffer.read()
@@ -50,7 +50,8 @@ for number, wait_s in ((signal.SIGCONT, 0), (int(sys.argv[2]), 3), (signal.SIGKI
             time.sleep(0.02)
     except ProcessLookupError:
         break
-shutil.rmtree(sys.argv[3], ignore_errors=True)
+for directory in sys.argv[3:]:
+    shutil.rmtree(directory, ignore_errors=True)
 """
 
 
@@ -102,6 +103,8 @@ class ServerProcess:
     stop_signal: signal.Signals = signal.SIGTERM
     user: str | None = None
     """The account to run under; only root may name one."""
+    kept: bool = False
+    """Whether the directory outlives the test run: it is somebody else's."""
     start_timeout_s: float = 20.0
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
@@ -141,7 +144,7 @@ class ServerProcess:
                 **identity(self.user),
             )
         self._process = process
-        self._reaper = _watch(process.pid, self.stop_signal, self.directory)
+        self._reaper = _watch(process.pid, self.stop_signal, [] if self.kept else [self.directory])
         before, self.port = self.port, port
         try:
             self._wait_until_ready(process)
@@ -199,8 +202,8 @@ def identity(user: str | None) -> Identity:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _watch(pid: int, stop_signal: signal.Signals, directory: Path) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-I", "-S", "-c", _REAPER, str(pid), str(int(stop_signal)), str(directory)]
+def _watch(pid: int, stop_signal: signal.Signals, doomed: Sequence[Path]) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-I", "-S", "-c", _REAPER, str(pid), str(int(stop_signal)), *map(str, doomed)]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True)
 
