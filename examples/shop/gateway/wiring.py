@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sdpatterns import DeadlineExceeded, Fallback, Pipeline, RateLimiter, Timeout, listen, per_second
 from sdpatterns.core.notices import Notice
+from sdpatterns.ports.states import StateStore
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
@@ -38,10 +39,10 @@ _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
 class Door:
     """The limits on one client, on everything and on what is costly, and how often they said no."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: StateStore | None = None) -> None:
         self.switch = Switch("limiter")
-        self.limiter = RateLimiter("api", RATE)
-        self.searches = RateLimiter("searches", SEARCHES)
+        self.limiter = RateLimiter("api", RATE, store=store)
+        self.searches = RateLimiter("searches", SEARCHES, store=store)
         self.refused = {self.limiter.name: 0, self.searches.name: 0}
 
     def __call__(self, notice: Notice) -> None:
@@ -78,12 +79,22 @@ class Door:
         return {"limiter": state}
 
 
+async def _shared_counts(stack: AsyncExitStack, place: Place) -> StateStore | None:
+    """Where all gateways of a fleet count together; without one each counts for itself."""
+    if place.fleet is None:
+        return None
+    from sdpatterns.backends.redis import RedisBackend
+
+    backend = await stack.enter_async_context(RedisBackend.from_url(place.fleet.valkey, timeout_s=0.5))
+    return backend.states
+
+
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The gateway in front of all services."""
-    door = Door()
     answers = Answers()
     async with AsyncExitStack() as stack:
+        door = Door(await _shared_counts(stack, place))
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
         neighbours["ordering"] = await stack.enter_async_context(
