@@ -137,6 +137,7 @@ nox.options.sessions = ["tests"]
 
 DEVELOPMENT = ("dev", ("-e", ".[all,testing]", "--group", "dev"))
 SHOP = ("shop", ("-e", ".", "--group", "shop"))
+FLEET = ("fleet", (*SHOP[1], "--group", "fleet"))
 
 
 def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> Path:
@@ -172,7 +173,7 @@ def run(session: nox.Session, name: str, *words: str, **options: object) -> None
 def shop(session: nox.Session) -> None:
     """Start the reference shop; Ctrl-C stops it, its data stays. `shop scenario NAME` plays one on it."""
     words = session.posargs if session.posargs[:1] in (["up"], ["scenario"]) else ["up", *session.posargs]
-    place = environment(session, *SHOP)
+    place = environment(session, *(FLEET if "--fleet" in session.posargs else SHOP))
     command = [str(program(place, "python")), "-m", "shop", *words]
     sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples")}))
 
