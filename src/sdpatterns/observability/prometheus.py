@@ -1,7 +1,8 @@
 """Notices as Prometheus metrics.
 
 Each kind of notice is a counter, `sdpatterns_<event>_total`, with the notice's labels; each of its
-measures is a histogram, `sdpatterns_<event>_<measure>_seconds`. Keys and ids are never labels.
+measures is a histogram, `sdpatterns_<event>_<measure>_seconds`. Keys and ids are never labels. In
+OpenMetrics a bucket carries the trace of the last call in it, as an exemplar, where that is sampled.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from sdpatterns.core import tracing
 from sdpatterns.core.notices import Notice
 
 try:
@@ -58,7 +60,7 @@ class PrometheusListener:
                 )
         counter.labels(**labels).inc()
         for measure, value in notice.measures().items():
-            self._histogram(event, measure, labels).labels(**labels).observe(value)
+            self._histogram(event, measure, labels).labels(**labels).observe(value, _exemplar())
 
     def _bounded(self, event: str, labels: dict[str, str]) -> dict[str, str]:
         values = tuple(labels.values())
@@ -84,3 +86,8 @@ class PrometheusListener:
                     registry=self._registry,
                 )
         return histogram
+
+
+def _exemplar() -> dict[str, str] | None:
+    here = tracing.here()
+    return {"trace_id": here.trace_id, "span_id": here.span_id} if here is not None and here.sampled else None
