@@ -1,0 +1,79 @@
+"""The shop as processes on a real Postgres and a real Valkey: exact in a rush, killed under load, resumed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sdpatterns.testing.processes import owned_directory
+
+from .running import fill_cart, gone, running
+from .test_procs import killed_one_by_one, paid_once, settled
+from .visitor import DROP, PLENTY, checkout_body
+
+RUSH = 100
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A directory that Postgres may enter too: under root it is another account's."""
+    with owned_directory("shop-fleet-") as directory:
+        directory.chmod(0o711)
+        yield directory / "data"
+
+
+async def rush(http: httpx.AsyncClient) -> Counter[int]:
+    """A hundred customers at once for the last ten pieces."""
+
+    async def buy(number: int) -> int:
+        name = f"rush-{number}"
+        line = await http.put(f"/api/v1/carts/{name}/items/{DROP}", json={"quantity": 1})
+        assert line.status_code == 200, line.text
+        key = {"Idempotency-Key": f'"{name}"'}
+        return (await http.post("/api/v1/checkout", json=checkout_body(name), headers=key)).status_code
+
+    return Counter(await asyncio.gather(*(buy(number) for number in range(RUSH))))
+
+
+async def pressed_often(http: httpx.AsyncClient) -> set[str]:
+    """One customer pressing fifty times with one key; gives the orders that were answered."""
+    await http.put(f"/api/v1/carts/often/items/{PLENTY}", json={"quantity": 1})
+    key = {"Idempotency-Key": '"often"'}
+    presses = [http.post("/api/v1/checkout", json=checkout_body("often"), headers=key) for _ in range(50)]
+    answers = await asyncio.gather(*presses)
+    assert {answer.status_code for answer in answers} == {201}
+    return {answer.json()["order_id"] for answer in answers}
+
+
+@pytest.mark.anyio
+async def test_a_fleet_is_exact_outlives_kills_and_resumes(open_dir: Path) -> None:
+    limits = httpx.Limits(max_connections=RUSH)
+    with running(open_dir, "--procs", "--replicas", "2", "--fleet") as shop:
+        async with httpx.AsyncClient(base_url=shop.url, timeout=40, limits=limits) as http:
+            assert await rush(http) == {201: 10, 409: RUSH - 10}
+            (order_id,) = await pressed_often(http)
+            buyers = await killed_one_by_one(shop, http, ("ordering", "inventory", "payments", "gateway"))
+            orders = await settled(http)
+            assert orders["paid"]["orders"] == 10 + 1 + len(buyers)
+            await paid_once(http, buyers)
+        family = shop.family()
+        out, _ = await asyncio.to_thread(shop.stop)
+        assert (shop.process.returncode, out.splitlines()[-1]) == (0, "Closed.")
+        assert gone(family, 2.0) == []
+    resumed(open_dir, order_id)
+
+
+def resumed(data_dir: Path, order_id: str) -> None:
+    """The next start has the data; when its supervisor is killed, its servers end as well."""
+    with running(data_dir, "--procs", "--fleet") as shop:
+        assert httpx.get(f"{shop.url}/api/v1/orders/{order_id}").json()["status"] == "paid"
+        assert httpx.get(f"{shop.url}/api/v1/products/{DROP}").json()["available"] == 0
+        fill_cart(shop.url, "later", PLENTY)
+        family = shop.family()
+        shop.process.kill()  # its servers end as well
+        assert gone(family, 15.0) == []
