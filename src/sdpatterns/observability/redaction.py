@@ -12,6 +12,7 @@ order numbers and timestamps stay what they are, but for the few that happen to 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -65,6 +66,7 @@ def _inside(value: Any, depth: int) -> Any:
     return kind(found)
 
 
+@functools.lru_cache(maxsize=1_000)
 def _is_secret(key: str) -> bool:
     plain = key.lower().translate(_SEPARATORS)
     return plain.endswith(_AT_THE_END) or any(word in plain for word in _ANYWHERE)
@@ -72,9 +74,13 @@ def _is_secret(key: str) -> bool:
 
 def redacted_text(text: str) -> str:
     """The text without secrets and card numbers. Linear in its length."""
-    text = _SCHEME.sub(rf"\1\2{MASK}", text)
-    text = _PAIR.sub(_kept_scheme, text)
-    text = _USER.sub(rf"\1{MASK}@", text)
+    # Looking for a character costs a hundredth of what an expression does.
+    if " " in text:
+        text = _SCHEME.sub(rf"\1\2{MASK}", text)
+    if "=" in text or ":" in text:
+        text = _PAIR.sub(_kept_scheme, text)
+    if "@" in text:
+        text = _USER.sub(rf"\1{MASK}@", text)
     return _DIGITS.sub(lambda found: _without_cards(found[0]), text)
 
 
