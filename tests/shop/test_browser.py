@@ -21,6 +21,8 @@ _FLAGS = (
     "--disable-background-networking",
     "--no-first-run",
 )
+PATHS = ("/", "/products", "/products?q=lamp&stock=in", "/products/SP-00001", "/products/SP-00012", "/cart", "/orders")
+PATHS += ("/seller?maker=Vdara", "/support", "/control", "/nowhere")
 _LEFT_OUT = "no Chromium on this machine: the journey through a browser was left out"
 
 
@@ -54,7 +56,7 @@ def fill_form(page: Page, card: str) -> None:
     page.get_by_label("Street and number").fill("12 St James's Square")
     page.get_by_label("Postcode").fill("SW1Y")
     page.get_by_label("City").fill("London")
-    page.get_by_label("Country").fill("gb")
+    page.get_by_label("Country").select_option("GB")
     fill_card(page, card)
 
 
@@ -81,33 +83,77 @@ def test_a_person_buys_a_lamp(browser: Browser, url: str, width: int, scripts: b
     expect(page.get_by_role("heading", level=1)).to_have_text(title)
     page.get_by_label("Quantity").fill("2")
     page.get_by_role("button", name="Put into cart").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Cart")
+    expect(page.get_by_role("heading", name="Your cart" if scripts else "Cart", exact=True)).to_be_visible()
     page.get_by_role("link", name="Check out").click()
 
     fill_form(page, "4000 0000 0000 0002")
     page.get_by_role("button", name=re.compile("^Pay")).click()
     expect(page.get_by_role("alert")).to_contain_text("declined")
+    expect(page.get_by_role("alert")).to_be_focused()
     expect(page.get_by_label("E-mail")).to_have_value("ada@example.org")
     expect(page.get_by_label("Card number")).to_have_value("")
 
     fill_card(page, "4242 4242 4242 4242")
     page.get_by_role("button", name=re.compile("^Pay")).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Thank you. Your order is paid.")
-    expect(page.locator(".history")).to_contain_text("Card charged")
+    expect(page.locator(".way")).to_contain_text("Card charged")
     assert f"2 × {title}" in page.locator("main").inner_text()
 
     page.get_by_role("link", name="Cart").click()
-    expect(page.locator("main")).to_contain_text("Your cart is empty")
+    expect(page.locator("#drawer" if scripts else "main")).to_contain_text("Your cart is empty")
     assert not strangers
     context.close()
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
-@pytest.mark.parametrize("path", ["/", "/products", "/products/SP-00001", "/cart", "/control", "/nowhere"])
+@pytest.mark.parametrize("path", PATHS)
 def test_no_page_is_wider_than_its_window(browser: Browser, url: str, path: str, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 844})
     page.goto(f"{url}{path}")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_the_drawer_changes_the_cart_and_gives_the_focus_back(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{url}/products/SP-00060")
+    page.get_by_role("button", name="Put into cart").click()
+    drawer = page.get_by_role("dialog")
+    quantity = drawer.get_by_role("spinbutton")
+    quantity.fill("3")
+    quantity.press("Tab")
+    expect(page.locator("[data-count]")).to_contain_text("3")
+    expect(drawer.get_by_role("spinbutton")).to_have_value("3")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(page.get_by_role("button", name="Put into cart")).to_be_focused()
+    page.close()
+
+
+def test_a_countdown_runs_where_scripts_do(browser: Browser, url: str) -> None:
+    for scripts, shown in ((True, re.compile(r"^in (\d+:)?\d+:\d\d$")), (False, re.compile(r"^\d\d:\d\d UTC$"))):
+        context = browser.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        page.goto(f"{url}/products/SP-00012")
+        expect(page.locator(".note .countdown")).to_have_text(shown)
+        context.close()
+
+
+def test_an_order_that_is_undone_is_followed_to_its_end(browser: Browser, url: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{url}/products/SP-00070")
+    page.get_by_role("button", name="Put into cart").click()
+    page.get_by_role("link", name="Check out").click()
+    fill_form(page, "4242 4242 4242 4242")
+    page.get_by_role("button", name=re.compile("^Pay")).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Thank you. Your order is paid.")
+    fault = {"target": "psp", "kind": "fail", "percent": 100, "ttl_s": 60, "seed": 1}
+    httpx.put(f"{url}/control/api/fault", json=fault).raise_for_status()
+    page.get_by_text("Cancel this order").click()
+    page.get_by_role("button", name="Cancel and refund").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Being undone")
+    httpx.delete(f"{url}/control/api/fault").raise_for_status()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your order is cancelled.", timeout=30_000)
     page.close()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from shop.gateway.domain import day
+
 from .visitor import DROP, PLENTY, Visitor, new_name
 
 pytestmark = pytest.mark.anyio
@@ -86,7 +88,7 @@ async def test_a_list_leads_on_and_back_to_its_beginning(shared: Visitor) -> Non
     following = re.search(r'rel="next" href="([^"]+)"', first)
     assert following is not None
     later = await page(shared, following[1].replace("&amp;", "&"))
-    assert '<a href="/products?q=lamp&amp;category=">First page</a>' in later
+    assert '<a href="/products?q=lamp">First page</a>' in later
 
 
 async def test_an_address_that_is_none_is_told_in_words(shared: Visitor) -> None:
@@ -98,4 +100,4 @@ async def test_an_address_that_is_none_is_told_in_words(shared: Visitor) -> None
 async def test_an_order_says_when_it_was_placed(shared: Visitor) -> None:
     order_id = (await shared.buy()).json()["order_id"]
     placed_at = (await shared.get(f"/api/v1/orders/{order_id}"))["placed_at"]
-    assert f"{placed_at[:10]}, {placed_at[11:16]} UTC" in await page(shared, f"/orders/{order_id}")
+    assert f"{day(placed_at)}, {placed_at[11:16]} UTC" in await page(shared, f"/orders/{order_id}")
