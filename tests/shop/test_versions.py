@@ -36,6 +36,11 @@ async def test_the_second_version_shows_a_price_as_one_thing(shared: Visitor) ->
     assert all(item["price"].keys() == {"amount_minor"} for item in page["items"])
 
 
+@pytest.mark.parametrize("path", ["/api/v1/products", "/api/v2/products", "/api/products"])
+async def test_a_page_is_its_items_and_the_next_one(shared: Visitor, path: str) -> None:
+    assert (await shared.get(path)).keys() == {"items", "next"}
+
+
 @pytest.mark.parametrize(("version", "status"), [("3", 406), ("two", 400), ("", 200)])
 async def test_a_version_that_is_none(shared: Visitor, version: str, status: int) -> None:
     answer = await asked(shared, "/api/products", version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -61,15 +62,21 @@ def _by_header(endpoints: dict[str, Endpoint]) -> Endpoint:
     return handler
 
 
+async def _page(front: Front, query: dict[str, str]) -> dict[str, Any]:
+    """A page as the catalog's own API shows it; the storefront's listing has more to it."""
+    page: dict[str, Any] = await front.neighbours["catalog"].ask("GET", f"/api/v1/products?{urlencode(query)}")
+    return page
+
+
 def _several(front: Front) -> dict[str, Endpoint]:
     async def first(request: Request) -> Response:
-        page = await front.products(dict(request.query_params))
+        page = await _page(front, dict(request.query_params))
         return JSONResponse(page, headers=_links(request, page["next"]))
 
     async def second(request: Request) -> Response:
         query = dict(request.query_params)
         fields = second_fields(query.pop("fields", ""))
-        page = await front.products(query)
+        page = await _page(front, query)
         items = [fields.of(second_form(product)) for product in page["items"]]
         return JSONResponse({"items": items, "next": page["next"]}, headers=_links(request, page["next"]))
 
