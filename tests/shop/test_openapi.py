@@ -9,9 +9,11 @@ import jsonschema_rs
 import pytest
 from starlette.routing import Route
 
+from sdpatterns import Pipeline, Timeout
 from shop.gateway import api, openapi
 from shop.gateway.savings import BATCH_PATH
 from shop.gateway.service import Front
+from shop.place import wall_clock_us
 
 from .visitor import PLENTY, Visitor
 
@@ -26,7 +28,8 @@ async def nobody(_client: str) -> dict[str, Any]:
 
 def served() -> set[tuple[str, str]]:
     """What the gateway answers below /api, by method."""
-    routes = [route for route in api.routes(Front({}), nobody) if isinstance(route, Route)]
+    front = Front({}, politely=Pipeline(Timeout(1.0), name="nobody"), now_us=wall_clock_us)
+    routes = [route for route in api.routes(front, nobody) if isinstance(route, Route)]
     found = {(route.path, method.lower()) for route in routes for method in route.methods or ()}
     return {each for each in found if each[0].startswith("/api/") and each[1] != "head"} | {(BATCH_PATH, "post")}
 
