@@ -104,7 +104,7 @@ function byService(state) {
     service.replicas.push(one);
   }
   found.visitors = { name: "visitors", visitors: state.load.visitors, rate: found.gateway?.rate ?? 0, failing: 0, replicas: [] };
-  return Object.values(found).filter((service) => service.name in PLACES);
+  return Object.values(found).filter((service) => service.name in PLACES && !(layout.terse && service.name === "control"));
 }
 
 const keyOf = (edge) => `${edge.from}/${edge.to}`;

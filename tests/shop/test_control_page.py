@@ -1,0 +1,349 @@
+"""The control room in a real browser: somebody breaks the shop there, watches it hold, and needs no mouse for it."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from shop.control.pages import render
+
+from .test_browser import chromium_or_else
+from .running import running
+
+ROOM = "/control"
+PAGE_MAX_BYTES = 200_000
+SCRIPT_MAX_BYTES = 25_000  # as it travels, compressed by the gateway
+SERVER_MAX_S = 0.1
+WIDTHS = [pytest.param(1280, id="desktop"), pytest.param(820, id="tablet"), pytest.param(390, id="phone")]
+HANG = {"target": "psp", "kind": "hang", "percent": 100, "ttl_s": 60, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = chromium_or_else()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(tmp_path_factory.mktemp("shop") / "data") as shop, httpx.Client(base_url=shop.url) as http:
+        yield http
+
+
+@pytest.fixture(autouse=True)
+def calm(shop: httpx.Client) -> Iterator[None]:
+    yield
+    shop.delete("/control/api/scenarios")
+    shop.delete("/control/api/fault")
+    shop.put("/control/api/load", json={"visitors": 0})
+    for name in ("limiter", "breaker", "idempotency"):
+        shop.put(f"/control/api/switches/{name}", json={"on": True})
+
+
+@contextmanager
+def entered(browser: Browser, shop: httpx.Client, *, refused: int = 0, **settings: Any) -> Iterator[Page]:
+    """The room, open; nothing may go wrong in it but so many refusals, and nothing be fetched from elsewhere."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **settings})
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(str(shop.base_url)) else None)
+    try:
+        page.goto(f"{shop.base_url}{ROOM}")
+        yield page
+    finally:
+        context.close()
+    assert len([text for text in wrong if "status of 422" in text]) == refused
+    assert [text for text in wrong if "status of 422" not in text] == []
+
+
+def state(shop: httpx.Client) -> dict[str, Any]:
+    found: dict[str, Any] = shop.get("/control/api/state").json()
+    return found
+
+
+def card(page: Page, title: str) -> Locator:
+    return page.get_by_role("article", name=title)
+
+
+def box(page: Page, name: str) -> Locator:
+    return page.locator(f"#map .box[data-key={name}]")
+
+
+def follow_focus(page: Page) -> str:
+    """What the keyboard is at."""
+    found: str = page.evaluate(
+        "(at => at.getAttribute('aria-label') || at.name || at.textContent.trim() || at.id)(document.activeElement)"
+    )
+    return found
+
+
+def test_a_switch_is_thrown_and_its_card_follows(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        for title, name in [("Limiter", "limiter"), ("Circuit breaker", "breaker"), ("Idempotency", "idempotency")]:
+            switch = card(page, title).get_by_role("switch")
+            expect(switch).to_be_checked()
+            switch.click()
+            expect(page.locator("#said")).to_have_text(f"{title} is off")
+            expect(card(page, title)).to_have_attribute("data-on", "false")
+            expect(card(page, title)).to_contain_text("Off since")
+            expect(switch).not_to_be_checked()
+            assert state(shop)["defences"][name]["on"] is False
+            switch.click()
+            expect(card(page, title)).to_have_attribute("data-on", "true")
+            assert state(shop)["defences"][name]["on"] is True
+
+
+def test_a_fault_is_begun_seen_on_the_map_and_healed(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        page.get_by_label("Target").select_option("catalog")
+        assert page.get_by_label("Kind").locator("option:not([hidden])").count() == 3
+        page.get_by_label("Kind").select_option("slow")
+        page.get_by_label("Calls, %").fill("40")
+        page.get_by_role("button", name="Break it").click()
+        faults = page.get_by_role("list", name="Running faults")
+        expect(faults).to_contain_text(re.compile(r"catalog: slow, 40 %, \d+ s left"))
+        expect(box(page, "catalog")).to_have_attribute("data-is", "fault")
+        expect(box(page, "catalog").locator(".fault")).to_contain_text("⚡ slow 40 %")
+        assert [fault["target"] for fault in state(shop)["faults"]] == ["catalog"]
+
+        page.get_by_role("button", name="Heal catalog").click()
+        expect(faults.get_by_role("listitem")).to_have_count(0)
+        expect(box(page, "catalog")).not_to_have_attribute("data-is", "fault")
+        assert state(shop)["faults"] == []
+
+
+def test_what_the_shop_refuses_is_said(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop, refused=1) as page:
+        page.evaluate("document.querySelector('#fault').noValidate = true")
+        page.get_by_label("Lasts, s").fill("9999")
+        page.get_by_role("button", name="Break it").click()
+        expect(page.locator("#said")).to_contain_text("/ttl_s: must be")
+        assert state(shop)["faults"] == []
+
+
+def test_a_scenario_is_told_and_can_be_stopped(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        page.get_by_role("button", name="Start: Double click").click()
+        story = page.locator("#story")
+        expect(story).to_be_visible()
+        expect(story.get_by_role("heading")).to_have_text("Double click")
+        caption = page.locator("#story-caption")
+        expect(caption).not_to_be_empty()
+        first = caption.inner_text()
+        expect(caption).not_to_have_text(first, timeout=30_000)
+        expect(page.locator("#expectations [data-is=held]").first).to_be_visible(timeout=30_000)
+        story.get_by_role("button", name="Stop").click()
+        expect(story.get_by_role("button", name="Close")).to_be_visible()
+        assert state(shop)["scenario"]["ended"]
+        story.get_by_role("button", name="Close").click()
+        expect(story).to_be_hidden()
+
+
+def test_a_trace_opens_as_a_waterfall(browser: Browser, shop: httpx.Client) -> None:
+    shop.get("/products")
+    with entered(browser, shop) as page:
+        page.get_by_role("list", name="Recent traces").get_by_role("button", name=re.compile("products")).first.click()
+        fall = page.locator("#waterfall")
+        expect(fall.get_by_role("table")).to_contain_text("catalog")
+        bars = fall.locator(".bar i").evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().width)")
+        assert len(bars) >= 2
+        assert max(bars) == bars[0], "the request lasts as long as everything in it"
+        first = fall.get_by_role("button").first
+        expect(first).to_have_attribute("aria-expanded", "false")
+        first.click()
+        expect(fall).to_contain_text(re.compile("span[0-9a-f]{16}"))
+        assert re.search("#trace=[0-9a-f]{32}$", page.url)
+
+        page.reload()
+        expect(page.locator("#waterfall").get_by_role("table")).to_contain_text("catalog")
+
+
+def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) -> None:
+    shop.get("/products")
+    trace_id = shop.get("/control/api/traces").json()[0]["trace_id"]
+    with entered(browser, shop) as page:
+        page.evaluate(
+            """async trace_id => {
+                const { runDots } = await import("/control/static/traffic.js");
+                runDots([{ at_ms: 0, kind: "checkout", status: 200, ms: 2600, trace_id, client: "" }]);
+            }""",
+            trace_id,
+        )
+        canvas = page.locator("#dots")
+        area = canvas.bounding_box()
+        assert area is not None
+        there = {"x": area["width"] * 0.6, "y": area["height"] * 4.5 / 6}
+        for _ in range(60):  # until it comes by
+            canvas.click(position=there)
+            if "#trace=" in page.url:
+                break
+        assert page.url.endswith(trace_id)
+
+
+def test_visitors_come_by_the_dial_and_are_seen(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        dial = page.get_by_role("slider", name="Visitors")
+        dial.fill("8")
+        expect(box(page, "visitors")).to_contain_text("8 inside")
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=15_000)
+        expect(box(page, "gateway").locator(".rate")).to_have_text(re.compile(r"[1-9]"), timeout=15_000)
+        assert page.locator("#dots").evaluate(
+            "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(part => part)"
+        )
+        assert state(shop)["load"] == {"visitors": 8}
+
+
+def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        lever = page.locator("#map .lever")
+        expect(lever).to_have_attribute("data-is", "closed")
+        shop.put("/control/api/fault", json={**HANG, "kind": "fail"})
+        shop.put("/control/api/load", json={"visitors": 40})
+        expect(lever).to_have_attribute("data-is", "open", timeout=30_000)
+        expect(lever).to_contain_text("open")
+        expect(page.locator("#edges [data-key='payments/psp']")).to_contain_text("open")
+
+
+def test_everything_is_done_by_the_keyboard(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        expect(box(page, "catalog")).to_have_attribute("role", "button")
+        page.keyboard.press("Tab")
+        assert follow_focus(page) == "Skip to the control room"
+        page.keyboard.press("Enter")
+        seen: list[str] = []
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            seen.append(follow_focus(page))
+            if seen[-1].startswith("visitors"):
+                page.keyboard.press("ArrowRight")
+            if page.locator("#map .box[data-key=catalog]:focus").count():
+                page.keyboard.press("Enter")
+                break
+        assert state(shop)["load"] == {"visitors": 1}
+        assert follow_focus(page) == "kind"
+        assert page.get_by_label("Target").input_value() == "catalog"
+        page.keyboard.press("Tab")
+        page.keyboard.type("10")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Heal catalog")).to_be_visible()
+
+        switch = card(page, "Limiter").get_by_role("switch")
+        switch.focus()
+        page.keyboard.press("Space")
+        expect(switch).not_to_be_checked()
+        expect(switch).to_be_focused()
+
+
+def test_invariants_explain_themselves_to_whoever_comes_near(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        pills = page.locator("#invariants li")
+        expect(pills).to_have_count(len(state(shop)["invariants"]))
+        why = pills.nth(3).get_by_role("tooltip")
+        expect(why).to_be_hidden()
+        pills.nth(3).get_by_role("button").focus()
+        expect(why).to_be_visible()
+        expect(why).to_contain_text("received")
+        pills.first.hover()
+        expect(pills.first.get_by_role("tooltip")).to_contain_text("paid orders")
+
+
+def test_who_wants_no_motion_gets_figures(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop, reduced_motion="reduce") as page:
+        page.get_by_role("slider", name="Visitors").fill("8")
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=15_000)
+        expect(page.locator("#dots")).to_be_hidden()
+        assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_the_tables_say_what_the_map_says(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        page.get_by_role("link", name="as a table").click()
+        services = page.get_by_role("table", name="Services and their replicas")
+        expect(services).to_be_visible()
+        told = {(one["name"], str(one["replica"])) for one in state(shop)["services"]}
+        rows = services.locator("tbody th").all_inner_texts()
+        assert {tuple(row.split(" ")) for row in rows} == told
+        page.get_by_role("slider", name="Visitors").fill("8")
+        expect(page.get_by_role("table", name="Calls between them")).to_contain_text("gateway → catalog")
+
+
+def test_without_a_script_the_page_tells_its_state(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop, java_script_enabled=False) as page:
+        assert page.locator("#invariants li").count() == len(state(shop)["invariants"])
+        expect(card(page, "Idempotency")).to_contain_text("customers charged twice")
+        page.locator("summary", has_text="as tables").click()
+        expect(page.get_by_role("table", name="Services and their replicas")).to_contain_text("payments")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_window_while_it_burns(
+    browser: Browser, shop: httpx.Client, width: int, scheme: str
+) -> None:
+    shop.put("/control/api/fault", json=HANG)
+    shop.put("/control/api/load", json={"visitors": 10})
+    settings = {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
+    with entered(browser, shop, **settings) as page:
+        expect(box(page, "psp")).to_have_attribute("data-is", "fault")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        cut = page.evaluate(
+            """() => [...document.querySelectorAll("#map text")].filter(text => {
+                const [inner, outer] = [text.getBoundingClientRect(), document.querySelector("#map").getBoundingClientRect()];
+                return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
+            }).map(text => text.textContent)"""
+        )
+        assert cut == []
+
+
+def test_a_lost_connection_is_said_and_mended(browser: Browser, shop: httpx.Client) -> None:
+    page = browser.new_page()
+    page.route("**/control/live", lambda route: route.abort())
+    page.goto(f"{shop.base_url}{ROOM}")
+    line = page.locator("#line")
+    expect(line).to_have_text("connection lost, trying again", timeout=10_000)
+    page.unroute("**/control/live")
+    expect(line).to_have_text("live", timeout=10_000)
+    page.close()
+
+
+def test_the_page_is_small_and_quick(shop: httpx.Client) -> None:
+    page = shop.get(ROOM)
+    assert page.headers["content-security-policy"].startswith("default-src 'self'")
+    assert not re.search(r"\sstyle=|<script>|\son\w+=", page.text)
+    parts = set(re.findall(r'(?:src|href)="(/(?:control/)?static/[^"]+)"', page.text))
+    script = shop.get("/control/static/control.js").text
+    modules = {f"/control/static/{name}" for name in re.findall(r'from "\./(\w+\.js)"', script)}
+    parts |= modules | {"/control/static/control.js"}
+    travels = {path: shop.get(path).num_bytes_downloaded for path in parts}
+    assert sum(size for path, size in travels.items() if path.endswith(".js")) < SCRIPT_MAX_BYTES
+    assert sum(travels.values()) + len(page.content) < PAGE_MAX_BYTES
+    took_s = []
+    for _ in range(20):
+        began_s = time.perf_counter()
+        shop.get(ROOM)
+        took_s.append(time.perf_counter() - began_s)
+    assert statistics.median(took_s) < SERVER_MAX_S
+
+
+def test_a_defence_that_is_new_has_a_card_at_once() -> None:
+    harm = {"count": 3, "unit": "orders lost", "detail": "of 9 orders", "source": "the ledger"}
+    hedge = {"on": False, "since": "2030-01-01T10:00:00+00:00", "harm": harm, "state": {"hedged": 2}}
+    bare: dict[str, Any] = {"invariants": {}, "orders": {}, "scenario": None, "load": {"visitors": 0}}
+    bare |= {"faults": [], "services": [], "edges": [], "defences": {"slow_start": hedge}}
+    page = render(bare, [])
+    assert 'data-defence="slow_start" data-on="false"' in page
+    assert ">Slow start</h3>" in page
+    assert "orders lost" in page
