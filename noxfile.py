@@ -194,10 +194,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, layers, changelog fragments, workflows."""
+    """Style, docstrings, layers, changelog fragments, workflows."""
     say("Lint")
     run(session, "ruff", "check", ".")
     run(session, "ruff", "format", "--check", ".")
+    run(session, "interrogate", "-vv", "--omit-covered-files", "src")
     run(session, "lint-imports")
     run(session, "towncrier", "build", "--draft", "--version", "next", silent=True)
     run(session, "zizmor", "--offline", "--quiet", ".github")

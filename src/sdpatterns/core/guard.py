@@ -51,6 +51,7 @@ class Guard(Policy):
         enter, leave = self.enter, self.leave
 
         async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """Enter, call, and leave with what became of the call."""
             if TRACERS and _span is None:
                 return await in_span(self, guarded, args, kwargs)
             permit = await enter("" if key is None else key(*args, **kwargs))

@@ -159,6 +159,7 @@ def lifted(function: Callable[..., Any]) -> AsyncCall:
     """
 
     async def call(*args: Any, **kwargs: Any) -> Any:
+        """Call the plain function, and see that it gave no coroutine."""
         result = function(*args, **kwargs)
         if type(result) is CoroutineType:
             result.close()

@@ -193,6 +193,7 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         answers: list[httpx.Response] = []
 
         async def attempt(request: httpx.Request) -> httpx.Response:
+            """One request over the wire; the answer before it, if any, is closed first."""
             unwanted = _LAST.get()
             if unwanted is not None:
                 await unwanted.aclose()

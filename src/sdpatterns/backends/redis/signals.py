@@ -33,6 +33,7 @@ class RedisSignals:
         self._sites = sites
 
     async def announce(self, *topics: str) -> None:
+        """Wake whoever listens to one of the topics."""
         channel = self._sites.target.channel
         commands = [(pack("PUBLISH", channel + topic, ""), b"") for topic in dict.fromkeys(topics)]
         for last in (False, True):
@@ -78,6 +79,7 @@ class LoopEar:
             await self._site.listener.drop(self._topics)
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until a topic was announced since the last wait (True), or time is up (False)."""
         if self._bell is None:
             raise RuntimeError("enter the ear with 'async with' before waiting on it")
         return await self._bell.wait(timeout_s)
@@ -127,6 +129,7 @@ class BlockingEar:
             connection.disconnect()
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until a topic was announced since the last wait (True), or time is up (False)."""
         if not self._entered:
             raise RuntimeError("enter the ear with 'async with' before waiting on it")
         until = None if timeout_s is None else clock.SYSTEM.monotonic() + timeout_s

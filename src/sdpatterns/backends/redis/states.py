@@ -48,6 +48,7 @@ class RedisCells(Generic[S]):
         self._head = f"{version}:" if isinstance(version, int) else None
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+        """Run the transition on the cell `key` and return its answer."""
         name = cell_name(self._prefix, key)
         twin = transition.twin
         if twin is None or self._head is None:
@@ -55,6 +56,7 @@ class RedisCells(Generic[S]):
         return await self._by_twin((name,), transition, twin)
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+        """Run one transition on several different cells: all of it or nothing."""
         if not keys or len(set(keys)) != len(keys):
             raise ValueError("one step needs different keys, and at least one")
         if self._sites.target.cluster and self._group is None and len(keys) > 1:
@@ -172,10 +174,12 @@ class RedisCells(Generic[S]):
             raise NotSent(lost.cause) from lost
 
     async def read(self, key: str, /) -> S | None:
+        """The state of a cell; it may be past an instant inside it that only a step would judge."""
         [state] = await self.read_many([key])
         return state
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
+        """The states of several cells, in order."""
         names = [cell_name(self._prefix, key) for key in keys]
         if not names:
             return []
@@ -187,6 +191,7 @@ class RedisCells(Generic[S]):
         return [drafts.look(name) for name in names]
 
     async def delete(self, key: str, /) -> None:
+        """Forget a cell."""
         name = cell_name(self._prefix, key)
         await self._plain([(pack("DEL", name), name)])
 

@@ -87,6 +87,7 @@ class Writer:
         future: asyncio.Future[T] = loop.create_future()
 
         def job() -> None:
+            """Run the task, and hand what comes of it to the loop."""
             try:
                 result = task()
             except BaseException as error:  # noqa: BLE001 - it is raised where the task was asked for

@@ -162,11 +162,12 @@ class Claim:
         results: list[T] = []
 
         async def work() -> T:
+            """Remember the result, so that a cancellation after it finds it."""
             results.append(await function())
             return results[0]
 
         async def cut_off() -> None:
-            # Cancelled as the heartbeat ended: the work is done, and its answer counts.
+            """Keep the answer of work that was done as the cancellation came, else give the key back."""
             if not results:
                 await self.release()
                 return

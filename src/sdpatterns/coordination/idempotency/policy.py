@@ -141,6 +141,7 @@ class Idempotency(Policy):
         marker = self._marker(call)
 
         async def once(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call, with its key and its mark taken from its arguments."""
             if TRACERS and _span is None:
                 return await in_span(self, once, args, kwargs)
             mark = marker(*args, **kwargs)

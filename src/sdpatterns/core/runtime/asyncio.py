@@ -110,6 +110,7 @@ class AsyncioRuntime:
         over = struck = False
 
         def ended(done: asyncio.Future[None]) -> None:
+            """End the work where its companion has failed."""
             nonlocal struck
             # Called a turn after the companion's end, when the work may be over: then it is not struck.
             if not over and _failure(done) is not None:

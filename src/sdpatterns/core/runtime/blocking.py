@@ -68,6 +68,7 @@ class BlockingRuntime:
         failures: list[BaseException] = []
 
         def run() -> None:
+            """Run the companion to its end, and keep what it raises."""
             try:
                 finish(cast("Coroutine[Any, Any, None]", companion(stop)))
             except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread

@@ -98,6 +98,7 @@ class TrioRuntime:
         over = False
 
         async def accompany(scope: trio.CancelScope) -> None:
+            """Run the companion, and end the work where it fails."""
             try:
                 await companion(stop)
             except Exception as failure:  # noqa: BLE001 - raised again, bare, once the group has ended
@@ -108,6 +109,7 @@ class TrioRuntime:
                 scope.cancel()
 
         async def run() -> T:
+            """Run the work, and end its companion with it."""
             nonlocal over
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(accompany, nursery.cancel_scope)

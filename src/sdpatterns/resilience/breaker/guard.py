@@ -319,6 +319,7 @@ class CircuitBreaker(Guard):
         times_window = self._config.window.span_s is not None or times_calls
 
         async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call through its circuit."""
             if TRACERS and _span is None:
                 return await in_span(self, guarded, args, kwargs)
             circuit = fixed if key is None else find(key(*args, **kwargs))

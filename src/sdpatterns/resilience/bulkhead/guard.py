@@ -202,6 +202,7 @@ class Bulkhead(Guard):
         acquire, release = self._lock.acquire, self._lock.release
 
         async def slotted(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call on a slot of its lane."""
             if TRACERS and _span is None:
                 return await in_span(self, slotted, args, kwargs)
             acquire()

@@ -104,6 +104,7 @@ class Fallback(Policy):
         instead, unwanted = self._instead, self._on_result
 
         async def answered(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call, or what stands in for it."""
             if TRACERS and _span is None:
                 return await in_span(self, answered, args, kwargs)
             result = failure = None

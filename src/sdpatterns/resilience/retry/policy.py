@@ -118,6 +118,7 @@ class Retry(Policy):
         again, unwanted, timeout_s = self._again, self._on_result, self._config.timeout_s
 
         async def retried(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """The first attempt; the others begin only where it fails."""
             if TRACERS and _span is None:
                 return await in_span(self, retried, args, kwargs)
             result = failure = None
@@ -139,6 +140,7 @@ class Retry(Policy):
             return retried
 
         async def bounded(*args: Any, **kwargs: Any) -> Any:
+            """All attempts, under one deadline."""
             before, until = deadline_at.get(), SYSTEM.monotonic() + timeout_s
             if before is None or until < before:
                 deadline_at.set(until)

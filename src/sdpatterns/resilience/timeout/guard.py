@@ -115,6 +115,7 @@ class Timeout(Guard):
         carried, carry = deadline_at.get, deadline_at.set
 
         async def timed(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call within its time, without an object where nothing strikes."""
             if TRACERS and _span is None:
                 return await in_span(self, timed, args, kwargs)
             loop = _get_running_loop()

@@ -119,6 +119,7 @@ def simulate(world: World, seed: int) -> Outcome:
     run = Run(seed)
 
     async def bounded() -> None:
+        """Play within a bound of virtual time, so that a world that hangs ends."""
         async with asyncio.timeout(_VIRTUAL_S_MAX):
             await world.play(run)
 

@@ -105,6 +105,7 @@ class Desk:
             return
 
         async def work() -> None:
+            """Return each slot in a step of its own."""
             for cell, limits, booking in slots:
                 await self.cells.transact(cell, self.algorithm.give_back(limits, cost, booking))
 

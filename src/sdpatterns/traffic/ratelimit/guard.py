@@ -201,6 +201,7 @@ class RateLimiter(Guard):
         acquire, passed = self.acquire, self._passed
 
         async def limited(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
+            """One call, once its key has been admitted."""
             if TRACERS and _span is None:
                 return await in_span(self, limited, args, kwargs)
             whom = "" if key is None else key(*args, **kwargs)
