@@ -83,7 +83,13 @@ class Pages:
         reviews, page = await together(self._front.reviews(sku), self._front.products(alike))
         related = [other for other in page["items"] if other["sku"] != sku][: _RELATED - 1]
         await self._front.dressed([product, *related])
-        defaults = {"form": {}, "errors": {}, "problem": None, "key": secrets.token_hex(16), "thanks": False}
+        defaults: dict[str, Any] = {
+            "form": {},
+            "errors": {},
+            "problem": None,
+            "key": secrets.token_hex(16),
+            "thanks": False,
+        }
         return {"product": product, "reviews": reviews, "related": related, **defaults, **shown}
 
     async def review(self, request: Request) -> Response:

@@ -61,7 +61,9 @@ class Purchases:
     async def cart(self, request: Request) -> Response:
         """The visitor's cart."""
         cart_id = cart_of(request)
-        cart = await self._front.cart(cart_id) if cart_id else {"items": [], "total_minor": 0, "currency": "EUR"}
+        cart: dict[str, Any] = {"items": [], "total_minor": 0, "currency": "EUR"}
+        if cart_id:
+            cart = await self._front.cart(cart_id)
         free = await self._front.free([item["sku"] for item in cart["items"]])
         products = {product["sku"]: product for product in await self._front.several(list(free))}
         for item in cart["items"]:

@@ -19,7 +19,7 @@ class Choice(NamedTuple):
 
     label: str
     url: str
-    count: int
+    products: int
     chosen: bool
 
 
@@ -88,7 +88,7 @@ class Selection:
         """The groups of links, each with its counts; a choice that is taken leads back out of it."""
         for name, heading in _GROUPS.items():
             choices = [self._choice(name, row) for row in counts[name]]
-            yield heading, [choice for choice in choices if choice.count or choice.chosen]
+            yield heading, [choice for choice in choices if choice.products or choice.chosen]
 
     def _choice(self, name: str, row: Mapping[str, Any]) -> Choice:
         value = f"{row['price_from']}-{row['price_below']}" if name == "price" else row["name"]
