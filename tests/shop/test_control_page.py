@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from shop.control.pages import render
 
-from .test_browser import chromium_or_else
 from .running import running
+from .test_browser import chromium_or_else
 
 ROOM = "/control"
 PAGE_MAX_BYTES = 200_000
@@ -301,7 +301,8 @@ def test_nothing_is_wider_than_the_window_while_it_burns(
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         cut = page.evaluate(
             """() => [...document.querySelectorAll("#map text")].filter(text => {
-                const [inner, outer] = [text.getBoundingClientRect(), document.querySelector("#map").getBoundingClientRect()];
+                const inner = text.getBoundingClientRect();
+                const outer = document.querySelector("#map").getBoundingClientRect();
                 return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
             }).map(text => text.textContent)"""
         )

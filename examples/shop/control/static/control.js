@@ -81,7 +81,7 @@ function showStory(story) {
   const broken = story.expectations.some((one) => one.held === false);
   set($("story"), "data-is", !story.ended ? "running" : broken ? "broken" : "held");
   say($("story-title"), story.title);
-  say($("story-step"), story.ended ? (broken ? "It broke" : "It held") : `Step ${story.step} of ${story.steps}`);
+  say($("story-step"), story.ended ? (broken ? "Ended: not everything held" : "Ended: everything held") : `Step ${story.step} of ${story.steps}`);
   say($("story-caption"), story.caption);
   say($("story-stop"), story.ended ? "Close" : "Stop");
   $("story-progress").value = Math.min(1, story.elapsed_s / story.takes_s);
