@@ -135,7 +135,14 @@ _ACCEPT_VERSION = {
 }
 _SKU, _CART_ID = _in_path("sku", _EXAMPLE_SKU), _in_path("cart_id", _EXAMPLE_CART)
 _ORDER_ID = _in_path("order_id", "ord_0123456789abcdef0123")
-_PRICE = {"type": "integer", "minimum": 0, "maximum": PRICE_MAX_MINOR}
+_EMPTY = {"const": ""}  # as a form sends what was not filled in; it means the same as saying nothing
+
+
+def _whole(low: int, high: int) -> Schema:
+    return {"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, _EMPTY]}
+
+
+_PRICE = _whole(0, PRICE_MAX_MINOR)
 
 
 def _fields(*known: str) -> Schema:
@@ -150,17 +157,15 @@ _NARROWED = (
     _query(
         "limit",
         f"Products on a page, {PAGE_DEFAULT} where it is not said.",
-        type="integer",
-        minimum=1,
-        maximum=PAGE_MAX,
+        **_whole(1, PAGE_MAX),
     ),
     _query("cursor", "What the page before said as `next`.", type="string"),
     _query("q", "Words, or their beginnings.", type="string", maxLength=QUERY_MAX),
-    _query("category", "One of the categories.", enum=list(categories())),
+    _query("category", "One of the categories.", enum=["", *categories()]),
     _query("maker", "One of the makers.", type="string", maxLength=NAME_MAX),
     _query("price_from", "The lowest price, in minor units.", **_PRICE),
     _query("price_below", "What the price is below, in minor units.", **_PRICE),
-    _query("sort", "The order of the list.", enum=list(SORTS)),
+    _query("sort", "The order of the list.", enum=["", *SORTS]),
 )
 
 
