@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from shop.control.books import Books, Row
 from shop.control.feed import Answer, Feed
@@ -18,7 +19,8 @@ _CLIENTS_MAX = 1_000
 _VISITS_MAX = 50_000
 
 
-class Harm(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Harm:
     """How many were harmed, in words too, and where that is read."""
 
     count: int
@@ -87,7 +89,7 @@ class Defences:
             name: {
                 "on": on.get(name, True),
                 "since": datetime.fromtimestamp(self.since_us[name] / 1e6, UTC).isoformat(timespec="milliseconds"),
-                "harm": harm._asdict(),
+                "harm": asdict(harm),
                 "state": dict(states.get(name, {})),
             }
             for name, harm in harms.items()

@@ -92,14 +92,8 @@ class Control:
         }
 
     async def _look(self) -> State:
-        ledgers, pulses, limiter, breaker, turns, counts, _ = await asyncio.gather(
-            self._audited(),
-            self._fleet.pulses(),
-            self._known("limiter", "gateway", "/internal/limiter"),
-            self._known("breaker", "payments", "/internal/defences"),
-            self._known("turns", "ordering", "/internal/defences"),
-            self._known("orders", "ordering", "/internal/counts", whole=True),
-            self.feed.pull(),
+        ledgers, pulses, (limiter, breaker, turns, counts), _ = await asyncio.gather(
+            self._audited(), self._fleet.pulses(), self._told(), self.feed.pull()
         )
         orders, visits, invariants = ledgers
         self.defences.note(orders, visits, limiter)
@@ -136,6 +130,15 @@ class Control:
                     for name, verdict in stale.items()
                 },
             )
+
+    async def _told(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """What services say of themselves: limiter, breaker, turns and the number of orders."""
+        return await asyncio.gather(
+            self._known("limiter", "gateway", "/internal/limiter"),
+            self._known("breaker", "payments", "/internal/defences"),
+            self._known("turns", "ordering", "/internal/defences"),
+            self._known("orders", "ordering", "/internal/counts", whole=True),
+        )
 
     async def _known(self, name: str, service: str, path: str, *, whole: bool = False) -> dict[str, Any]:
         """A service's own view of something; the last one while it is away."""

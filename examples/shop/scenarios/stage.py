@@ -67,7 +67,7 @@ class Stage:
 
     async def restore(self) -> None:
         """Put everything back; the first failure is raised when all has been tried."""
-        undoing = [
+        undoing: list[tuple[str, str, Any]] = [
             *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
             *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
         ]
