@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.catalog.domain import categories, makers, workshop
 from shop.gateway.art import emblem, picture, stars
 from shop.gateway.domain import clock, day, money, status_words, step_words
-from shop.problems import answer, as_problem
+from shop.problems import Problem, answer, as_problem
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 _FOR_PROGRAMS = ("/api/", "/psp/", "/control", "/livez", "/readyz", "/metrics")
+_TOO_QUICK = "Those were more requests in a moment than one visitor may make."
 _FOREVER = "public, max-age=31536000, immutable"
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -80,10 +82,54 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
 def answer_in_kind(request: Request, error: Exception) -> Response:
     """A refusal as a page for a browser that asked for one, else as a problem document."""
     response = answer(request, error)
-    path = request.url.path
-    if path.startswith(_FOR_PROGRAMS) or "text/html" not in request.headers.get("accept", ""):
+    if not _for_a_person(request):
         return response
     page = render("problem.html", response.status_code, problem=as_problem(error))
     if "retry-after" in response.headers:
         page.headers["Retry-After"] = response.headers["retry-after"]
+    return page
+
+
+def _for_a_person(request: Request) -> bool:
+    return not request.url.path.startswith(_FOR_PROGRAMS) and "text/html" in request.headers.get("accept", "")
+
+
+class InKindMiddleware:
+    """Turns the refusals of those who stand before the routes, such as the limiter's, into pages too.
+
+    Keeps: the status and all headers of the refusal but those that tell of its body.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or not _for_a_person(Request(scope)):
+            await self._app(scope, receive, send)
+            return
+        refusal: Message | None = None
+
+        async def send_in_kind(message: Message) -> None:
+            nonlocal refusal
+            if message["type"] == "http.response.start" and _is_problem(message):
+                refusal = message
+            elif refusal is not None:
+                await _page_of(refusal, message["body"])(scope, receive, send)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_in_kind)
+
+
+def _is_problem(start: Message) -> bool:
+    return (b"content-type", b"application/problem+json") in [(name.lower(), value) for name, value in start["headers"]]
+
+
+def _page_of(start: Message, body: bytes) -> Response:
+    status: int = start["status"]
+    detail = _TOO_QUICK if status == 429 else json.loads(body)["detail"]
+    page = render("problem.html", status, problem=Problem(status, "refused", detail, retry_after_s=1))
+    about_the_body = (b"content-type", b"content-length")
+    page.raw_headers += [(name, value) for name, value in start["headers"] if name.lower() not in about_the_body]
     return page

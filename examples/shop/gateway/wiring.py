@@ -19,7 +19,7 @@ from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
 from shop.gateway.pages import Pages
 from shop.gateway.purchases import Purchases
-from shop.gateway.rendering import Statics, answer_in_kind
+from shop.gateway.rendering import InKindMiddleware, Statics, answer_in_kind
 from shop.gateway.savings import savings
 from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
@@ -111,7 +111,12 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             "gateway",
             [answers.route(), *routes(front, door.view), *pages],
             parts=("api", "searches", "reviews"),
-            middleware=[*savings(), Middleware(AnswersMiddleware, answers=answers), door.middleware()],
+            middleware=[
+                *savings(),
+                Middleware(AnswersMiddleware, answers=answers),
+                Middleware(InKindMiddleware),
+                door.middleware(),
+            ],
             switches=[door.switch],
             breakable=False,
             trusts=nobody,
