@@ -112,7 +112,7 @@ def test_a_fault_is_begun_seen_on_the_map_and_healed(browser: Browser, shop: htt
         assert page.get_by_label("Kind").locator("option:not([hidden])").count() == 3
         page.get_by_label("Kind").select_option("slow")
         page.get_by_label("Calls, %").fill("40")
-        page.get_by_role("button", name="Break it").click()
+        page.get_by_role("button", name="Break it", exact=True).click()
         faults = page.get_by_role("list", name="Running faults")
         expect(faults).to_contain_text(re.compile(r"catalog: slow, 40 %, \d+ s left"))
         expect(box(page, "catalog")).to_have_attribute("data-is", "fault")
@@ -129,7 +129,7 @@ def test_what_the_shop_refuses_is_said(browser: Browser, shop: httpx.Client) -> 
     with entered(browser, shop, refused=1) as page:
         page.evaluate("document.querySelector('#fault').noValidate = true")
         page.get_by_label("Lasts, s").fill("9999")
-        page.get_by_role("button", name="Break it").click()
+        page.get_by_role("button", name="Break it", exact=True).click()
         expect(page.locator("#said")).to_contain_text("/ttl_s: must be")
         assert state(shop)["faults"] == []
 
