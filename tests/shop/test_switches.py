@@ -83,12 +83,12 @@ async def test_breaker(visitor: Visitor) -> None:
 async def greedy(visitor: Visitor, source: str) -> list[int]:
     """One client that searches as fast as it can."""
     transport = httpx.AsyncHTTPTransport(local_address=source)
-    statuses = []
+    statuses: list[int] = []
     async with httpx.AsyncClient(base_url=visitor.place.address("gateway"), transport=transport, timeout=30) as http:
 
         async def one() -> None:
-            for _ in range(10):
-                statuses.append((await http.get("/api/v1/products?limit=1&q=lamp")).status_code)
+            path = "/api/v1/products?limit=1&q=lamp"
+            statuses.extend([(await http.get(path)).status_code for _ in range(10)])
 
         await asyncio.gather(*(one() for _ in range(6)))
     return statuses
