@@ -232,7 +232,7 @@ def test_everything_is_done_by_the_keyboard(browser: Browser, shop: httpx.Client
             if page.locator("#map .box[data-key=catalog]:focus").count():
                 page.keyboard.press("Enter")
                 break
-        assert state(shop)["load"] == {"visitors": 1}
+        expect(box(page, "visitors")).to_contain_text("1 inside")
         assert follow_focus(page) == "kind"
         assert page.get_by_label("Target").input_value() == "catalog"
         page.keyboard.press("Tab")
