@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections.abc import Iterator
@@ -258,6 +259,50 @@ async def test_a_companion_runs_beside_the_work_and_ends_with_it() -> None:
     assert len(beats) == 3
 
 
+async def test_a_companion_that_is_not_due_yet_never_begins() -> None:
+    begun = []
+
+    async def companion(stop: Waiter) -> None:
+        begun.append(SYSTEM.monotonic())
+
+    async def fail() -> None:
+        raise KeyError("own")
+
+    assert await current().beside(lambda: current().sleep(1.9), companion, after_s=2.0) is None
+    with pytest.raises(KeyError, match="own"):
+        await current().beside(fail, companion, after_s=2.0)
+    await anyio.sleep(5)
+    assert begun == []
+
+
+async def test_a_companion_begins_when_it_is_due_in_the_context_of_the_work() -> None:
+    begun, told = [], contextvars.ContextVar("told", default="nothing")
+
+    async def companion(stop: Waiter) -> None:
+        begun.append((SYSTEM.monotonic() - started, told.get()))
+        assert await stop.wait()
+
+    async def work() -> str:
+        await anyio.sleep(5.0)
+        return "done"
+
+    started = SYSTEM.monotonic()
+    told.set("all")
+    assert await current().beside(work, companion, after_s=2.0) == "done"
+    assert begun == [(pytest.approx(2.0), "all")]
+
+
+async def test_a_companion_that_begins_late_and_fails_ends_the_work_too() -> None:
+    async def companion(stop: Waiter) -> None:
+        raise ConnectionError("lease lost")
+
+    started = SYSTEM.monotonic()
+    with pytest.raises(ConnectionError, match="lease lost"):
+        await current().beside(lambda: current().sleep(60), companion, after_s=2.0)
+    assert SYSTEM.monotonic() - started == pytest.approx(2.0)
+    await anyio.lowlevel.checkpoint()
+
+
 async def test_a_companion_that_fails_ends_the_work_with_its_exception_bare() -> None:
     error, ended = ConnectionError("lease lost"), []
 
@@ -412,6 +457,60 @@ def test_without_a_loop_a_companion_that_fails_is_heard_at_the_end() -> None:
 
     with pytest.raises(ConnectionError, match="lease lost"):
         finish(BLOCKING.beside(work, companion))
+
+
+def test_without_a_loop_a_companion_that_is_not_due_yet_costs_no_thread() -> None:
+    async def companion(stop: Waiter) -> None:
+        begun.append(1)
+
+    async def work() -> set[str]:
+        return {thread.name for thread in threading.enumerate()} - before
+
+    begun: list[int] = []
+    before = {thread.name for thread in threading.enumerate()}
+    for _ in range(100):
+        assert finish(BLOCKING.beside(work, companion, after_s=30.0)) <= {"sdpatterns-alarm"}
+    assert begun == []
+
+
+def test_without_a_loop_a_companion_begins_when_it_is_due() -> None:
+    begun: list[float] = []
+    told = contextvars.ContextVar("told", default="nothing")
+
+    async def companion(stop: Waiter) -> None:
+        assert told.get() == "all"
+        begun.append(time.monotonic())
+        assert await stop.wait(10)
+
+    async def work() -> str:
+        until = time.monotonic() + 10
+        while not begun and time.monotonic() < until:
+            time.sleep(0.001)  # noqa: ASYNC251 - there is no loop here
+        return "done"
+
+    told.set("all")
+    started = time.monotonic()
+    assert finish(BLOCKING.beside(work, companion, after_s=0.02)) == "done"
+    assert begun[0] - started >= 0.02
+
+
+def test_without_a_loop_and_a_thread_to_be_had_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+
+    async def companion(stop: Waiter) -> None:
+        raise AssertionError("it never begins")
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def work() -> None:
+        monkeypatch.setattr(threading.Thread, "start", none_left)
+        time.sleep(0.05)  # noqa: ASYNC251 - there is no loop here
+        done.append(1)
+
+    with pytest.raises(RuntimeError, match="new thread"):
+        finish(BLOCKING.beside(work, companion, after_s=0.01))
+    assert done == [1]
 
 
 # -- the bound ---------------------------------------------------------------------------------

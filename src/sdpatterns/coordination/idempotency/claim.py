@@ -190,7 +190,7 @@ class Claim:
     async def _held(self, function: Callable[[], Awaitable[T]], cut_off: Callable[[], Awaitable[None]]) -> T:
         token = _CURRENT.set(self)
         try:
-            return await current().beside(function, self._heartbeat)
+            return await current().beside(function, self._heartbeat, after_s=self._beat_due_s)
         except Exception as error:
             if error is not self._lost:
                 await self._end_with(error)
@@ -301,23 +301,29 @@ class Claim:
         self._lost = ClaimLost(self._book.name, self.key)
         return self._lost
 
+    @property
+    def _beat_due_s(self) -> float:
+        return self.lease_left_s - self._book.config.lease_s * 2 / 3
+
     async def _heartbeat(self, stop: Waiter) -> None:
+        """Renew, and again whenever another third of the lease has gone. Begins when the first one has."""
         self._stop = stop
-        if not self._beats:
-            # The work was quicker than this task (or thread), and its answer is stored.
-            return
-        beat_s = self._book.config.lease_s / 3
-        pause_s = self.lease_left_s - 2 * beat_s
-        while not await stop.wait(max(pause_s, _WAIT_MIN_S)):
+        # Its answer may be stored, and the work go on: then there is nothing to renew.
+        while self._beats:
             renewed = await self._renewed()
-            pause_s = self.lease_left_s - 2 * beat_s if renewed else min(beat_s / 10, self.lease_left_s)
+            again_s = self._book.config.lease_s / 30
+            pause_s = self._beat_due_s if renewed else min(again_s, self.lease_left_s)
+            if await stop.wait(max(pause_s, _WAIT_MIN_S)):
+                return
 
     async def _renewed(self) -> bool:
         """Whether the lease moved on. Raises `ClaimLost` when it is over, or somebody else's."""
         sent = SYSTEM.monotonic()
         step = Renew(self.owner, self.fence, self._book.lease_us)
         try:
-            stands = await current().beside(lambda: self._book.cells.transact(self._cell, step), self._lease_end)
+            stands = await current().beside(
+                lambda: self._book.cells.transact(self._cell, step), self._lease_end, after_s=self.lease_left_s
+            )
         except BackendError as error:
             if self.lease_left_s <= 0:
                 raise self._loss(str(error)) from error
@@ -327,7 +333,6 @@ class Claim:
         self._until = sent + self._book.config.lease_s
         return True
 
-    async def _lease_end(self, stop: Waiter) -> None:
+    async def _lease_end(self, _: Waiter) -> None:
         # A renewal without an answer must not outlive the lease that it is meant to renew.
-        if not await stop.wait(max(self.lease_left_s, 0.0)):
-            raise self._loss("the store did not answer while the lease lasted")
+        raise self._loss("the store did not answer while the lease lasted")

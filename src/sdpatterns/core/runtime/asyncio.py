@@ -100,45 +100,82 @@ class AsyncioRuntime:
             raise TimeoutError(f"shielded work did not end within {at_most_s:g} s")
         return task.result()
 
-    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
-        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended."""
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0
+    ) -> T:
+        """Run `work`, with `companion(stop)` beside it from `after_s` on; ring `stop` when the work has ended.
+
+        Work that ends before that costs a timer and no task.
+        """
         me = asyncio.current_task()
         assert me is not None
-        requests = me.cancelling()
-        stop = AsyncioWaiter()
-        task = asyncio.ensure_future(companion(stop))
-        over = struck = False
-
-        def ended(done: asyncio.Future[None]) -> None:
-            """End the work where its companion has failed."""
-            nonlocal struck
-            # Called a turn after the companion's end, when the work may be over: then it is not struck.
-            if not over and _failure(done) is not None:
-                struck = me.cancel()
-
-        task.add_done_callback(ended)
+        side = _Companion(me, companion)
+        timer: asyncio.TimerHandle | None = None
+        if after_s > 0:
+            timer = me.get_loop().call_later(after_s, side.begin)
+        else:
+            side.begin()
         result: T | None = None
         error: BaseException | None = None
         try:
             result = await work()
         except BaseException as raised:  # noqa: BLE001 - raised again below, once the companion has ended
             error = raised
-        over = True
-        # The cancellation is ours only if nobody else asked for one meanwhile.
-        is_ours = struck and me.uncancel() <= requests and isinstance(error, asyncio.CancelledError)
-        failure = _failure(task) if task.done() else None
-        stop.wake()
-        if not task.done():
-            task.cancel()
-            await _see_off(task)
+        if timer is not None:
+            timer.cancel()
+        failure = side.struck_with(error)
+        await side.end()
         try:
-            if failure is not None and (is_ours or error is None):
+            if failure is not None:
                 raise failure
             if error is not None:
                 raise error
         finally:
             del error, failure
         return cast("T", result)
+
+
+class _Companion:
+    """What runs beside one piece of work, in a task of its own, and ends the work where it fails."""
+
+    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task")
+
+    def __init__(self, me: asyncio.Task[Any], function: Callable[[Waiter], Awaitable[None]]) -> None:
+        self._me = me
+        self._function = function
+        self._requests = me.cancelling()
+        self._task: asyncio.Future[None] | None = None
+        self._stop: AsyncioWaiter | None = None
+        self._over = False
+        self._struck = False
+
+    def begin(self) -> None:
+        self._stop = AsyncioWaiter()
+        self._task = asyncio.ensure_future(self._function(self._stop))
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        # Called a turn after the companion's end, when the work may be over: then it is not struck.
+        if not self._over and _failure(task) is not None:
+            self._struck = self._me.cancel()
+
+    def struck_with(self, error: BaseException | None) -> BaseException | None:
+        """The companion's failure, if it is what the caller is to hear. The work is over, by `error` or by its end."""
+        self._over = True
+        # The cancellation is ours only if nobody else asked for one meanwhile.
+        is_ours = self._struck and self._me.uncancel() <= self._requests and isinstance(error, asyncio.CancelledError)
+        if self._task is None or not self._task.done():
+            return None
+        failure = _failure(self._task)
+        return failure if is_ours or error is None else None
+
+    async def end(self) -> None:
+        if self._task is None or self._stop is None:
+            return
+        self._stop.wake()
+        if not self._task.done():
+            self._task.cancel()
+            await _see_off(self._task)
 
 
 async def _see_off(task: asyncio.Future[Any]) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from sdpatterns.core.runtime.alarm import ALARM
 from sdpatterns.core.runtime.protocols import Bound, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
@@ -62,29 +63,59 @@ class BlockingRuntime:
         """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         return await work()
 
-    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
-        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended."""
-        stop = BlockingWaiter()
-        failures: list[BaseException] = []
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0
+    ) -> T:
+        """Run `work`, with `companion(stop)` beside it from `after_s` on; ring `stop` when the work has ended.
 
-        def run() -> None:
-            """Run the companion to its end, and keep what it raises."""
-            try:
-                finish(cast("Coroutine[Any, Any, None]", companion(stop)))
-            except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
-                failures.append(failure)
-
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(run,), daemon=True)
-        thread.start()
+        Any number of works that end before that share one thread, the alarm's.
+        """
+        side = _Companion(companion)
+        if after_s > 0:
+            ALARM.put_on(side.begin, after_s)
+        else:
+            side.begin()
         try:
             result = await work()
         finally:
-            stop.wake()
-            thread.join(_JOIN_S)
-        if failures:
-            raise failures[0]
+            if after_s <= 0 or not ALARM.take_off(side.begin):
+                side.end()
+        if side.failure is not None:
+            raise side.failure
         return result
+
+
+class _Companion:
+    """What runs beside one piece of work, in a thread of its own."""
+
+    __slots__ = ("_context", "_function", "_stop", "_thread", "failure")
+
+    def __init__(self, function: Callable[[Waiter], Awaitable[None]]) -> None:
+        self._function = function
+        self._context = contextvars.copy_context()
+        self._stop = BlockingWaiter()
+        self._thread: threading.Thread | None = None
+        self.failure: BaseException | None = None
+
+    def begin(self) -> None:
+        thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as failure:  # no thread is to be had; the work's caller is told
+            self.failure = failure
+        else:
+            self._thread = thread
+
+    def _run(self) -> None:
+        try:
+            finish(cast("Coroutine[Any, Any, None]", self._function(self._stop)))
+        except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
+            self.failure = failure
+
+    def end(self) -> None:
+        self._stop.wake()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
 
 
 BLOCKING = BlockingRuntime()

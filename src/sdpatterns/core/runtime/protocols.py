@@ -59,8 +59,10 @@ class Runtime(Protocol):
         """
         ...
 
-    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
-        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended.
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0
+    ) -> T:
+        """Run `work`, with `companion(stop)` beside it from `after_s` on; ring `stop` when the work has ended.
 
         A companion that raises ends the work (where the runtime can interrupt it) and its exception
         is raised bare.

@@ -91,8 +91,10 @@ class TrioRuntime:
             await trio.lowlevel.checkpoint_if_cancelled()
         return cast("T", result)
 
-    async def beside(self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /) -> T:
-        """Run `work` while `companion(stop)` runs; ring `stop` when the work has ended."""
+    async def beside(
+        self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0
+    ) -> T:
+        """Run `work`, with `companion(stop)` beside it from `after_s` on; ring `stop` when the work has ended."""
         stop = TrioWaiter()
         failures: list[BaseException] = []
         over = False
@@ -100,6 +102,7 @@ class TrioRuntime:
         async def accompany(scope: trio.CancelScope) -> None:
             """Run the companion, and end the work where it fails."""
             try:
+                await trio.sleep(max(after_s, 0.0))
                 await companion(stop)
             except Exception as failure:  # noqa: BLE001 - raised again, bare, once the group has ended
                 # Kept aside, so that the group holds the exception of the work or none.
