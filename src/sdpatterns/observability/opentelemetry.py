@@ -18,6 +18,7 @@ from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.notices import Notice
 from sdpatterns.core.tracing import NOWHERE, SpanKind, Value
+from sdpatterns.observability.redaction import redacted, redacted_text
 
 try:
     from opentelemetry import context as contexts
@@ -49,7 +50,7 @@ class OpenTelemetryListener:
         labels = notice.labels()
         span = trace.get_current_span()
         if span.is_recording():
-            span.add_event(f"sdpatterns.{event}", {f"sdpatterns.{k}": v for k, v in labels.items()})
+            span.add_event(f"sdpatterns.{event}", redacted({f"sdpatterns.{k}": v for k, v in labels.items()}))
         counter = self._counters.get(event)
         if counter is None:
             counter = self._counters[event] = self._meter.create_counter(f"sdpatterns.{event}")
@@ -75,7 +76,9 @@ class OpenTelemetryTracer:
     with several services in it, hands it on to the spans inside.
 
     **Keeps**: a span ends exactly once, and what was current before is current again, whichever
-    task or thread ends it. Cancellation is no error. **May fail** with nothing of its own.
+    task or thread ends it. Cancellation is no error. No secret and no card number is written into
+    a span of ours, not even one from an exception's message (see `redaction`).
+    **May fail** with nothing of its own.
     **Costs** what the SDK costs, tens of microseconds a span; without an SDK about two.
     """
 
@@ -108,10 +111,10 @@ class OpenTelemetryTracer:
         else:
             parent = context.trace.get()
         span = self._tracer.start_span(
-            name,
+            redacted_text(name),
             trace.set_span_in_context(outer, before),
             kind=_KINDS[kind],
-            attributes={**_inherited(outer), **facts},
+            attributes=redacted({**_inherited(outer), **facts}),
             links=[trace.Link(_context_of(link)) for link in links],
         )
         contexts.attach(trace.set_span_in_context(span, before))
@@ -130,23 +133,23 @@ class OpenTelemetrySpan:
 
     def note(self, name: str, value: Value, /) -> None:
         """Set an attribute."""
-        self._span.set_attribute(name, value)
+        self._span.set_attribute(name, redacted(value, name))
 
     def rename(self, name: str, /) -> None:
         """Update the name."""
-        self._span.update_name(name)
+        self._span.update_name(redacted_text(name))
 
     def fail(self, reason: str, /) -> None:
         """Set its status to an error."""
-        self._span.set_status(trace.StatusCode.ERROR, reason)
+        self._span.set_status(trace.StatusCode.ERROR, redacted_text(reason))
 
     def end(self, error: BaseException | None, /) -> None:
         """End it; an `Exception` is recorded, without the traceback, which each span around it would repeat."""
         if isinstance(error, Exception) and self._span.is_recording():
-            kind = type(error).__qualname__
+            kind, message = type(error).__qualname__, redacted_text(str(error))
             self._span.set_attribute("error.type", kind)
-            self._span.add_event("exception", {"exception.type": kind, "exception.message": str(error)})
-            self._span.set_status(trace.StatusCode.ERROR, f"{kind}: {error}")
+            self._span.add_event("exception", {"exception.type": kind, "exception.message": message})
+            self._span.set_status(trace.StatusCode.ERROR, f"{kind}: {message}")
         self._span.end()
         # By value, not by token: an async generator may be closed in another task's context.
         contexts.attach(self._before)

@@ -19,6 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
+from sdpatterns.observability.redaction import redacted, redacted_text
 from sdpatterns.observability.spans import SpanEvent, SpanLink, SpanRecord, TraceSummary, merged, summary_of
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
 
@@ -53,7 +54,8 @@ class TraceStore(SpanProcessor):
     no more than half of all.
 
     **Keeps**: never more than it was told to; of a trace with too many spans those that ended
-    last, among them its root. Many threads may end spans and look at once.
+    last, among them its root. What it tells has no secret and no card number in it, whoever made the
+    span. Many threads may end spans and look at once.
     **May fail** with nothing; `ValueError` for bounds below 1.
     **Costs** about a microsecond for each span that ends, and the memory of the spans it holds.
     """
@@ -132,17 +134,19 @@ def _record(span: ReadableSpan) -> SpanRecord:
         trace_id=f"{context.trace_id:032x}",
         span_id=f"{context.span_id:016x}",
         parent_id=f"{span.parent.span_id:016x}" if span.parent else "",
-        name=span.name,
+        name=redacted_text(span.name),
         service=str(attributes.pop("service.name", resource.get("service.name", ""))),
         instance=str(resource.get("service.instance.id", "")),
         kind=span.kind.name.lower(),
         started_us=(span.start_time or 0) // 1000,
         ended_us=(span.end_time or 0) // 1000,
         failed=span.status.status_code is StatusCode.ERROR,
-        error=(span.status.description or "")[:_TEXT_CHARS_MAX],
+        error=redacted_text(span.status.description or "")[:_TEXT_CHARS_MAX],
         attributes=attributes,
         events=tuple(
-            SpanEvent(name=event.name, at_us=event.timestamp // 1000, attributes=_plain(event.attributes))
+            SpanEvent(
+                name=redacted_text(event.name), at_us=event.timestamp // 1000, attributes=_plain(event.attributes)
+            )
             for event in span.events
         ),
         links=tuple(
@@ -157,7 +161,8 @@ def _record(span: ReadableSpan) -> SpanRecord:
 
 
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: _cut(value) for name, value in (attributes or {}).items()}
+    # Cut last: half a card number would not be known for one.
+    return {name: _cut(value) for name, value in redacted(dict(attributes or {})).items()}
 
 
 def _cut(value: Any) -> Any:
