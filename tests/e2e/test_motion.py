@@ -1,0 +1,69 @@
+"""For who asked for less motion nothing moves; for everybody else the same things do, or this would prove nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .browsing import BOTH, visit
+from .pages import STOPS, Customer, Stop
+
+MOVING = "document.getAnimations().map(one => one.animationName || one.transitionProperty)"
+SMOOTH = "getComputedStyle(document.documentElement).scrollBehavior"
+
+
+@pytest.fixture(scope="module")
+def customer(url: str) -> Customer:
+    return Customer.of(url)
+
+
+@BOTH
+@pytest.mark.parametrize("stop", [stop for stop in STOPS if stop.name != "too many"], ids=lambda stop: stop.name)
+def test_nothing_moves(browser: Browser, url: str, customer: Customer, stop: Stop, device: str) -> None:
+    with visit(browser, url, device, refused=stop.refused, reduced_motion="reduce") as page:
+        customer.remembered_by(page, url)
+        stop.open(page, url, customer)
+        for link in page.get_by_role("link").all()[:3]:
+            link.focus()
+        assert (page.evaluate(MOVING), page.evaluate(SMOOTH)) == ([], "auto")
+
+
+def open_drawer(page: Page) -> list[str]:
+    page.goto("/products/SP-00040")
+    page.get_by_role("button", name="Put into cart").click()
+    # Asked in the frame in which it opens, for it is over soon.
+    moving: list[str] = page.evaluate(
+        f"""() => new Promise(resolve => {{
+            const look = () => document.querySelector("#drawer").open ? resolve({MOVING}) : requestAnimationFrame(look);
+            look();
+        }})"""
+    )
+    return moving
+
+
+def test_the_drawer_slides_but_for_who_wants_no_motion(browser: Browser, url: str) -> None:
+    with visit(browser, url, reduced_motion="no-preference") as page:
+        assert "slide" in open_drawer(page)
+    with visit(browser, url, reduced_motion="reduce") as page:
+        assert open_drawer(page) == []
+
+
+@pytest.fixture
+def visitors(url: str) -> Iterator[None]:
+    httpx.put(f"{url}/control/api/load", json={"visitors": 6}).raise_for_status()
+    yield
+    httpx.put(f"{url}/control/api/load", json={"visitors": 0}).raise_for_status()
+
+
+@BOTH
+@pytest.mark.usefixtures("visitors")
+def test_the_control_room_counts_instead_of_drawing_dots(browser: Browser, url: str, device: str) -> None:
+    with visit(browser, url, device, reduced_motion="reduce") as page:
+        page.goto("/control")
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=20_000)
+        expect(page.locator("#dots")).to_be_hidden()
+        assert page.evaluate(MOVING) == []
