@@ -19,7 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
-from sdpatterns.observability.redaction import redacted, redacted_text
+from sdpatterns.observability.span_redaction import redacted_span
 from sdpatterns.observability.spans import SpanEvent, SpanLink, SpanRecord, TraceSummary, merged, summary_of
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
 
@@ -126,7 +126,8 @@ def _duration_ns(span: ReadableSpan) -> int:
     return (span.end_time or 0) - (span.start_time or 0)
 
 
-def _record(span: ReadableSpan) -> SpanRecord:
+def _record(ended: ReadableSpan) -> SpanRecord:
+    span = redacted_span(ended)  # before any text is cut: half a card number is not known for one
     context = span.get_span_context()
     assert context is not None
     resource, attributes = span.resource.attributes, _plain(span.attributes)
@@ -134,19 +135,17 @@ def _record(span: ReadableSpan) -> SpanRecord:
         trace_id=f"{context.trace_id:032x}",
         span_id=f"{context.span_id:016x}",
         parent_id=f"{span.parent.span_id:016x}" if span.parent else "",
-        name=redacted_text(span.name),
+        name=span.name,
         service=str(attributes.pop("service.name", resource.get("service.name", ""))),
         instance=str(resource.get("service.instance.id", "")),
         kind=span.kind.name.lower(),
         started_us=(span.start_time or 0) // 1000,
         ended_us=(span.end_time or 0) // 1000,
         failed=span.status.status_code is StatusCode.ERROR,
-        error=redacted_text(span.status.description or "")[:_TEXT_CHARS_MAX],
+        error=(span.status.description or "")[:_TEXT_CHARS_MAX],
         attributes=attributes,
         events=tuple(
-            SpanEvent(
-                name=redacted_text(event.name), at_us=event.timestamp // 1000, attributes=_plain(event.attributes)
-            )
+            SpanEvent(name=event.name, at_us=event.timestamp // 1000, attributes=_plain(event.attributes))
             for event in span.events
         ),
         links=tuple(
@@ -161,8 +160,7 @@ def _record(span: ReadableSpan) -> SpanRecord:
 
 
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    # Cut last: half a card number would not be known for one.
-    return {name: _cut(value) for name, value in redacted(dict(attributes or {})).items()}
+    return {name: _cut(value) for name, value in (attributes or {}).items()}
 
 
 def _cut(value: Any) -> Any:
