@@ -24,7 +24,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.core.step import ManyTransition, Transition
 from sdpatterns.ports.signals import Ear, SignalBus
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore, rely_on
 
 try:
     from sdpatterns.core.runtime.trio import TRIO
@@ -87,6 +87,10 @@ class InThreads:
     ) -> Cells[S]:
         """The cells named `space` of the store inside."""
         return _ThreadedCells(self._inside.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow))
+
+    def relied_on_by(self, who: str, /) -> None:
+        """See `ForgetfulStore`: handed on to the store inside."""
+        rely_on(self._inside, who)
 
 
 class _ThreadedEar:

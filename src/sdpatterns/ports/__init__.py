@@ -2,6 +2,6 @@
 
 from sdpatterns.ports.backend import Backend
 from sdpatterns.ports.signals import Ear, SignalBus
-from sdpatterns.ports.states import Cells, DirectCells, StateStore
+from sdpatterns.ports.states import Cells, DirectCells, ForgetfulStore, StateStore
 
-__all__ = ["Backend", "Cells", "DirectCells", "Ear", "SignalBus", "StateStore"]
+__all__ = ["Backend", "Cells", "DirectCells", "Ear", "ForgetfulStore", "SignalBus", "StateStore"]

@@ -19,7 +19,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition
 
-__all__ = ["KEYS_MAX", "Cells", "DirectCells", "Overflow", "StateStore"]
+__all__ = ["KEYS_MAX", "Cells", "DirectCells", "ForgetfulStore", "Overflow", "StateStore", "rely_on"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -77,6 +77,15 @@ class DirectCells(Protocol[S]):
         ...
 
 
+@runtime_checkable
+class ForgetfulStore(Protocol):
+    """A store whose server may be set to lose steps that it has answered."""
+
+    def relied_on_by(self, who: str, /) -> None:
+        """Take note that such a loss would harm `who`; warn of it, once, when the server is found so set."""
+        ...
+
+
 class StateStore(Protocol):
     """Where state lives. `runtime` is the one its I/O needs, None for a store that never waits."""
 
@@ -97,3 +106,9 @@ class StateStore(Protocol):
         `group` puts all of them on one node of a cluster, which steps on several cells need.
         """
         ...
+
+
+def rely_on(store: StateStore, who: str) -> None:
+    """Say to a store that `who` would be harmed if it lost a step; one that loses none needs no saying."""
+    if isinstance(store, ForgetfulStore):
+        store.relied_on_by(who)

@@ -6,7 +6,8 @@ except ImportError as missing:
     raise ImportError('the Redis backend needs redis-py: pip install "sdpatterns[redis]"') from missing
 
 from sdpatterns.backends.redis.backend import RedisBackend
+from sdpatterns.backends.redis.durability import WeakSettingFound
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.states import RedisStates
 
-__all__ = ["RedisBackend", "RedisSignals", "RedisStates"]
+__all__ = ["RedisBackend", "RedisSignals", "RedisStates", "WeakSettingFound"]

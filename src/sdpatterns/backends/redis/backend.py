@@ -50,13 +50,15 @@ class RedisBackend:
         timeout_s: float = 5.0,
         connections_max: int = 16,
         random: Callable[[], float] = random.random,
+        warns_of_loss: bool = True,
     ) -> Self:
         """A backend for the server at `url` (`redis://`, `rediss://` or `unix://`, with redis-py's options).
 
         `blocking` for programs without an event loop, whose threads share `connections_max`
         connections. `cluster` when the server is a node of a Redis Cluster. `prefix` begins every
         key. `timeout_s` bounds how long one reply is waited for. `random` gives the jitter between
-        two tries.
+        two tries. `warns_of_loss=False` where the server may lose what it has answered, and that is
+        meant: else a quota or an idempotency that relies on such a server is worth one warning.
         """
         return cls(
             Target(
@@ -67,6 +69,7 @@ class RedisBackend:
                 timeout_s=timeout_s,
                 connections_max=connections_max,
                 random=random,
+                warns_of_loss=warns_of_loss,
             )
         )
 
@@ -92,6 +95,8 @@ class RedisBackend:
         if (known.get("cluster_enabled") == "1") is not target.cluster:
             word = "a cluster: pass" if not target.cluster else "no cluster: leave out"
             raise BackendUnavailable(f"{target.shown} is {word} cluster=True")
+        if self._sites.durability.is_due:
+            await self._sites.durability.ask(self._sites.here().seed)
 
     def shift(self, seconds: float) -> None:
         """Move the store's time, as this object sees it, for tests."""

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterWire
+from sdpatterns.backends.redis.durability import Durability
 from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
 from sdpatterns.backends.redis.listener import Listener
@@ -98,6 +99,7 @@ class Sites:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.durability = Durability(target)
         self.shift_us = "0"
         self._lock = threading.Lock()
         self._sites: dict[asyncio.AbstractEventLoop | None, Site] = {}

@@ -89,6 +89,8 @@ class RedisCells(Generic[S]):
             except (Lost, ResponseError) as again:
                 # The first one may have happened all the same.
                 raise OutcomeUnknown(self._sites.target.unknown(again)) from again
+        if self._sites.durability.is_due:
+            await self._sites.durability.ask(site.seed)
         if isinstance(reply, list):
             return twin.answer(reply)
         if isinstance(reply, bytes):
@@ -111,6 +113,8 @@ class RedisCells(Generic[S]):
         site = self._sites.here()
         line = _MANY if wish.many else wish.names[0]
         done, value = await site.in_line((self, line), wish, self._settle)
+        if self._sites.durability.is_due and done:
+            await self._sites.durability.ask(site.seed)
         if done:
             return value
         raise value
@@ -237,3 +241,7 @@ class RedisStates:
         that its own `maxmemory` is the bound.
         """
         return RedisCells(self._sites, space, codec, group)
+
+    def relied_on_by(self, who: str, /) -> None:
+        """See `ForgetfulStore`: at the first step that the server answers, or at `create()`."""
+        self._sites.durability.relied_on_by(who)

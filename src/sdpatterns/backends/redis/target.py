@@ -39,6 +39,8 @@ class Target:
     connections_max: int
     random: Callable[[], float] = random.random
     """Between 0 and 1: the jitter of pauses."""
+    warns_of_loss: bool = True
+    """Whether a server that may lose what it has answered is worth a warning."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s <= 3600:

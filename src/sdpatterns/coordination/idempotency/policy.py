@@ -24,7 +24,7 @@ from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import Ear, SignalBus
-from sdpatterns.ports.states import KEYS_MAX, StateStore
+from sdpatterns.ports.states import KEYS_MAX, StateStore, rely_on
 
 __all__ = ["Idempotency", "Key"]
 
@@ -100,6 +100,7 @@ class Idempotency(Policy):
             lease_s=lease_s, keep_s=keep_s, on_busy=on_busy, wait_max_s=wait_max_s,
             on_outage=on_outage, answer_bytes_max=answer_bytes_max,
         )  # fmt: skip
+        rely_on(store, f"Idempotency {name!r}")
         self._store = store
         self._signals = signals
         self._scope = scope

@@ -13,7 +13,7 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore
+from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, rely_on
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, Page
 from sdpatterns.traffic.quota.config import PERIODS, Plans, plans_of
@@ -84,6 +84,8 @@ class Quota(Guard):
         self._calendar = Calendar(zone, month_begins)
         self._page: Page | None = None
         self._runtime: Runtime | None = None if store is None else store.runtime
+        if store is not None:
+            rely_on(store, f"Quota {name!r}")
         space = join_key("quota", name)
         self._cells: Cells[State] = (
             LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
