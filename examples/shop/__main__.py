@@ -102,7 +102,7 @@ async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterato
         from shop.launch import shop
 
         async with shop(port=arguments.port, data_dir=data_dir, seed=arguments.seed) as place:
-            yield place.address("gateway")
+            yield place.public
 
 
 async def _scenario(arguments: argparse.Namespace) -> int:

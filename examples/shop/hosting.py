@@ -20,6 +20,7 @@ from sdpatterns.web.asgi.metrics import MetricsMiddleware
 from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
+from shop.doors import OwnNameMiddleware
 from shop.faults import SERVICE_KINDS, FaultMiddleware, Moods, fault_route
 from shop.problems import HANDLED, Problem, answer
 from shop.pulse import Pulse
@@ -50,13 +51,15 @@ def hosted(
     breakable: bool = True,
     moods: Moods | None = None,
     trusts: Callable[[Scope], bool] = everybody,
+    own_below: str = "/",
     deadline_default_s: float | None = None,
     on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Iterator[Starlette]:
     """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell.
 
     `switches` are those of its defences. One that is `breakable` can be given a fault from
-    outside; with `moods` of its own it acts them out itself.
+    outside; with `moods` of its own it acts them out itself. What lies below `own_below` is
+    answered under the shop's own names alone.
     """
     registry = CollectorRegistry()
     count = PrometheusListener(registry)
@@ -73,6 +76,7 @@ def hosted(
     around = [
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
         Middleware(MetricsMiddleware, name=name),
+        Middleware(OwnNameMiddleware, below=own_below),
         *([Middleware(FaultMiddleware, moods=moods)] if breakable else []),
         *middleware,
     ]

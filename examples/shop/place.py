@@ -18,6 +18,7 @@ DEPLOYABLES = {
     "psp": ("psp",),
     "control": ("control",),
 }
+PUBLIC = "gateway"
 CONTEXTS = tuple(context for contexts in DEPLOYABLES.values() for context in contexts)
 
 
@@ -41,6 +42,8 @@ class Place:
 
     data_dir: Path
     seed: int
+    public: str
+    """The URL that visitors know; a gateway's own address is for the shop itself."""
     addresses: Mapping[str, tuple[str, ...]]
     context: str = ""
     replica: int = 1

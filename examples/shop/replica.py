@@ -31,6 +31,7 @@ class Plan:
 
     data_dir: str
     seed: int
+    public: str
     fleet: Mapping[str, str] | None
     deployable: str = ""
     replica: int = 1
@@ -47,7 +48,12 @@ class Plan:
         addresses = {name: tuple(urls) for name, urls in self.addresses.items()}
         fleet = Fleet(**self.fleet) if self.fleet else None
         return Place(
-            data_dir=Path(self.data_dir), seed=self.seed, addresses=addresses, replica=self.replica, fleet=fleet
+            data_dir=Path(self.data_dir),
+            seed=self.seed,
+            public=self.public,
+            addresses=addresses,
+            replica=self.replica,
+            fleet=fleet,
         )
 
     @property

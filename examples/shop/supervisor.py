@@ -13,11 +13,11 @@ from pathlib import Path
 
 from shop.background import alongside
 from shop.failures import StartFailed
-from shop.place import DEPLOYABLES, Fleet
+from shop.place import DEPLOYABLES, PUBLIC, Fleet
 from shop.replica import Plan
 from shop.serving import Listener, address, bind
 from shop.taking import owned
-from shop.worker import PUBLIC, Worker
+from shop.worker import Worker
 
 ALONE = ("psp", "control")  # one of each: what they know is in their memory
 # Whoever still asks others ends before them; those that are not named here come last.
@@ -36,7 +36,7 @@ async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int, wit
     async with AsyncExitStack() as stack:
         public = stack.enter_context(bind(port))
         lock = stack.enter_context(owned(data_dir))
-        plan = Plan(data_dir=str(data_dir), seed=seed, fleet=None)
+        plan = Plan(data_dir=str(data_dir), seed=seed, public=address(public), fleet=None)
         if with_fleet:
             plan = replace(plan, fleet=asdict(await _fleet(stack, data_dir, replicas)))
         crew = Crew(stack.enter_context(_workers(plan, replicas, public, lock)))

@@ -16,7 +16,6 @@ from shop.failures import StartFailed
 from shop.replica import READY, Plan
 from shop.serving import HOST, Listener, bind, drain_s
 
-PUBLIC = "gateway"
 _START_MAX_S = 60.0
 _LIVED_S = 10.0  # a process that lived as long is started again at once
 _PAUSE_S, _PAUSE_MAX_S = 0.2, 5.0

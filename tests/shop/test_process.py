@@ -66,7 +66,7 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
     monkeypatch.setattr(shop.payments.wiring, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
     async with httpx.AsyncClient(timeout=30) as http:
         async with opened(port=0, data_dir=data_dir, seed=1) as place:
-            url = place.address("gateway")
+            url = place.public
             await http.put(f"{url}/api/v1/carts/c/items/{PLENTY}", json={"quantity": 1})
             assert (await http.put(f"{url}/control/api/fault", json=SLOW)).status_code == 200
             buyer = asyncio.create_task(http.post(f"{url}/api/v1/checkout", json=checkout_body("c"), headers=KEY))

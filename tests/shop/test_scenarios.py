@@ -99,7 +99,7 @@ def test_the_command_lists_the_scenarios(capsys: pytest.CaptureFixture[str]) -> 
 async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys: pytest.CaptureFixture[str]) -> None:
     from shop.scenarios.command import played as command
 
-    assert await command("double-click", visitor.place.address("gateway"), 50.0) == 0
+    assert await command("double-click", visitor.place.public, 50.0) == 0
     said = capsys.readouterr().out
     assert "holds: customers are charged twice" in said
     assert "DOES NOT HOLD" not in said

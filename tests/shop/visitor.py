@@ -102,5 +102,5 @@ async def visiting(data_dir: Path) -> AsyncIterator[Visitor]:
     shift = Shift()
     async with shop(port=0, data_dir=data_dir, seed=1, now_us=shift.now_us) as place:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        async with httpx.AsyncClient(base_url=place.address("gateway"), timeout=30.0, limits=limits) as http:
+        async with httpx.AsyncClient(base_url=place.public, timeout=30.0, limits=limits) as http:
             yield Visitor(http, place, shift)

@@ -26,7 +26,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_S))
-        theatre, load = await stack.enter_async_context(opened(place.address("gateway")))
+        theatre, load = await stack.enter_async_context(opened(place.public))
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
         with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

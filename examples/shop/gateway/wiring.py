@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -15,6 +16,7 @@ from sdpatterns.core.notices import Notice
 from sdpatterns.ports.states import StateStore
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
+from shop.doors import PublicDoorMiddleware
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
 from shop.gateway.pages import Pages
@@ -116,10 +118,12 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
                 Middleware(AnswersMiddleware, answers=answers),
                 Middleware(InKindMiddleware),
                 door.middleware(),
+                Middleware(PublicDoorMiddleware, port=urlsplit(place.public).port),
             ],
             switches=[door.switch],
             breakable=False,
             trusts=nobody,
+            own_below="/control",
             deadline_default_s=DEADLINE_S,
             on_error=answer_in_kind,
         )

@@ -1,0 +1,64 @@
+"""Who comes in by which door, and under which name."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shop.problems import Problem, not_found
+
+_INNER = ("/internal/", "/admin/")
+
+
+class PublicDoorMiddleware:
+    """Whoever comes by the public port finds nothing of what is the shop's own business."""
+
+    def __init__(self, app: ASGIApp, port: int | None) -> None:
+        self._app = app
+        self._port = port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and scope["path"].startswith(_INNER) and scope["server"][1] == self._port:
+            await not_found("such page").response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+class OwnNameMiddleware:
+    """Whoever calls what lies below a path under somebody else's name is sent away.
+
+    Anybody may let a name of theirs lead to this machine (DNS rebinding): for a browser a page of theirs
+    and the shop are then one site. Nobody else can own an address, or a name without a dot.
+    """
+
+    def __init__(self, app: ASGIApp, below: str) -> None:
+        self._app = app
+        self._below = below
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http" and scope["path"].startswith(self._below) and not is_own(_host(scope)):
+            foreign = Problem(421, "misdirected-request", "Call the shop by its address, or by localhost.")
+            await foreign.response()(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _host(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+
+
+@lru_cache(maxsize=256)
+def is_own(host: str) -> bool:
+    """Whether a Host header names an address, or a machine that only its neighbours know."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if "." not in name and ":" not in name:
+        return True
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return name.endswith(".localhost")
+    return True
