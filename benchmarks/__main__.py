@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DRAWINGS = HERE.parent / "docs" / "drawings"
-PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "limiter_admits"]
+PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "limiter_admits"]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -38,6 +38,8 @@ TITLES = {
     "states_postgres_alone": "One step on Postgres, one task",
     "states_postgres_32_tasks_one_key": "One step on Postgres, 32 tasks on one key",
     "states_postgres_32_tasks_1000_keys": "One step on Postgres, 32 tasks on 1,000 keys",
+    "web_asgi": "A request through one part at the ASGI door",
+    "web_wsgi": "A request through one part at the WSGI door",
 }
 HEAD = """# Benchmarks
 
@@ -108,7 +110,7 @@ def main() -> None:
     if words != ["--page"]:
         for name in words or PROGRAMS:
             print(f">>> {name}", flush=True)
-            subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=True)
+            subprocess.run([sys.executable, f"{HERE.name}/{name}.py"], check=True, cwd=HERE.parent)
     PAGE.write_text(page())
     for name, drawing in drawings().items():
         (DRAWINGS / f"{name}.svg").write_text(drawing)

@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness import interleaved, report
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from benchmarks.harness import interleaved, report
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import Repeats, Step

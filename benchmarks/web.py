@@ -1,6 +1,6 @@
 """What each part at the door adds to a request: in front of an application that answers at once.
 
-python -m benchmarks.web [rounds]
+python benchmarks/web.py [rounds]
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.harness import interleaved, report
+from harness import interleaved, report
+
 from sdpatterns import Idempotency, RateLimiter, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.web.asgi import batch, compression, conditional, idempotency, metrics, ratelimit, tracing, versions
