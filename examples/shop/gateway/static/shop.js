@@ -15,8 +15,12 @@ async function page(address, options = {}) {
 function fill(found) {
   const cart = $("#cart", found);
   const body = $("#drawer-body");
+  const name = (one) => one.id || one.getAttribute("aria-label") || one.textContent;
+  const at = body.contains(document.activeElement) && name(document.activeElement);
   body.replaceChildren(...(cart || $("#problem", found) || $("main", found)).childNodes);
   if (cart) count(Number(cart.dataset.pieces));
+  // Whoever was in the cart goes on where they were, or from its top where that is gone.
+  if (at) ([...body.querySelectorAll("a, input, button")].find((one) => name(one) === at) || $("[data-close]", drawer)).focus();
 }
 
 function count(pieces) {
