@@ -14,7 +14,7 @@ from tests.shop.visitor import checkout_body
 
 from .browsing import BOTH, DECLINED_CARD, GOOD_CARD, fill_address, fill_card, focused, visit
 
-SLOW = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
+SLOW = {"target": "inventory", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
 PAID = "Thank you. Your order is paid."
 PAY = re.compile("^Pay")
 
@@ -149,15 +149,15 @@ def be_declined_without_script(page: Page) -> None:
 
 
 @pytest.fixture
-def slow_provider(url: str) -> Iterator[None]:
+def slow_shelf(url: str) -> Iterator[None]:
     httpx.put(f"{url}/control/api/fault", json=SLOW).raise_for_status()
     yield
     httpx.delete(f"{url}/control/api/fault").raise_for_status()
 
 
-@pytest.mark.usefixtures("slow_provider")
+@pytest.mark.usefixtures("slow_shelf")
 def test_an_order_is_followed_until_it_is_paid(browser: Browser, url: str) -> None:
-    """Whoever looks while the provider is slow sees the order move without asking again."""
+    """Whoever looks while the pieces are slowly fetched sees the order move without asking again."""
     httpx.put(f"{url}/api/v1/carts/patient/items/SP-00044", json={"quantity": 1}).raise_for_status()
     key = {"Idempotency-Key": '"patient"'}
     ask = {"url": f"{url}/api/v1/checkout", "json": checkout_body("patient"), "headers": key, "timeout": 30}
@@ -168,9 +168,8 @@ def test_an_order_is_followed_until_it_is_paid(browser: Browser, url: str) -> No
             page.context.add_cookies([{"name": "cart", "value": "patient", "url": url}])
             open_order_at_once(page)
             expect(page.get_by_role("heading", level=1)).to_have_text("Being worked on")
-            expect(page.locator(".way [aria-current=step]")).to_contain_text("Card charged")
+            expect(page.locator(".way [aria-current=step]")).to_be_visible()
             loaded = page.evaluate("performance.timeOrigin")
-            httpx.delete(f"{url}/control/api/fault").raise_for_status()
             expect(page.get_by_role("heading", level=1)).to_have_text(PAID, timeout=30_000)
             assert page.title().startswith("Paid")
             assert page.evaluate("performance.timeOrigin") == loaded  # the page itself stayed

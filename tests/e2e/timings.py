@@ -43,7 +43,7 @@ def seen(browser: Browser, url: str, customer: Customer, stop: Stop, device: str
         page.add_init_script(_WATCH)
         wire = page.context.new_cdp_session(page)
         finished: list[dict[str, Any]] = []
-        wire.on("Network.loadingFinished", lambda told: finished.append(told))
+        wire.on("Network.loadingFinished", lambda told: finished.append(told))  # noqa: PLW0108 - no built-in can be a listener
         wire.send("Network.enable")
         stop.open(page, url, customer)
         page.wait_for_function("seen.lcp > 0")
