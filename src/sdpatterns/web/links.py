@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-__all__ = ["Link", "link_header", "with_parameters"]
+__all__ = ["Link", "link_header", "percent_encoded", "with_parameters"]
 
 _TARGET = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*")
 _RELATION = re.compile(r"[a-z][a-z0-9.\-]*|[A-Za-z][A-Za-z0-9+.\-]*:[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%]+")
 _ATTR_CHARS = "!#$&+-.^_`|~"
+_TARGET_CHARS = "/?:@!$&'()*+,;=[]%"
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Link(NamedTuple):
@@ -44,6 +46,11 @@ class Link(NamedTuple):
 def link_header(links: Iterable[Link]) -> str:
     """The value of a Link header."""
     return ", ".join(link.value() for link in links)
+
+
+def percent_encoded(target: bytes) -> str:
+    """A request's path and query as a link's target: whatever a client sent that cannot stand in one is encoded."""
+    return _LONE_PERCENT.sub("%25", quote(target, safe=_TARGET_CHARS))
 
 
 def with_parameters(url: str, **changed: str | None) -> str:

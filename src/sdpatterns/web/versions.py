@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from email.utils import format_datetime
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.web.links import Link, link_header
+from sdpatterns.web.links import Link, link_header, percent_encoded
 from sdpatterns.web.problems import Problem
 
 __all__ = ["ByHeader", "ByPath", "Version", "Versions"]
 
 _NAME = re.compile(r"[0-9][A-Za-z0-9._\-]{0,31}")
+_PREFIX = re.compile(r"[A-Za-z0-9._~\-]*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,21 +89,29 @@ class ByPath:
     vary = b""
     default = None
 
+    def __post_init__(self) -> None:
+        """Check the field. Raises `ValueError` naming it."""
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(f"prefix must be of A-Z a-z 0-9 . _ ~ -, got {self.prefix!r}")
+
     def asked(self, path: str, lines: Sequence[str]) -> str | None:
         """The version that the path names, if any."""
         segment = path[1:].partition("/")[0]
         name = segment.removeprefix(self.prefix)
-        return name if segment != name and _NAME.fullmatch(name) else None
+        return name if segment.startswith(self.prefix) and _NAME.fullmatch(name) else None
 
     def unknown(self, known: Sequence[str]) -> Problem:
         """There is nothing at such a path."""
         return Problem(status=404, detail="There is no such version.", more={"versions": list(known)})
 
-    def successor(self, target: str, name: str, successor: str) -> str | None:
-        """The same place in the next version."""
-        old = f"/{self.prefix}{name}"
-        before, _, after = target.partition(old)
-        return f"{before}/{self.prefix}{successor}{after}"
+    def successor(self, target: str, successor: str, *, mount: str = "") -> str | None:
+        """The same place in the next version, where the API begins below `mount`."""
+        # By its place, as it may be written in other ways (`/%761`), and as a mount may look like it.
+        place = mount.count("/") + 1
+        segments = target.split("/", place + 1)
+        _, mark, query = segments[place].partition("?")
+        segments[place] = f"{self.prefix}{successor}{mark}{query}"
+        return "/".join(segments)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +143,7 @@ class ByHeader:
         """The place is there, and not in this form."""
         return Problem(status=406, detail="There is no such version.", more={"versions": list(known)})
 
-    def successor(self, target: str, name: str, successor: str) -> str | None:
+    def successor(self, target: str, successor: str, *, mount: str = "") -> str | None:
         """The next version has the same URL, which is no link to it."""
         return None
 
@@ -168,11 +177,14 @@ class Versions:
         name = self.by.vary.decode()
         return Problem(status=400, detail=f"This API needs the header {name}.", more={"versions": self._left})
 
-    def headers(self, version: Version, target: str) -> list[tuple[bytes, bytes]]:
-        """What answers of this version say about it, for a request of `target`, a path with its query."""
+    def headers(self, version: Version, target: bytes, *, mount: str = "") -> list[tuple[bytes, bytes]]:
+        """What answers of this version say about it, for a request of `target`, a path with its query.
+
+        `mount` is the part of the path in front of the API's own.
+        """
         if not version.successor:
             return version.headers()
-        return version.headers(self.by.successor(target, version.name, version.successor))
+        return version.headers(self.by.successor(percent_encoded(target), version.successor, mount=mount))
 
     def gone(self) -> Problem:
         """What a request of a removed version gets."""

@@ -188,3 +188,42 @@ def test_bad_versions_are_refused_by_name(settings: dict[str, Any], said: str) -
 def test_bad_lists_of_versions_are_refused_by_name(versions: Any, by: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         VersionsMiddleware(App(), versions, name="shop", by=by)
+
+
+@pytest.mark.parametrize(
+    ("scope", "link"),
+    [
+        ({"path": "/v1/o", "raw_path": b"/v1/o", "query_string": b'f={"a":1}'}, "/v2/o?f=%7B%22a%22:1%7D"),
+        ({"path": "/v1/o", "raw_path": b"/v1/o", "query_string": b"q=100%&r=%20"}, "/v2/o?q=100%25&r=%20"),
+        ({"path": "/v1/o", "raw_path": b"/v1/o", "query_string": b"\xff>; rel=x"}, "/v2/o?%FF%3E;%20rel=x"),
+        ({"path": "/v1/caf\xe9", "raw_path": None}, "/v2/caf%C3%A9"),
+        ({"path": "/v1/o", "raw_path": b"/%761/o"}, "/v2/o"),
+        ({"path": "/v1", "raw_path": b"/v1", "query_string": b"a=/v1"}, "/v2?a=/v1"),
+        ({"path": "/v10/v1/o", "raw_path": b"/v10/v1/o", "root_path": "/v10"}, "/v10/v2/o"),
+    ],
+)
+async def test_whatever_is_asked_for_has_its_place_in_the_next_version(scope: dict[str, Any], link: str) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    given = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "root_path": "", **scope}
+    await versioned(App())(given, None, send)  # type: ignore[arg-type]
+    links = dict(sent[0]["headers"])[b"link"].decode()
+    assert f'<{link}>; rel="successor-version"' in links
+
+
+async def test_versions_may_stand_in_the_path_without_a_prefix() -> None:
+    app = App()
+    async with client(versioned(app, by=ByPath(prefix=""))) as http:
+        assert (await http.get("/2/orders")).status_code == 200
+        assert (await http.get("/0/orders")).status_code == 410
+        assert (await http.get("/orders")).status_code == 200
+    assert app.seen == ["2", ""]
+
+
+@pytest.mark.parametrize("prefix", ["api/v", "/v", "ä", "v?", "%76"])
+def test_a_prefix_that_no_path_could_begin_with_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        ByPath(prefix=prefix)

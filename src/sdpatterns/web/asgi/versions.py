@@ -100,11 +100,9 @@ class VersionsMiddleware:
         await self._app({**scope, _PLACE: version.name}, receive, _telling(send, told, self._by.vary))
 
     def _headers(self, scope: Scope, version: Version) -> Headers:
-        if not version.successor:
-            return version.headers()
-        query = scope.get("query_string", b"").decode("latin-1")
-        raw = scope.get("raw_path") or scope["path"].encode()
-        return self._versions.headers(version, raw.decode("latin-1") + (f"?{query}" if query else ""))
+        query = scope.get("query_string", b"")
+        target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
+        return self._versions.headers(version, target, mount=scope["path"].removesuffix(local_path(scope)))
 
 
 def _telling(send: Send, told: Headers, vary: bytes) -> Send:
