@@ -14,7 +14,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.notices import listen, tell
-from sdpatterns.observability.prometheus import PrometheusListener
+from sdpatterns.observability.calls import PassageFinished
+from sdpatterns.observability.prometheus import PrometheusListener, ResourceCollector
+from sdpatterns.observability.resources import Reading
 from sdpatterns.resilience.breaker.notices import CircuitOpened
 from sdpatterns.resilience.retry.notices import RetryScheduled
 from sdpatterns.traffic.ratelimit.notices import LimitReached
@@ -26,6 +28,7 @@ NOTICES = [
     CircuitOpened(name="psp", key="", reason="consecutive", open_s=1.0),
     RetryScheduled(name="psp", attempt=1, delay_s=0.1, error="ConnectionError"),
     LimitReached(name="api", key="me", retry_after_s=1.0),
+    PassageFinished(name="psp", pattern="CircuitBreaker", outcome="failure", duration_s=0.3),
 ]
 
 
@@ -42,6 +45,7 @@ def promtool() -> str:
 @pytest.fixture(params=[HERE, HERE._replace(sampled=False)], ids=["sampled", "not sampled"])
 def told(request: pytest.FixtureRequest) -> tuple[CollectorRegistry, Trace]:
     registry, token = CollectorRegistry(), context.trace.set(request.param)
+    registry.register(ResourceCollector([lambda: Reading("pool", 'o"dd', 3, 4, 1, 2)]))
     with listen(PrometheusListener(registry)):
         for notice in NOTICES:
             tell(notice)
@@ -69,7 +73,9 @@ def test_promtool_would_complain(promtool: str) -> None:
 def test_openmetrics_is_read_back_with_the_trace_of_a_bucket(told: tuple[CollectorRegistry, Trace]) -> None:
     registry, position = told
     families = {family.name: family for family in text_string_to_metric_families(in_openmetrics(registry).decode())}
-    assert families["sdpatterns_circuit_opened"].samples[0].value == 1
+    opened = families["sdpatterns_circuit_opened"].samples[0]
+    assert opened.value == 1
+    assert (opened.exemplar is not None) == position.sampled
     buckets = families["sdpatterns_request_finished_duration_seconds"].samples
     found = [sample.exemplar for sample in buckets if sample.exemplar]
     if position.sampled:

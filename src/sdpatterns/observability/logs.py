@@ -68,7 +68,7 @@ def log_notices(
     logger: logging.Logger | None = None,
     *,
     level: int = logging.INFO,
-    quiet: Collection[str] = ("request_finished",),
+    quiet: Collection[str] = ("request_finished", "passage_finished"),
 ) -> Callable[[Notice], None]:
     """A listener that logs each notice: its event as the message, its fields as extras.
 

@@ -2,23 +2,27 @@
 
 Each kind of notice is a counter, `sdpatterns_<event>_total`, with the notice's labels; each of its
 measures is a histogram, `sdpatterns_<event>_<measure>_seconds`. Keys and ids are never labels. In
-OpenMetrics a bucket carries the trace of the last call in it, as an exemplar, where that is sampled.
+OpenMetrics a counter carries the trace of its last call, and a bucket that of the last call in it, as
+an exemplar, where that is sampled. `ResourceCollector` reads resources at each scrape.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sdpatterns.core import tracing
 from sdpatterns.core.notices import Notice
+from sdpatterns.observability.resources import Resource
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
 except ImportError as missing:
     raise ImportError('pip install "sdpatterns[prometheus]"') from missing
 
-__all__ = ["PrometheusListener"]
+__all__ = ["PrometheusListener", "ResourceCollector"]
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -58,9 +62,10 @@ class PrometheusListener:
                 counter = self._counters[event] = Counter(
                     f"sdpatterns_{event}", f"Notices of {event}", list(labels), registry=self._registry
                 )
-        counter.labels(**labels).inc()
+        exemplar = _exemplar()
+        counter.labels(**labels).inc(1, exemplar)
         for measure, value in notice.measures().items():
-            self._histogram(event, measure, labels).labels(**labels).observe(value, _exemplar())
+            self._histogram(event, measure, labels).labels(**labels).observe(value, exemplar)
 
     def _bounded(self, event: str, labels: dict[str, str]) -> dict[str, str]:
         values = tuple(labels.values())
@@ -86,6 +91,33 @@ class PrometheusListener:
                     registry=self._registry,
                 )
         return histogram
+
+
+class ResourceCollector(Collector):
+    """Utilisation, saturation and errors of resources, read at each scrape: `registry.register(it)`.
+
+    `sdpatterns_resource_used`, `_capacity`, `_waiting` and `_errors_total`, by `kind` and `name`; what
+    a resource cannot tell is left out.
+    """
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._resources = tuple(resources)
+
+    def collect(self) -> Iterator[Metric]:
+        """One reading of each."""
+        labels = ["kind", "name"]
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {
+            "used": GaugeMetricFamily("sdpatterns_resource_used", "How much is in use", labels=labels),
+            "capacity": GaugeMetricFamily("sdpatterns_resource_capacity", "How much there is", labels=labels),
+            "waiting": GaugeMetricFamily("sdpatterns_resource_waiting", "What had to wait or go beyond", labels=labels),
+            "errors": CounterMetricFamily("sdpatterns_resource_errors", "How often it failed", labels=labels),
+        }
+        for reading in (resource() for resource in self._resources):
+            for field, family in families.items():
+                value = getattr(reading, field)
+                if value is not None:
+                    family.add_metric([reading.kind, reading.name], value)
+        yield from families.values()
 
 
 def _exemplar() -> dict[str, str] | None:

@@ -61,7 +61,9 @@ def _sampled(sampling: Sampling) -> Callable[[Any, str, _Event], _Event]:
     return keep_or_drop
 
 
-def log_notices(logger: Any = None, *, quiet: Collection[str] = ("request_finished",)) -> Callable[[Notice], None]:
+def log_notices(
+    logger: Any = None, *, quiet: Collection[str] = ("request_finished", "passage_finished")
+) -> Callable[[Notice], None]:
     """A listener that logs each notice as an event with its fields; those in `quiet` at debug."""
     target = structlog.get_logger("sdpatterns.notices") if logger is None else logger
 
