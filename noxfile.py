@@ -187,7 +187,7 @@ def tests(session: nox.Session) -> None:
     lint(session)
     types(session)
     docs(session)
-    browser(session)
+    tools(session)
     say("Tests, with coverage")
     run(session, "pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term")
 
@@ -248,24 +248,27 @@ def bench(session: nox.Session) -> None:
     run(session, "python", "-m", "benchmarks", *session.posargs)
 
 
-def browser(session: nox.Session) -> None:
-    """Chromium for the journey through the shop: CI gets it, a laptop is told."""
-    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+TOOLS = {
+    "chromium": (("chromium", "chromium-browser", "google-chrome"), "the browser's journeys through the shop"),
+    "prometheus": (("promtool",), "what Prometheus' own tool says of our metrics"),
+}
+"""Debian's packages that no wheel brings: the programs in each, one of which will do, and what needs it."""
+
+
+def tools(session: nox.Session) -> None:
+    """Programs that some tests need: CI gets them, a laptop is told."""
+    missing = {name: why for name, (programs, why) in TOOLS.items() if not any(map(shutil.which, programs))}
+    if missing and os.environ.get("CI"):
+        install(session, *missing)
         return
-    if not os.environ.get("CI"):
-        say("No Chromium here: the browser's journey through the shop is left out (CI runs it).")
-        return
-    say("Installing Chromium for the browser's journey through the shop")
+    for name, why in missing.items():
+        say(f"No {name} here: {why} will be left out (CI runs it).")
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Debian's packages, and nothing that they only recommend."""
+    say(f"Installing {', '.join(packages)}")
     apt = ("apt-get",) if os.geteuid() == 0 else ("sudo", "apt-get")
     session.run(*apt, "update", "--quiet", external=True)
-    session.run(
-        *apt,
-        "-o",
-        "DPkg::Lock::Timeout=300",
-        "install",
-        "--yes",
-        "--quiet",
-        "--no-install-recommends",
-        "chromium",
-        external=True,
-    )
+    words = ("-o", "DPkg::Lock::Timeout=300", "install", "--yes", "--quiet", "--no-install-recommends")
+    session.run(*apt, *words, *packages, external=True)
