@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -111,6 +112,22 @@ async def test_a_period_that_is_over_is_not_amended(clock: VirtualClock) -> None
     assert (await quota.acquire("x", cost=7)).allowed
     await quota.settle(decision, 20)
     assert [each.used for each in (await quota.peek("x")).standings] == [7, 27]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_request_that_two_settle_at_once_is_given_back_once(clock: VirtualClock) -> None:
+    store = Between(MemoryBackend().states)
+    quota = Quota("tokens", daily(100), store=store)
+    await quota.acquire("x", cost=50)
+    decision = await quota.acquire("x", cost=40)
+    await asyncio.gather(quota.refund(decision), quota.refund(decision), quota.settle(decision, 10))
+    assert (decision.cost, (await quota.peek("x")).remaining) == (10, 40)
+    store.fail = BackendUnavailable
+    with pytest.raises(BackendUnavailable):
+        await quota.refund(decision)
+    store.fail = None
+    await quota.refund(decision)
+    assert (decision.cost, (await quota.peek("x")).remaining) == (0, 50)
 
 
 async def test_a_refused_request_is_settled_for_nothing(clock: VirtualClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, TypeAlias
 
@@ -28,6 +29,7 @@ OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 _OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_S = 1.0
 _TURNS_MAX = 4
+_SETTLING = threading.Lock()
 
 
 class Quota(Guard):
@@ -140,11 +142,19 @@ class Quota(Guard):
         """
         if type(cost) is not int or not 0 <= cost <= ANY:
             raise ValueError(f"cost must be a whole number from 0 to {ANY}, got {cost!r}")
-        change = cost - decision.cost
-        if not decision.taken or not change:
+        if not decision.taken:
             return
-        counted = await self._cells.transact(decision.key, Amend(decision.taken, change))
-        decision.cost = cost
+        # Written down before it is done: whoever settles it meanwhile begins from there.
+        with _SETTLING:
+            change, decision.cost = cost - decision.cost, cost
+        if not change:
+            return
+        try:
+            counted = await self._cells.transact(decision.key, Amend(decision.taken, change))
+        except BaseException:
+            with _SETTLING:
+                decision.cost -= change
+            raise
         if LISTENERS:
             self._tell_use(decision, counted.tallies, change)
 
