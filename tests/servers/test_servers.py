@@ -111,12 +111,14 @@ def test_a_postgres_in_a_directory_of_ours_resumes_and_leaves_it() -> None:
     with processes.owned_directory("sdpatterns-kept-") as directory:
         directory.chmod(0o711)  # under root it is another account's server
         for rows in ([], [(1,)]):
-            with servers.postgres_process(durable=True, directory=directory, connections_max=7) as (_, url):
-                with psycopg.connect(url) as connection:
-                    assert connection.execute("SHOW max_connections").fetchone() == ("7",)
-                    connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
-                    assert connection.execute("SELECT n FROM kept").fetchall() == rows
-                    connection.execute("INSERT INTO kept VALUES (1)")
+            with (
+                servers.postgres_process(durable=True, directory=directory, connections_max=7) as (_, url),
+                psycopg.connect(url) as connection,
+            ):
+                assert connection.execute("SHOW max_connections").fetchone() == ("7",)
+                connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+                assert connection.execute("SELECT n FROM kept").fetchall() == rows
+                connection.execute("INSERT INTO kept VALUES (1)")
             assert (directory / "data").is_dir()
 
 
