@@ -139,7 +139,7 @@ def _body(plain: object, kind: bytes | None) -> tuple[bytes, HeaderList]:
         return b"", []
     if kind is None or _JSON.fullmatch(kind.decode()):
         kinds = [(b"content-type", b"application/json")] if kind is None else []
-        return json.dumps(plain, separators=(",", ":")).encode(), kinds
+        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode(), kinds
     if not isinstance(plain, str):
         raise ValueError("A body that is no JSON is a string.")  # noqa: TRY004 - what was sent, as above
     return plain.encode(), []

@@ -397,3 +397,55 @@ async def test_over_real_sockets(shop: Shop, serve: Serve) -> None:
 def test_bad_settings_are_refused_by_name(shop: Shop, setting: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(setting))):
         batched(shop, **setting)
+
+
+async def test_an_item_whose_application_stops_itself_leaves_the_others(shop: Shop) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/stopped":
+            task = asyncio.ensure_future(asyncio.sleep(9))
+            task.cancel()
+            await task
+        await PlainTextResponse("fine")(scope, receive, send)
+
+    answer = await ask(BatchMiddleware(app), get("/stopped", "/fine", "/stopped", "/fine"))
+    assert [each["status"] for each in answer.json()] == [500, 200, 500, 200]
+
+
+async def test_a_batch_that_is_cancelled_stops_its_items(shop: Shop) -> None:
+    asked = asyncio.ensure_future(ask(batched(shop), get("/slow?s=9", "/slow?s=9")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert shop.together == 2
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert (shop.together, shop.finished) == (0, [])
+
+
+async def test_an_answer_without_bound_fills_no_memory_though_its_application_goes_on(shop: Shop) -> None:
+    kept: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            try:
+                await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            except Exception:  # noqa: BLE001 - an application that takes it for a client who left
+                continue
+        kept.append(len(send.__self__._body))
+
+    answer = await ask(BatchMiddleware(app, answer_bytes_max=2000), get("/"))
+    assert (answer.json()[0]["status"], kept) == (502, [2000])
+
+
+@pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "Digest"])
+async def test_the_batch_does_not_change_the_methods_of_its_items(shop: Shop, header: str) -> None:
+    answer = await ask(batched(shop), get("/echo/"), headers={header: "DELETE"})
+    assert header.lower() not in answer.json()[0]["body"]["headers"]
+
+
+async def test_a_number_that_only_python_reads_is_no_body(shop: Shop) -> None:
+    async with client(batched(shop)) as http:
+        content = b'[{"id": "a", "method": "POST", "path": "/echo/", "body": {"n": 1e999}}]'
+        answer = await http.post("/batch", content=content, headers={"content-type": "application/json"})
+    assert (answer.json()[0]["status"], shop.runs["echo"]) == (400, 0)

@@ -11,6 +11,7 @@ that RFC 4918, 13, defines for it, and tells a client no more: both say "look in
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 
@@ -50,8 +51,9 @@ _ROUTED = ("app", "endpoint", "path_params", "route", "router")
 # What describes the batch as a message, or is a condition on it, says nothing of its items.
 _NOT_INHERITED = frozenset(
     b"accept accept-encoding connection content-encoding content-language content-length content-type"
-    b" content-digest expect if-match if-modified-since if-none-match if-range if-unmodified-since"
-    b" idempotency-key keep-alive prefer range repr-digest te trailer transfer-encoding upgrade".split()
+    b" content-digest content-md5 digest expect if-match if-modified-since if-none-match if-range"
+    b" if-unmodified-since idempotency-key keep-alive prefer range repr-digest te trailer transfer-encoding"
+    b" upgrade x-http-method x-http-method-override x-method-override".split()
 )
 
 
@@ -166,9 +168,19 @@ class BatchMiddleware:
         record = _Record(request.body, self._answer_bytes_max)
         try:
             await self._timed(inside, record.receive, record.send)
+        except asyncio.CancelledError as error:
+            if _is_to_end():
+                raise
+            return record.answer(error)
         except Exception as error:  # noqa: BLE001 - whatever becomes of one item, the others are answered
             return record.answer(error)
         return record.answer(None)
+
+
+def _is_to_end() -> bool:
+    """Whether somebody asked this task to end; an application may also raise that by itself."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 class AnswerTooLarge(Exception):
@@ -197,23 +209,23 @@ class _Record:
             return
         if message["type"] == "http.response.start":
             self._start = message
-            self._bound(is_endless=_is_endless(message))
+            self._take(is_endless=_is_endless(message))
         elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
-            self._bound()
+            self._take(message.get("body", b""))
             if not message.get("more_body", False):
                 self._ended.set()
 
-    def _bound(self, *, is_endless: bool = False) -> None:
-        if is_endless or len(self._body) > self._bytes_max:
-            self._too_large = True
+    def _take(self, more: bytes = b"", *, is_endless: bool = False) -> None:
+        self._too_large = self._too_large or is_endless or len(self._body) + len(more) > self._bytes_max
+        if self._too_large:
             raise AnswerTooLarge("the answer does not fit into a batch")
+        self._body += more
 
-    def answer(self, error: Exception | None) -> ItemAnswer:
+    def answer(self, error: BaseException | None) -> ItemAnswer:
         """What was sent; where that is no whole answer, the problem that the item ran into."""
         if self._too_large:
             return ItemAnswer.of(_TOO_LARGE)
-        problem = None if error is None else problem_of(error)
+        problem = problem_of(error) if isinstance(error, Exception) else None
         if error is not None and problem is None:
             _log.error("a request of a batch failed", exc_info=error)
         if self._start is not None and self._ended.is_set():
