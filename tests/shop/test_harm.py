@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shop.control.domain import Agreement
-from shop.control.harm import KNOWN_DOWN_AFTER, Served, Share, Visit, charged_twice, kept_waiting
+from shop.control.harm import KNOWN_DOWN_AFTER, Served, Share, Visit, charged_twice, kept_waiting, known_down_after
 
 SECOND_US = 1_000_000
 
@@ -88,6 +88,28 @@ def test_a_sold_out_order_says_nothing_of_the_provider() -> None:
     orders, visits = outage()
     orders += [order(7, placed_s=8, decided_s=8.1, reason="sold-out"), order(9, placed_s=10, decided_s=12)]
     assert kept_waiting(orders, visits + attempts("o9", 2, 10.1)) == 1
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(1, 4))
+def test_breakers_that_learn_each_for_itself_keep_nobody_waiting(
+    chance: random.Random, breakers: int, callers: int
+) -> None:
+    """Each caller goes round the breakers from where it likes; each breaker opens after five failed attempts."""
+    turns = [chance.randrange(breakers) for _ in range(callers)]
+    left = dict.fromkeys(range(breakers), 5)
+    orders: list[dict[str, Any]] = []
+    visits: list[Visit] = []
+    for number in range(120):
+        caller = chance.randrange(callers)
+        turns[caller] = at = (turns[caller] + 1) % breakers
+        orders.append(order(number, placed_s=number, decided_s=number + 0.5, reason="payment-uncertain"))
+        tried = min(2, left[at])
+        left[at] -= tried
+        visits += attempts(f"o{number}", tried, number + 0.1)
+    known_after = known_down_after(breakers, callers)
+    assert kept_waiting(orders, visits, known_after) == 0
+    late = order(500, placed_s=500, decided_s=501, reason="payment-uncertain")
+    assert kept_waiting([*orders, late], visits + attempts("o500", 2, 500.1), known_after) == 1
 
 
 @given(st.integers(0, 10_000))

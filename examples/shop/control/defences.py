@@ -11,7 +11,7 @@ from typing import Any
 from shop.control.books import Books, Row
 from shop.control.feed import Answer, Feed
 from shop.control.fleet import Fleet
-from shop.control.harm import Served, Share, Visit, charged_twice, kept_waiting
+from shop.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
 from shop.problems import not_found
 from shop.switches import DEFENCES
 
@@ -71,7 +71,8 @@ class Defences:
                 if row["placed_at_us"] >= self.since_us[name]:
                     placed[row["order_id"]] = row
         if limiter:
-            self._rate = (float(limiter["searches_a_second"]), int(limiter["searches_at_once"]))
+            counts = limiter.get("counts", 1)
+            self._rate = (float(limiter["searches_a_second"] * counts), int(limiter["searches_at_once"] * counts))
         for answer in self._feed.judged():
             self._note_answer(answer)
 
@@ -106,7 +107,8 @@ class Defences:
 
     def _breaker(self) -> Harm:
         placed = self._placed["breaker"]
-        count = kept_waiting(placed.values(), self._visits)
+        breakers, callers = (len(self._fleet.replicas(name)) for name in ("payments", "ordering"))
+        count = kept_waiting(placed.values(), self._visits, known_down_after(breakers, callers))
         unit = "customers kept waiting for a provider known to be down"
         return Harm(count, unit, f"of {len(placed)} orders", "orders and the provider's access book")
 

@@ -33,10 +33,19 @@ def charged_twice(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
     return sum(number - 1 for number in times.values())
 
 
-def kept_waiting(orders: Iterable[Order], visits: Iterable[Visit]) -> int:
+def known_down_after(breakers: int, callers: int) -> int:
+    """After how many failed orders each of so many breakers knows, however its callers' turns begin.
+
+    One knows after five attempts, which three orders of two make. Each caller goes round all breakers, so that
+    one of them may be behind by a turn of each caller. With a single breaker it is five orders, to be on the safe side.
+    """
+    return max(KNOWN_DOWN_AFTER, 3 * breakers + callers * (breakers - 1))
+
+
+def kept_waiting(orders: Iterable[Order], visits: Iterable[Visit], known_after: int = KNOWN_DOWN_AFTER) -> int:
     """Orders that made the provider take two attempts or more although it was known to be down.
 
-    It was known when five orders had failed for payment before this one was placed, and the provider
+    It was known when `known_after` orders had failed for payment before this one was placed, and the provider
     had answered nobody well since the first of them. A breaker that opens after five failures lets
     such an order make one attempt, as a probe, or none.
     """
@@ -55,15 +64,19 @@ def kept_waiting(orders: Iterable[Order], visits: Iterable[Visit]) -> int:
         if order["reason"] in PAYMENT_FAILED and order["decided_at_us"] is not None
     )
     return sum(
-        order_id in known and len(at_us) >= 2 and _known_down(known[order_id]["placed_at_us"], max(at_us), failed, well)
+        order_id in known
+        and len(at_us) >= 2
+        and _known_down(known[order_id]["placed_at_us"], max(at_us), failed, well, known_after)
         for order_id, at_us in attempts.items()
     )
 
 
-def _known_down(placed_us: int, until_us: int, failed: list[tuple[int, int]], well: list[int]) -> bool:
-    """Whether five failures ended before an instant, and no success lies between them and another one."""
-    before = failed[: bisect_right(failed, (placed_us, placed_us))][-KNOWN_DOWN_AFTER:]
-    if len(before) < KNOWN_DOWN_AFTER:
+def _known_down(
+    placed_us: int, until_us: int, failed: list[tuple[int, int]], well: list[int], known_after: int
+) -> bool:
+    """Whether enough failures ended before an instant, and no success lies between them and another one."""
+    before = failed[: bisect_right(failed, (placed_us, placed_us))][-known_after:]
+    if len(before) < known_after:
         return False
     since_us = min(placed for _decided, placed in before)
     return bisect_left(well, since_us) == bisect_right(well, until_us)

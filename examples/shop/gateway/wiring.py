@@ -41,10 +41,11 @@ _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
 class Door:
     """The limits on one client, on everything and on what is costly, and how often they said no."""
 
-    def __init__(self, store: StateStore | None = None) -> None:
+    def __init__(self, store: StateStore | None = None, counts: int = 1) -> None:
         self.switch = Switch("limiter")
         self.limiter = RateLimiter("api", RATE, store=store)
         self.searches = RateLimiter("searches", SEARCHES, store=store)
+        self.counts = counts  # how many gateways count, each for itself
         self.refused = {self.limiter.name: 0, self.searches.name: 0}
 
     def __call__(self, notice: Notice) -> None:
@@ -69,6 +70,7 @@ class Door:
         """The limits as the control room shows them."""
         standing, searching = await self.limiter.peek(client), await self.searches.peek(client)
         state = {
+            "counts": self.counts,
             "a_second": RATE.count,
             "at_once": RATE.limit,
             "left_for_you": int(standing.remaining),
@@ -96,7 +98,8 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The gateway in front of all services."""
     answers = Answers()
     async with AsyncExitStack() as stack:
-        door = Door(await _shared_counts(stack, place))
+        store = await _shared_counts(stack, place)
+        door = Door(store, counts=1 if store else len(place.replicas("gateway")))
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
         neighbours["ordering"] = await stack.enter_async_context(

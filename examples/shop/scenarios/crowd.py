@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,8 +82,9 @@ class Person:
         return (await self._http.get(f"/api/v1/products?limit=12&q={random.choice(_WORDS)}")).status_code
 
     async def choose(self, sku: str) -> None:
-        """One piece into the basket."""
-        await self._http.put(f"/api/v1/carts/{self.cart_id}/items/{sku}", json={"quantity": 1})
+        """One piece into the basket; again where the shop says that it is too busy."""
+        path = f"/api/v1/carts/{self.cart_id}/items/{sku}"
+        await _patiently(lambda: self._http.put(path, json={"quantity": 1}), _PATIENCE_S)
 
     async def pay(self) -> httpx.Response:
         """Press Pay: always with the same key."""
@@ -92,18 +93,23 @@ class Person:
 
     async def pay_within(self, patience_s: float) -> httpx.Response:
         """Press Pay again, after no answer too, for as long as the patience lasts: the key makes that harmless."""
-        ends_s = time.monotonic() + patience_s
-        while True:
-            wait_s = 1.0
-            try:
-                answer = await self.pay()
-                wait_s = min(float(answer.headers.get("retry-after", "1")), _WAIT_MAX_S)
-                if answer.status_code != 503 or time.monotonic() + wait_s > ends_s:
-                    return answer
-            except httpx.TransportError:
-                if time.monotonic() + wait_s > ends_s:
-                    raise
-            await asyncio.sleep(wait_s)
+        return await _patiently(self.pay, patience_s)
+
+
+async def _patiently(ask: Callable[[], Awaitable[httpx.Response]], patience_s: float) -> httpx.Response:
+    """The first answer but "not now", asked for again for as long as the patience lasts."""
+    ends_s = time.monotonic() + patience_s
+    while True:
+        wait_s = 1.0
+        try:
+            answer = await ask()
+            wait_s = min(float(answer.headers.get("retry-after", "1")), _WAIT_MAX_S)
+            if answer.status_code != 503 or time.monotonic() + wait_s > ends_s:
+                return answer
+        except httpx.TransportError:
+            if time.monotonic() + wait_s > ends_s:
+                raise
+        await asyncio.sleep(wait_s)
 
 
 def _checkout(cart_id: str) -> dict[str, Any]:

@@ -131,11 +131,12 @@ class Play:
         """Ordinary people who search, until the last of them is done."""
         self._fared = (await self._crowd.searchers(step.object, step.details.get("searches", 8))).view()
 
-    async def do_flood(self, _stage: Stage, step: Step) -> None:
+    async def do_flood(self, stage: Stage, step: Step) -> None:
         """A greedy client that searches from now on, or no more."""
         await self._end_flood()
         if step.object:
-            self._flood = asyncio.create_task(self._crowd.flood(step.details["a_second"]))
+            counts = (await stage.state())["limiter"].get("counts", 1)  # each has a share to give
+            self._flood = asyncio.create_task(self._crowd.flood(counts * step.details["a_second"]))
 
     async def _end_flood(self) -> None:
         if self._flood is not None:
@@ -155,7 +156,8 @@ class Play:
             await asyncio.sleep(_LOOKS_S)
         self.expectations[self._judged]["held"] = held
         self._judged += 1
-        self._tell(f"  {'holds' if held else 'DOES NOT HOLD'}: {step.object} ({step.details['of']} is {found})")
+        verdict = f"  {'holds' if held else 'DOES NOT HOLD'}: {step.object} ({step.details['of']} is {found})"
+        self._tell(verdict if held else f"{verdict}\n    so it went with the last crowd: {self._fared}")
 
 
 def look_up(document: Any, path: str) -> Any:
