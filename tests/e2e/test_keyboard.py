@@ -92,7 +92,7 @@ def test_the_first_stop_skips_to_what_the_page_is_about(browser: Browser, url: s
         page.goto(path)
         assert tab(page).startswith("Skip to")
         page.keyboard.press("Enter")
-        page.wait_for_function("location.hash === '#main'")
+        page.wait_for_function("() => location.hash === '#main'")
         tab(page)
         assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
 

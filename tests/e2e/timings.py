@@ -46,7 +46,7 @@ def seen(browser: Browser, url: str, customer: Customer, stop: Stop, device: str
         wire.on("Network.loadingFinished", lambda told: finished.append(told))  # noqa: PLW0108 - no built-in can be a listener
         wire.send("Network.enable")
         stop.open(page, url, customer)
-        page.wait_for_function("seen.lcp > 0")
+        page.wait_for_function("() => seen.lcp > 0")
         page.wait_for_timeout(_SETTLES_MS)
         figures: dict[str, float] = page.evaluate("seen")
         size_bytes = int(sum(one["encodedDataLength"] for one in finished))
