@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sdpatterns.core.context import with_deadline as with_deadline
     from sdpatterns.core.notices import listen as listen
     from sdpatterns.core.pipeline import Pipeline as Pipeline
+    from sdpatterns.core.tracing import trace_with as trace_with
     from sdpatterns.errors import DeadlineExceeded as DeadlineExceeded
     from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
     from sdpatterns.resilience.breaker import Window as Window
@@ -55,6 +56,7 @@ _HOMES = {
     "per_hour": "sdpatterns.traffic.ratelimit",
     "per_minute": "sdpatterns.traffic.ratelimit",
     "per_second": "sdpatterns.traffic.ratelimit",
+    "trace_with": "sdpatterns.core.tracing",
     "weekly": "sdpatterns.traffic.quota",
     "with_deadline": "sdpatterns.core.context",
     "yearly": "sdpatterns.traffic.quota",

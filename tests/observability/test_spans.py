@@ -23,13 +23,14 @@ from sdpatterns import (
     Retry,
     Timeout,
     per_minute,
+    trace_with,
 )
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.tracecontext import parse_trace
-from sdpatterns.core.tracing import TRACERS, here, trace_with
+from sdpatterns.core.tracing import TRACERS, here
 from sdpatterns.errors import RateLimited
 from sdpatterns.observability.logs import JsonFormatter
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
@@ -138,6 +139,7 @@ async def test_attempts_in_a_loop_are_spans_too(store: TraceStore) -> None:
 async def test_a_refusal_says_who_refused_and_why(store: TraceStore) -> None:
     limiter = RateLimiter("api", per_minute(1))
     await limiter.acquire("me")
+    store.clear()
     with pytest.raises(RateLimited):
         await Pipeline(CircuitBreaker("psp"), limiter.by("me"), name="pay").protect(nothing)()
     for name in ("RateLimiter api", "CircuitBreaker psp"):
@@ -339,3 +341,37 @@ async def test_without_an_sdk_all_goes_on_as_ever() -> None:
         assert await CircuitBreaker("psp").call(nothing) == "done"
         assert context.trace.get() == CALLER
         context.trace.reset(token)
+
+
+async def test_raw_verbs_are_spans_and_a_refusal_that_is_not_raised_is_one_all_the_same(store: TraceStore) -> None:
+    limiter = RateLimiter("api", per_minute(1))
+    assert (await limiter.acquire("me")).allowed
+    assert not (await limiter.acquire("me")).allowed
+    assert (await limiter.wait("you")).allowed
+    with pytest.raises(RateLimited):
+        await limiter.wait("you", max_wait_s=0.0)
+    spans = [span for summary in reversed(store.recent()) for span in store.spans(summary.trace_id)]
+    told = sorted((span.name, span.attributes["sdpatterns.outcome"]) for span in spans)
+    assert told == [("RateLimiter api", "rejected")] * 2 + [("RateLimiter api", "success")] * 2
+
+
+async def test_a_guard_that_acquires_is_one_span_not_two(store: TraceStore) -> None:
+    limiter = RateLimiter("api", per_minute(10))
+    assert await limiter.by("me").call(nothing) == "done"
+    async with limiter.guard("me"):
+        pass
+    assert [summary.spans for summary in store.recent()] == [1, 1]
+
+
+async def test_a_replay_and_an_alternative_are_told_without_a_listener(store: TraceStore) -> None:
+    once = Idempotency("orders", store=MemoryBackend().states).by("k").protect(nothing)
+    assert [await once(), await once()] == ["done", "done"]
+    replayed = [span.attributes["sdpatterns.replayed"] for one in store.recent() for span in store.spans(one.trace_id)]
+    assert sorted(replayed) == [False, True]
+    store.clear()
+
+    async def down() -> str:
+        raise ConnectionError
+
+    assert await Fallback(down, "spare", on=ConnectionError, name="quotes").protect(down)() == "spare"
+    assert by_name(store)["Fallback quotes"].attributes["sdpatterns.alternative"] == 2

@@ -12,7 +12,7 @@ the tracer's own current span are the same span for as long as it is open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias
@@ -30,6 +30,7 @@ __all__ = [
     "SpanKind",
     "Tracer",
     "Value",
+    "decided_in_span",
     "here",
     "in_span",
     "opened_by",
@@ -114,7 +115,7 @@ def here() -> Trace | None:
 class Opened:
     """`with` one span that is `context.trace` meanwhile. To be used only where `TRACERS` is not empty."""
 
-    __slots__ = ("_before", "_is_passage", "_span")
+    __slots__ = ("_before", "_is_passage", "_span", "is_refused")
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class Opened:
     ) -> None:
         self._before = context.trace.get()
         self._is_passage = kind == "internal"
+        self.is_refused = False
         self._span = TRACERS[0].start(name, kind, facts or {}, links, parent)
         context.trace.set(self._span.trace)
 
@@ -136,7 +138,7 @@ class Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._is_passage:
-            self._span.note("sdpatterns.outcome", _outcome(error))
+            self._span.note("sdpatterns.outcome", "rejected" if self.is_refused else _outcome(error))
         if isinstance(error, Rejected):
             self._span.note("sdpatterns.refused_by", error.name)
         self._span.end(error)
@@ -161,6 +163,15 @@ async def in_span(part: Any, call: Any, args: tuple[Any, ...], kwargs: dict[str,
     """What `part.wrap` gave, called again inside a span, which it gets as `_span`."""
     with opened_by(part, part.name) as span:
         return await call(*args, _span=span, **kwargs)
+
+
+async def decided_in_span(part: Any, decision: Awaitable[Any]) -> Any:
+    """The answer of a verb that raises no refusal, such as `acquire`: its span says that it was one."""
+    opened = opened_by(part, part.name)
+    with opened:
+        answer = await decision
+        opened.is_refused = not answer.allowed
+    return answer
 
 
 class AttemptSpans:

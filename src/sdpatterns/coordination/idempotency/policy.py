@@ -146,7 +146,7 @@ class Idempotency(Policy):
             if TRACERS and _span is None:
                 return await in_span(self, once, args, kwargs)
             mark = marker(*args, **kwargs)
-            return await self._once(key(*args, **kwargs), mark, functools.partial(call, *args, **kwargs))
+            return await self._once(key(*args, **kwargs), mark, functools.partial(call, *args, **kwargs), _span)
 
         return once
 
@@ -166,7 +166,7 @@ class Idempotency(Policy):
             raise ValueError("an idempotency key has at least one character")
         return join_key(*parts) if self._scope is None else join_key(self._scope(), *parts)
 
-    async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]]) -> R:
+    async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]], span: Span | None = None) -> R:
         try:
             taken = await self._claim(key, mark)
         except BackendError as error:
@@ -176,6 +176,8 @@ class Idempotency(Policy):
             if LISTENERS:
                 tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
             return await work()
+        if span is not None:
+            span.note("sdpatterns.replayed", isinstance(taken, Replay))
         if isinstance(taken, Replay):
             result: R = taken.result()
             return result

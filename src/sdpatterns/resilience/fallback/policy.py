@@ -117,14 +117,19 @@ class Fallback(Policy):
                     return result
             # Out of the handler, so that the call's exception is not the context of an alternative's.
             try:
-                return await instead(args, kwargs, failure, result)
+                return await instead(args, kwargs, failure, result, _span)
             finally:
                 del failure
 
         return answered
 
     async def _instead(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], failure: Exception | None, result: Any
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        failure: Exception | None,
+        result: Any,
+        span: Span | None = None,
     ) -> Any:
         cause, unwanted = _kind(failure), self._on_result
         try:
@@ -133,14 +138,14 @@ class Fallback(Policy):
                     raise failure
                 failure = None
                 if not callable(alternative):
-                    return self._used(number, cause, alternative)
+                    return self._used(number, cause, alternative, span)
                 try:
                     result = await _given(alternative(*args, **kwargs))
                 except Exception as error:  # noqa: BLE001 - the same
                     failure = error
                 else:
                     if unwanted is None or not unwanted(result):
-                        return self._used(number, cause, result)
+                        return self._used(number, cause, result, span)
             if LISTENERS:
                 tell(AlternativesExhausted(name=self.name, error=_kind(failure)))
             if failure is not None:
@@ -149,7 +154,9 @@ class Fallback(Policy):
         finally:
             del failure
 
-    def _used(self, number: int, cause: str, answer: Any) -> Any:
+    def _used(self, number: int, cause: str, answer: Any, span: Span | None) -> Any:
+        if span is not None:
+            span.note("sdpatterns.alternative", number)
         if LISTENERS:
             tell(AlternativeUsed(name=self.name, alternative=number, error=cause))
         return answer

@@ -13,7 +13,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
-from sdpatterns.core.tracing import TRACERS, Span, in_span
+from sdpatterns.core.tracing import TRACERS, Span, decided_in_span, in_span
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
@@ -109,6 +109,8 @@ class RateLimiter(Guard):
 
     async def acquire(self, key: RateKey, cost: int = 1) -> Decision:
         """Whether `cost` may pass for this key now. Never waits, never raises a refusal."""
+        if TRACERS:
+            return cast("Decision", await decided_in_span(self, self._acquire(key, cost)))
         if self._direct is not None:
             decision = self._direct.take(key, cost)
             if LISTENERS and not decision.allowed:
@@ -135,6 +137,10 @@ class RateLimiter(Guard):
             raise ValueError(f"max_wait_s must be 0 or more and finite, got {max_wait_s!r}")
         left_s = deadline_left_s()
         bound_s = max_wait_s if left_s is None else max(0.0, min(max_wait_s, left_s))
+        booked = self._wait(key, cost, bound_s)
+        return cast("Decision", await decided_in_span(self, booked)) if TRACERS else await booked
+
+    async def _wait(self, key: RateKey, cost: int, bound_s: float) -> Decision:
         try:
             if not self._books_ahead(key):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
@@ -191,21 +197,21 @@ class RateLimiter(Guard):
 
     async def enter(self, key: RateKey, /) -> Decision:
         """The decision; raises `RateLimited` when it is a refusal."""
-        return self._passed(key, await self.acquire(key))
+        return self._passed(key, await (self._acquire(key, 1) if TRACERS else self.acquire(key)))
 
     def leave(self, permit: Decision, outcome: Outcome, error: BaseException | None, /) -> None:
         """Nothing is held."""
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call, for a key that has not used up its limit."""
-        acquire, passed = self.acquire, self._passed
+        acquire, take, passed = self.acquire, self._acquire, self._passed
 
         async def limited(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
             """One call, once its key has been admitted."""
             if TRACERS and _span is None:
                 return await in_span(self, limited, args, kwargs)
             whom = "" if key is None else key(*args, **kwargs)
-            decision = await acquire(whom)
+            decision = await (acquire(whom) if _span is None else take(whom, 1))
             if not decision.allowed:
                 passed(whom, decision)
             return await call(*args, **kwargs)
