@@ -7,7 +7,10 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sdpatterns.observability.redaction import redacted_text
+
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+_DIGITS = re.compile(r"\d(?:[ -]?\d){11,}", re.ASCII)
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -31,9 +34,14 @@ def printable(text: str) -> bool:
     return not any(unicodedata.category(character) in _UNPRINTABLE for character in text)
 
 
+def has_card_number(text: str) -> bool:
+    """Whether a card's number stands somewhere in a text, where people put it by mistake."""
+    return any(redacted_text(digits) != digits for digits in _DIGITS.findall(text))
+
+
 def is_slug(text: str) -> bool:
-    """Whether a text can serve as an identifier in a URL."""
-    return _SLUG.match(text) is not None
+    """Whether a text can serve as an identifier in a URL; a card's number cannot, for identifiers are logged."""
+    return _SLUG.match(text) is not None and not has_card_number(text)
 
 
 def whole(query: Mapping[str, str], name: str) -> int:
@@ -65,8 +73,19 @@ class Fields:
         """The fields of an object inside this one."""
         return Fields(self._body.get(name), f"{self._pointer}/{name}", self._errors)
 
-    def text(self, name: str, *, length_max: int = 120, pattern: re.Pattern[str] | None = None, hint: str = "") -> str:
-        """A non-empty printable text, stripped; `pattern`, when given, must match all of it."""
+    def text(
+        self,
+        name: str,
+        *,
+        length_max: int = 120,
+        pattern: re.Pattern[str] | None = None,
+        hint: str = "",
+        is_card: bool = False,
+    ) -> str:
+        """A non-empty printable text, stripped; `pattern`, when given, must match all of it.
+
+        A card's number is taken only by the field for it, `is_card`: all others are stored.
+        """
         value = self._body.get(name)
         if not isinstance(value, str) or not value.strip():
             self.refuse(name, "must be a text that is not empty")
@@ -76,6 +95,8 @@ class Fields:
             self.refuse(name, f"must have at most {length_max} characters")
         elif not printable(value):
             self.refuse(name, "must not contain control characters")
+        elif not is_card and has_card_number(value):
+            self.refuse(name, "must not contain a card number")
         elif pattern is not None and not pattern.fullmatch(value):
             self.refuse(name, hint or "has an unknown format")
         return value

@@ -97,7 +97,7 @@ def _parse_address(fields: Fields) -> dict[str, str]:
 
 
 def _parse_card(fields: Fields, month_now: tuple[int, int]) -> dict[str, str]:
-    number = fields.text("number", length_max=32).replace(" ", "").replace("-", "")
+    number = fields.text("number", length_max=32, is_card=True).replace(" ", "").replace("-", "")
     expiry = fields.text("expiry", pattern=_EXPIRY, hint="must look like 12/30")
     cvc = fields.text("cvc", pattern=_CVC, hint="must be 3 or 4 digits")
     if not (_NUMBER.fullmatch(number) and luhn(number)):

@@ -48,7 +48,7 @@ class ProviderApi:
         if not key:
             raise Problem(400, "idempotency-key-missing", "A charge needs an Idempotency-Key.")
         fields = Fields(await read_json(request))
-        order_id, number = fields.slug("order_id"), fields.nested("card").text("number", length_max=19)
+        order_id, number = fields.slug("order_id"), fields.nested("card").text("number", length_max=19, is_card=True)
         amount_minor = fields.whole("amount_minor", 1, _AMOUNT_MAX)
         fields.done()
         try:
