@@ -254,12 +254,15 @@ TOOLS = {
 }
 """Debian's packages that no wheel brings: the programs in each, one of which will do, and what needs it."""
 
+FONTS = ("fonts-dejavu-core", "fonts-liberation")
+"""What the pictures of pages are drawn with; Chromium's package only recommends some."""
+
 
 def tools(session: nox.Session) -> None:
     """Programs that some tests need: CI gets them, a laptop is told."""
     missing = {name: why for name, (programs, why) in TOOLS.items() if not any(map(shutil.which, programs))}
     if missing and os.environ.get("CI"):
-        install(session, *missing)
+        install(session, *missing, *(FONTS if "chromium" in missing else ()))
         return
     for name, why in missing.items():
         say(f"No {name} here: {why} will be left out (CI runs it).")

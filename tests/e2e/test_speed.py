@@ -37,10 +37,8 @@ def test_a_page_is_light_and_stands_still(
 
 @every_page
 def test_the_server_is_quick(url: str, customer: Customer, stop: Stop) -> None:
+    medians_ms: list[float] = []
     with httpx.Client(base_url=url) as http:
-        medians_ms = []
-        for _ in range(TRIES_MAX):
+        while len(medians_ms) < TRIES_MAX and min(medians_ms, default=SERVER_MAX_MS) >= SERVER_MAX_MS:
             medians_ms.append(server_ms(http, stop, customer, rounds=7))
-            if medians_ms[-1] < SERVER_MAX_MS:
-                return
-    pytest.fail(f"{stop.name} took {min(medians_ms):.0f} ms at best, the medians being {medians_ms}")
+    assert min(medians_ms) < SERVER_MAX_MS, medians_ms
