@@ -3,8 +3,8 @@
 | found | becomes |
 |---|---|
 | the value of a key such as `password`, `access_token`, `Set-Cookie` | `***` |
-| `Bearer …`, `Basic …`, `token=…`, `"secret": "…"`, `://user:password@` in a text | the same with `***` |
-| a card number, with or without spaces and dashes | `**** **** **** 1111` |
+| `Bearer …`, `Basic …`, `token=…`, `"secret": "…"`, `Cookie: …`, `://user:password@` in a text | the same with `***` |
+| a card number, with or without spaces and dashes of any kind | `**** **** **** 1111` |
 
 A card number has the length and the first digits of an issuer's and passes the Luhn check, so that
 order numbers and timestamps stay what they are, but for the few that happen to pass as well.
@@ -21,49 +21,81 @@ __all__ = ["is_card_number", "redacted", "redacted_text"]
 
 MASK = "***"
 DEPTH_MAX = 12
+VALUES_MAX = 100_000
 
 _ANYWHERE = ("password", "passwd", "passphrase", "secret", "privatekey", "apikey", "authorization")
 _AT_THE_END = ("token", "cookie", "cookies", "credential", "credentials", "sessionid", "cvv", "cvc")
 _SEPARATORS = str.maketrans("", "", "-_. ")
 
-_SCHEME = re.compile(r"\b(bearer|basic)( +)[\w.~+/=-]{6,}", re.IGNORECASE)
-_PAIR = re.compile(
-    r"((?:password|passwd|passphrase|secret|private[_-]?key|api[_-]?key|authorization|token|cookie|cvv|cvc)"
-    r"[\"']?[ ]?[=:][ ]?)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"'&,;}\])]+)",
+# Basic credentials are base64: lower-case letters alone are a word ("basic settings").
+_SCHEME = re.compile(r"\b((?i:bearer)(?= +[^\s\"',;]{6})|(?i:basic)(?= +[^\s\"',;]+[A-Z0-9=]))( +)[^\s\"',;]+")
+_AUTHORIZATION = re.compile(
+    r"(authorization[\"']?[ \t]{0,4}[=:][ \t]{0,4}[a-z][\w-]{2,20} +)"
+    r"((?:[\w-]+=(?:\"[^\"\n]*\"|[^\s,\"']+)(?:, *)?)+|[^\s\"',;]+)",
     re.IGNORECASE,
 )
-_USER = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/@]{1,256}@")
-_DIGITS = re.compile(r"\d(?:[ -]?\d){11,}", re.ASCII)
-_GROUP = re.compile(r"\d+", re.ASCII)
+_COOKIE = re.compile(r"(cookie[ ]?:[ ]?)([^\s\"';,]+(?:;[ ]?[\w.-]+(?:=[^\s\"';,]*)?)*)", re.IGNORECASE)
+_PAIR = re.compile(
+    r"((?:(?:password|passwd|passphrase|secret|private[_-]?key|api[_-]?key|authorization)[\w.-]{0,40}"
+    r"|token|cookies?|credentials?|session[_-]?id|cvv|cvc)"
+    r"\\{0,7}[\"']?[ \t]{0,4}(?:=>|=|:|%3D|%3A)[ \t]{0,4})"
+    # Quoted inside of something quoted; quoted, to the end of the line where it was cut off; a word.
+    r"((\\{1,7})\"[^\n]*?(?<!\\)\3\"|[bru]{0,2}\"(?:[^\"\\\n]|\\.)*\"?|[bru]{0,2}'(?:[^'\\\n]|\\.)*'?"
+    r"|[^\s\"'&,;}\])]+)",
+    re.IGNORECASE,
+)
+_IN_PAIRS = ("pass", "secret", "key", "authorization", "token", "cookie", "credential", "session", "cvv", "cvc")
+_USER = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
+_BETWEEN = r"(?:[ \t+\xad\xa0\u1680\u2000-\u2015\u202f\u205f\u2060\u2212\u3000\ufeff-]|%20|%2B)"
+_DIGITS = re.compile(rf"\d(?:{_BETWEEN}{{0,3}}\d){{11,}}")
+_GROUP = re.compile(r"(?:%20|%2B)*(\d+)")
 
 
 def redacted(value: Any, key: str = "") -> Any:
     """A copy without secrets, of nested mappings, lists, texts and numbers; `key` is what it stands under.
 
     **Keeps**: the shape, and whatever is neither a secret nor a card number. Deeper than
-    `DEPTH_MAX` all is masked. **Costs** time in proportion to its size.
+    `DEPTH_MAX`, and beyond `VALUES_MAX` values, all is masked. **Costs** time in proportion to its size.
     """
-    return _without(value, key, DEPTH_MAX)
+    return _without(value, key, DEPTH_MAX, [VALUES_MAX])
 
 
-def _without(value: Any, key: str, depth: int) -> Any:
+def _without(value: Any, key: str, depth: int, left: list[int]) -> Any:
     if key and _is_secret(key):
         return MASK
     if isinstance(value, str):
         return redacted_text(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _masked(str(value)) if is_card_number(str(value)) else value
+    if isinstance(value, int | float):
+        return _number(value)
+    if isinstance(value, bytes):
+        return redacted_text(value.decode("latin-1")).encode("latin-1")
     if isinstance(value, Mapping | list | tuple | set | frozenset):
-        return MASK if depth == 0 else _inside(value, depth - 1)
+        # What refers to itself in many places has no end that could be reached.
+        left[0] -= len(value)
+        return MASK if depth == 0 or left[0] < 0 else _inside(value, depth - 1, left)
     return value
 
 
-def _inside(value: Any, depth: int) -> Any:
+def _number(value: float) -> Any:
+    if isinstance(value, bool) or not 10**11 <= abs(value) < 10**19 or value != int(value):
+        return value
+    digits = str(abs(int(value)))
+    return f"{'*' * (len(digits) - 4)}{digits[-4:]}" if is_card_number(digits) else value
+
+
+def _inside(value: Any, depth: int, left: list[int]) -> Any:
     if isinstance(value, Mapping):
-        return {_without(name, "", 0): _without(each, str(name), depth) for name, each in value.items()}
-    found = [_without(each, "", depth) for each in value]
+        return {_without(name, "", 0, left): _without(each, _name(name), depth, left) for name, each in value.items()}
+    # A header is often a pair.
+    is_pair = isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], str | bytes)
+    keys = ("", _name(value[0])) if is_pair else ("",) * len(value)
+    found = [_without(each, key, depth, left) for each, key in zip(value, keys, strict=True)]
     kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
     return kind(found)
+
+
+def _name(key: Any) -> str:
+    return key.decode("latin-1") if isinstance(key, bytes) else str(key)
 
 
 @functools.lru_cache(maxsize=1_000)
@@ -77,8 +109,14 @@ def redacted_text(text: str) -> str:
     # Looking for a character costs a hundredth of what an expression does.
     if " " in text:
         text = _SCHEME.sub(rf"\1\2{MASK}", text)
-    if "=" in text or ":" in text:
-        text = _PAIR.sub(_kept_scheme, text)
+    if "=" in text or ":" in text or "%3" in text:
+        lower = text.lower()
+        if "authorization" in lower:
+            text = _AUTHORIZATION.sub(rf"\1{MASK}", text)
+        if "cookie" in lower:
+            text = _COOKIE.sub(rf"\1{MASK}", text)
+        if any(map(lower.__contains__, _IN_PAIRS)):
+            text = _PAIR.sub(_kept_scheme, text)
     if "@" in text:
         text = _USER.sub(rf"\1{MASK}@", text)
     return _DIGITS.sub(lambda found: _without_cards(found[0]), text)
@@ -112,27 +150,15 @@ def _luhn(digits: str) -> bool:
     return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
 
 
-def _masked(digits: str) -> str:
-    left = sum(letter.isdigit() for letter in digits) - 4
-    found = []
-    for letter in digits:
-        found.append("*" if letter.isdigit() and left > 0 else letter)
-        left -= letter.isdigit()
-    return "".join(found)
-
-
 def _without_cards(run: str) -> str:
     """Digits in groups: a card number begins and ends with a group, and others may stand beside it."""
-    groups = [(found.start(), found.end()) for found in _GROUP.finditer(run)]
-    done, found, place = 0, [], 0
-    while place < len(groups):
+    groups = [found.span(1) for found in _GROUP.finditer(run)]
+    hidden: set[int] = set()
+    for place in range(len(groups)):
         after = _card_at(run, groups, place)
-        if after:
-            start, end = groups[place][0], groups[after - 1][1]
-            found += [run[done:start], _masked(run[start:end])]
-            done = end
-        place = after or place + 1
-    return "".join([*found, run[done:]])
+        # One that begins with an earlier group must not hide that another begins here.
+        hidden.update([at for start, end in groups[place:after] for at in range(start, end)][:-4])
+    return "".join("*" if at in hidden else letter for at, letter in enumerate(run)) if hidden else run
 
 
 def _card_at(run: str, groups: list[tuple[int, int]], place: int) -> int:
@@ -142,7 +168,7 @@ def _card_at(run: str, groups: list[tuple[int, int]], place: int) -> int:
         start, end = groups[number]
         if len(digits) + end - start > 19:
             break
-        digits += run[start:end]
+        digits += "".join(str(int(digit)) for digit in run[start:end])
         if is_card_number(digits):
             found = number + 1
     return found
