@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 from sqlalchemy import URL, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shop.failures import StartFailed
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 2
 FIX = "move the data directory away or choose another with --data-dir"
@@ -56,12 +59,84 @@ def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -
 async def _connected(path: Path) -> aiosqlite.Connection:
     # A deadline may strike while a thread opens the file: the thread finishes, and so must we, or
     # nobody would close what it has opened.
-    opening = asyncio.ensure_future(aiosqlite.connect(path, timeout=_BUSY_TIMEOUT_S).__aenter__())
+    opening = asyncio.ensure_future(_Connection(path).__aenter__())
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
         await (await opening).close()
         raise
+
+
+class _Connection(aiosqlite.Connection):
+    """A connection whose every statement is one trip to its thread and back.
+
+    The library makes four of a query: a cursor, the statement, its rows, the end. Each of them waits for
+    the interpreter, and meanwhile the file is locked.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(lambda: sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S), iter_chunk_size=64)
+        self._adrift = False  # somebody stopped waiting for a trip that goes on
+
+    async def trip(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work in the connection's thread."""
+        adrift, self._adrift = self._adrift, True
+        try:
+            result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        except Exception:
+            self._adrift = adrift
+            raise
+        self._adrift = False  # trips end in the order in which they began
+        return result
+
+    def cursor(self) -> Any:  # asked for by SQLAlchemy
+        """A cursor for one statement."""
+        return _Cursor(self)
+
+    async def rollback(self) -> None:
+        """Undo what was not committed, if there may be something: SQLAlchemy asks for it after a commit too."""
+        if self._adrift or self.in_transaction:
+            await self.trip(sqlite3.Connection.rollback)
+
+
+class _Cursor:
+    """What SQLAlchemy needs of a cursor; the rows are here as soon as the statement is done."""
+
+    arraysize = 1
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._rows: list[Any] = []
+        self.description: Any = None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def execute(self, operation: str, parameters: Sequence[Any] = ()) -> None:
+        """Run a statement and fetch what it gives."""
+        await self._run(lambda connection: connection.execute(operation, parameters))
+
+    async def executemany(self, operation: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each row of parameters."""
+        await self._run(lambda connection: connection.executemany(operation, parameters))
+
+    async def _run(self, statement: Callable[[sqlite3.Connection], sqlite3.Cursor]) -> None:
+        def work(connection: sqlite3.Connection) -> tuple[sqlite3.Cursor, list[Any]]:
+            with closing(statement(connection)) as cursor:
+                return cursor, cursor.fetchall()
+
+        cursor, self._rows = await self._connection.trip(work)
+        self.description, self.rowcount, self.lastrowid = cursor.description, cursor.rowcount, cursor.lastrowid
+
+    async def fetchall(self) -> list[Any]:
+        """The rows of the statement."""
+        return self._rows
+
+    async def close(self) -> None:
+        """Forget the rows."""
+        self._rows = []
 
 
 def check(path: Path) -> int:
