@@ -36,6 +36,7 @@ WATCHED = frozenset(
         "/psp/v1/ledger",
         "/psp/v1/visits",
         "/control",
+        "/control/live",
         "/control/{path:path}",
     }
 )

@@ -1,0 +1,57 @@
+"""Many who watch the control room, and never let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from .visitor import Visitor
+
+pytestmark = pytest.mark.anyio
+
+WATCHERS = 200
+
+
+@asynccontextmanager
+async def watched_by(visitor: Visitor, watchers: int) -> AsyncIterator[None]:
+    at = urlsplit(visitor.place.public)
+    lines: list[asyncio.StreamWriter] = []
+    try:
+        for _ in range(watchers):
+            _, writer = await asyncio.open_connection(at.hostname, at.port)
+            writer.write(b"GET /control/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            lines.append(writer)
+        await asyncio.sleep(2)
+        yield
+    finally:
+        for writer in lines:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def first(lines: AsyncIterator[str], number: int) -> AsyncIterator[str]:
+    for _ in range(number):
+        yield await anext(lines)
+
+
+async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) -> None:
+    async with watched_by(shared, WATCHERS), asyncio.timeout(20):
+        assert (await shared.http.get("/control")).status_code == 200
+        assert (await shared.http.get("/control/api/state")).status_code == 200
+        assert (await shared.http.put("/control/api/load", json={"visitors": 0})).status_code == 200
+        assert (await shared.buy()).status_code == 201
+
+
+async def test_when_they_go_others_may_watch(shared: Visitor) -> None:
+    async with watched_by(shared, WATCHERS):
+        pass
+    async with asyncio.timeout(20):
+        async with shared.http.stream("GET", "/control/live") as stream:
+            assert stream.status_code == 200
+            assert "event: state" in [line async for line in first(stream.aiter_lines(), 5)]
