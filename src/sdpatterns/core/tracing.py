@@ -12,6 +12,7 @@ the tracer's own current span are the same span for as long as it is open.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -19,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from sdpatterns.core import context
 from sdpatterns.core.context import Trace
+from sdpatterns.core.tracecontext import new_trace
 from sdpatterns.errors import Rejected
 
 __all__ = [
@@ -108,12 +110,39 @@ def trace_with(tracer: Tracer) -> Iterator[None]:
 
 def here() -> Trace | None:
     """The current position: the tracer's where there is one, else `context.trace`."""
-    found = TRACERS[0].here() if TRACERS else None
+    tracer = _tracer()
+    found = None if tracer is None else tracer.here()
     return context.trace.get() if found is None else found
 
 
+def _tracer() -> Tracer | None:
+    # A program may stop tracing while calls are under way: whoever has seen one may find none.
+    return next(iter(TRACERS), None)
+
+
+class _NoSpan:
+    """The span of a call that finds no tracer any more."""
+
+    __slots__ = ("trace",)
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def note(self, name: str, value: Value, /) -> None:
+        """Nothing is kept."""
+
+    def rename(self, name: str, /) -> None:
+        """It has no name."""
+
+    def fail(self, reason: str, /) -> None:
+        """Nobody asks."""
+
+    def end(self, error: BaseException | None, /) -> None:
+        """Nor for this."""
+
+
 class Opened:
-    """`with` one span that is `context.trace` meanwhile. To be used only where `TRACERS` is not empty."""
+    """`with` one span that is `context.trace` meanwhile. To be used where `TRACERS` is not empty."""
 
     __slots__ = ("_before", "_is_passage", "_span", "is_refused")
 
@@ -128,8 +157,12 @@ class Opened:
         self._before = context.trace.get()
         self._is_passage = kind == "internal"
         self.is_refused = False
-        self._span = TRACERS[0].start(name, kind, facts or {}, links, parent)
-        context.trace.set(self._span.trace)
+        tracer = _tracer()
+        if tracer is None:
+            self._span: Span = _NoSpan(self._before or new_trace(secrets.token_hex))
+        else:
+            self._span = tracer.start(name, kind, facts or {}, links, parent)
+            context.trace.set(self._span.trace)
 
     def __enter__(self) -> Span:
         return self._span
