@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -232,6 +233,19 @@ async def test_a_batch_is_posted_as_json_and_is_not_too_large(shop: Shop) -> Non
         large = await http.post("/batch", json=get("/echo/" + "a" * 100))
         assert large.status_code == 413
         assert (await http.post("/echo/", content=b"x" * 101)).status_code == 200, "other requests pass"
+
+
+async def test_a_batch_that_comes_in_drops_is_given_up(shop: Shop) -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        yield b'{"requests": ['
+        await asyncio.sleep(30)
+
+    async with client(batched(shop, body_timeout_s=0.01)) as http:
+        slow = await http.post("/batch", content=drops(), headers={"content-type": "application/json"})
+    assert (slow.status_code, slow.headers["connection"]) == (408, "close")
+    assert slow.json()["detail"] == "A batch has to arrive within 0.01 s."
+    with pytest.raises(ValueError, match="body_timeout_s"):
+        batched(shop, body_timeout_s=0.0)
 
 
 async def test_answers_keep_their_bytes_where_they_are_json(shop: Shop) -> None:

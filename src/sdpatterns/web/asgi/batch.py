@@ -71,7 +71,8 @@ class BatchMiddleware:
     are stopped and get 504.
 
     **Keeps**: whatever becomes of one item, the others are carried out and answered; no item is a
-    batch. **May fail**: 400, 405, 413 or 415 for a batch that is none. **Costs** a task for each item;
+    batch. **May fail**: 400, 405, 413 or 415 for a batch that is none, 408 for one that has not arrived
+    after `body_timeout_s`. **Costs** a task for each item;
     `items_max` requests of `bytes_max` together, and `answer_bytes_max` of each answer in memory: over
     it an item gets 502, though it was carried out.
 
@@ -90,17 +91,21 @@ class BatchMiddleware:
         answer_bytes_max: int = 1_048_576,
         concurrency: int = 4,
         timeout_s: float = 30.0,
+        body_timeout_s: float = 10.0,
     ) -> None:
         for field, value in (("items_max", items_max), ("bytes_max", bytes_max), ("concurrency", concurrency)):
             if value < 1:
                 raise ValueError(f"{field} must be 1 or more, got {value!r}")
         if answer_bytes_max < 0:
             raise ValueError(f"answer_bytes_max must not be negative, got {answer_bytes_max!r}")
+        if not body_timeout_s > 0:
+            raise ValueError(f"body_timeout_s must be more than 0, got {body_timeout_s!r}")
         if not path.startswith("/"):
             raise ValueError(f"path must begin with a slash, got {path!r}")
         self._app = app
         self._timed = Timeout(timeout_s, name="batch").wrap(self._passed)
         self._timeout_s = timeout_s
+        self._body_timeout_s = body_timeout_s
         self._path = path
         self._methods = frozenset(method.upper() for method in methods)
         self._headers = frozenset(name.lower() for name in headers)
@@ -119,10 +124,14 @@ class BatchMiddleware:
             await send_problem(send, refused, [(b"allow", b"POST")] if refused.status == 405 else [])
             return
         try:
-            body = await whole_body(scope, receive, self._bytes_max)
+            with anyio.fail_after(self._body_timeout_s):
+                body = await whole_body(scope, receive, self._bytes_max)
             if body is None:
                 return
             found = entries(body, items_max=self._items_max, methods=self._methods, headers=self._headers)
+        except TimeoutError:
+            detail = f"A batch has to arrive within {self._body_timeout_s:g} s."
+            await send_problem(send, Problem(status=408, detail=detail), [(b"connection", b"close")])
         except BodyTooLarge:
             await send_problem(send, Problem(status=413, detail=f"A batch has at most {self._bytes_max} bytes."))
         except ValueError as error:
