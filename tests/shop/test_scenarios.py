@@ -137,3 +137,19 @@ def test_looking_up_and_judging() -> None:
     assert holds(3, {"above": 2, "below": 4})
     assert not holds(3, {"above": 3})
     assert not holds(None, {"above": 0})
+
+
+async def test_the_command_waits_for_no_other_and_disturbs_none(
+    visitor: Visitor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two would put back what the other had thrown, and leave a defence off for good."""
+    from shop.scenarios.command import played as command
+
+    begun = await visitor.http.post("/control/api/scenarios/double-click", json={"pace": 1})
+    assert begun.status_code == 202
+    assert await command("black-friday", visitor.place.public, 50.0) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "shop: Double click is being played there; stop it on the page, or wait for its end\n"
+    assert not (await scenario(visitor))["ended"]
+    assert (await visitor.http.request("DELETE", "/control/api/scenarios")).status_code == 200

@@ -29,6 +29,9 @@ async def played(name: str, url: str, pace: float) -> int:
     if not await _is_open(url):
         print(f"shop: no shop answers at {url}; start one with: python -m shop up", file=sys.stderr)
         return 1
+    if title := await _playing(url):
+        print(f"shop: {title} is being played there; stop it on the page, or wait for its end", file=sys.stderr)
+        return 1
     print(f"{written.title}: {written.summary}\n", flush=True)
     play = Play(written, url, pace=pace, tell=lambda text: print(text, flush=True))
     try:
@@ -46,3 +49,13 @@ async def _is_open(url: str) -> bool:
             return (await http.get("/livez")).is_success
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
+
+
+async def _playing(url: str) -> str:
+    """The title of what the control room plays at the moment: two plays would put back what the other has thrown."""
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=20.0) as http:
+            scenario = (await http.get("/control/api/state")).json().get("scenario")
+    except (httpx.HTTPError, ValueError):
+        return ""  # the play itself will say what is wrong
+    return str(scenario["title"]) if scenario and not scenario["ended"] else ""
