@@ -23,7 +23,7 @@ NAMED_FOR = {
     "http_sf": "http_sf",
     "httpx": "httpx",
     "hypothesis": "testing",
-    "opentelemetry": "opentelemetry traces",
+    "opentelemetry": "opentelemetry otlp span_redaction traces",
     "prometheus_client": "prometheus",
     "psycopg": "sqlalchemy testing",
     "pydantic": "settings",
@@ -93,7 +93,7 @@ def test_nobody_inside_imports_a_file_that_is_named_for_a_library() -> None:
         if "testing" not in words(path)
         for line, name in imports(path)
         for guest in guests
-        if name == guest and not _same_folder_or_package(path, guests[guest], named) and not _is_a_runtime(guest)
+        if name == guest and not _of_one_library(path, guests[guest]) and not _is_a_runtime(guest)
     ]
     assert offences == []
 
@@ -120,9 +120,9 @@ def module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _same_folder_or_package(path: Path, guest: Path, named: set[str]) -> bool:
-    """The files of `backends/redis/` are one guest and may know each other."""
-    return bool(words(path) & words(guest) & named)
+def _of_one_library(path: Path, guest: Path) -> bool:
+    """The files named for one library, such as those of `backends/redis/`, may know each other."""
+    return any(words(path) & set(named.split()) and words(guest) & set(named.split()) for named in NAMED_FOR.values())
 
 
 def _is_a_runtime(guest: str) -> bool:
