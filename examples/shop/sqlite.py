@@ -170,3 +170,12 @@ def check_version(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:  # ours get their version with their first table
         if version == 0 and connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             raise StartFailed(f"cannot use {path}: it was not made by this shop; {FIX}")
+
+
+def check_keys(path: Path) -> None:
+    """Refuse a file of somebody else where the library is to keep its tables; their version is the library's affair."""
+    check(path)
+    with closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "sdp_schema" not in tables:
+        raise StartFailed(f"cannot use {path}: it was not made by this shop; {FIX}")

@@ -219,15 +219,16 @@ def test_a_disk_without_room_is_told_and_outlived(data_dir: Path) -> None:
     assert "cannot write" in err
 
 
-def test_a_file_of_somebody_else(data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["ordering", "ordering-keys"])
+def test_a_file_of_somebody_else(data_dir: Path, name: str) -> None:
     import sqlite3
 
     data_dir.mkdir()
-    with sqlite3.connect(data_dir / "ordering.sqlite3") as connection:
+    with sqlite3.connect(data_dir / f"{name}.sqlite3") as connection:
         connection.execute("CREATE TABLE orders (anything)")
     connection.close()
     line = refused(data_dir, "--port", "0")
-    assert "ordering.sqlite3" in line
+    assert f"{name}.sqlite3" in line
     assert "not made by this shop" in line
 
 

@@ -27,7 +27,7 @@ from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
-from shop.sqlite import check, url_of
+from shop.sqlite import check_keys, url_of
 from shop.switches import EitherApp, Switch
 
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
@@ -81,7 +81,7 @@ def _is_checkout(scope: Scope) -> bool:
 async def _keys(storage: Storage) -> AsyncIterator[SQLBackend]:
     """The store of the idempotency keys, freed of old ones now and again."""
     if isinstance(storage, Path):
-        check(storage)
+        check_keys(storage)
 
     async def sweep() -> None:
         while True:
