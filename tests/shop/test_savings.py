@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import brotli
 import httpx
 import pytest
 import zstandard
+
+import shop.gateway.wiring
+from sdpatterns import per_minute
 
 from .visitor import DROP, PLENTY, Visitor, checkout_body, new_name
 
@@ -100,9 +104,13 @@ async def test_a_checkout_in_a_batch_is_carried_out_once(visitor: Visitor) -> No
     await visitor.all_holds()
 
 
-async def test_each_request_of_a_batch_counts_at_the_door(visitor: Visitor) -> None:
+async def test_each_request_of_a_batch_counts_at_the_door(
+    opening: Callable[[], AbstractAsyncContextManager[Visitor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A limit so small that it strikes on the slowest machine.
+    monkeypatch.setattr(shop.gateway.wiring, "RATE", per_minute(30))
     requests = [{"id": str(number), "method": "GET", "path": "/livez"} for number in range(20)]
-    statuses: list[int] = []
-    for _ in range(60):
-        statuses += [answer["status"] for answer in (await batch(visitor, *requests)).values()]
-    assert 429 in statuses, "1,200 requests passed where 600 may at once"
+    async with opening() as visitor:
+        statuses = [answer["status"] for _ in range(3) for answer in (await batch(visitor, *requests)).values()]
+    assert statuses[:20] == [200] * 20
+    assert statuses.count(429) >= 20
