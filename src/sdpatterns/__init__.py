@@ -62,7 +62,32 @@ _HOMES = {
     "yearly": "sdpatterns.traffic.quota",
 }
 
-__all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 # pyright: ignore[reportUnsupportedDunderAll] - the keys are strings
+__all__ = [
+    "Bulkhead",
+    "CircuitBreaker",
+    "DeadlineExceeded",
+    "Fallback",
+    "Idempotency",
+    "Pipeline",
+    "Quota",
+    "Rate",
+    "RateLimiter",
+    "Retry",
+    "Timeout",
+    "Window",
+    "__version__",
+    "daily",
+    "listen",
+    "monthly",
+    "per_day",
+    "per_hour",
+    "per_minute",
+    "per_second",
+    "trace_with",
+    "weekly",
+    "with_deadline",
+    "yearly",
+]
 
 
 def __getattr__(name: str) -> Any:

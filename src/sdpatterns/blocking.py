@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any
 
-from sdpatterns.core.policy import Policy, is_async, lifted, protect_plain
+from sdpatterns.core.policy import Policy, is_async, lifted, protect_plain, title_of
 from sdpatterns.core.runtime import BLOCKING, current, finish
 
 __all__ = ["blocking"]
@@ -107,7 +107,7 @@ class _Blocking:
     def protect(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         """Decorate a plain function."""
         if is_async(function):
-            raise TypeError(f"{function!r} is async: protect it with the object itself")
+            raise TypeError(f"{title_of(function)} is async: protect it with the object itself")
         inner = protect_plain(self._inside, function)
 
         def protected(*args: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sdpatterns.core.keys import KeyOf
 from sdpatterns.core.outcome import Outcome
@@ -87,6 +87,14 @@ class Passage:
             return await self._enter_in_span()
         self.permit = await self._guard.enter(self._key)
         return self.permit
+
+    if not TYPE_CHECKING:  # type checkers are to go on refusing a plain `with`
+
+        def __enter__(self) -> Any:
+            raise TypeError("a guard is entered by `async with`, or by `with` behind blocking(...)")
+
+        def __exit__(self, *_: object) -> None:
+            """Never reached; without it Python would speak of this method alone."""
 
     async def _enter_in_span(self) -> Any:
         self._opened = opened_by(self._guard, self._guard.name)

@@ -16,8 +16,10 @@ KeyOf: TypeAlias = Callable[..., str]
 def check_name(kind: str, name: str) -> str:
     """The name itself, if it can stand in a key, a metric label and a log line.
 
-    Raises `ValueError` for an empty, overlong or unprintable one.
+    Raises `ValueError` for an empty, overlong or unprintable one, TypeError for what is no name at all.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} takes its name first, a string, got {type(name).__name__}")
     if not name or len(name) > 200 or not name.isprintable():
         raise ValueError(f"{kind} needs a name of 1 to 200 printable characters, got {name!r}")
     return name

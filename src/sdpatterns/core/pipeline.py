@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sdpatterns.core.keys import KeyOf, check_name
-from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
+from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed, title_of
 from sdpatterns.core.runtime import Runtime
 
 __all__ = ["Pipeline"]
@@ -41,7 +41,7 @@ class Pipeline(Policy):
     for each order that defeats itself. A part without a name of its own takes the pipeline's.
 
     **May fail** with what its parts and the call raise, bare. When it is built: `ValueError` for no
-    parts, TypeError for one that is keyed and has no key yet.
+    parts, TypeError for one that is keyed and has no key yet, and for one that is no policy.
 
     **Costs** what its parts cost, and nothing of its own: it composes them once, when it protects.
     """
@@ -50,7 +50,9 @@ class Pipeline(Policy):
         self.name = check_name("Pipeline", name)
         if not parts:
             raise ValueError("Pipeline needs at least one part")
-        for part in parts:
+        for place, part in enumerate(parts, 1):
+            if not isinstance(part, Policy):
+                raise TypeError(f"Pipeline takes policies, such as Retry(...): part {place} is {title_of(part)}")
             check_keyed(part, None)
         self._given = parts
         self.parts = tuple(part.named(name) for part in parts)

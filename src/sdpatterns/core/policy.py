@@ -9,8 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from types import CoroutineType
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from types import CoroutineType, FunctionType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from sdpatterns.core.keys import KeyOf, key_of
@@ -21,10 +21,12 @@ __all__ = [
     "Keyed",
     "Policy",
     "Trait",
+    "awaitable_call",
     "check_keyed",
     "is_async",
     "lifted",
     "protect_plain",
+    "title_of",
 ]
 
 P = ParamSpec("P")
@@ -34,6 +36,14 @@ AsyncCall: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 Trait: TypeAlias = Literal["repeats", "limits_time", "counts_outcomes", "holds_slot", "absorbs_repeats"]
 """What the neighbours of a part in a pipeline must know of it, to tell an order that defeats itself."""
+
+
+def title_of(thing: object) -> str:
+    """A function, or another thing that a caller handed in, as messages name it: never by its address."""
+    if isinstance(thing, functools.partial):
+        return title_of(thing.func)
+    found = getattr(thing, "__qualname__", None)
+    return found if isinstance(found, str) else type(thing).__name__
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -102,7 +112,7 @@ class Policy(ABC):
     async def call(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run one call under this policy, without decorating the function."""
         check_keyed(self, None)
-        protected = self.wrap(cast("AsyncCall", function))
+        protected = self.wrap(awaitable_call(function))
         return cast("R", await protected(*args, **kwargs))
 
     def by(self, key: str | Callable[..., str], /) -> Keyed:
@@ -152,6 +162,35 @@ def check_keyed(part: Policy, key: KeyOf | None) -> None:
         raise TypeError(f"{kind} {part.name!r} is keyed: bind one with .by('name') or .by(function)")
 
 
+_RESULTS = (None, bool, int, float, str, bytes, list, dict, set, tuple)
+_NOT_AWAITED = frozenset(_RESULTS) | {str(getattr(kind, "__name__", kind)) for kind in _RESULTS}
+
+
+def awaitable_call(function: Callable[..., Any]) -> AsyncCall:
+    """`function` as the work of a call that awaits it.
+
+    A plain callable may give something to await, as a lambda around a coroutine does. Raises TypeError
+    where it is seen to give none: at once by what it says to return, else after it ran.
+    """
+    if type(function) is FunctionType and function.__code__.co_flags & inspect.CO_COROUTINE:
+        return function
+    if is_async(function):
+        return cast("AsyncCall", function)
+    returns = getattr(function, "__annotations__", {}).get("return", Any)
+    if isinstance(returns, Hashable) and returns in _NOT_AWAITED:
+        raise TypeError(f"{title_of(function)} gives nothing to await: make it async, or use blocking(...)")
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        """Call it, and await what it gives."""
+        result = function(*args, **kwargs)
+        if not inspect.isawaitable(result):
+            made = type(result).__name__
+            raise TypeError(f"{title_of(function)} gave {made}, which cannot be awaited: make it async")
+        return await result
+
+    return functools.update_wrapper(call, function)
+
+
 def lifted(function: Callable[..., Any]) -> AsyncCall:
     """A plain function as an async one that never suspends.
 
@@ -163,7 +202,8 @@ def lifted(function: Callable[..., Any]) -> AsyncCall:
         result = function(*args, **kwargs)
         if type(result) is CoroutineType:
             result.close()
-            raise TypeError(f"{function!r} is a plain def that gives a coroutine, {result.__qualname__}: make it async")
+            title = title_of(function)
+            raise TypeError(f"{title} is a plain def that gives a coroutine, {result.__qualname__}: make it async")
         return result
 
     return call
@@ -183,12 +223,12 @@ def protect_plain(part: Policy, function: Callable[..., Any]) -> Callable[..., A
 def _protect(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
     check_keyed(part, None)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise TypeError(f"{function!r} is a generator: protect the call that makes each item")
+        raise TypeError(f"{title_of(function)} is a generator: protect the call that makes each item")
     if is_async(function):
         return functools.update_wrapper(part.wrap(cast("AsyncCall", function)), function)
     if not part.never_waits:
         raise TypeError(
-            f"{type(part).__name__} {part.name!r} may have to wait, and {function!r} is a plain def:"
+            f"{type(part).__name__} {part.name!r} may have to wait, and {title_of(function)} is a plain def:"
             " make it async, or use blocking(...) in a program without an event loop"
         )
     return protect_plain(part, function)

@@ -19,7 +19,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition
 
-__all__ = ["KEYS_MAX", "Cells", "DirectCells", "ForgetfulStore", "Overflow", "StateStore", "rely_on"]
+__all__ = ["KEYS_MAX", "Cells", "DirectCells", "ForgetfulStore", "Overflow", "StateStore", "check_store", "rely_on"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -106,6 +106,12 @@ class StateStore(Protocol):
         `group` puts all of them on one node of a cluster, which steps on several cells need.
         """
         ...
+
+
+def check_store(store: StateStore) -> None:
+    """Raise TypeError for what is no store, such as the backend that has one."""
+    if not (hasattr(store, "runtime") and callable(getattr(store, "cells", None))):
+        raise TypeError(f"store must be a StateStore, such as backend.states; got {type(store).__name__}")
 
 
 def rely_on(store: StateStore, who: str) -> None:

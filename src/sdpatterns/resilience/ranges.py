@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["ratio", "seconds", "whole"]
+__all__ = ["number", "ratio", "seconds", "whole"]
 
 
 def whole(field: str, value: object, low: int, high: int) -> int:
@@ -21,6 +21,13 @@ def seconds(field: str, value: object, *, zero: bool = False) -> float:
         least = "0 or more" if zero else "above 0"
         raise ValueError(f"{field} must be a finite number of seconds, {least}, got {value!r}")
     return float(value)  # type: ignore[arg-type]
+
+
+def number(field: str, value: object, low: float, high: float) -> float:
+    """A number from `low` to `high`."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{field} must be a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
 
 
 def ratio(field: str, value: object) -> float:

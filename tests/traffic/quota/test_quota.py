@@ -85,9 +85,9 @@ async def test_a_function_may_name_the_plan_and_an_unknown_one_is_refused() -> N
     quota = Quota("api", {"free": daily(1), "paid": daily(9)}, plan=lambda key: key.partition(":")[0])
     assert (await quota.acquire("free:1")).limit == 1
     assert (await quota.acquire("paid:1")).limit == 9
-    with pytest.raises(ValueError, match="plan must give one of free, paid, got 'gold' for key 'gold:1'"):
+    with pytest.raises(ValueError, match="plan must give one of 'free', 'paid', got 'gold' for key 'gold:1'"):
         await quota.acquire("gold:1")
-    with pytest.raises(ValueError, match="plan must give one of free, got ''"):
+    with pytest.raises(ValueError, match="plan must give one of 'free', got ''"):
         await Quota("api", {"free": daily(1)}, plan={}).acquire("stranger")
 
 
@@ -254,7 +254,7 @@ async def test_random_histories_are_the_ledgers(clock: VirtualClock) -> None:
         ({"plans": [daily(1), daily(2)]}, "plans must not name a period twice"),
         ({"plans": {"a": daily(1)}}, "plan must say which of several plans"),
         ({"plans": daily(1), "plan": {}}, "plan must say which of several plans"),
-        ({"plans": daily(1), "on_outage": "panic"}, "on_outage must be one of allow, refuse, raise"),
+        ({"plans": daily(1), "on_outage": "panic"}, "on_outage must be one of 'allow', 'refuse', 'raise'"),
         ({"plans": daily(1), "notify_at": (0.0,)}, "notify_at must hold shares above 0"),
         ({"plans": daily(1), "zone": "Nowhere"}, "zone must name a time zone"),
         ({"plans": daily(1), "month_begins": 32}, "month_begins must be a day from 1 to 31"),
@@ -270,7 +270,7 @@ def test_a_bad_setting_is_named(settings: dict[str, Any], says: str) -> None:
 def test_a_bad_count_is_named(count: Any) -> None:
     with pytest.raises(ValueError, match="count must be a whole number"):
         monthly(count)
-    with pytest.raises(ValueError, match="period must be one of day, week, month, year"):
+    with pytest.raises(ValueError, match="period must be one of 'day', 'week', 'month', 'year'"):
         Allowance(1, "hour")  # type: ignore[arg-type]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from sdpatterns.core.codec import JsonCodec
+from sdpatterns.core.policy import title_of
 from sdpatterns.errors import CodecError
 
 __all__ = ["ErrorCodec", "StoredErrors", "plain_json"]
@@ -66,7 +67,7 @@ class ErrorCodec:
 
 def _check(kind: object) -> None:
     if not isinstance(kind, type) or not issubclass(kind, Exception):
-        raise ValueError(f"store_errors must list classes of exceptions, got {kind!r}")  # noqa: TRY004 - a setting
+        raise ValueError(f"store_errors must list classes of exceptions, got {title_of(kind)}")  # noqa: TRY004 - a setting
 
 
 def _dump(error: Exception) -> list[Any]:

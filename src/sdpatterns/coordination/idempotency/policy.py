@@ -19,12 +19,12 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.policy import AsyncCall, Policy, Trait, check_keyed
+from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, check_keyed
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import Ear, SignalBus
-from sdpatterns.ports.states import KEYS_MAX, StateStore, rely_on
+from sdpatterns.ports.states import KEYS_MAX, StateStore, check_store, rely_on
 
 __all__ = ["Idempotency", "Key"]
 
@@ -100,6 +100,7 @@ class Idempotency(Policy):
             lease_s=lease_s, keep_s=keep_s, on_busy=on_busy, wait_max_s=wait_max_s,
             on_outage=on_outage, answer_bytes_max=answer_bytes_max,
         )  # fmt: skip
+        check_store(store)
         rely_on(store, f"Idempotency {name!r}")
         self._store = store
         self._signals = signals
@@ -131,8 +132,9 @@ class Idempotency(Policy):
         self, key: Key, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run one call under this key, or give the answer of the one that ran."""
+        work = awaitable_call(function)
         mark = self._marker(function)(*args, **kwargs)
-        result: R = await self._once(key, mark, functools.partial(function, *args, **kwargs))
+        result: R = await self._once(key, mark, functools.partial(work, *args, **kwargs))
         return result
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:

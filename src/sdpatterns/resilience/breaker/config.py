@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
-from sdpatterns.resilience.ranges import ratio, seconds, whole
+from sdpatterns.resilience.ranges import number, ratio, seconds, whole
 
 __all__ = ["BreakerConfig", "Window"]
 
@@ -69,10 +69,8 @@ class BreakerConfig:
         seconds("open_max_s", self.open_max_s)
         if self.open_max_s < self.open_s:
             raise ValueError(f"open_max_s must be at least open_s ({self.open_s:g}), got {self.open_max_s!r}")
-        if not 1 <= self.open_growth <= 100:
-            raise ValueError(f"open_growth must be from 1 to 100, got {self.open_growth!r}")
-        if not 0 <= self.open_jitter <= 1:
-            raise ValueError(f"open_jitter must be from 0 to 1, got {self.open_jitter!r}")
+        number("open_growth", self.open_growth, 1, 100)
+        number("open_jitter", self.open_jitter, 0, 1)
         whole("probes", self.probes, 1, 10_000)
         whole("probe_successes", self.probe_successes, 1, 10_000)
         seconds("half_open_max_s", self.half_open_max_s)

@@ -156,7 +156,7 @@ class CircuitBreaker(Guard):
             calls_min=calls_min,
             open_s=open_s,
             open_growth=open_growth,
-            open_max_s=max(600.0, open_s) if open_max_s is None else open_max_s,
+            open_max_s=max(600.0, seconds("open_s", open_s)) if open_max_s is None else open_max_s,
             open_jitter=open_jitter,
             probes=probes,
             probe_successes=probe_successes,

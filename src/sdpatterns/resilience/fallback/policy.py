@@ -15,7 +15,7 @@ from typing import Any
 
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.policy import AsyncCall, Policy, is_async
+from sdpatterns.core.policy import AsyncCall, Policy, is_async, title_of
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.resilience.fallback.notices import AlternativesExhausted, AlternativeUsed
@@ -185,7 +185,7 @@ def _checked(alternatives: tuple[Any, ...]) -> tuple[Any, ...]:
         if not callable(alternative) and number < len(alternatives):
             raise ValueError(f"alternatives after number {number} are never reached: a value always answers")
         if inspect.isasyncgenfunction(alternative) or inspect.isgeneratorfunction(alternative):
-            raise ValueError(f"alternatives must not be generators, got {alternative!r}")
+            raise ValueError(f"alternatives must not be generators, got {title_of(alternative)}")
     return alternatives
 
 

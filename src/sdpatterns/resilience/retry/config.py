@@ -47,7 +47,7 @@ class RetryConfig:
         if self.max_s < self.base_s:
             raise ValueError(f"max_s must be at least base_s ({self.base_s:g}), got {self.max_s!r}")
         if not callable(self.backoff) and self.backoff not in BACKOFFS:
-            names = ", ".join(BACKOFFS)
+            names = ", ".join(map(repr, BACKOFFS))
             raise ValueError(f"backoff must be one of {names}, or a function, got {self.backoff!r}")
 
     @property

@@ -29,7 +29,7 @@ class Allowance:
         if type(self.count) is not int or not 1 <= self.count <= _COUNT_MAX:
             raise ValueError(f"count must be a whole number from 1 to {_COUNT_MAX}, got {self.count!r}")
         if self.period not in PERIODS:
-            raise ValueError(f"period must be one of {', '.join(PERIODS)}, got {self.period!r}")
+            raise ValueError(f"period must be one of {', '.join(map(repr, PERIODS))}, got {self.period!r}")
 
 
 Plans: TypeAlias = Allowance | Sequence[Allowance] | Mapping[str, Allowance | Sequence[Allowance]]
@@ -66,6 +66,10 @@ def plans_of(plans: Plans) -> dict[str, tuple[Allowance, ...]]:
 
 
 def _several(name: str, allowances: Allowance | Sequence[Allowance]) -> tuple[Allowance, ...]:
+    given: object = allowances
+    if isinstance(given, str) or not isinstance(given, Allowance | Sequence):
+        made = type(given).__name__
+        raise TypeError(f"plans must be made by daily(n), weekly(n), monthly(n) or yearly(n), got {made}")
     several = (allowances,) if isinstance(allowances, Allowance) else tuple(allowances)
     if not several or not all(isinstance(allowance, Allowance) for allowance in several):
         raise ValueError(f"plans must hold an Allowance or several, got {allowances!r} for plan {name!r}")

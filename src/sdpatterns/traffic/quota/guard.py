@@ -14,7 +14,7 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, rely_on
+from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, Page
 from sdpatterns.traffic.quota.config import PERIODS, Plans, plans_of
@@ -76,7 +76,7 @@ class Quota(Guard):
         if (plan is None) != ("" in self._plans):
             raise ValueError("plan must say which of several plans a key has, and be left out where they have no names")
         if on_outage not in _OUTAGES:
-            raise ValueError(f"on_outage must be one of {', '.join(_OUTAGES)}, got {on_outage!r}")
+            raise ValueError(f"on_outage must be one of {', '.join(map(repr, _OUTAGES))}, got {on_outage!r}")
         if not all(0 < share <= 1 for share in notify_at):
             raise ValueError(f"notify_at must hold shares above 0 and at most 1, got {notify_at!r}")
         self._plan = plan
@@ -85,9 +85,10 @@ class Quota(Guard):
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
         self._page: Page | None = None
-        self._runtime: Runtime | None = None if store is None else store.runtime
         if store is not None:
+            check_store(store)
             rely_on(store, f"Quota {name!r}")
+        self._runtime: Runtime | None = None if store is None else store.runtime
         space = join_key("quota", name)
         self._cells: Cells[State] = (
             LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
@@ -185,7 +186,7 @@ class Quota(Guard):
             return ""
         plan = self._plan(key) if callable(self._plan) else self._plan.get(key, "")
         if plan not in self._plans:
-            raise ValueError(f"plan must give one of {', '.join(self._plans)}, got {plan!r} for key {key!r}")
+            raise ValueError(f"plan must give one of {', '.join(map(repr, self._plans))}, got {plan!r} for key {key!r}")
         return plan
 
     async def _counted(self, key: str, plan: str, cost: int, *, look: bool) -> QuotaDecision:

@@ -9,7 +9,7 @@ from sdpatterns.core.keys import join_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore
+from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm
 from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost, checked_key
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
@@ -38,6 +38,8 @@ class Desk:
         self._plain = self._scopes.get("")
         self._everyday = None if self._plain is None else algorithm.book(self._plain, 1)
         self._at_once = atomic
+        if store is not None:
+            check_store(store)
         self.runtime: Runtime | None = None if store is None else store.runtime
         self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
         self.burst = min(limit.rate.limit for limit in self.limits)

@@ -11,7 +11,7 @@ from sdpatterns.core.guard import Guard, KeyedGuard, Passage
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
-from sdpatterns.core.policy import AsyncCall
+from sdpatterns.core.policy import AsyncCall, title_of
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
 from sdpatterns.core.tracing import TRACERS, Span, decided_in_span, in_span
 from sdpatterns.errors import BackendError, RateLimited
@@ -79,11 +79,11 @@ class RateLimiter(Guard):
     ) -> None:
         self.name = check_name("RateLimiter", name)
         if on_outage not in _OUTAGES:
-            raise ValueError(f"on_outage must be one of {', '.join(_OUTAGES)}, got {on_outage!r}")
+            raise ValueError(f"on_outage must be one of {', '.join(map(repr, _OUTAGES))}, got {on_outage!r}")
         self._on_outage = on_outage
         algorithm = GCRA() if algorithm is None else algorithm
         if not isinstance(algorithm, GCRA | Meter):
-            raise TypeError(f"algorithm must be GCRA() or another of its kind, got {algorithm!r}")
+            raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
         self._algorithm = algorithm
         self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
         self._direct: DirectBook | None = None
