@@ -70,7 +70,7 @@ function drawLabel(group, edge) {
   say(drawn.lastChild, words(edge.breaker));
 }
 
-const makeBox = () => svg("g", { class: "box" }, svg("title"), svg("rect", { rx: 9 }), svg("text", { class: "name", y: -4 }), svg("text", { class: "rate", y: 14 }), svg("g"), svg("text", { class: "fault" }));
+const makeBox = () => svg("g", { class: "box" }, svg("title"), svg("rect", { rx: 9 }), svg("text", { class: "name", y: -4 }), svg("text", { class: "rate", y: 14 }), svg("g", { class: "replicas" }), svg("text", { class: "fault" }));
 
 function drawBox(group, service, fault) {
   const [title, rect, name, rate, squares, badge] = group.children;
