@@ -65,3 +65,10 @@ def test_a_label_with_too_many_values_cannot_fill_the_memory():
 def test_a_bound_below_one_is_refused():
     with pytest.raises(ValueError, match="series_max must be at least 1, got 0"):
         PrometheusListener(CollectorRegistry(), series_max=0)
+
+
+def test_half_a_character_in_a_label_spoils_no_scrape():
+    registry = CollectorRegistry()
+    with listen(PrometheusListener(registry)):
+        tell(CallEnded(name="half \ud83d", outcome="success", duration_s=0.1))
+    assert samples(registry)["sdpatterns_call_ended_total", ("name", "half ?"), ("outcome", "success")] == 1

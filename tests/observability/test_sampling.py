@@ -12,7 +12,7 @@ from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.notices import Notice, listen, tell
 from sdpatterns.observability.sampling import Sampling
-from sdpatterns.observability.structlog import log_notices, processors
+from sdpatterns.observability.structlog import log_notices, processors, without_secrets
 from sdpatterns.testing.clock import VirtualClock
 
 
@@ -95,3 +95,10 @@ def test_structlog_carries_the_position_and_no_secret():
         {"event": "often", "card": "************1111", **position},
         {"event": "door_opened", "notice_name": "front", "notice_token": "***", **position},
     ]
+
+
+def test_an_object_that_shows_a_card_number_is_told_without_it():
+    event = without_secrets(None, "info", {"error": ValueError("card 4111 1111 1111 1111"), "at": (1, 2), "who": "ann"})
+    assert "4111 1111" not in repr(event)
+    assert "1111" in event["error"]
+    assert (event["at"], event["who"]) == ((1, 2), "ann")

@@ -68,6 +68,8 @@ class PrometheusListener:
             self._histogram(event, measure, labels).labels(**labels).observe(value, exemplar)
 
     def _bounded(self, event: str, labels: dict[str, str]) -> dict[str, str]:
+        # A lone surrogate would make every later exposition fail.
+        labels = {name: value.encode("utf-8", "replace").decode() for name, value in labels.items()}
         values = tuple(labels.values())
         with self._lock:
             seen = self._seen.setdefault(event, set())

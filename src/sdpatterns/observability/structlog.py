@@ -15,7 +15,7 @@ from typing import Any
 
 from sdpatterns.core import context, tracing
 from sdpatterns.core.notices import Notice
-from sdpatterns.observability.redaction import redacted
+from sdpatterns.observability.redaction import redacted, redacted_text
 from sdpatterns.observability.sampling import Sampling
 
 try:
@@ -26,11 +26,24 @@ except ImportError as missing:
 __all__ = ["log_notices", "processors", "with_position", "without_secrets"]
 
 _Event = MutableMapping[str, Any]
-_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "exception": 40, "critical": 50}
+_PLAIN = (str, int, float, bytes, type(None))  # the other values are shown by what they say of themselves
+_LEVELS = {
+    "debug": 10,
+    "info": 20,
+    "warning": 30,
+    "warn": 30,
+    "error": 40,
+    "exception": 40,
+    "critical": 50,
+    "fatal": 50,
+}
 
 
 def processors(sampling: Sampling | None = None) -> list[Callable[[Any, str, _Event], _Event]]:
-    """What belongs before the renderer: drop what is not sampled, add the position, redact."""
+    """What belongs before the renderer: drop what is not sampled, add the position, redact.
+
+    Place what formats `exc_info` before them: a traceback that is not a text yet cannot be redacted.
+    """
     chain: list[Callable[[Any, str, _Event], _Event]] = [with_position, without_secrets]
     return chain if sampling is None else [_sampled(sampling), *chain]
 
@@ -47,9 +60,18 @@ def with_position(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def without_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Take out secrets and card numbers."""
+    """Take out secrets and card numbers; an object that shows one is told by its text without it."""
     found: _Event = redacted(event)
+    for key, value in found.items():
+        if key != "exc_info" and not isinstance(value, _PLAIN):
+            found[key] = _told(value)
     return found
+
+
+def _told(value: Any) -> Any:
+    shown = repr(value)
+    clean = redacted_text(shown)
+    return value if clean == shown else clean
 
 
 def _sampled(sampling: Sampling) -> Callable[[Any, str, _Event], _Event]:
