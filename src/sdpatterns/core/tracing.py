@@ -36,6 +36,7 @@ __all__ = [
     "here",
     "in_span",
     "opened_by",
+    "stepped_in_span",
     "trace_with",
 ]
 
@@ -205,6 +206,12 @@ async def decided_in_span(part: Any, decision: Awaitable[Any]) -> Any:
         answer = await decision
         opened.is_refused = not answer.allowed
     return answer
+
+
+async def stepped_in_span(verb: str, space: str, server: Mapping[str, Value], step: Awaitable[Any]) -> Any:
+    """The answer of a store's server, in the client's span of it, named as OpenTelemetry names a database's."""
+    with Opened(f"{verb} {space}", "client", {**server, "db.operation.name": verb}):
+        return await step
 
 
 class AttemptSpans:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 from redis.exceptions import ResponseError
@@ -16,6 +16,7 @@ from sdpatterns.backends.redis.sites import Site, Sites
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition, Twin
+from sdpatterns.core.tracing import TRACERS, stepped_in_span
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.states import KEYS_MAX, Overflow
 
@@ -49,11 +50,7 @@ class RedisCells(Generic[S]):
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
         """Run the transition on the cell `key` and return its answer."""
-        name = cell_name(self._prefix, key)
-        twin = transition.twin
-        if twin is None or self._head is None:
-            return cast("A", await self._by_draft(Wish((name,), transition, many=False)))
-        return await self._by_twin((name,), transition, twin)
+        return cast("A", await self._step("transact", (cell_name(self._prefix, key),), transition))
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
         """Run one transition on several different cells: all of it or nothing."""
@@ -62,10 +59,24 @@ class RedisCells(Generic[S]):
         if self._sites.target.cluster and self._group is None and len(keys) > 1:
             raise TypeError(f"steps on several cells of {self.space!r} need cells(..., group=...) on a cluster")
         names = tuple(cell_name(self._prefix, key) for key in keys)
+        return cast("A", await self._step("transact_many", names, transition, many=True))
+
+    def _step(
+        self,
+        verb: str,
+        names: tuple[bytes, ...],
+        transition: Transition[S, A] | ManyTransition[S, A],
+        *,
+        many: bool = False,
+    ) -> Coroutine[Any, Any, Any]:
         twin = transition.twin
         if twin is None or self._head is None:
-            return cast("A", await self._by_draft(Wish(names, transition, many=True)))
-        return await self._by_twin(names, transition, twin, many=True)
+            return self._seen(verb, self._by_draft(Wish(names, transition, many=many)))
+        return self._seen(verb, self._by_twin(names, transition, twin, many=many))
+
+    def _seen(self, verb: str, step: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]:
+        # Nothing that instruments redis-py sees our commands: they go past its clients.
+        return stepped_in_span(verb, self.space, self._sites.target.facts, step) if TRACERS else step
 
     async def _by_twin(
         self,
@@ -188,16 +199,16 @@ class RedisCells(Generic[S]):
         if not names:
             return []
         if self._sites.target.cluster and self._group is None:
-            values = await self._plain([(pack("GET", name), name) for name in names])
+            values = await self._seen("read", self._plain([(pack("GET", name), name) for name in names]))
         else:
-            [values] = await self._plain([(pack("MGET", *names), names[0])])
+            [values] = await self._seen("read", self._plain([(pack("MGET", *names), names[0])]))
         drafts = Draft(self._codec, dict(zip(names, values, strict=True)), 0)
         return [drafts.look(name) for name in names]
 
     async def delete(self, key: str, /) -> None:
         """Forget a cell."""
         name = cell_name(self._prefix, key)
-        await self._plain([(pack("DEL", name), name)])
+        await self._seen("delete", self._plain([(pack("DEL", name), name)]))
 
     async def _plain(self, commands: Sequence[tuple[bytes, bytes]]) -> list[Any]:
         # Reading twice or deleting twice does what once does.

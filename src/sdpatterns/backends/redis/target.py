@@ -17,6 +17,7 @@ import redis.asyncio.connection as async_side
 import redis.connection as sync_side
 
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
+from sdpatterns.core.tracing import Value
 
 __all__ = ["Node", "Target"]
 
@@ -81,6 +82,15 @@ class Target:
         user = f"{parts.username or ''}:***@" if parts.password else ""
         query = [(name, "***" if "pass" in name else value) for name, value in parse_qsl(parts.query)]
         return urlunsplit((parts.scheme, user + host, parts.path, urlencode(query, safe="*/"), ""))
+
+    @property
+    def facts(self) -> dict[str, Value]:
+        """What a span says of the server."""
+        options: dict[str, Any] = vars(self)["_options"]
+        if "path" in options:
+            return {"db.system.name": "redis", "server.address": options["path"]}
+        host, port = options.get("host", "localhost"), options.get("port", 6379)
+        return {"db.system.name": "redis", "server.address": host, "server.port": port}
 
     @property
     def channel(self) -> str:

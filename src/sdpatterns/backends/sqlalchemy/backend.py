@@ -64,7 +64,7 @@ class SQLBackend:
         self.runtime = BLOCKING if engines.blocking else ASYNCIO
         self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
         self._holdings = Holdings(engines, self._speech, timeout_s, random, lambda: self.signals)
-        self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random)
+        self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random, engines.facts)
         self.signals = SQLSignals(self.runtime, self._holdings.home, self.states.run)
 
     @classmethod

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sdpatterns.backends.sqlalchemy.failures import masked
 from sdpatterns.backends.sqlalchemy.sqlite import check_is_file, sqlite_engine
+from sdpatterns.core.tracing import Value
 
 __all__ = ["Engines"]
 
@@ -36,6 +37,14 @@ class Engines:
         self._timeout_s = timeout_s
         self._durable = durable
         _check(self.url)
+
+    @property
+    def facts(self) -> dict[str, Value]:
+        """What a span says of the database."""
+        facts: dict[str, Value] = {"db.system.name": self.database, "db.namespace": self.url.database or ""}
+        if self.database != "sqlite":
+            facts |= {"server.address": self.url.host or "localhost", "server.port": self.url.port or 5432}
+        return facts
 
     def make(self) -> Engine:
         """A blocking engine."""

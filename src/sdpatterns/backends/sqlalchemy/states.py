@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 from sdpatterns.backends.sqlalchemy.calls import Call, Place
@@ -11,6 +11,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.keys import KEY_BYTES_MAX
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, ManyTransition, Repeats, Step, Transition
+from sdpatterns.core.tracing import TRACERS, Value, stepped_in_span
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.states import KEYS_MAX, Overflow
 
@@ -55,6 +56,9 @@ class Drop:
 
     def __call__(self, state: Any, now_us: int, /) -> Step[Any, None]:
         return GONE, None, 0.0, ()
+
+
+_VERBS: dict[type, str] = {Look: "read", Drop: "delete"}
 
 
 class SQLCells(Generic[S]):
@@ -106,10 +110,13 @@ class SQLCells(Generic[S]):
 class SQLStates:
     """See `StateStore`. Nothing is held in this process, so that `keys_max` is the disk's size."""
 
-    def __init__(self, runtime: Runtime, fold: Callable[[], Fold], random: Callable[[], float]) -> None:
+    def __init__(
+        self, runtime: Runtime, fold: Callable[[], Fold], random: Callable[[], float], facts: Mapping[str, Value]
+    ) -> None:
         self.runtime: Runtime | None = runtime
         self._fold = fold
         self._random = random
+        self._facts = facts
 
     def cells(
         self,
@@ -124,8 +131,15 @@ class SQLStates:
         """The cells named `space`. The rows are bounded by `sweep`, not by a number."""
         return SQLCells(space, codec, self.run)
 
-    async def run(self, call: Call) -> Any:
+    def run(self, call: Call) -> Coroutine[Any, Any, Any]:
         """Carry the call to its end and give its answer."""
+        if not TRACERS or not call.places:  # what touches no cell is an announcement, not a step
+            return self._run(call)
+        # A statement carries the steps of many callers, so that no span of one of them could hold its own.
+        verb = _VERBS.get(type(call.transition), "transact_many" if call.many else "transact")
+        return stepped_in_span(verb, call.places[0][0], self._facts, self._run(call))
+
+    async def _run(self, call: Call) -> Any:
         fold = self._fold()
         for losses in range(_LOSSES_MAX):
             await fold.run(call)
