@@ -219,5 +219,5 @@ def test_an_async_function_is_refused():
 
 
 def test_it_shows_what_is_inside():
-    assert repr(blocking(Twice())).startswith("blocking(<")
+    assert repr(blocking(Twice())) == "blocking(Twice 'twice')"
     assert blocking(Twice()).name == "twice"

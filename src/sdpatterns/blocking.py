@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any
 
-from sdpatterns.core.policy import Policy, is_async, lifted, protect_plain, title_of
+from sdpatterns.core.policy import Policy, Unawaited, is_async, lifted, protect_plain, title_of
 from sdpatterns.core.runtime import BLOCKING, current, finish
 
 __all__ = ["blocking"]
@@ -87,14 +87,14 @@ def _looks_async(kind: type) -> bool:
     return any(is_async(member) for _, member in inspect.getmembers(kind, callable) if not isinstance(member, type))
 
 
-class _Blocking:
+class _Blocking(Unawaited):
     """One object behind the door. A method is wrapped when it is first used, then kept."""
 
     def __init__(self, inside: Any) -> None:
         self._inside = inside
 
     def __repr__(self) -> str:
-        return f"blocking({self._inside!r})"
+        return f"blocking({_title(self._inside)})"
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._inside, name)

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from sdpatterns import errors
+from sdpatterns import Idempotency, RateLimiter, errors, per_minute
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.blocking import blocking
+from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
+from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
+from sdpatterns.web.http_sf import string_item
 from sdpatterns.web.problems import Problem, problem_of, retry_after
 
 
@@ -63,3 +69,43 @@ def test_each_of_our_errors_is_a_problem_that_tells_no_secret(
 def test_an_error_of_somebody_else_is_no_problem_of_ours() -> None:
     assert problem_of(KeyError("x")) is None
     assert problem_of(errors.CodecError("a cell that cannot be read is no fault of the client")) is None
+
+
+def test_its_headers_have_a_form_in_text() -> None:
+    problem = Problem(status=503, retry_after_s=1.5)
+    assert problem.text_headers() == {
+        "content-type": "application/problem+json", "cache-control": "no-store", "retry-after": "2",
+    }  # fmt: skip
+
+
+def test_a_limit_that_a_guard_keeps_is_the_kind_of_problem_that_the_door_answers_with() -> None:
+    problem = problem_of(errors.RateLimited("api", "key", retry_after_s=1.0))
+    assert problem is not None
+    assert problem.type == "https://www.iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "the field is missing"),
+        (["8e03978e"], "put the value in double quotes"),
+        (["token"], "put the value in double quotes"),
+        (['"a", "b"'], "not a structured field with one item"),
+    ],
+)
+def test_a_field_that_is_no_string_says_what_to_mend(lines: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        string_item(lines)
+    assert string_item(['"8e03978e"']) == "8e03978e"
+
+
+async def _nowhere(_scope: Any, _receive: Any, _send: Any) -> None: ...
+
+
+def test_a_door_that_awaits_refuses_what_blocking_gave_when_it_is_built() -> None:
+    limiter: Any = blocking(RateLimiter("api", per_minute(5)))
+    with pytest.raises(TypeError, match=re.escape("not blocking(RateLimiter 'api')")):
+        RateLimitMiddleware(_nowhere, limiter)
+    once: Any = blocking(Idempotency("http", store=MemoryBackend().states))
+    with pytest.raises(TypeError, match=re.escape("not blocking(Idempotency 'http')")):
+        IdempotencyMiddleware(_nowhere, once)

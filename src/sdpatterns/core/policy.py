@@ -21,6 +21,7 @@ __all__ = [
     "Keyed",
     "Policy",
     "Trait",
+    "Unawaited",
     "awaitable_call",
     "check_keyed",
     "is_async",
@@ -118,6 +119,10 @@ class Policy(ABC):
     def by(self, key: str | Callable[..., str], /) -> Keyed:
         """The same part bound to a key: a string, or a function of the call's arguments."""
         return Keyed(self, key)
+
+
+class Unawaited:
+    """What `blocking(...)` gives is one of these: its methods have nothing to await."""
 
 
 class Keyed(Policy):

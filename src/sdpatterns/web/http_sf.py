@@ -24,6 +24,10 @@ def string_item(lines: Sequence[str]) -> str:
 
     Raises `ValueError` for anything else: a token, a number, two items, an unquoted word.
     """
+    if not lines:
+        raise ValueError("the field is missing")
+    if not lines[0].lstrip(" ").startswith('"'):
+        raise ValueError('not a string: put the value in double quotes, as in "8e03978e"')
     try:
         item: Any = http_sf.parse(", ".join(lines).encode("latin-1"), tltype="item")
     except (ValueError, TypeError) as cause:

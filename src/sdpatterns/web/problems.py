@@ -25,9 +25,11 @@ from sdpatterns.errors import (
     Rejected,
 )
 
-__all__ = ["MEDIA_TYPE", "Problem", "problem_of", "retry_after"]
+__all__ = ["MEDIA_TYPE", "QUOTA_EXCEEDED", "Problem", "problem_of", "retry_after"]
 
 MEDIA_TYPE = "application/problem+json"
+QUOTA_EXCEEDED = "https://www.iana.org/assignments/http-problem-types#quota-exceeded"
+"""The kind of problem that a limit or a quota which is used up is; from draft-ietf-httpapi-ratelimit-headers."""
 
 _RESERVED = frozenset({"type", "title", "status", "detail", "instance"})
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -85,6 +87,10 @@ class Problem:
             listed.append((b"retry-after", retry_after(self.retry_after_s).encode()))
         return listed
 
+    def text_headers(self) -> dict[str, str]:
+        """The same for frameworks that take strings."""
+        return {name.decode(): value.decode() for name, value in self.headers()}
+
 
 def retry_after(seconds: float) -> str:
     """The value of a Retry-After header: whole seconds, at least 1, never earlier than asked."""
@@ -101,7 +107,8 @@ def problem_of(error: Exception) -> Problem | None:
             seconds = getattr(error, "retry_after_s", None)
             if seconds is None and status == 503:
                 seconds = 1.0
-            return Problem(status=status, detail=_SAID.get(kind, ""), retry_after_s=seconds)
+            type_ = QUOTA_EXCEEDED if kind is RateLimited else "about:blank"
+            return Problem(status=status, type=type_, detail=_SAID.get(kind, ""), retry_after_s=seconds)
     return None
 
 

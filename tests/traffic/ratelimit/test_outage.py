@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sdpatterns import RateLimiter, listen, per_minute, per_second
+from sdpatterns import Quota, RateLimiter, listen, monthly, per_minute, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.notices import Notice
 from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown, RateLimited, UnknownVersion
@@ -152,3 +152,24 @@ async def test_a_store_that_suspends_cannot_be_asked_without_an_await(store: Bet
         limiter.acquire_now("x")
     with pytest.raises(TypeError, match="plain def"):
         limiter.by("x").protect(lambda: None)
+
+
+@pytest.mark.parametrize("kind", [RateLimiter, Quota])
+async def test_the_first_bypass_of_an_outage_is_logged_though_nobody_listens(
+    store: Between, kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    limiter = kind("api", per_minute(50) if kind is RateLimiter else monthly(50), store=store)
+
+    async def ask(failing: Any) -> list[str]:
+        caplog.clear()
+        store.fail = failing
+        for _ in range(3):
+            assert (await limiter.acquire("x")).allowed
+        return [record.getMessage() for record in caplog.records if record.name == "sdpatterns"]
+
+    told = f"{kind.__name__} 'api': its store is away, on_outage='allow': redis://store is away"
+    assert await ask(None) == []
+    assert await ask(BackendUnavailable) == [told]
+    assert await ask(BackendUnavailable) == []
+    assert await ask(None) == []
+    assert await ask(BackendUnavailable) == [told]

@@ -4,9 +4,10 @@ from typing import Any
 
 import anyio
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from sdpatterns import listen
 from sdpatterns.core.notices import Notice
@@ -87,3 +88,28 @@ async def test_without_a_listener_and_outside_http_nothing_is_measured() -> None
     with listen(seen.append):
         await door({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert (calls, seen) == (["http", "lifespan"], [])
+
+
+async def test_what_is_mounted_is_told_with_its_place_and_never_with_a_value() -> None:
+    async def fine(_request: Any) -> PlainTextResponse:
+        return PlainTextResponse("fine")
+
+    async def raw(_scope: Any, _receive: Any, send: Any) -> None:
+        await answer(send)
+
+    inside = [Route("/r/{id}", fine), Mount("/raw", raw)]
+    api, below = FastAPI(), FastAPI()
+    below.add_api_route("/items/{id}", lambda: None)
+    api.mount("/sub", below)
+    api.mount("/raw", raw)
+    api.mount("/m", Starlette(routes=inside))
+    api.mount("/u/{uid}", Starlette(routes=inside))
+    asked = ["/sub/items/3", "/sub/nowhere", "/raw/x/y", "/m/r/1", "/m/raw/x", "/u/7/r/2", "/u/7/raw/x", "/nowhere"]
+    seen: list[Any] = []
+    with listen(seen.append):
+        async with client(MetricsMiddleware(api, name="shop")) as http:
+            for path in asked:
+                await http.get(path)
+    assert [notice.route for notice in seen] == [
+        "/sub/items/{id}", "/sub", "/raw", "/m/r/{id}", "/m/raw", "/r/{id}", "/raw", "",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, TypeAlias
@@ -26,6 +27,7 @@ __all__ = ["OnOutage", "Quota"]
 OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 """What a quota does while its store is away."""
 
+_log = logging.getLogger("sdpatterns")
 _OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_S = 1.0
 _TURNS_MAX = 4
@@ -84,6 +86,7 @@ class Quota(Guard):
         self._on_outage = on_outage
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
+        self._bypassed = False
         self._page: Page | None = None
         if store is not None:
             check_store(store)
@@ -120,6 +123,7 @@ class Quota(Guard):
             decision = await self._counted(key, plan, cost, look=False)
         except BackendError as error:
             return self._outage(key, plan, cost, error)
+        self._bypassed = False
         if LISTENERS:
             self._tell(decision)
         return decision
@@ -236,6 +240,9 @@ class Quota(Guard):
     def _outage(self, key: str, plan: str, cost: int, error: BackendError) -> QuotaDecision:
         if self._on_outage == "raise":
             raise error
+        if not self._bypassed:
+            self._bypassed = True
+            _log.warning("Quota %r: its store is away, on_outage=%r: %s", self.name, self._on_outage, error)
         if LISTENERS:
             tell(QuotaBypassed(name=self.name, key=key, policy=self._on_outage, error=str(error)))
         step, now_us = self._step(plan, cost, look=True), SYSTEM.now_us()

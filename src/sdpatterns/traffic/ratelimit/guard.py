@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
@@ -30,6 +31,7 @@ __all__ = ["OnOutage", "RateLimiter"]
 OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 """What a limiter does while its store is away."""
 
+_log = logging.getLogger("sdpatterns")
 _OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_US = 1e6
 _WAIT_MAX_S = 60.0
@@ -52,7 +54,8 @@ class RateLimiter(Guard):
     refused request uses nothing; a key is forgotten only when its state equals a fresh one; keys
     don't touch each other.
     **May fail**: `acquire` never refuses by exception; a store that is away is answered as
-    `on_outage` says, with a `LimitBypassed` notice. `ValueError` for a cost above the burst, as it
+    `on_outage` says, with a `LimitBypassed` notice each time and one warning in the log until it is
+    back. `ValueError` for a cost above the burst, as it
     could never pass.
     **Costs**: one step on the store for all rates and scopes; in memory about half a microsecond,
     under 120 bytes a key, and no checkpoint.
@@ -86,6 +89,7 @@ class RateLimiter(Guard):
             raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
         self._algorithm = algorithm
         self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
+        self._bypassed = False
         self._direct: DirectBook | None = None
         cells, limits = self._desk.cells, self._desk.limits
         single = len(limits) == 1 and not isinstance(rates, Mapping)
@@ -147,6 +151,7 @@ class RateLimiter(Guard):
             slots = await self._desk.book(key, cost, bound_s * 1e6)
         except BackendError as error:
             return self._passed(key, self._outage(key, error))
+        self._bypassed = False
         decision = self._algorithm.decide(slots, cost)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
@@ -223,6 +228,7 @@ class RateLimiter(Guard):
             decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
         except BackendError as error:
             return self._outage(key, error)
+        self._bypassed = False
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         return decision
@@ -239,6 +245,9 @@ class RateLimiter(Guard):
     def _outage(self, key: RateKey, error: BackendError) -> Decision:
         if self._on_outage == "raise":
             raise error
+        if not self._bypassed:
+            self._bypassed = True
+            _log.warning("RateLimiter %r: its store is away, on_outage=%r: %s", self.name, self._on_outage, error)
         if LISTENERS:
             tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._on_outage, error=str(error)))
         limit = self._desk.limits[0]

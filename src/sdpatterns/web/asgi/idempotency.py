@@ -26,6 +26,7 @@ from sdpatterns.web.asgi.protocol import (
     Receive,
     Scope,
     Send,
+    awaitable_part,
     by_bytes_alone,
     header_values,
     send_problem,
@@ -85,7 +86,7 @@ class IdempotencyMiddleware:
             # Bodies are kept as base64 beside their headers, which takes up to twice their size.
             raise ValueError(f"answer_bytes_max must be from 0 to half the policy's, {bound}, got {answer_bytes_max!r}")
         self._app = app
-        self._idempotency = idempotency
+        self._idempotency = awaitable_part(idempotency)
         self._methods = frozenset(method.upper() for method in methods)
         self._required = required
         self._tenant = tenant

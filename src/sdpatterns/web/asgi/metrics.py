@@ -18,9 +18,20 @@ _BROKEN_OFF = 499
 
 
 def route_of(scope: Scope) -> str:
-    """The pattern of the route that a framework left in the scope, else the empty string."""
+    """The pattern of the route that a framework left in the scope, with the place where it is mounted.
+
+    A mounted application without routes is its place; what no route took is the empty string. A place
+    that has parameters is left out: the scope holds their values, which are without bound.
+    """
     route = scope.get("route")
-    return str(getattr(route, "path", "")) if route is not None else ""
+    path = str(getattr(route, "path", ""))
+    mount = scope.get("root_path", "").removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
+    named = (f"{{{name}}}" in path or f"{{{name}:" in path for name in scope.get("path_params") or ())
+    if not mount or not all(named):
+        return path
+    if hasattr(route, "routes"):  # a mount itself
+        return mount if mount.endswith(path) else path
+    return f"{mount}{path}"
 
 
 class MetricsMiddleware:

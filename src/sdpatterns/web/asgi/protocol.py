@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+from sdpatterns.core.policy import Unawaited
 from sdpatterns.web.problems import Problem
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Receive",
     "Scope",
     "Send",
+    "awaitable_part",
     "by_bytes_alone",
     "client_address",
     "header_values",
@@ -30,6 +32,16 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+
+T = TypeVar("T")
+
+
+def awaitable_part(thing: T) -> T:
+    """`thing`, if a door can await it. Raises TypeError for what `blocking(...)` gave."""
+    if isinstance(thing, Unawaited):
+        raise TypeError(f"a middleware awaits what it asks: give it the object itself, not {thing!r}")
+    return thing
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:

@@ -17,6 +17,7 @@ Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-Af
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -29,15 +30,13 @@ from sdpatterns.web.asgi.protocol import (
     Receive,
     Scope,
     Send,
+    awaitable_part,
     client_address,
     send_problem,
 )
 from sdpatterns.web.problems import Problem, problem_of
 
 __all__ = ["Limiter", "RateLimitMiddleware"]
-
-QUOTA_EXCEEDED = "https://www.iana.org/assignments/http-problem-types#quota-exceeded"
-
 
 Key: TypeAlias = str | Mapping[str, str]
 """A key, or one for each scope of a limiter that has several."""
@@ -178,7 +177,7 @@ class RateLimitMiddleware:
         from sdpatterns.web import http_sf
 
         self._app = app
-        self._limiter = limiter
+        self._limiter = awaitable_part(limiter)
         self._key = key
         self._cost = cost
         self._partition = partition
@@ -229,10 +228,7 @@ class RateLimitMiddleware:
     def _problem(self, decision: Decided) -> Problem:
         refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))
         assert refused is not None
-        return Problem(
-            status=refused.status, type=QUOTA_EXCEEDED, detail=refused.detail,
-            retry_after_s=refused.retry_after_s, more={"violated-policies": [self._limiter.name]},
-        )  # fmt: skip
+        return dataclasses.replace(refused, more={"violated-policies": [self._limiter.name]})
 
 
 def _left(standing: Decided | Standing) -> Parameters:
