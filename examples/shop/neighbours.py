@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from shop.spread import Spread
 from shop.values import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
+_log = logging.getLogger("shop.neighbours")
 _PATIENCE_S = 5.0
 _QUEUE_MAX = 1_000
 
@@ -44,8 +46,8 @@ class Neighbour:
             return await self._client.request(method, path, content=body, headers=headers)
         except httpx.InvalidURL:
             raise Problem(414, "uri-too-long", "This address is longer than any here.") from None
-        except (httpx.HTTPError, DeadlineExceeded, Rejected):
-            raise self._away() from None
+        except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
+            raise self._away(error) from None
 
     async def stream(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
@@ -54,10 +56,11 @@ class Neighbour:
         request = self._client.build_request(method, path, content=body, headers=headers)
         try:
             return await self._client.send(request, stream=True)
-        except (httpx.HTTPError, DeadlineExceeded, Rejected):
-            raise self._away() from None
+        except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
+            raise self._away(error) from None
 
-    def _away(self) -> Problem:
+    def _away(self, error: Exception) -> Problem:
+        _log.warning("no answer", extra={"to": self.name, "reason": repr(error)})
         return Problem(503, "unavailable", f"The {self.name} does not answer.", retry_after_s=2)
 
     async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:

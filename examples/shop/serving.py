@@ -17,6 +17,7 @@ HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
 _BACKLOG = 1_024
 _DRAIN_S = {"gateway": 10, "psp": 1}
+_IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
 def bind(port: int, *, or_any: bool = False) -> Listener:
@@ -67,6 +68,7 @@ class Server(uvicorn.Server):
             access_log=False,
             lifespan="off",
             server_header=False,
+            timeout_keep_alive=_IDLE_S,
             proxy_headers=False,  # nobody stands in front: a client's own X-Forwarded-For says nothing
             timeout_graceful_shutdown=drain_s(name),
             ws="none",

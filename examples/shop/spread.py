@@ -17,8 +17,9 @@ class Spread(httpx.AsyncBaseTransport):
     """Calls spread over the replicas of a service, one after the other.
 
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
-    connection breaks under a request that may be repeated (RFC 9110, 9.2.2). The library's balancer,
-    which also knows how busy and how well each replica is, will take this place.
+    connection breaks under a request that may be repeated (RFC 9110, 9.2.2). Who is alone is asked a second
+    time: what broke may have been an old connection. The library's balancer, which also knows how busy and
+    how well each replica is, will take this place.
     """
 
     def __init__(self, addresses: Sequence[str], inner: httpx.AsyncBaseTransport) -> None:
@@ -33,7 +34,7 @@ class Spread(httpx.AsyncBaseTransport):
         for target in others:
             try:
                 return await self._send(request, target)
-            except httpx.ConnectError:
+            except (httpx.ConnectError, httpx.ConnectTimeout):
                 self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
             except (httpx.NetworkError, httpx.RemoteProtocolError):
                 self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
@@ -42,7 +43,9 @@ class Spread(httpx.AsyncBaseTransport):
         return await self._send(request, last)
 
     def _by_turn(self) -> list[httpx.URL]:
-        """All replicas, the one whose turn it is first, and those that were away a moment ago last."""
+        """Whom to ask, the one whose turn it is first, and those that were away a moment ago last."""
+        if len(self._targets) == 1:
+            return self._targets * 2
         start = next(self._turn) % len(self._targets)
         turned = self._targets[start:] + self._targets[:start]
         now = time.monotonic()

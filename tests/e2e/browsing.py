@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright
 
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -25,16 +25,6 @@ _FLAGS = [
     "--disable-lcd-text",
     "--force-color-profile=srgb",
 ]
-
-
-def is_trouble(word: ConsoleMessage) -> bool:
-    """Whether the console tells of a fault.
-
-    None is a room that hears "not now" (503) from a shop whose machine is busy with other tests: it says so on
-    the page and asks again, which has a test of its own.
-    """
-    is_busy = "status of 503" in word.text and "/control/" in word.location["url"]
-    return word.type in ("error", "warning") and not is_busy
 
 
 @contextmanager
@@ -58,7 +48,7 @@ def visit(browser: Browser, url: str, device: str = "desktop", *, refused: int =
     unguarded: list[str] = []
     told: list[str] = []
     context.on("request", lambda asked: None if asked.url.startswith(f"{url}/") else strangers.append(asked.url))
-    page.on("console", lambda word: told.append(word.text) if is_trouble(word) else None)
+    page.on("console", lambda word: told.append(word.text) if word.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: told.append(str(error)))
 
     def note_policy(response: Any) -> None:

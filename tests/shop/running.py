@@ -46,6 +46,12 @@ class Running:
         return [supervisor, *supervisor.children(recursive=True)]
 
 
+def _unanswered(data_dir: Path) -> list[str]:
+    """The last calls between services that got no answer, and why: for whoever reads a failed test."""
+    lines = [line for log in data_dir.rglob("*.log") for line in log.read_text(errors="replace").splitlines()]
+    return [line for line in lines if '"no answer"' in line][-20:]
+
+
 @contextmanager
 def running(data_dir: Path, *more: str) -> Iterator[Running]:
     began = time.monotonic()
@@ -62,6 +68,9 @@ def running(data_dir: Path, *more: str) -> Iterator[Running]:
         assert url.startswith("http://127.0.0.1:"), process.communicate()
         assert httpx.get(f"{url}/readyz").status_code == 200
         yield Running(process, url, time.monotonic() - began, data_dir)
+    except BaseException:
+        print("\n".join(_unanswered(data_dir)))
+        raise
     finally:
         process.kill()
         process.communicate()

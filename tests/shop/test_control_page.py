@@ -57,13 +57,7 @@ def entered(browser: Browser, shop: httpx.Client, *, refused: int = 0, **setting
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}, **settings})
     page = context.new_page()
     wrong: list[str] = []
-    # A room that hears "not now" from a shop whose machine is busy with other tests says so itself and asks again.
-    page.on(
-        "console",
-        lambda word: (
-            wrong.append(word.text) if word.type in ("error", "warning") and "status of 503" not in word.text else None
-        ),
-    )
+    page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: wrong.append(asked.url) if not asked.url.startswith(str(shop.base_url)) else None)
     try:

@@ -1,0 +1,90 @@
+"""Calls between services meet connections that broke: a server that closed an idle one, or went away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import httpx
+import pytest
+from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
+
+from shop.serving import Server, bind
+from shop.spread import Spread
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Hangs:
+    """A server that hangs up on the first `times` requests without a word, and then answers."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.asked = 0
+
+    async def __call__(self, stream: SocketStream) -> None:
+        async with stream:
+            while await _request(stream):
+                self.asked += 1
+                if self.asked <= self.times:
+                    return
+                await stream.send(ANSWER)
+
+
+async def _request(stream: ByteReceiveStream) -> bool:
+    held = b""
+    try:
+        while b"\r\n\r\n" not in held:
+            held += await stream.receive()
+    except (anyio.EndOfStream, anyio.BrokenResourceError):
+        return False
+    return True
+
+
+@asynccontextmanager
+async def asking(server: Hangs) -> AsyncIterator[httpx.AsyncClient]:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, server)
+        url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
+        async with httpx.AsyncClient(transport=Spread([url], httpx.AsyncHTTPTransport()), base_url=url) as client:
+            yield client
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_a_broken_connection_to_the_only_replica_is_made_anew(method: str) -> None:
+    server = Hangs(1)
+    async with asking(server) as client:
+        assert (await client.request(method, "/")).status_code == 200
+    assert server.asked == 2
+
+
+async def test_it_is_made_anew_once_only() -> None:
+    server = Hangs(5)
+    async with asking(server) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/")
+    assert server.asked == 2
+
+
+async def test_what_may_not_happen_twice_is_sent_once() -> None:
+    server = Hangs(1)
+    async with asking(server) as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post("/")
+    assert server.asked == 1
+
+
+async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() -> None:
+    """Else the server closes it in the very moment in which the client takes it up again."""
+
+    async def nothing(scope: object, receive: object, send: object) -> None: ...
+
+    with bind(0) as listener:
+        served_s = Server("any", nothing, [listener]).config.timeout_keep_alive
+    kept_s = httpx.Limits().keepalive_expiry
+    assert kept_s is not None
+    assert served_s >= 2 * kept_s
