@@ -19,19 +19,22 @@ from sdpatterns import (
     Fallback,
     Idempotency,
     Pipeline,
+    Quota,
     RateLimiter,
     Retry,
     Timeout,
+    daily,
     per_minute,
     trace_with,
 )
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
+from sdpatterns.coordination.idempotency import Claim, Replay
 from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.tracecontext import parse_trace
 from sdpatterns.core.tracing import TRACERS, here
-from sdpatterns.errors import RateLimited
+from sdpatterns.errors import ClaimHeld, RateLimited
 from sdpatterns.observability.logs import JsonFormatter
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.observability.traces import SpanRecord, TraceStore, waterfall
@@ -355,12 +358,45 @@ async def test_raw_verbs_are_spans_and_a_refusal_that_is_not_raised_is_one_all_t
     assert told == [("RateLimiter api", "rejected")] * 2 + [("RateLimiter api", "success")] * 2
 
 
-async def test_a_guard_that_acquires_is_one_span_not_two(store: TraceStore) -> None:
-    limiter = RateLimiter("api", per_minute(10))
-    assert await limiter.by("me").call(nothing) == "done"
-    async with limiter.guard("me"):
+async def test_a_quotas_verb_is_a_span_as_a_limiters_is(store: TraceStore) -> None:
+    quota = Quota("partners", daily(1))
+    assert (await quota.acquire("me")).allowed
+    assert not quota.acquire_now("me").allowed
+    spans = [span for summary in reversed(store.recent()) for span in store.spans(summary.trace_id)]
+    told = sorted((span.name, span.attributes["sdpatterns.outcome"]) for span in spans)
+    assert told == [("Quota partners", "rejected"), ("Quota partners", "success")]
+
+
+@pytest.mark.parametrize("guard", [RateLimiter("api", per_minute(10)), Quota("partners", daily(10))])
+async def test_a_guard_that_acquires_is_one_span_not_two(store: TraceStore, guard: RateLimiter | Quota) -> None:
+    assert await guard.by("me").call(nothing) == "done"
+    async with guard.guard("me"):
         pass
     assert [summary.spans for summary in store.recent()] == [1, 1]
+
+
+async def test_an_idempotent_call_that_is_not_decorated_is_a_span_too(store: TraceStore) -> None:
+    once = Idempotency("orders", store=MemoryBackend().states)
+    assert [await once.call("k", nothing) for _ in range(2)] == ["done", "done"]
+    spans = [span for summary in reversed(store.recent()) for span in store.spans(summary.trace_id)]
+    assert sorted((span.name, span.attributes["sdpatterns.replayed"]) for span in spans) == [
+        ("Idempotency orders", False),
+        ("Idempotency orders", True),
+    ]
+
+
+async def test_a_claim_is_a_span_that_ends_before_the_work(store: TraceStore) -> None:
+    once = Idempotency("orders", store=MemoryBackend().states)
+    taken = await once.claim("k", {"sku": 1})
+    assert isinstance(taken, Claim)
+    assert context.trace.get() is None
+    with pytest.raises(ClaimHeld):
+        await once.claim("k", {"sku": 1})
+    await taken.store("done")
+    assert isinstance(await once.claim("k", {"sku": 1}), Replay)
+    spans = [span for summary in store.recent() for span in store.spans(summary.trace_id)]
+    told = sorted((span.attributes["sdpatterns.outcome"], span.attributes.get("sdpatterns.replayed")) for span in spans)
+    assert told == [("rejected", None), ("success", False), ("success", True)]
 
 
 async def test_a_replay_and_an_alternative_are_told_without_a_listener(store: TraceStore) -> None:

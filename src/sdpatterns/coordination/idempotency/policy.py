@@ -21,7 +21,7 @@ from sdpatterns.core.keys import KeyOf, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, check_keyed
 from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.core.tracing import TRACERS, Span, in_span
+from sdpatterns.core.tracing import TRACERS, Span, in_span, opened_by
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
 from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore, check_store, rely_on
@@ -126,7 +126,11 @@ class Idempotency(Policy):
         `Claim` runs the work under `claim.run(function)`, or calls `claim.store(answer)` or
         `claim.release()`.
         """
-        return await self._claim(key, digest_of(request))
+        mark = digest_of(request)
+        if not TRACERS:
+            return await self._claim(key, mark)
+        with opened_by(self, self.name) as span:
+            return await self._claim(key, mark, span)
 
     async def call(  # type: ignore[override] # a keyed policy has no bare call: the key comes first
         self, key: Key, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
@@ -134,8 +138,11 @@ class Idempotency(Policy):
         """Run one call under this key, or give the answer of the one that ran."""
         work = awaitable_call(function)
         mark = self._marker(function)(*args, **kwargs)
-        result: R = await self._once(key, mark, functools.partial(work, *args, **kwargs))
-        return result
+        bound = functools.partial(work, *args, **kwargs)
+        if not TRACERS:
+            return await self._once(key, mark, bound)
+        with opened_by(self, self.name) as span:
+            return await self._once(key, mark, bound, span)
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call, run once per key."""
@@ -170,7 +177,7 @@ class Idempotency(Policy):
 
     async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]], span: Span | None = None) -> R:
         try:
-            taken = await self._claim(key, mark)
+            taken = await self._claim(key, mark, span)
         except BackendError as error:
             # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
             if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
@@ -178,14 +185,12 @@ class Idempotency(Policy):
             if LISTENERS:
                 tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
             return await work()
-        if span is not None:
-            span.note("sdpatterns.replayed", isinstance(taken, Replay))
         if isinstance(taken, Replay):
             result: R = taken.result()
             return result
         return await taken.run(work)
 
-    async def _claim(self, key: Key, mark: str) -> Claim | Replay:
+    async def _claim(self, key: Key, mark: str, span: Span | None = None) -> Claim | Replay:
         cell = self._cell(key)
         taken = await self._try(key, cell, mark)
         if isinstance(taken, Finding) and self.config.on_busy == "wait":
@@ -193,6 +198,8 @@ class Idempotency(Policy):
         if isinstance(taken, Finding):
             self._refused(key, "held")
             raise ClaimHeld(self.name, _shown(key), retry_after_s=min(_ASK_AGAIN_S, taken.left_us / 1e6))
+        if span is not None:
+            span.note("sdpatterns.replayed", isinstance(taken, Replay))
         return taken
 
     async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:

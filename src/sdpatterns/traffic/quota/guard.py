@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
@@ -13,6 +13,7 @@ from sdpatterns.core.keys import KEY_BYTES_MAX, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
+from sdpatterns.core.tracing import TRACERS, decided_in_span
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on
@@ -118,15 +119,8 @@ class Quota(Guard):
 
     async def acquire(self, key: str, cost: int = 1) -> QuotaDecision:
         """Whether `cost` may be used for this key now; then it is. Never waits, never raises a refusal."""
-        plan = self._plan_of(key)
-        try:
-            decision = await self._counted(key, plan, cost, look=False)
-        except BackendError as error:
-            return self._outage(key, plan, cost, error)
-        self._bypassed = False
-        if LISTENERS:
-            self._tell(decision)
-        return decision
+        taken = self._acquire(key, cost)
+        return cast("QuotaDecision", await decided_in_span(self, taken)) if TRACERS else await taken
 
     def acquire_now(self, key: str, cost: int = 1) -> QuotaDecision:
         """`acquire` without an await, where the store is in this process (TypeError elsewhere)."""
@@ -173,13 +167,24 @@ class Quota(Guard):
 
     async def enter(self, key: str, /) -> QuotaDecision:
         """The decision; raises `RateLimited` when it is a refusal."""
-        decision = await self.acquire(key)
+        decision = await self._acquire(key, 1)
         if not decision.allowed:
             raise RateLimited(self.name, key, retry_after_s=decision.retry_after_s)
         return decision
 
     def leave(self, permit: QuotaDecision, outcome: Outcome, error: BaseException | None, /) -> None:
         """Nothing is held."""
+
+    async def _acquire(self, key: str, cost: int) -> QuotaDecision:
+        plan = self._plan_of(key)
+        try:
+            decision = await self._counted(key, plan, cost, look=False)
+        except BackendError as error:
+            return self._outage(key, plan, cost, error)
+        self._bypassed = False
+        if LISTENERS:
+            self._tell(decision)
+        return decision
 
     def _plan_of(self, key: str) -> str:
         if not isinstance(key, str):
