@@ -68,8 +68,9 @@ def running(data_dir: Path, *more: str) -> Iterator[Running]:
         assert url.startswith("http://127.0.0.1:"), process.communicate()
         assert httpx.get(f"{url}/readyz").status_code == 200
         yield Running(process, url, time.monotonic() - began, data_dir)
-    except BaseException:
-        print("\n".join(_unanswered(data_dir)))
+    except Exception as error:
+        for line in _unanswered(data_dir):
+            error.add_note(line)
         raise
     finally:
         process.kill()
