@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import math
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,13 @@ def test_a_deadline_counts_down_and_may_be_over(virtual_clock: VirtualClock) -> 
         assert deadline_left_s() == 2.0
         virtual_clock.advance(3.0)
         assert deadline_left_s() == -1.0
+    assert deadline_left_s() is None
+
+
+@pytest.mark.parametrize("timeout_s", [math.nan, math.inf, "5", None])
+def test_what_is_no_finite_number_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(ValueError, match="timeout_s must be a finite number of seconds"), with_deadline(timeout_s):
+        pass
     assert deadline_left_s() is None
 
 

@@ -1,12 +1,16 @@
-"""What becomes of calls that are under way when the program stops tracing."""
+"""What becomes of calls whose tracer is taken away, or raises."""
 
 from __future__ import annotations
+
+import logging
+from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from sdpatterns import Retry
+from sdpatterns import Bulkhead, RateLimiter, Retry, per_second
 from sdpatterns.core import context, tracing
+from sdpatterns.core.context import Trace
 from sdpatterns.core.tracing import Opened, opened_by, trace_with
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 
@@ -40,3 +44,49 @@ def test_a_span_that_is_opened_without_a_tracer_is_none_and_leaves_the_position(
         assert context.trace.get() is None
     with pytest.raises(OSError, match="x"), opened_by(None, "x"):
         raise OSError("x")
+
+
+class Broken:
+    """A tracer that raises when a span begins, or when it ends."""
+
+    trace = Trace("1" * 32, "2" * 16)
+
+    def __init__(self, when: str) -> None:
+        self._when = when
+
+    def here(self) -> Trace | None:
+        return None
+
+    def start(self, *_: Any) -> Any:
+        if self._when == "start":
+            raise RuntimeError("the sampler is broken")
+        return self
+
+    def note(self, *_: Any) -> None: ...
+    def rename(self, *_: Any) -> None: ...
+    def fail(self, *_: Any) -> None: ...
+
+    def end(self, _error: BaseException | None) -> None:
+        raise RuntimeError("the processor is broken")
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+async def test_a_tracer_that_raises_harms_no_call(when: str, caplog: pytest.LogCaptureFixture) -> None:
+    slots, limiter = Bulkhead("quotes", concurrent_max=1), RateLimiter("api", per_second(1))
+
+    @slots.protect
+    async def fetch(answer: str) -> str:
+        if answer == "fails":
+            raise OSError(answer)
+        return answer
+
+    with trace_with(Broken(when)), caplog.at_level(logging.ERROR, "sdpatterns"):
+        assert await fetch("101.5") == "101.5"
+        with pytest.raises(OSError, match="fails"):
+            await fetch("fails")
+        async with slots.guard():
+            assert slots.occupancy() == (1, 0)
+        assert (await limiter.acquire("tom")).allowed
+        assert context.trace.get() is None
+    assert slots.occupancy() == (0, 0)
+    assert len(caplog.records) == 4

@@ -9,13 +9,18 @@ from typing import Any
 
 import anyio
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from sdpatterns import DeadlineExceeded, Retry, with_deadline
 from sdpatterns.blocking import blocking
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import deadline_at, deadline_left_s
+from sdpatterns.core.context import deadline_at, deadline_left_s, trace
 from sdpatterns.core.notices import Notice
+from sdpatterns.core.tracing import trace_with
 from sdpatterns.errors import CircuitIsOpen, Rejected
+from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.resilience.retry import RetriesExhausted, RetryScheduled
 from sdpatterns.testing.clock import VirtualClock
 
@@ -384,3 +389,20 @@ def test_in_a_program_without_a_loop_it_repeats_blocks(no_waiting: VirtualClock)
             if attempt.number < 3:
                 raise ConnectionError
     assert numbers == [1, 2, 3]
+
+
+async def test_a_backoff_that_raises_leaves_neither_deadline_nor_span_behind() -> None:
+    def broken(_repeat: int) -> float:
+        raise RuntimeError("backoff")
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with trace_with(OpenTelemetryTracer(provider)), with_deadline(60.0):
+        before = deadline_at.get()
+        attempts = aiter(Retry(on=OSError, backoff=broken, timeout_s=1.0, name="quotes"))
+        with pytest.raises(RuntimeError, match="backoff"), await anext(attempts):
+            raise OSError("away")
+        assert deadline_at.get() == before
+        assert trace.get() is None
+    assert [span.name for span in exporter.get_finished_spans()] == ["attempt 1 quotes"]

@@ -6,6 +6,7 @@ headers `X-Deadline-Ms` (milliseconds left, so that clocks need not agree) and `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -50,10 +51,16 @@ def deadline_left_s() -> float | None:
 
 @contextmanager
 def with_deadline(timeout_s: float) -> Iterator[float]:
-    """Let the calls inside know that they have `timeout_s` seconds, or less where less was left.
+    """Tell the calls inside that they have `timeout_s` seconds, or less where less was left.
 
-    Nothing is interrupted: this carries the bound, `Timeout` enforces it. Gives the seconds left.
+    This carries the bound and cancels nothing: the block itself may last as long as it likes. A
+    `Timeout` inside ends its call at the bound, a `Retry` begins no attempt that would come after it,
+    a limiter's `wait` no wait; `deadline_left_s()` and the header `X-Deadline-Ms` tell others. To have
+    the work interrupted, use `Timeout`.
+
+    Gives the seconds left, which may be none. Raises `ValueError` for what is no finite number.
     """
+    _check_finite("timeout_s", timeout_s)
     now = clock.SYSTEM.monotonic()
     inherited = deadline_at.get()
     at = now + timeout_s if inherited is None else min(inherited, now + timeout_s)
@@ -62,3 +69,8 @@ def with_deadline(timeout_s: float) -> Iterator[float]:
         yield at - now
     finally:
         deadline_at.reset(token)
+
+
+def _check_finite(field: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{field} must be a finite number of seconds, got {value!r}")

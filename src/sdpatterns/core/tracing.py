@@ -7,11 +7,13 @@ guard --opened(...)--> TRACERS[0].start(...) --> span; context.trace names it un
 ```
 
 Without a tracer a guard pays one truth test: `if TRACERS and ...`. With one, `context.trace` and
-the tracer's own current span are the same span for as long as it is open.
+the tracer's own current span are the same span for as long as it is open. A tracer that raises is
+reported to the log and never harms the call.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,6 +41,8 @@ __all__ = [
     "stepped_in_span",
     "trace_with",
 ]
+
+_log = logging.getLogger("sdpatterns")
 
 SpanKind: TypeAlias = Literal["internal", "server", "client", "producer", "consumer"]
 Value: TypeAlias = str | bool | int | float
@@ -158,12 +162,10 @@ class Opened:
         self._before = context.trace.get()
         self._is_passage = kind == "internal"
         self.is_refused = False
-        tracer = _tracer()
-        if tracer is None:
-            self._span: Span = _NoSpan(self._before or new_trace(secrets.token_hex))
-        else:
-            self._span = tracer.start(name, kind, facts or {}, links, parent)
-            context.trace.set(self._span.trace)
+        span = _started(name, kind, facts or {}, links, parent)
+        self._span: Span = span or _NoSpan(self._before or new_trace(secrets.token_hex))
+        if span is not None:
+            context.trace.set(span.trace)
 
     def __enter__(self) -> Span:
         return self._span
@@ -171,12 +173,27 @@ class Opened:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_passage:
-            self._span.note("sdpatterns.outcome", "rejected" if self.is_refused else _outcome(error))
-        if isinstance(error, Rejected):
-            self._span.note("sdpatterns.refused_by", error.name)
-        self._span.end(error)
-        context.trace.set(self._before)
+        try:
+            if self._is_passage:
+                self._span.note("sdpatterns.outcome", "rejected" if self.is_refused else _outcome(error))
+            if isinstance(error, Rejected):
+                self._span.note("sdpatterns.refused_by", error.name)
+            self._span.end(error)
+        except Exception:  # noqa: BLE001 - whatever a tracer raises, the call must not feel it
+            _log.exception("a tracer failed at the end of a span")
+        finally:
+            context.trace.set(self._before)
+
+
+def _started(
+    name: str, kind: SpanKind, facts: Mapping[str, Value], links: Sequence[Trace], parent: Trace | None
+) -> Span | None:
+    tracer = _tracer()
+    try:
+        return None if tracer is None else tracer.start(name, kind, facts, links, parent)
+    except Exception:  # noqa: BLE001 - the same
+        _log.exception("a tracer failed to begin the span %r", name)
+        return None
 
 
 def _outcome(error: BaseException | None) -> str:

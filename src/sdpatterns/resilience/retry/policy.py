@@ -276,9 +276,12 @@ class Attempt:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if isinstance(error, Exception):
-            self.delay_s = self._retry.delay_after(self._course, error)
-        deadline_at.set(self._before)
-        if self._opened is not None:
-            self._opened.__exit__(kind, error, trace)
+        try:
+            if isinstance(error, Exception):
+                self.delay_s = self._retry.delay_after(self._course, error)
+        finally:
+            # Also where a function of the user's raised, such as the backoff.
+            deadline_at.set(self._before)
+            if self._opened is not None:
+                self._opened.__exit__(kind, error, trace)
         return self.delay_s is not None
