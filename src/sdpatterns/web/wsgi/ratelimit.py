@@ -10,6 +10,7 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from sdpatterns.web.asgi import ratelimit as asgi
 from sdpatterns.web.asgi.protocol import ASGIApp
+from sdpatterns.web.ratelimit import Shown
 from sdpatterns.web.wsgi.door import Door, from_environ, needing_no_loop
 from sdpatterns.web.wsgi.environ import remote_address
 
@@ -31,7 +32,7 @@ class RateLimitMiddleware(Door):
         *,
         key: Callable[[WSGIEnvironment], asgi.Key] = remote_address,
         cost: int | Callable[[WSGIEnvironment], int] = 1,
-        rates: asgi.Shown = (),
+        rates: Shown = (),
         partition: Callable[[WSGIEnvironment], bytes] | None = None,
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
