@@ -13,29 +13,9 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.pipeline import Pipeline
 from sdpatterns.core.policy import Policy
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING
-from sdpatterns.core.step import unchanged
 from sdpatterns.errors import Rejected
-
-
-class Add:
-    """Counts up by one."""
-
-    repeats = "unsafe"
-    twin = None
-
-    def __call__(self, state, now_us):
-        count = 1 if state is None else state[0] + 1
-        return (count,), count, 60.0, ("counted",)
-
-
-class Look:
-    """Reads without writing."""
-
-    repeats = "harmless"
-    twin = None
-
-    def __call__(self, state, now_us):
-        return unchanged(state)
+from sdpatterns.testing.contracts.steps import Add, Look
+from tests.threads import in_threads
 
 
 class Turnstile(Guard):
@@ -98,19 +78,14 @@ class LoopOnly(Twice):
 def test_a_store_answers_without_an_await():
     cells = blocking(MemoryBackend().states).cells("numbers", IntegersCodec())
 
-    assert [cells.transact("a", Add()) for _ in range(3)] == [1, 2, 3]
+    assert [cells.transact("a", Add())[0] for _ in range(3)] == [0, 1, 2]
     assert cells.transact("a", Look()) == (3,)
     assert cells.read_many(["a", "b"]) == [(3,), None]
 
 
 def test_eight_threads_lose_no_step():
     cells = blocking(MemoryBackend().states).cells("numbers", IntegersCodec())
-    threads = [threading.Thread(target=lambda: [cells.transact("a", Add()) for _ in range(500)]) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
+    in_threads(lambda: [cells.transact("a", Add()) for _ in range(500)])
     assert cells.read("a") == (4000,)
 
 
@@ -119,7 +94,7 @@ def test_an_ear_is_rung_from_another_thread():
     cells = blocking(backend.states).cells("numbers", IntegersCodec())
     with blocking(backend.signals).listen("counted") as ear:
         assert ear.wait(0.0) is False
-        thread = threading.Thread(target=cells.transact, args=("a", Add()))
+        thread = threading.Thread(target=cells.transact, args=("a", Add(wake=["counted"])))
         thread.start()
         assert ear.wait(5.0) is True
         thread.join()

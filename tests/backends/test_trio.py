@@ -9,28 +9,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.trio import InThreads, SignalsInThreads
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import BLOCKING
-
-
-class Add:
-    """Counts up by one."""
-
-    repeats = "unsafe"
-    twin = None
-
-    def __call__(self, state, now_us):
-        count = 1 if state is None else state[0] + 1
-        return (count,), count, 60.0, ("counted",)
-
-
-class AddAll:
-    """Counts all cells up by one."""
-
-    repeats = "unsafe"
-    twin = None
-
-    def __call__(self, states, now_us):
-        counts = [1 if state is None else state[0] + 1 for state in states]
-        return [(count,) for count in counts], counts, [60.0] * len(counts), ()
+from sdpatterns.testing.contracts.steps import Add, AddMany
 
 
 @pytest.fixture
@@ -52,7 +31,7 @@ def test_tasks_of_trio_lose_no_step(backend):
         async with trio.open_nursery() as nursery:
             for _ in range(8):
                 nursery.start_soon(ten_times)
-        await cells.transact_many(["a", "b"], AddAll())
+        await cells.transact_many(["a", "b"], AddMany(1, 1))
         assert await cells.read("a") == (81,)
         assert (await cells.read_many(["a", "none"])) == [(81,), None]
 

@@ -6,25 +6,20 @@ import threading
 
 from sdpatterns import Bulkhead, CircuitBreaker
 from sdpatterns.core.notices import listen
+from tests.threads import in_threads
 
 
 def test_eight_calls_are_inside_at_once() -> None:
     """Each waits inside the call until all eight are there."""
     breaker, bulkhead = CircuitBreaker("busy"), Bulkhead("busy", concurrent_max=8)
-    meeting, met = threading.Barrier(8), []
+    meeting = threading.Barrier(8)
 
     @bulkhead.protect
     @breaker.protect
-    def call() -> None:
-        meeting.wait(10)
-        met.append(1)
+    def call() -> int:
+        return meeting.wait(10)
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert len(met) == 8
+    assert sorted(in_threads(call)) == list(range(8))
 
 
 def test_the_callers_code_may_use_the_breaker_it_is_called_by() -> None:

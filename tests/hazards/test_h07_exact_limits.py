@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from sdpatterns.core.clock import Clock
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import KINDS, opened, unique
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
 
@@ -66,17 +66,7 @@ async def test_in_a_tenth_of_a_millisecond_the_limit_is_already_right(count: int
 
 def test_eight_threads_pass_exactly_the_limit_on_the_short_way_of_memory() -> None:
     limiter = RateLimiter("api", Rate(1000, 366 * 86_400.0))
-    passed: list[int] = []
-
-    def ask() -> None:
-        passed.append(sum(limiter.acquire_now("x").allowed for _ in range(250)))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60.0)
-    assert len(passed) == 8
+    passed = in_threads(lambda: sum(limiter.acquire_now("x").allowed for _ in range(250)))
     assert sum(passed) == 1000
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from sdpatterns import Rate, RateLimiter, per_second
 from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import KINDS, opened, unique
+from tests.threads import in_threads
 from tests.traffic.ratelimit.algorithms import AT_ONCE, METERS
 
 pytestmark = pytest.mark.anyio
@@ -96,15 +96,5 @@ async def test_not_a_microsecond_sooner_or_later(name: str, count: int) -> None:
 @pytest.mark.parametrize("name", METERS)
 def test_eight_threads_pass_exactly_the_limit(name: str) -> None:
     limiter = RateLimiter("api", Rate(1000, YEAR_S), algorithm=METERS[name])
-    passed: list[int] = []
-
-    def ask() -> None:
-        passed.append(sum(limiter.acquire_now("x").allowed for _ in range(250)))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60.0)
-    assert len(passed) == 8
+    passed = in_threads(lambda: sum(limiter.acquire_now("x").allowed for _ in range(250)))
     assert sum(passed) == (1000 if name in AT_ONCE else 1)

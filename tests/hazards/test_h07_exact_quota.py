@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 from sdpatterns import Quota, daily, monthly, yearly
 from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import KINDS, opened, unique
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
 
@@ -58,17 +59,7 @@ async def test_not_a_microsecond_sooner_or_later() -> None:
 
 def test_eight_threads_pass_exactly_the_quota() -> None:
     quota = Quota("api", [yearly(1000), monthly(5000)])
-    passed: list[int] = []
-
-    def ask() -> None:
-        passed.append(sum(quota.acquire_now("x").allowed for _ in range(250)))
-
-    threads = [threading.Thread(target=ask) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60.0)
-    assert len(passed) == 8
+    passed = in_threads(lambda: sum(quota.acquire_now("x").allowed for _ in range(250)))
     assert sum(passed) == 1000
 
 
@@ -76,20 +67,15 @@ def test_eight_threads_over_midnight_pass_no_more_than_each_day_lets_pass() -> N
     with VirtualClock() as clock:
         quota = Quota("api", daily(100))
         clock.advance(6_400.0 - 0.000_001)
-        passed: list[int] = []
+        answered = itertools.count(1)
 
-        def ask() -> None:
-            for turn in range(100):
-                passed.append(quota.acquire_now("x").allowed)
-                if turn == 50 and threading.current_thread().name == "0":
+        def ask() -> int:
+            passed = 0
+            for _ in range(100):
+                passed += quota.acquire_now("x").allowed
+                if next(answered) == 400:
                     clock.advance(0.000_001)
+            return passed
 
-        threads = [threading.Thread(target=ask, name=str(number)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60.0)
-        while quota.acquire_now("x").allowed:
-            passed.append(True)
-        # One day's or both days' worth: whoever asked before midnight counted then.
-        assert 100 <= sum(passed) <= 200
+        # Midnight comes when the first day's worth is long gone, and as many ask after it.
+        assert sum(in_threads(ask)) == 200

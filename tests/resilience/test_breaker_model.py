@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import hypothesis.strategies as st
@@ -19,6 +18,7 @@ from sdpatterns.resilience.breaker import BreakerConfig, CircuitState
 from sdpatterns.resilience.breaker.decision import Circuit
 from sdpatterns.resilience.breaker.guard import CircuitPermit
 from sdpatterns.testing.clock import VirtualClock
+from tests.threads import in_threads
 
 CONFIGS = st.builds(
     BreakerConfig,
@@ -218,23 +218,6 @@ def test_a_circuit_that_closed_since_its_caller_looked_lets_it_in() -> None:
     assert circuit.admit(0.0).term is circuit.closed
 
 
-def in_threads(work: Callable[[], None], count: int = 8) -> None:
-    failures: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - judged by the caller
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert failures == []
-
-
 @pytest.mark.parametrize("window", [Window.calls(100_000), Window.seconds(3600)], ids=str)
 def test_eight_threads_count_every_call(window: Window) -> None:
     breaker = CircuitBreaker("busy", failure_rate=1.0, slow_call_s=60.0, slow_call_rate=1.0, window=window)
@@ -264,10 +247,9 @@ def test_eight_threads_get_the_configured_probes_and_no_more(virtual_clock: Virt
         with pytest.raises(OSError, match="down"):
             breaker.protect(_fail)()
         virtual_clock.advance(1.0)
-        start, done = threading.Barrier(8), threading.Barrier(8)
+        done = threading.Barrier(8)
 
-        def one(reached: list[int] = reached, start: threading.Barrier = start, done: threading.Barrier = done) -> None:
-            start.wait()
+        def one(reached: list[int] = reached, done: threading.Barrier = done) -> None:
             try:
                 permit = finish(breaker.enter(""))
             except CircuitIsOpen:

@@ -16,6 +16,7 @@ from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BulkheadFull
 from sdpatterns.resilience.bulkhead import SlotRefused
+from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
 
@@ -213,11 +214,7 @@ def test_threads_wait_their_turn_and_never_more_are_inside() -> None:
                 inside -= 1
             bulkhead.leave("", Outcome.SUCCESS, None)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(work)
     assert (most <= 3, done, bulkhead.occupancy()) == (True, 1_600, (0, 0))
 
 
@@ -237,12 +234,7 @@ def test_loops_in_several_threads_share_the_slots() -> None:
     async def main() -> None:
         await asyncio.gather(*(work() for _ in range(50)))
 
-    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(lambda: asyncio.run(main()), count=4)
     assert (most, bulkhead.occupancy()) == (2, (0, 0))
 
 
