@@ -8,8 +8,8 @@ r"""Many requests in one, and their answers: the plain form of a batch.
  {"id": "b", "status": 503, "headers": {"retry-after": "5", ...}, "body": {"title": "Service Unavailable", ...}}]
 ```
 
-A body that is JSON stands in the answer byte for byte; other text is a string; anything else is
-`body_base64`.
+A body that is JSON comes to the application, and stands in the answer, byte for byte; other text is a
+string; anything else in an answer is `body_base64`.
 """
 
 from __future__ import annotations
@@ -76,21 +76,71 @@ def entries(body: bytes, *, items_max: int, methods: Collection[str], headers: C
     A request that asks for what it may not, or cannot be read, is a problem of its own entry.
     """
     try:
-        found = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+        found = _objects(body.decode("utf-8"))
     except (ValueError, RecursionError) as cause:
         raise ValueError("A batch is a JSON list of requests.") from cause
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
-        raise ValueError("A batch is a JSON list of requests.")
     if not 1 <= len(found) <= items_max:
         raise ValueError(f"A batch has 1 to {items_max} requests, got {len(found)}.")
-    ids = [each.get("id") for each in found]
+    ids: list[Any] = [each.get("id") for each in found]
     if not all(isinstance(id_, str) and _ID.fullmatch(id_) for id_ in ids) or len(set(ids)) != len(ids):
         raise ValueError("Each request of a batch has an id of its own, of 1 to 64 letters, digits and ._~-")
-    return [Entry(each["id"], _request(each, methods, headers)) for each in found]
+    return [Entry(id_, _request(each, methods, headers)) for id_, each in zip(ids, found, strict=True)]
 
 
 def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no JSON")
+
+
+# No number is looked at, so that none is too long to be read.
+_DECODER = json.JSONDecoder(parse_int=len, parse_constant=_no_number)
+_MARK = re.compile(r"[ \t\n\r]*([][{}:,]?)[ \t\n\r]*")
+
+
+class _Written(NamedTuple):
+    """A value, and how it was written."""
+
+    value: Any
+    text: str
+
+
+_ABSENT = _Written(None, "")
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """A list of objects, of which each `body` is as it was written. Raises `ValueError` for anything else."""
+    found = []
+    _, at = _mark(text, 0, "[")
+    mark, at = _mark(text, at, "{]")
+    while mark == "{":
+        members, at = _members(text, at)
+        found.append(members)
+        mark, at = _mark(text, at, ",]")
+        if mark == ",":
+            mark, at = _mark(text, at, "{")
+    _check(at == len(text), "more than a list")
+    return found
+
+
+def _members(text: str, at: int) -> tuple[dict[str, Any], int]:
+    """The members of the object that has begun there, and where it ends."""
+    members = {}
+    mark, at = ("", at) if text.startswith('"', at) else _mark(text, at, "}")
+    while mark != "}":
+        name, at = _DECODER.raw_decode(text, at)
+        _check(isinstance(name, str), "a name is a string")
+        _, began = _mark(text, at, ":")
+        value, at = _DECODER.raw_decode(text, began)
+        members[name] = _Written(value, text[began:at]) if name == "body" else value
+        mark, at = _mark(text, at, ",}")
+    return members, at
+
+
+def _mark(text: str, at: int, expected: str) -> tuple[str, int]:
+    """The mark that comes there, and the place after it; spaces on both sides are passed."""
+    found = _MARK.match(text, at)
+    if found is None or not found[1] or found[1] not in expected:
+        raise ValueError(f"no {expected!r}")
+    return found[1], found.end()
 
 
 def _request(plain: dict[str, Any], methods: Collection[str], headers: Collection[str]) -> Item | Problem:
@@ -101,7 +151,7 @@ def _request(plain: dict[str, Any], methods: Collection[str], headers: Collectio
             return Problem(status=405, detail=f"In a batch a method is one of {', '.join(sorted(methods))}.")
         raw_path, query = _target(plain.get("path"))
         own = _headers(plain.get("headers", {}), headers)
-        body, kind = _body(plain.get("body"), dict(own).get(b"content-type"))
+        body, kind = _body(plain.get("body", _ABSENT), dict(own).get(b"content-type"))
     except ValueError as error:
         return Problem(status=400, detail=str(error))
     return Item(method, raw_path, query, own + kind, body)
@@ -134,15 +184,14 @@ def _headers(plain: object, allowed: Collection[str]) -> HeaderList:
     return list(own.items())
 
 
-def _body(plain: object, kind: bytes | None) -> tuple[bytes, HeaderList]:
-    if plain is None:
+def _body(written: _Written, kind: bytes | None) -> tuple[bytes, HeaderList]:
+    if written.value is None:
         return b"", []
     if kind is None or _JSON.fullmatch(kind.decode()):
-        kinds = [(b"content-type", b"application/json")] if kind is None else []
-        return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode(), kinds
-    if not isinstance(plain, str):
+        return written.text.encode(), [(b"content-type", b"application/json")] if kind is None else []
+    if not isinstance(written.value, str):
         raise ValueError("A body that is no JSON is a string.")  # noqa: TRY004 - what was sent, as above
-    return plain.encode(), []
+    return written.value.encode(), []
 
 
 def answers(found: Iterable[tuple[str, ItemAnswer]]) -> bytes:
@@ -180,7 +229,7 @@ def _is_json(text: str, kind: str) -> bool:
     if not _JSON.fullmatch(kind):
         return False
     try:
-        json.loads(text, parse_constant=_no_number)
+        _DECODER.decode(text)
     except (ValueError, RecursionError):
         return False
     return True
