@@ -7,7 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -17,6 +17,7 @@ from sdpatterns import Idempotency, Quota, RateLimiter, per_second
 from sdpatterns.backends.redis import RedisBackend, WeakSettingFound
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.target import Target
+from sdpatterns.backends.redis.wire import Wire
 from sdpatterns.backends.trio import InThreads
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.notices import listen
@@ -213,6 +214,29 @@ def test_whoever_asks_second_is_not_told_again(
     for _ in range(2):
         finish(sites.durability.ask(sites.here().seed))
     finish(sites.close())
+    assert len(warnings(caplog)) == 1
+
+
+def test_a_question_that_is_cancelled_is_asked_again(
+    server: ServerProcess, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    set_to(server, appendonly="no")
+
+    class NoAnswer:
+        async def call(self, *_: bytes) -> Any:
+            await asyncio.Event().wait()
+
+    async def play() -> None:
+        backend = RedisBackend.from_url(url)
+        sites = backend._sites
+        use = quota(backend)
+        async with backend:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(sites.durability.ask(cast("Wire", NoAnswer())), 0.01)
+            assert warnings(caplog) == []
+            await use()
+
+    asyncio.run(play())
     assert len(warnings(caplog)) == 1
 
 

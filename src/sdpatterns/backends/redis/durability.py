@@ -69,6 +69,11 @@ class Durability:
             found = await wire.call(pack("CONFIG", "GET", "append*"), b"")
         except (Lost, ResponseError):
             return
+        except BaseException:
+            # Cancelled, with the step that it came after: the next one asks.
+            self._once.release()
+            self.is_due = True
+            raise
         words = [word.decode(errors="replace") for word in found]
         weak = _weak_setting(dict(zip(words[::2], words[1::2], strict=True)))
         if weak is not None:

@@ -91,7 +91,7 @@ class SQLCells(Generic[S]):
         return answer
 
     async def read(self, key: str, /) -> S | None:
-        """The cells, and the store's time after they were read."""
+        """The state of a cell; it may be past an instant inside it that only a step would judge."""
         return (await self.read_many((key,)))[0]
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
