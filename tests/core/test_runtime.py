@@ -15,21 +15,10 @@ import pytest
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Waiter, current, finish
-from sdpatterns.testing.loop import VirtualLoop
-from sdpatterns.testing.trio import trio_clock
+from tests.loops import each_virtual_loop, on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
-
-on_asyncio = pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"])
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
-    if request.param == "asyncio":
-        yield "asyncio", {"loop_factory": VirtualLoop}
-    else:
-        with trio_clock() as clock:
-            yield "trio", {"clock": clock}
+anyio_backend = each_virtual_loop
 
 
 async def test_the_runtime_is_that_of_the_caller(anyio_backend: tuple[str, dict[str, Any]]) -> None:
@@ -125,7 +114,7 @@ def test_a_bell_between_threads() -> None:
     thread.join(10)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_ring_in_the_turn_in_which_time_is_up_is_kept(anyio_backend: tuple[str, dict[str, Any]]) -> None:
     waiter = current().waiter()
     asyncio.get_running_loop().call_later(1.0, asyncio.get_running_loop().call_soon, waiter.wake)
@@ -215,7 +204,7 @@ async def test_work_beyond_the_bound_of_its_shield_is_a_timeout() -> None:
         await current().shield(lambda: anyio.sleep(3600), at_most_s=3.0)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_cancelled_more_than_once_the_shield_still_holds() -> None:
     done = []
 
@@ -364,7 +353,7 @@ async def test_cancelled_from_outside_both_end() -> None:
     assert sorted(ended) == ["companion", "work"]
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_companion_that_fails_as_the_work_returns_is_heard() -> None:
     turn = asyncio.get_running_loop().create_future()
 
@@ -385,7 +374,7 @@ async def test_a_companion_that_fails_as_the_work_returns_is_heard() -> None:
     assert task.cancelling() == 0
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_work_that_answers_the_loss_with_an_error_of_its_own_is_heard_and_nothing_is_left() -> None:
     async def companion(stop: Waiter) -> None:
         await asyncio.sleep(1.0)
@@ -405,7 +394,7 @@ async def test_work_that_answers_the_loss_with_an_error_of_its_own_is_heard_and_
     await asyncio.sleep(1)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_while_cleaning_up_after_a_cancellation_a_companion_may_fail_too() -> None:
     """A request for cancellation that was there before is not taken for one that came meanwhile."""
     heard = []
@@ -529,7 +518,7 @@ async def test_a_bound_tells_its_own_cancellation_from_others() -> None:
     await anyio.sleep(5)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_callback_of_the_loop_cannot_be_bounded() -> None:
     refused: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
 
 import anyio
 import pytest
 
 from sdpatterns.core.runtime import Waiter, current
-from sdpatterns.testing.loop import VirtualLoop
-from sdpatterns.testing.trio import trio_clock
+from tests.loops import each_virtual_loop, on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
-    if request.param == "asyncio":
-        yield "asyncio", {"loop_factory": VirtualLoop}
-    else:
-        with trio_clock() as clock:
-            yield "trio", {"clock": clock}
+anyio_backend = each_virtual_loop
 
 
 async def test_shielded_work_ends_before_the_cancellation_goes_on() -> None:
@@ -84,7 +73,7 @@ async def test_a_companion_that_cleans_up_slowly_is_awaited_under_a_cancelled_sc
     assert ended == ["companion"]
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], indirect=False)
+@on_virtual_asyncio
 async def test_a_task_cancelled_twice_still_awaits_its_shielded_work() -> None:
     ended: list[str] = []
 

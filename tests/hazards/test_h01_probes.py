@@ -9,11 +9,11 @@ import pytest
 
 from sdpatterns import CircuitBreaker
 from sdpatterns.errors import CircuitIsOpen
-from sdpatterns.testing.loop import VirtualLoop
+from tests.loops import on_virtual_asyncio
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["virtual"]),
+    on_virtual_asyncio,
 ]
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sdpatterns import RateLimiter, per_hour, per_minute
-from sdpatterns.testing.loop import VirtualLoop
 from tests.backends.everywhere import KINDS, opened, unique
+from tests.loops import on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
 
@@ -41,11 +40,8 @@ async def test_a_waiting_key_does_not_block_an_idle_one(
         assert all(isinstance(end, asyncio.CancelledError) for end in ends)
 
 
+@on_virtual_asyncio
 class TestInVirtualTime:
-    @pytest.fixture
-    def anyio_backend(self) -> Any:
-        return "asyncio", {"loop_factory": VirtualLoop}
-
     async def test_two_keys_wait_side_by_side(self) -> None:
         limiter = RateLimiter("api", per_minute(60, burst=1))
         loop = asyncio.get_running_loop()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from sdpatterns import RateLimiter, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.runtime import ASYNCIO
-from sdpatterns.testing.loop import VirtualLoop
+from tests.loops import virtual_asyncio
 from tests.traffic.ratelimit.stores import Between
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return "asyncio", {"loop_factory": VirtualLoop}
+anyio_backend = virtual_asyncio
 
 
 async def test_a_request_for_ten_comes_before_the_ones_that_asked_later() -> None:

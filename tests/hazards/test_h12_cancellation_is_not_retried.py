@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
 
 import anyio
 import pytest
 
 from sdpatterns import Retry
-from sdpatterns.testing.loop import VirtualLoop
-from sdpatterns.testing.trio import trio_clock
+from tests.loops import each_virtual_loop
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> Iterator[tuple[str, dict[str, Any]]]:
-    if request.param == "asyncio":
-        yield "asyncio", {"loop_factory": VirtualLoop}
-    else:
-        with trio_clock() as clock:
-            yield "trio", {"clock": clock}
+anyio_backend = each_virtual_loop
 
 
 EVERYTHING = [

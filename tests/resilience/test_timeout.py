@@ -13,12 +13,10 @@ from sdpatterns import DeadlineExceeded, Timeout, with_deadline
 from sdpatterns.blocking import blocking
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_at, deadline_left_s
-from sdpatterns.testing.loop import VirtualLoop
+from tests.loops import on_virtual_asyncio
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
-
-on_asyncio = pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"])
 
 Runner = Callable[[Timeout, Callable[[], Awaitable[Any]]], Awaitable[Any]]
 
@@ -200,7 +198,7 @@ async def test_the_same_object_may_be_nested_in_itself(run: Runner) -> None:
 # -- asyncio's own corners ---------------------------------------------------------------------
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_caller_that_cancels_in_the_same_turn_gets_its_cancellation(run: Runner) -> None:
     for first in ("caller", "timeout"):
         loop, timeout = asyncio.get_running_loop(), Timeout(1.0)
@@ -221,7 +219,7 @@ async def _after_a_turn(run: Runner, timeout: Timeout) -> None:
     await run(timeout, lambda: asyncio.sleep(60))
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_work_that_swallows_the_cancellation_keeps_its_late_result(run: Runner) -> None:
     async def stubborn() -> str:
         try:
@@ -235,7 +233,7 @@ async def test_work_that_swallows_the_cancellation_keeps_its_late_result(run: Ru
     await asyncio.sleep(0)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_work_that_answers_the_cancellation_with_its_own_error_is_heard(run: Runner) -> None:
     async def translating() -> None:
         try:
@@ -248,7 +246,7 @@ async def test_work_that_answers_the_cancellation_with_its_own_error_is_heard(ru
     assert requests() == 0
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_strike_in_the_turn_in_which_the_work_ends_leaves_nothing_behind(run: Runner) -> None:
     loop = asyncio.get_running_loop()
     for offset_s in (-1e-6, 0.0, 1e-6):
@@ -268,7 +266,7 @@ async def test_a_strike_in_the_turn_in_which_the_work_ends_leaves_nothing_behind
         await asyncio.sleep(2)
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_it_leaves_an_earlier_request_for_cancellation_as_it_was(run: Runner) -> None:
     """Cleaning up after a cancellation may itself be bounded in time."""
     seen = []
@@ -290,7 +288,7 @@ async def test_it_leaves_an_earlier_request_for_cancellation_as_it_was(run: Runn
     assert seen == [1]
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_task_group_inside_is_stopped_whole(run: Runner) -> None:
     ended = []
 
@@ -310,7 +308,7 @@ async def test_a_task_group_inside_is_stopped_whole(run: Runner) -> None:
     assert sorted(ended) == [0, 1, 2]
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_a_task_group_outside_gets_the_failure_of_its_child() -> None:
     async def child() -> None:
         await Timeout(1.0).call(asyncio.sleep, 60)
@@ -325,7 +323,7 @@ async def test_a_task_group_outside_gets_the_failure_of_its_child() -> None:
     assert [type(error) for error in caught.value.exceptions] == [DeadlineExceeded]
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_calls_of_one_length_share_one_timer() -> None:
     timeout = Timeout(60.0)
     nap = timeout.protect(asyncio.sleep)
@@ -338,7 +336,7 @@ async def test_calls_of_one_length_share_one_timer() -> None:
     assert timeout._expiries.pending == {}
 
 
-@on_asyncio
+@on_virtual_asyncio
 async def test_calls_a_microsecond_apart_do_not_keep_the_loop_busy() -> None:
     """A loop calls a timer early by the resolution of its clock; setting it anew would never end."""
     nap = Timeout(1.0).protect(asyncio.sleep)

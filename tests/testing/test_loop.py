@@ -13,6 +13,7 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import current
 from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.loop import Deadlock, VirtualLoop
+from tests.loops import on_virtual_asyncio
 
 
 def run(main: Callable[[], Any], *, seed: int | None = None) -> Any:
@@ -205,7 +206,7 @@ def test_callbacks_keep_the_order_that_asyncio_promises() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})])
+@on_virtual_asyncio
 async def test_anyio_tests_can_run_in_it(anyio_backend: object) -> None:
     await asyncio.sleep(3600.0)
     assert isinstance(asyncio.get_running_loop(), VirtualLoop)

@@ -13,9 +13,9 @@ from sdpatterns import Rate, RateLimiter, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core import clock
 from sdpatterns.errors import BackendUnavailable, RateLimited
-from sdpatterns.testing.loop import VirtualLoop
 from sdpatterns.traffic.ratelimit import GCRA, FixedWindow, LeakyBucket, SlidingLog
 from tests.backends.everywhere import KINDS, opened, unique
+from tests.loops import on_virtual_asyncio
 from tests.traffic.ratelimit.algorithms import METERS
 from tests.traffic.ratelimit.stores import Between
 
@@ -25,11 +25,8 @@ every = pytest.mark.parametrize("name", METERS)
 PAGE = Path(__file__).parents[3] / "docs" / "patterns" / "rate-limiter.md"
 
 
+@on_virtual_asyncio
 class TestWaiting:
-    @pytest.fixture
-    def anyio_backend(self) -> Any:
-        return "asyncio", {"loop_factory": VirtualLoop}
-
     @pytest.fixture(params=["own", "suspending"])
     def store(self, request: pytest.FixtureRequest) -> Any:
         return None if request.param == "own" else Between(MemoryBackend().states)

@@ -14,18 +14,14 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core import clock
 from sdpatterns.core.notices import Notice
 from sdpatterns.core.runtime import BLOCKING, finish
-from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited
-from sdpatterns.testing.loop import VirtualLoop
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, RateLimited, UnknownVersion
 from sdpatterns.testing.trio import trio_clock
 from sdpatterns.traffic.ratelimit import LimitReached
+from tests.loops import virtual_asyncio
 from tests.traffic.ratelimit.stores import Between
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return "asyncio", {"loop_factory": VirtualLoop}
+anyio_backend = virtual_asyncio
 
 
 def since(start_s: float) -> float:
@@ -148,7 +144,7 @@ async def test_every_scope_gets_its_slot_back() -> None:
     assert (await limiter.peek({"user": "b", "ip": "1"})).retry_after_s == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown])
+@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown, UnknownVersion])
 async def test_a_store_that_is_away_keeps_the_slot_and_the_cancellation_arrives(kind: type[Exception]) -> None:
     store = Between(MemoryBackend().states)
     limiter = RateLimiter("api", per_second(1, burst=1), store=store)
