@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-__all__ = ["KEY_BYTES_MAX", "KeyOf", "check_name", "join_key", "key_of"]
+__all__ = ["KEY_BYTES_MAX", "KeyOf", "check_key", "check_name", "join_key", "key_of"]
 
 KEY_BYTES_MAX = 1024
 """A longer key is refused: a key is a name, not a payload."""
@@ -23,6 +23,21 @@ def check_name(kind: str, name: str) -> str:
     if not name or len(name) > 200 or not name.isprintable():
         raise ValueError(f"{kind} needs a name of 1 to 200 printable characters, got {name!r}")
     return name
+
+
+def check_key(key: object) -> str:
+    """The key itself, if it can name a cell on every store.
+
+    Raises TypeError for no string, `ValueError` for an overlong one and for half a character (a lone
+    surrogate), which has no bytes.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"a key must be a string, got {key!r}")
+    if not key.isascii() or len(key) > KEY_BYTES_MAX:
+        size = len(key.encode())
+        if size > KEY_BYTES_MAX:
+            raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {size}")
+    return key
 
 
 def join_key(*parts: str) -> str:

@@ -154,6 +154,14 @@ async def test_a_store_that_suspends_cannot_be_asked_without_an_await(store: Bet
         limiter.by("x").protect(lambda: None)
 
 
+async def test_a_wait_for_several_scopes_ends_an_outage_too(store: Between, caplog: pytest.LogCaptureFixture) -> None:
+    limiter, key = RateLimiter("api", SCOPES, store=store), {"user": "a", "ip": "1"}
+    for failing in (BackendUnavailable, None, BackendUnavailable):
+        store.fail = failing
+        assert (await limiter.wait(key)).allowed
+    assert [record.name for record in caplog.records] == ["sdpatterns"] * 2
+
+
 @pytest.mark.parametrize("kind", [RateLimiter, Quota])
 async def test_the_first_bypass_of_an_outage_is_logged_though_nobody_listens(
     store: Between, kind: Any, caplog: pytest.LogCaptureFixture

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from sdpatterns.backends.sqlalchemy.calls import Call, Place
 from sdpatterns.backends.sqlalchemy.folds import Fold
 from sdpatterns.core.codec import Codec
-from sdpatterns.core.keys import KEY_BYTES_MAX
+from sdpatterns.core.keys import check_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, ManyTransition, Repeats, Step, Transition
 from sdpatterns.core.tracing import TRACERS, Value, stepped_in_span
@@ -29,10 +29,7 @@ def stored_text(text: str) -> str:
 
     Postgres has no NUL in its texts, so that it is written as `\0` (and a backslash as two).
     """
-    if not text.isascii() or len(text) > KEY_BYTES_MAX:
-        size = len(text.encode())
-        if size > KEY_BYTES_MAX:
-            raise ValueError(f"a key has at most {KEY_BYTES_MAX} bytes, got {size}")
+    check_key(text)
     if "\\" in text or "\x00" in text:
         return text.replace("\\", "\\\\").replace("\x00", "\\0")
     return text

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
-from sdpatterns.core.keys import KEY_BYTES_MAX, check_name, join_key
+from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
@@ -187,10 +187,7 @@ class Quota(Guard):
         return decision
 
     def _plan_of(self, key: str) -> str:
-        if not isinstance(key, str):
-            raise TypeError(f"the key of a quota must be a string, got {key!r}")
-        if len(key.encode()) > KEY_BYTES_MAX:
-            raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
+        check_key(key)
         if self._plan is None:
             return ""
         plan = self._plan(key) if callable(self._plan) else self._plan.get(key, "")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from sdpatterns.core.keys import KEY_BYTES_MAX
 from sdpatterns.traffic.ratelimit.config import Rate
 
-__all__ = ["Decision", "Limit", "RateKey", "Slot", "check_cost", "checked_key", "decision_of"]
+__all__ = ["Decision", "Limit", "RateKey", "Slot", "check_cost", "decision_of"]
 
 RateKey: TypeAlias = str | Mapping[str, str]
 """Whom a limit is for: a string, or one for each scope of the limiter (`{"user": ..., "ip": ...}`)."""
@@ -106,12 +105,3 @@ def check_cost(cost: int, burst: int) -> None:
     """Raises `ValueError` for a cost that can never pass."""
     if type(cost) is not int or not 1 <= cost <= burst:
         raise ValueError(f"cost must be a whole number from 1 to {burst}, the burst, got {cost!r}")
-
-
-def checked_key(key: object) -> str:
-    """The key itself. Raises TypeError for no string and `ValueError` for an overlong one."""
-    if not isinstance(key, str):
-        raise TypeError(f"the key of a limit must be a string, got {key!r}")
-    if len(key) * 4 > KEY_BYTES_MAX and len(key.encode()) > KEY_BYTES_MAX:
-        raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {len(key.encode())}")
-    return key

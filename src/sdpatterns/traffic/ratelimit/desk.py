@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sdpatterns.core.keys import join_key
+from sdpatterns.core.keys import check_key, join_key
 from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.errors import BackendError
+from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm
-from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost, checked_key
+from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
 
 __all__ = ["Desk"]
@@ -54,17 +54,17 @@ class Desk:
     def places(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""
         if self._plain is not None:
-            return ((checked_key(key), self._plain),)
+            return ((check_key(key), self._plain),)
         if not isinstance(key, Mapping):
             raise TypeError(f"this limiter has scopes: its key is a mapping of {sorted(self._scopes)}, got {key!r}")
         if key.keys() != self._scopes.keys():
             raise ValueError(f"the key must name the scopes {sorted(self._scopes)}, got {sorted(key)}")
-        return [(join_key(scope, checked_key(key[scope])), limits) for scope, limits in self._scopes.items()]
+        return [(check_key(join_key(scope, check_key(key[scope]))), of) for scope, of in self._scopes.items()]
 
     async def book(self, key: RateKey, cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> Sequence[Slot]:
         """The slots of a request, or, where it was refused, at least the ones that refused it."""
         if self._everyday is not None and cost == 1 and not wait_max_us and not look:
-            cell = checked_key(key)
+            cell = check_key(key)
             return (Slot(cell, self._plain or (), await self.cells.transact(cell, self._everyday)),)
         check_cost(cost, self.burst)
         places = self.places(key)
@@ -116,7 +116,8 @@ class Desk:
                 await work()
             else:
                 await current().shield(work, at_most_s=_GIVE_BACK_MAX_S)
-        except (BackendError, TimeoutError):
+        except (SdpatternsError, TimeoutError):
+            # Also a state that a newer release has written meanwhile: the caller's own exception counts.
             return
 
     async def forget(self, key: RateKey) -> None:

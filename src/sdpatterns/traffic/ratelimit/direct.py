@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 from sdpatterns.algorithms.gcra import booked
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, WHOLE, process_now_us
+from sdpatterns.core.keys import check_key
 from sdpatterns.core.step import UNCHANGED, Repeats, Step
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit, check_cost, checked_key, decision_of
+from sdpatterns.traffic.ratelimit.answer import Decision, Limit, check_cost, decision_of
 from sdpatterns.traffic.ratelimit.decision import State, instants
 
 __all__ = ["DirectBook"]
@@ -68,7 +69,7 @@ class DirectBook:
         return decision
 
     def _take_by_step(self, key: Any, increment_us: float) -> Decision:
-        return self._cells.transact_now(checked_key(key), _BookOne(self._limit, increment_us))
+        return self._cells.transact_now(check_key(key), _BookOne(self._limit, increment_us))
 
     def _increment_us(self, cost: int) -> float:
         check_cost(cost, self._limit.rate.limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
 from sdpatterns.core.clock import SYSTEM
@@ -19,7 +19,7 @@ from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
 from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
-from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, decision_of
+from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, Slot, decision_of
 from sdpatterns.traffic.ratelimit.config import Rates
 from sdpatterns.traffic.ratelimit.desk import Desk
 from sdpatterns.traffic.ratelimit.direct import DirectBook
@@ -151,8 +151,7 @@ class RateLimiter(Guard):
             slots = await self._desk.book(key, cost, bound_s * 1e6)
         except BackendError as error:
             return self._passed(key, self._outage(key, error))
-        self._bypassed = False
-        decision = self._algorithm.decide(slots, cost)
+        decision = self._decided(slots, cost)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         self._passed(key, decision)
@@ -169,7 +168,7 @@ class RateLimiter(Guard):
         # A slot booked in one scope would start when another scope has room, and so with others that
         # were booked for later: nothing is booked ahead, and the scopes are asked again together.
         while True:
-            decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
+            decision = self._decided(await self._desk.book(key, cost), cost)
             if decision.allowed:
                 return decision
             if SYSTEM.monotonic() + decision.retry_after_s > until:
@@ -225,13 +224,17 @@ class RateLimiter(Guard):
 
     async def _acquire(self, key: RateKey, cost: int) -> Decision:
         try:
-            decision = self._algorithm.decide(await self._desk.book(key, cost), cost)
+            decision = self._decided(await self._desk.book(key, cost), cost)
         except BackendError as error:
             return self._outage(key, error)
-        self._bypassed = False
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         return decision
+
+    def _decided(self, slots: Sequence[Slot], cost: int) -> Decision:
+        """What the store's answer means. It has answered: the next outage is a new one."""
+        self._bypassed = False
+        return self._algorithm.decide(slots, cost)
 
     def _passed(self, key: RateKey, decision: Decision) -> Decision:
         if not decision.allowed:
