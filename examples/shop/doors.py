@@ -21,10 +21,15 @@ class PublicDoorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["path"].startswith(_INNER) and scope["server"][1] == self._port:
+        if scope["type"] == "http" and scope["path"].startswith(_INNER) and comes_by(scope, self._port):
             await not_found("such page").response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def comes_by(scope: Scope, port: int | None) -> bool:
+    """Whether a request came in by a port."""
+    return bool(scope["server"][1] == port)
 
 
 class OwnNameMiddleware:

@@ -16,7 +16,7 @@ from sdpatterns.core.notices import Notice
 from sdpatterns.ports.states import StateStore
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
-from shop.doors import PublicDoorMiddleware
+from shop.doors import PublicDoorMiddleware, comes_by
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
 from shop.gateway.pages import Pages
@@ -40,9 +40,13 @@ _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp", "control")
 
 
 class Door:
-    """The limits on one client, on everything and on what is costly, and how often they said no."""
+    """The limits on one client, on everything and on what is costly, and how often they said no.
 
-    def __init__(self, store: StateStore | None = None, counts: int = 1) -> None:
+    They are for whoever comes by the public port: the shop's own look at a gateway is nobody's share.
+    """
+
+    def __init__(self, port: int | None, store: StateStore | None = None, counts: int = 1) -> None:
+        self._port = port
         self.switch = Switch("limiter")
         self.limiter = RateLimiter("api", RATE, store=store)
         self.searches = RateLimiter("searches", SEARCHES, store=store)
@@ -59,13 +63,17 @@ class Door:
         return Middleware(EitherApp, switch=self.switch, defend=self._limited)
 
     def _limited(self, app: ASGIApp) -> ASGIApp:
+        limited = RateLimitMiddleware(app, self.limiter, rates=RATE)
         searches = RateLimitMiddleware(app, self.searches, rates=SEARCHES)
+        searches = RateLimitMiddleware(searches, self.limiter, rates=RATE)
 
         async def by_kind(scope: Scope, receive: Receive, send: Send) -> None:
-            searching = scope["type"] == "http" and is_search(scope)
-            await (searches if searching else app)(scope, receive, send)
+            if scope["type"] != "http" or not comes_by(scope, self._port):
+                await app(scope, receive, send)
+            else:
+                await (searches if is_search(scope) else limited)(scope, receive, send)
 
-        return RateLimitMiddleware(by_kind, self.limiter, rates=RATE)
+        return by_kind
 
     async def view(self, client: str) -> dict[str, Any]:
         """The limits as the control room shows them."""
@@ -100,7 +108,8 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     answers = Answers()
     async with AsyncExitStack() as stack:
         store = await _shared_counts(stack, place)
-        door = Door(store, counts=1 if store else len(place.replicas("gateway")))
+        port = urlsplit(place.public).port
+        door = Door(port, store, counts=1 if store else len(place.replicas("gateway")))
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
         neighbours["ordering"] = await stack.enter_async_context(
@@ -122,7 +131,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
                 Middleware(AnswersMiddleware, answers=answers),
                 Middleware(InKindMiddleware),
                 door.middleware(),
-                Middleware(PublicDoorMiddleware, port=urlsplit(place.public).port),
+                Middleware(PublicDoorMiddleware, port=port),
             ],
             switches=[door.switch],
             breakable=False,
