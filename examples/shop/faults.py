@@ -18,10 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shop.bodies import read_json
 from shop.problems import Problem
 from shop.pulse import WATCHED
-from shop.values import Fields
+from shop.values import FieldError, Fields, InvalidInput
 
-SERVICE_KINDS = ("fail", "slow", "hang")
+_SERVICE_KINDS = ("fail", "slow", "hang")
 TARGETS = ("catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp")
+KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {"psp": (*_SERVICE_KINDS, "late", "twice")}
 TTL_MAX_S = 600
 SLOW_S = 1.5
 _SILENCE_MAX_S = 60.0
@@ -38,18 +39,27 @@ class Fault:
     seed: int
 
 
-def parse(body: Any, target: str, kinds: Collection[str]) -> Fault:
-    """A fault of one service from a JSON object; InvalidInput names what cannot be accepted."""
+def parse(body: Any, targets: Collection[str] = TARGETS) -> Fault:
+    """A fault from a JSON object; InvalidInput names what cannot be accepted."""
     fields = Fields(body)
-    named, kind = fields.slug("target"), fields.slug("kind")
-    if named != target:
-        fields.refuse("target", f"must be {target}")
+    target, kind = fields.slug("target"), fields.slug("kind")
+    if target not in targets:
+        fields.refuse("target", f"must be one of {', '.join(targets)}")
+    kinds = KINDS.get(target, _SERVICE_KINDS)
     if kind not in kinds:
         fields.refuse("kind", f"must be one of {', '.join(kinds)}")
     percent, ttl_s = fields.whole("percent", 1, 100), fields.whole("ttl_s", 1, TTL_MAX_S)
     seed = fields.whole("seed", 0, 2**31 - 1)
     fields.done()
-    return Fault(target=named, kind=kind, percent=percent, ttl_s=ttl_s, seed=seed)
+    return Fault(target=target, kind=kind, percent=percent, ttl_s=ttl_s, seed=seed)
+
+
+def _left_s(body: Any, fault: Fault) -> float:
+    """What is left of a fault that began elsewhere, or before; all of its time where nothing is said."""
+    left_s = body.get("left_s", fault.ttl_s)
+    if type(left_s) in (int, float) and 0 < left_s <= fault.ttl_s:
+        return float(left_s)
+    raise InvalidInput(FieldError("/left_s", f"must be a number up to {fault.ttl_s}"))
 
 
 class Mood(NamedTuple):
@@ -70,12 +80,15 @@ class Moods:
         self._ends_s = 0.0
         self._chance = random.Random(0)
 
-    def set(self, fault: Fault | None, now_s: float) -> None:
-        """Begin a fault, or heal at once."""
+    def begin(self, fault: Fault, now_s: float, left_s: float | None = None) -> None:
+        """Begin a fault, for all of its time or for what is left of it."""
         self._fault = fault
-        if fault is not None:
-            self._ends_s = now_s + fault.ttl_s
-            self._chance = random.Random(fault.seed)
+        self._ends_s = now_s + (fault.ttl_s if left_s is None else left_s)
+        self._chance = random.Random(fault.seed)
+
+    def heal(self) -> None:
+        """End the fault at once."""
+        self._fault = None
 
     def current(self, now_s: float) -> tuple[Fault, float] | None:
         """The fault that is on, with the seconds it has left."""
@@ -134,14 +147,16 @@ async def silence(request: Request) -> Response:
     return Response(status_code=504)
 
 
-def fault_route(target: str, moods: Moods, kinds: Collection[str]) -> Route:
+def fault_route(target: str, moods: Moods) -> Route:
     """Where the fault of a service is seen, set and healed; the simulation's own, outside its API."""
 
     async def fault(request: Request) -> Response:
         if request.method == "PUT":
-            moods.set(parse(await read_json(request), target, kinds), time.monotonic())
+            body = await read_json(request)
+            begun = parse(body, (target,))
+            moods.begin(begun, time.monotonic(), _left_s(body, begun))
         elif request.method == "DELETE":
-            moods.set(None, time.monotonic())
+            moods.heal()
         return JSONResponse({"fault": moods.view()})
 
     return Route("/admin/fault", fault, methods=["GET", "PUT", "DELETE"])

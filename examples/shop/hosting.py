@@ -21,7 +21,7 @@ from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
 from shop.doors import OwnNameMiddleware
-from shop.faults import SERVICE_KINDS, FaultMiddleware, Moods, fault_route
+from shop.faults import FaultMiddleware, Moods, fault_route
 from shop.problems import HANDLED, Problem, answer
 from shop.pulse import Pulse
 from shop.switches import Switch, positions
@@ -87,7 +87,7 @@ def hosted(
         _pulse(pulse, switches, moods),
     ]
     if breakable:
-        inside.append(fault_route(name, moods, SERVICE_KINDS))
+        inside.append(fault_route(name, moods))
     with listen(hear):
         yield Starlette(
             routes=[*inside, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around

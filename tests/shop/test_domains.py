@@ -13,12 +13,11 @@ from shop.cart.domain import priced
 from shop.catalog.domain import DROPS, FIELDS, pick, seed_products
 from shop.catalog.search import Mark, decode_cursor, encode_cursor, parse_page
 from shop.control.domain import STUCK_S, disagreements, expected_minor, judge_money, judge_progress, judge_stock
-from shop.faults import Fault, Moods
+from shop.faults import Fault, Moods, parse
 from shop.gateway.domain import by_field, checkout_from_form, money, step_words
 from shop.inventory.domain import DROP_PIECES, Line, Stock, merge, seed_stock
 from shop.ordering.domain import luhn, parse_checkout
 from shop.payments.domain import ASKED, DOUBT_S, Card, Payment, entries, out_of_doubt
-from shop.psp.domain import parse_fault
 from shop.values import FieldError, Fields, InvalidInput, is_slug, printable
 
 from .visitor import checkout_body
@@ -131,13 +130,13 @@ def test_doubt_ends_when_the_provider_can_no_longer_have_booked() -> None:
 def test_a_fault_repeats_itself_by_its_seed_and_heals() -> None:
     def history() -> list[tuple[str, bool]]:
         moods = Moods()
-        moods.set(FAULT, 0.0)
+        moods.begin(FAULT, 0.0)
         return [tuple(moods.next(1.0)) for _ in range(50)]
 
     assert history() == history()
     assert {kind for kind, _ in history()} == {"well", "fail"}
     moods = Moods()
-    moods.set(replace(FAULT, percent=100), 0.0)
+    moods.begin(replace(FAULT, percent=100), 0.0)
     assert moods.next(9.9).kind == "fail"
     assert moods.next(10.0).kind == "well"
     assert moods.current(5.0) is None, "once healed it stays healed"
@@ -145,9 +144,9 @@ def test_a_fault_repeats_itself_by_its_seed_and_heals() -> None:
 
 def test_a_fault_is_checked() -> None:
     body = {"target": "psp", "kind": "hang", "percent": 1, "ttl_s": 1, "seed": 0}
-    assert parse_fault(body).kind == "hang"
+    assert parse(body).kind == "hang"
     with pytest.raises(InvalidInput, match="kind"):
-        parse_fault({**body, "kind": "explode"})
+        parse({**body, "kind": "explode"})
 
 
 @pytest.mark.parametrize(

@@ -81,3 +81,12 @@ async def test_what_is_no_fault_is_refused(shared: Visitor, wrong: dict[str, obj
     assert (await shared.http.put("/control/api/fault", json=fault)).status_code == 422
     assert (await shared.http.delete("/control/api/faults/gateway")).status_code == 422
     assert await faults(shared) == {}
+
+
+async def test_what_is_left_of_a_fault_is_a_part_of_its_time(shared: Visitor) -> None:
+    cart = shared.place.address("cart")
+    fault = {"target": "cart", "kind": "slow", "percent": 1, "ttl_s": 5, "seed": 1}
+    for left_s in (0, 5.1, -1, "1", True, None):
+        assert (await shared.http.put(f"{cart}/admin/fault", json=fault | {"left_s": left_s})).status_code == 422
+    begun = (await shared.http.put(f"{cart}/admin/fault", json=fault | {"left_s": 2.5})).json()["fault"]
+    assert begun == fault | {"left_s": 2.5}

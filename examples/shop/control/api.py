@@ -40,7 +40,7 @@ def routes(control: Control) -> list[Route]:
         fields = Fields(wanted)
         on = fields.flag("on")
         fields.done()
-        await control.defences.throw(request.path_params["name"], {"on": on})
+        await control.defences.throw(request.path_params["name"], on=on)
         return JSONResponse({"on": on})
 
     async def load(request: Request) -> Response:

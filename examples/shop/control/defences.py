@@ -12,6 +12,7 @@ from shop.control.books import Books, Row
 from shop.control.feed import Answer, Feed
 from shop.control.fleet import Fleet
 from shop.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
+from shop.control.wanted import Wanted
 from shop.problems import not_found
 from shop.switches import DEFENCES
 
@@ -36,7 +37,8 @@ class Defences:
     in that moment is judged by neither position.
     """
 
-    def __init__(self, fleet: Fleet, books: Books, feed: Feed, now_us: Callable[[], int]) -> None:
+    def __init__(self, wanted: Wanted, fleet: Fleet, books: Books, feed: Feed, now_us: Callable[[], int]) -> None:
+        self._wanted = wanted
         self._fleet = fleet
         self._books = books
         self._feed = feed
@@ -48,20 +50,29 @@ class Defences:
         self._rate = (20.0, 40)
         self._throwing = asyncio.Lock()
 
-    async def throw(self, name: str, body: Any) -> None:
+    async def throw(self, name: str, *, on: bool) -> None:
         """Throw a switch on all replicas that have its line; the harm is counted afresh from then on."""
         if name not in DEFENCES:
             raise not_found("such switch")
         async with self._throwing:
-            await self._fleet.tell(DEFENCES[name], "PUT", f"/internal/switches/{name}", body)
-            self.since_us[name] = self._now_us()
-            if name == "limiter":
-                self._shares.clear()
-                self._feed.judged()
-            else:
-                self._placed[name].clear()
-            if name == "breaker":
-                self._visits.clear()
+            await self._wanted.throw(name, on=on)
+            self._count_afresh(name)
+
+    async def settle(self) -> None:
+        """Hold all replicas to what is wanted; a defence that had to be put back did no harm until now."""
+        async with self._throwing:
+            for name in await self._wanted.settle():
+                self._count_afresh(name)
+
+    def _count_afresh(self, name: str) -> None:
+        self.since_us[name] = self._now_us()
+        if name == "limiter":
+            self._shares.clear()
+            self._feed.judged()
+        else:
+            self._placed[name].clear()
+        if name == "breaker":
+            self._visits.clear()
 
     def note(self, orders: Iterable[Row], visits: Iterable[Visit], limiter: Mapping[str, Any]) -> None:
         """Take in what happened since the last look."""

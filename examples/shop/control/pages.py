@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 
 from shop.control.service import Control
 from shop.control.theatre import VISITORS_MAX
-from shop.faults import SERVICE_KINDS, TARGETS, TTL_MAX_S
+from shop.faults import KINDS, TTL_MAX_S
 
 _HERE = Path(__file__).parent
 SECURITY_HEADERS = {
@@ -52,7 +52,6 @@ DEFENCES = {
     ),
 }
 
-KINDS = {"psp": (*SERVICE_KINDS, "late", "twice"), **{name: SERVICE_KINDS for name in TARGETS if name != "psp"}}
 KIND_WORDS = {
     "fail": "answers 500",
     "slow": "takes its time",

@@ -17,12 +17,14 @@ from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
 from shop.control.theatre import Load, Theatre
 from shop.control.traces import Traces
-from shop.faults import TARGETS
+from shop.control.wanted import Wanted
+from shop.faults import TARGETS, parse
 from shop.neighbours import Neighbour
 from shop.problems import Problem
 from shop.switches import DEFENCES
-from shop.values import FieldError, Fields, InvalidInput
+from shop.values import FieldError, InvalidInput
 
+SETTLED_S = 1.0
 _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
 
 State = dict[str, Any]
@@ -49,7 +51,8 @@ class Control:
         self._books = Books(neighbours, now_us)
         self.feed = Feed(fleet)
         self.traces = Traces(fleet)
-        self.defences = Defences(fleet, self._books, self.feed, now_us)
+        self._wanted = Wanted(fleet)
+        self.defences = Defences(self._wanted, fleet, self._books, self.feed, now_us)
         self.theatre = theatre
         self.load = load
         self._looking = asyncio.Lock()
@@ -148,21 +151,21 @@ class Control:
         return dict(self._last.get(name, {}))
 
     async def begin_fault(self, body: Any) -> Any:
-        """Begin a fault at its target, who judges whether it is one."""
-        fields = Fields(body)
-        target = fields.slug("target")
-        fields.done()
-        if target not in TARGETS:
-            raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
-        return (await self._fleet.tell(target, "PUT", "/admin/fault", body))[0]
+        """Begin a fault at its target."""
+        return await self._wanted.begin(parse(body))
 
     async def heal(self, *targets: str) -> Any:
         """Heal these targets at once, or all of them."""
         for target in targets or TARGETS:
             if target not in TARGETS:
                 raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
-        healed = await asyncio.gather(*(self._fleet.tell(at, "DELETE", "/admin/fault") for at in targets or TARGETS))
-        return healed[-1][0]
+        return await self._wanted.heal(*(targets or TARGETS))
+
+    async def settle(self) -> None:
+        """Hold every replica to what is wanted, once a second; never ends by itself."""
+        while True:
+            await self.defences.settle()
+            await asyncio.sleep(SETTLED_S)
 
     async def deliver(self, sku: str, pieces: int) -> None:
         """Have more pieces delivered, booked as received like any others."""

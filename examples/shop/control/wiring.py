@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 from starlette.types import ASGIApp
 
+from shop.background import alongside
 from shop.control.api import routes
 from shop.control.fleet import PATIENCE_S, Fleet
 from shop.control.pages import pages
@@ -28,5 +29,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_S))
         theatre, load = await stack.enter_async_context(opened(place.public))
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
+        await stack.enter_async_context(alongside(control.settle()))
         with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

@@ -9,7 +9,6 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.faults import Moods, fault_route, silence
 from shop.problems import Problem
-from shop.psp.domain import KINDS
 from shop.psp.service import NoAnswer, Provider
 from shop.values import FieldError, Fields, InvalidInput, is_slug, whole
 
@@ -32,7 +31,7 @@ class ProviderApi:
             Route("/psp/v1/charges/{charge_id}/refund", self.refund, methods=["POST"]),
             Route("/psp/v1/ledger", self.ledger),
             Route("/psp/v1/visits", self.visits),
-            fault_route("psp", self._moods, KINDS),
+            fault_route("psp", self._moods),
         ]
 
     async def charges(self, request: Request) -> Response:

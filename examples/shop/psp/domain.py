@@ -1,17 +1,14 @@
-"""Cards, charges and faults as the provider sees them."""
+"""Cards and charges as the provider sees them."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-from shop.faults import Fault, parse
+from typing import NamedTuple
 
 DECLINED = {
     "4000000000000002": "card-declined",
     "4000000000009995": "insufficient-funds",
     "4000000000000069": "expired-card",
 }
-KINDS = ("fail", "slow", "hang", "late", "twice")
 LATE_S = 4.0
 BOOKED_WITHIN_S = 10.0  # a request is in the book by then, or never
 
@@ -33,8 +30,3 @@ class Visit(NamedTuple):
     kind: str
     well: bool
     at_us: int
-
-
-def parse_fault(body: Any) -> Fault:
-    """A fault of the provider from a JSON object; InvalidInput names what cannot be accepted."""
-    return parse(body, "psp", KINDS)

@@ -1,0 +1,81 @@
+"""What is wanted of the replicas: switches and faults are kept here, and every replica is held to them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from shop.control.fleet import Fleet
+from shop.faults import TARGETS, Fault, Moods
+from shop.switches import DEFENCES
+
+
+class Wanted:
+    """The position of each switch and the fault of each service, as somebody last asked for them.
+
+    Keeps: a replica that was away, or was started anew and knows nothing, is as wanted again with the next
+    `settle`; a fault it gets then ends when that of the others does. Who has just begun wants every defence
+    to stand and no fault: what was asked of an earlier control room is put back.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._on = dict.fromkeys(DEFENCES, True)
+        self._faults = {target: Moods() for target in TARGETS}
+        self._settling = asyncio.Lock()  # nobody is judged by a pulse from before the last wish
+
+    async def throw(self, name: str, *, on: bool) -> None:
+        """Throw a switch; a Problem when a replica does not answer, which is then thrown later."""
+        async with self._settling:
+            self._on[name] = on
+            await self._fleet.tell(DEFENCES[name], *_throwing(name, on=on))
+
+    async def begin(self, fault: Fault) -> Any:
+        """Begin a fault, in place of the one that its target has; gives what the target says."""
+        async with self._settling:
+            self._faults[fault.target].begin(fault, time.monotonic())
+            return (await self._fleet.tell(fault.target, "PUT", "/admin/fault", asdict(fault)))[0]
+
+    async def heal(self, *targets: str) -> Any:
+        """Heal these targets at once; gives what the last of them says."""
+        async with self._settling:
+            for target in targets:
+                self._faults[target].heal()
+            healed = await asyncio.gather(*(self._fleet.tell(target, "DELETE", "/admin/fault") for target in targets))
+            return healed[-1][0]
+
+    async def settle(self) -> set[str]:
+        """Put right whatever replica is not as wanted; gives the switches that had to be thrown on again."""
+        async with self._settling:
+            amiss = [
+                (address, order)
+                for context, beats in (await self._fleet.pulses()).items()
+                for address, pulse in zip(self._fleet.replicas(context), beats, strict=True)
+                if pulse is not None
+                for order in self._amiss(context, pulse)
+            ]
+            await asyncio.gather(*(self._fleet.ask(address, *order) for address, order in amiss))
+        told = [order for _, order in amiss]
+        return {name for name in DEFENCES if _throwing(name, on=True) in told}
+
+    def _amiss(self, context: str, pulse: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+        """What to tell a replica so that it is as wanted."""
+        for name, on in pulse["switches"].items():
+            if on != self._on[name]:
+                yield _throwing(name, on=self._on[name])
+        if context in self._faults:
+            wanted, found = self._faults[context].view(), pulse["fault"]
+            if _lasting(wanted) != _lasting(found):
+                yield ("DELETE", "/admin/fault", None) if wanted is None else ("PUT", "/admin/fault", wanted)
+
+
+def _throwing(name: str, *, on: bool) -> tuple[str, str, Any]:
+    return "PUT", f"/internal/switches/{name}", {"on": on}
+
+
+def _lasting(fault: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A fault without the time it has left, which is different at every look."""
+    return None if fault is None else {name: value for name, value in fault.items() if name != "left_s"}
