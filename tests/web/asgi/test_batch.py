@@ -293,6 +293,16 @@ async def test_all_share_one_deadline(shop: Shop) -> None:
     assert shop.left_s[0] <= 0.1
 
 
+async def test_an_item_has_no_more_time_than_its_batch_whatever_stands_before_it(shop: Shop) -> None:
+    timed = TracingMiddleware(Starlette(routes=shop.routes()), trusts=lambda _scope: True, deadline_default_s=9.0)
+    await ask(BatchMiddleware(timed, timeout_s=0.5), get("/slow"))
+    await ask(BatchMiddleware(timed, timeout_s=0.5), get("/slow"), headers={"X-Deadline-Ms": "5000"})
+    first_s, second_s = shop.left_s
+    assert first_s is not None
+    assert second_s is not None
+    assert max(first_s, second_s) <= 0.5
+
+
 async def test_the_trace_is_one_and_the_context_of_each_item_its_own(shop: Shop) -> None:
     app = TracingMiddleware(batched(shop, concurrency=1))
     headers = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "X-Correlation-Id": "c-1"}

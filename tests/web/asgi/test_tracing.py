@@ -113,6 +113,21 @@ async def test_a_request_that_comes_too_late_is_not_carried_out() -> None:
     assert "x-correlation-id" in response.headers
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-deadline-ms": "1500"}])
+@pytest.mark.parametrize("default_s", [None, 9.0])
+async def test_a_request_that_is_part_of_another_call_gets_no_more_time_than_that(
+    headers: dict[str, str], default_s: float | None
+) -> None:
+    app = App()
+    async with client(TracingMiddleware(app, trusts=everyone, deadline_default_s=default_s)) as http:
+        with VirtualClock() as clock, context.with_deadline(0.5):
+            await http.get("/", headers=headers)
+            assert app.left_s == pytest.approx(0.5)
+            clock.advance(0.5)
+            assert (await http.get("/", headers=headers)).status_code == 504
+    assert app.seen == 1
+
+
 async def test_a_websocket_is_traced_too_and_the_lifespan_passes() -> None:
     app, sent = App(), []
 
