@@ -42,6 +42,7 @@ class App:
         self.lock = threading.Lock()
         self.threads: set[int] = set()
         self.lasts_s = 0.0
+        self.during: Callable[[], object] = lambda: None
         self.seen: list[Any] = []
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
@@ -52,6 +53,7 @@ class App:
         self.seen.append((context.trace.get(), context.correlation_id.get(), deadline_left_s()))
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         time.sleep(self.lasts_s)
+        self.during()
         if path == "/fail":
             raise OSError("broken")
         status = "503 Away" if path == "/away" else "201 Created"
@@ -118,11 +120,19 @@ def test_fifty_at_once_with_one_key_are_carried_out_once(app: App, backend: Any,
 
 def test_in_flight_is_a_409_and_an_answer_of_the_servers_fault_frees_the_key(app: App) -> None:
     idem = IdempotencyMiddleware(validator(app), Idempotency("http", store=MemoryBackend().states), required=True)
-    app.lasts_s = 0.1
-    with serving(idem) as url, httpx.Client() as http:
-        statuses = Counter(answer.status_code for answer in many(8, lambda _: http.post(url, headers=KEY)))
-    assert statuses == {201: 1, 409: 7}
-    app.lasts_s = 0.0
+    refused = threading.Semaphore(0)
+    app.during = lambda: [refused.acquire(timeout=10) for _ in range(7)]
+    with serving(idem) as url, httpx.Client(timeout=30) as http:
+
+        def ask(_: int) -> int:
+            status = http.post(url, headers=KEY).status_code
+            if status == 409:
+                refused.release()
+            return status
+
+        with ThreadPoolExecutor(8) as pool:
+            assert Counter(pool.map(ask, range(8))) == {201: 1, 409: 7}
+    app.during = lambda: None
     with client(idem) as http:
         assert http.post("/", content=b"x").status_code == 400
         assert [http.post("/away", headers={"Idempotency-Key": '"a"'}).status_code for _ in range(2)] == [503, 503]
