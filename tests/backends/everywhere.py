@@ -32,42 +32,54 @@ class ShiftedMemory(MemoryBackend):
 @asynccontextmanager
 async def opened(request: pytest.FixtureRequest, kind: str, folder: Path) -> AsyncIterator[Any]:
     """A backend of that kind, with nothing in it that a test could meet."""
-    backend = _built(request, kind, folder)
-    async with backend:
+    async with _built(request, kind, folder) as backend:
         await backend.create()
         yield backend
 
 
-def _built(request: pytest.FixtureRequest, kind: str, folder: Path) -> Any:
-    if kind == "memory":
-        return ShiftedMemory()
-    if kind == "sqlite":
-        return SQLBackend.from_url(f"sqlite+aiosqlite:///{folder / 'keys.db'}")
-    if kind == "postgres":
-        url = request.getfixturevalue("postgres_url").replace("postgresql://", "postgresql+asyncpg://")
-        return SQLBackend.from_url(url)
-    if kind == "cluster":
-        return RedisBackend.from_url(request.getfixturevalue("valkey_cluster"), cluster=True, prefix=unique("t"))
-    return RedisBackend.from_url(request.getfixturevalue("valkey_url"), prefix=unique("t"))
-
-
 @contextmanager
 def opened_blocking(request: pytest.FixtureRequest, kind: str, folder: Path) -> Iterator[Any]:
-    backend = _built_blocking(request, kind, folder)
+    """The same for a program without a loop."""
+    backend = _built(request, kind, folder, without_a_loop=True)
     with blocking(backend) as door:
         door.create()
         yield backend
 
 
-def _built_blocking(request: pytest.FixtureRequest, kind: str, folder: Path) -> Any:
+def _built(request: pytest.FixtureRequest, kind: str, folder: Path, *, without_a_loop: bool = False) -> Any:
     if kind == "memory":
         return ShiftedMemory()
     if kind == "sqlite":
-        return SQLBackend.from_url(f"sqlite:///{folder / 'keys.db'}")
+        return SQLBackend.from_url(f"sqlite{'' if without_a_loop else '+aiosqlite'}:///{folder / 'keys.db'}")
     if kind == "postgres":
-        url = request.getfixturevalue("postgres_url").replace("postgresql://", "postgresql+psycopg://")
-        return SQLBackend.from_url(url)
-    return RedisBackend.from_url(request.getfixturevalue("valkey_url"), prefix=unique("t"), blocking=True)
+        driver = "psycopg" if without_a_loop else "asyncpg"
+        return SQLBackend.from_url(request.getfixturevalue("postgres_url").replace("://", f"+{driver}://"))
+    url = request.getfixturevalue("valkey_cluster" if kind == "cluster" else "valkey_url")
+    return RedisBackend.from_url(url, cluster=kind == "cluster", prefix=unique("t"), blocking=without_a_loop)
+
+
+@pytest.fixture(params=KINDS)
+async def each_backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """For a module whose tests run on all of them: `backend = each_backend`."""
+    async with opened(request, request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=BLOCKING_KINDS)
+def each_blocking_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """The same without a loop: `blocking_backend = each_blocking_backend`."""
+    with opened_blocking(request, request.param, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture(params=["own", *KINDS])
+async def each_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """All of their state stores, and None, with which a pattern makes its own: `store = each_store`."""
+    if request.param == "own":
+        yield None
+        return
+    async with opened(request, request.param, tmp_path) as found:
+        yield found.states
 
 
 def unique(name: str) -> str:

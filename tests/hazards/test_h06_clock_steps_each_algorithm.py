@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Rate, RateLimiter
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_store, unique
 from tests.traffic.ratelimit.algorithms import AT_ONCE, METERS
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["own", *KINDS])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    if request.param == "own":
-        yield None
-        return
-    async with opened(request, request.param, tmp_path) as backend:
-        yield backend.states
+store = each_store
 
 
 @pytest.mark.parametrize("name", METERS)

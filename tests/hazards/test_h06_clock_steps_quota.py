@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Quota, monthly, yearly
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_store, unique
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=["own", *KINDS])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    if request.param == "own":
-        yield None
-        return
-    async with opened(request, request.param, tmp_path) as backend:
-        yield backend.states
+store = each_store
 
 
 async def test_a_stepped_wall_clock_neither_frees_nor_blocks_anybody(

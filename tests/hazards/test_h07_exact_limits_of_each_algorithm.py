@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Rate, RateLimiter, per_second
 from sdpatterns.testing.clock import VirtualClock
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_backend, unique
 from tests.threads import in_threads
 from tests.traffic.ratelimit.algorithms import AT_ONCE, METERS
 
 pytestmark = pytest.mark.anyio
+backend = each_backend
 
 # Long enough that no edge of a window comes by while a test runs.
 YEAR_S = 366 * 86_400.0
-
-
-@pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with opened(request, request.param, tmp_path) as found:
-        yield found
 
 
 @pytest.mark.parametrize("name", METERS)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Quota, daily, monthly, yearly
 from sdpatterns.testing.clock import VirtualClock
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_backend, unique
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with opened(request, request.param, tmp_path) as found:
-        yield found
+backend = each_backend
 
 
 async def test_a_quota_of_100_admits_100_and_not_200(backend: Any) -> None:

@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Rate, RateLimiter, per_hour, per_minute
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_backend, opened, unique
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with opened(request, request.param, tmp_path) as found:
-        yield found
+backend = each_backend
 
 
 async def test_what_was_used_comes_back_with_the_stores_time(backend: Any) -> None:
