@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +10,15 @@ import pytest
 from sdpatterns import Idempotency
 from sdpatterns.coordination.idempotency import Claim, Replay
 from sdpatterns.errors import ClaimHeld, ClaimLost, KeyReused
-from tests.backends.everywhere import KINDS, opened, unique
+from tests.backends.everywhere import each_backend, unique
 
 pytestmark = pytest.mark.anyio
+backend = each_backend
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with opened(request, request.param, tmp_path) as found:
-        yield found
 
 
 class Till:

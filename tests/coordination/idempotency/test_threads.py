@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +12,10 @@ import pytest
 from sdpatterns import Idempotency
 from sdpatterns.blocking import blocking
 from sdpatterns.errors import ClaimHeld, ClaimLost
-from tests.backends.everywhere import BLOCKING_KINDS, opened_blocking, unique
+from tests.backends.everywhere import each_blocking_backend, unique
 
 THREADS = 8
-
-
-@pytest.fixture(params=BLOCKING_KINDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    with opened_blocking(request, request.param, tmp_path) as found:
-        yield found
+backend = each_blocking_backend
 
 
 class Till:

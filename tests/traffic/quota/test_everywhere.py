@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sdpatterns import Quota, daily, monthly, yearly
 from sdpatterns.blocking import blocking
-from tests.backends.everywhere import BLOCKING_KINDS, KINDS, opened, opened_blocking, unique
+from tests.backends.everywhere import each_backend, each_blocking_backend, unique
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(params=KINDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
-    async with opened(request, request.param, tmp_path) as found:
-        yield found
-
-
-@pytest.fixture(params=BLOCKING_KINDS)
-def blocking_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    with opened_blocking(request, request.param, tmp_path) as found:
-        yield found
+backend = each_backend
+blocking_backend = each_blocking_backend
 
 
 async def test_plans_costs_and_settlements(backend: Any) -> None:
