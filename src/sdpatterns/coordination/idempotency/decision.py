@@ -121,7 +121,7 @@ class TakeClaim:
     @property
     def twin(self) -> ClaimTwin[Finding]:
         """The same step for a server."""
-        return ClaimTwin(_found, "take", self.owner, self.fingerprint, str(self.lease_us))
+        return ClaimTwin(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, Finding]:
         """Take a key that is free, or whose lease or kept time is over."""
@@ -153,7 +153,7 @@ class Renew:
     @property
     def twin(self) -> ClaimTwin[bool]:
         """The same step for a server."""
-        return ClaimTwin(_is_true, "renew", self.owner, str(self.fence), str(self.lease_us))
+        return ClaimTwin(["renew", self.owner, str(self.fence), str(self.lease_us)], _is_true)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Refused once the key is somebody else's, or settled."""
@@ -181,8 +181,8 @@ class Settle:
     @property
     def twin(self) -> ClaimTwin[bool]:
         """The same step for a server."""
-        request = (self.owner, str(self.fence), self.kind.value, self.answer, str(self.keep_us), self.wake)
-        return ClaimTwin(_is_true, "settle", *request)
+        settled = (self.kind.value, self.answer, str(self.keep_us), self.wake)
+        return ClaimTwin(["settle", self.owner, str(self.fence), *settled], _is_true)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Refused once the key is somebody else's; a second run finds its own answer there."""
@@ -212,7 +212,7 @@ class Release:
     @property
     def twin(self) -> ClaimTwin[bool]:
         """The same step for a server."""
-        return ClaimTwin(_is_true, "release", self.owner, str(self.fence), self.wake)
+        return ClaimTwin(["release", self.owner, str(self.fence), self.wake], _is_true)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
         """Drop the cell; where the next fence could fall below this one, keep that much of it."""

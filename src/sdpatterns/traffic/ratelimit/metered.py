@@ -18,10 +18,11 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step
+from sdpatterns.core.twin import chunk
 from sdpatterns.errors import CodecError
 from sdpatterns.traffic.ratelimit.answer import Decision, Limit, Slot
 from sdpatterns.traffic.ratelimit.config import Rate
-from sdpatterns.traffic.ratelimit.twin import Metered, chunk
+from sdpatterns.traffic.ratelimit.twin import Metered
 
 __all__ = [
     "AHEAD_ANY",
