@@ -18,7 +18,7 @@ from sdpatterns.observability.calls import CallMeter, PassageFinished
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.observability.prometheus import PrometheusListener
 from sdpatterns.observability.traces import TraceStore
-from sdpatterns.testing.loop import VirtualLoop
+from tests.loops import on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def hang():
     await asyncio.sleep(10)
 
 
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"loop_factory": VirtualLoop})], ids=["asyncio"])
+@on_virtual_asyncio
 async def test_each_outcome_is_told_with_its_time(store):
     heard = []
     limiter = RateLimiter("api", per_minute(1))

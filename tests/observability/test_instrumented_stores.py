@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sdpatterns import Bulkhead, RateLimiter, per_minute, trace_with
+from sdpatterns import Bulkhead, RateLimiter, per_minute
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.codec import JsonCodec
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.observability.traces import SpanRecord, TraceStore, waterfall
 from tests.backends.everywhere import BLOCKING_KINDS, KINDS, opened, opened_blocking, unique
 
@@ -28,19 +26,6 @@ pytestmark = pytest.mark.anyio
 
 SYSTEMS = {"sqlite": "sqlite", "postgres": "postgresql", "valkey": "redis", "cluster": "redis"}
 DATABASES = ["sqlite", "postgres"]
-
-
-@pytest.fixture
-def provider() -> TracerProvider:
-    return TracerProvider(shutdown_on_exit=False)
-
-
-@pytest.fixture
-def store(provider: TracerProvider) -> Iterator[TraceStore]:
-    store = TraceStore()
-    provider.add_span_processor(store)
-    with trace_with(OpenTelemetryTracer(provider)):
-        yield store
 
 
 def traces(store: TraceStore) -> list[list[tuple[int, str]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -33,37 +32,19 @@ from sdpatterns.coordination.idempotency import Claim, Replay
 from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.tracecontext import parse_trace
-from sdpatterns.core.tracing import TRACERS, here
+from sdpatterns.core.tracing import here
 from sdpatterns.errors import ClaimHeld, RateLimited
 from sdpatterns.observability.logs import JsonFormatter
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.observability.traces import SpanRecord, TraceStore, waterfall
-from sdpatterns.testing.loop import VirtualLoop
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from sdpatterns.web.httpx import AsyncTransport, Transport
+from tests.loops import on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
-VIRTUALLY = [("asyncio", {"loop_factory": VirtualLoop})]
-in_virtual_time = pytest.mark.parametrize("anyio_backend", VIRTUALLY, ids=["asyncio"])
 
 CALLER = Trace("4b" * 16, "00f067aa0ba902b7", state="acme=1,0day=2")
 CALLER_HEADERS = {"traceparent": f"00-{CALLER.trace_id}-{CALLER.span_id}-01", "tracestate": CALLER.state}
-
-
-@pytest.fixture
-def provider() -> TracerProvider:
-    return TracerProvider(shutdown_on_exit=False)
-
-
-@pytest.fixture
-def store(provider: TracerProvider) -> Iterator[TraceStore]:
-    store = TraceStore()
-    provider.add_span_processor(store)
-    with trace_with(OpenTelemetryTracer(provider)):
-        yield store
-    assert TRACERS == []
-    assert context.trace.get() is None
-    assert api.get_current_span() is api.INVALID_SPAN
 
 
 def drawn(store: TraceStore) -> list[tuple[int, str]]:
@@ -105,7 +86,7 @@ async def test_each_part_of_a_pipeline_is_a_span_in_the_one_around_it(store: Tra
     assert not any(span.failed for span in by_name(store).values())
 
 
-@in_virtual_time
+@on_virtual_asyncio
 async def test_each_attempt_is_linked_to_the_one_before(store: TraceStore) -> None:
     left = [ConnectionError("one"), ConnectionError("two")]
 
@@ -165,7 +146,7 @@ async def test_a_cancelled_call_is_no_error(store: TraceStore) -> None:
     assert "error.type" not in span.attributes
 
 
-@in_virtual_time
+@on_virtual_asyncio
 async def test_a_time_that_ran_out_is_a_failure(store: TraceStore) -> None:
     with pytest.raises(DeadlineExceeded):
         await Timeout(1.0, name="psp").call(asyncio.sleep, 5.0)
