@@ -65,6 +65,14 @@ def test_spans_that_are_each_others_parents_are_opened_at_the_earliest():
     assert [row.orphan for row in found.rows] == [True, True, False, False]
 
 
+def test_a_ring_keeps_what_hangs_on_it_though_that_began_before():
+    found = waterfall(
+        [span("early", "b", 0, 9), span("a", "b", 1, 9), span("b", "a", 2, 8), span("child", "early", 3, 4)]
+    )
+    assert shape(found) == [(0, "a"), (1, "b"), (2, "early"), (3, "child")]
+    assert [row.orphan for row in found.rows] == [True, False, False, False]
+
+
 def test_of_two_records_of_a_span_the_later_counts():
     found = waterfall([span("a", "", 0, 4), span("a", "", 0, 10), span("a", "", 0, 2)])
     assert [row.duration_ms for row in found.rows] == [10]
@@ -150,6 +158,31 @@ def test_whatever_comes_each_span_is_drawn_once_and_the_critical_path_adds_up(sp
     assert sum(row.critical_ms for row in found.rows) == pytest.approx(found.rows[0].duration_ms)
     assert waterfall(reversed(spans)).duration_ms == found.duration_ms
     json.dumps(found.as_json())
+
+
+def ring_of(span_id, parents):
+    """The spans that are this one's parents and children at once, by walking up for as long as there are spans."""
+    seen = [span_id]
+    for _ in parents:
+        seen.append(parents.get(seen[-1], ""))
+    return set(seen[1:]) if span_id in seen[1:] else set()
+
+
+@given(st.lists(SPANS, min_size=1, max_size=30, unique_by=lambda one: one.span_id))
+def test_of_any_graph_of_parents_only_one_span_of_each_ring_leaves_its_parent(spans):
+    parents = {one.span_id: one.parent_id for one in spans}
+    begun = {one.span_id: (one.started_us, -one.ended_us, one.span_id) for one in spans}
+    found = waterfall(spans)
+    drawn = [row.span_id for row in found.rows]
+    assert sorted(drawn) == sorted(parents)
+    for row in found.rows:
+        ring = ring_of(row.span_id, parents)
+        is_opened = bool(ring) and row.span_id == min(ring, key=begun.__getitem__)
+        assert row.orphan is (is_opened or (row.parent_id != "" and row.parent_id not in parents))
+        assert (row.depth == 0) is (row.orphan or row.parent_id == "")
+        before = found.rows[: drawn.index(row.span_id)]
+        above = next((other.span_id for other in reversed(before) if other.depth < row.depth), None)
+        assert above == (row.parent_id if row.depth else None)
 
 
 @given(st.lists(SPANS, min_size=1, max_size=8))

@@ -154,11 +154,22 @@ def _opened_rings(bars: dict[str, _Bar], roots: Sequence[_Bar]) -> list[_Bar]:
     opened = []
     for bar in bars.values():
         if bar.span.span_id not in reached:
-            bars[bar.span.parent_id].inside.remove(bar)
-            bar.orphan = True
-            opened.append(bar)
-            _reach([bar], reached)
+            first = _earliest_in_ring(bar, bars)
+            bars[first.span.parent_id].inside.remove(first)
+            first.orphan = True
+            opened.append(first)
+            _reach([first], reached)
     return opened
+
+
+def _earliest_in_ring(bar: _Bar, bars: dict[str, _Bar]) -> _Bar:
+    """Of the ring that the parents of this one end in; it may itself only hang on it."""
+    passed: dict[str, _Bar] = {}
+    while bar.span.span_id not in passed:
+        passed[bar.span.span_id] = bar
+        bar = bars[bar.span.parent_id]
+    ring = list(passed.values())
+    return min(ring[ring.index(bar) :], key=lambda bar: _when(bar.span))
 
 
 def _reach(roots: Sequence[_Bar], reached: set[str]) -> None:
