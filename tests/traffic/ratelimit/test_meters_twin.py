@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
-import redis
 
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit.metered import Meter, MeteredLimit, Return, Take, TakeMany, Taking
+from tests.backends.redis.twins import Played, held_to_python, kept, written
 from tests.traffic.ratelimit.algorithms import METERS
-from tests.traffic.ratelimit.lua import HARNESS
-
-STEPS = 100_000
-_BATCH = 2_000
 
 
 class History:
@@ -39,8 +35,7 @@ class History:
             for _ in range(pick([1, 1, 2, 4]))
         )
 
-    def step(self) -> tuple[str, Sequence[str], Any, Any]:
-        """What kind it is, what to send, what has to come back, and what that has to be read as."""
+    def step(self) -> Played:
         by_chance = self.chance.random() * 10 ** self.chance.randint(1, 13)
         # A window to the microsecond, too: that is where the edges are.
         self.now_us += int(self.chance.choice([0, 1, 999, 10_000, 1_000_000, by_chance, by_chance]))
@@ -57,7 +52,7 @@ class History:
             list(range(len(self.limits))), TakeMany(self.meter, self.limits, cost, wait_us, look=kind > 0.95)
         )
 
-    def _run(self, cells: Sequence[int], step: Any) -> tuple[str, Sequence[str], Any, Any]:
+    def _run(self, cells: Sequence[int], step: Any) -> Played:
         before = [self.states[cell] for cell in cells]
         if isinstance(step, TakeMany):
             after, answer, keeps_s, _ = step(before, self.now_us)
@@ -71,41 +66,23 @@ class History:
             self.last[cells[0]] = answer
         texts = ["" if state is None else self.meter.codec.encode(state).decode() for state in before]
         words = [str(len(before)), str(self.now_us), *texts, *step.twin.args()]
-        return type(step).__name__, words, self._reply(texts, after, keeps_s, answer), (step.twin, answer)
+        about = (type(step).__name__, step.twin, answer)
+        return Played(words, self._reply(texts, after, keeps_s, answer), about)
 
     def _reply(self, texts: Sequence[str], after: Sequence[Any], keeps_s: Sequence[float], answer: Any) -> Any:
-        written = [
-            b"unchanged" if state is UNCHANGED else b"gone" if state is GONE else self.meter.codec.encode(state)
-            for state in after
-        ]
         words = [] if answer is None else [b"%d" % self.now_us, *(text.encode() for text in texts)]
-        return [written, words, [b"%d" % -(-round(keep_s * 1e6) // 1000) for keep_s in keeps_s], []]
-
-
-def _histories(meter: Meter) -> Iterator[tuple[str, Sequence[str], Any, Any]]:
-    for seed in itertools.count():
-        history = History(meter, seed)
-        for _ in range(50):
-            yield history.step()
+        codec = self.meter.codec
+        return [[written(codec, state) for state in after], words, [kept(keep_s) for keep_s in keeps_s], []]
 
 
 @pytest.mark.parametrize("name", METERS)
 def test_the_twin_is_the_step(name: str, valkey_url: str) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
-        script = client.script_load(HARNESS % METERS[name].source)
-        left = itertools.islice(_histories(METERS[name]), STEPS)
-        compared, seen = 0, set()
-        while batch := list(itertools.islice(left, _BATCH)):
-            pipe = client.pipeline(transaction=False)
-            for _, words, _, _ in batch:
-                pipe.evalsha(script, 0, *words)
-            for (kind, words, expected, (twin, answer)), reply in zip(batch, pipe.execute(), strict=True):
-                assert reply == expected, words
-                read = twin.answer(reply[1])
-                assert (list(read) if kind == "TakeMany" else read) == answer
-                seen.add((kind, expected[0][0].split(b":")[0]))
-                compared += 1
-    assert compared == STEPS
+    seen = set()
+    for played, reply in held_to_python(valkey_url, METERS[name].source, partial(History, METERS[name])):
+        kind, twin, answer = played.about
+        read = twin.answer(reply[1])
+        assert (list(read) if kind == "TakeMany" else read) == answer
+        seen.add((kind, played.reply[0][0].split(b":")[0]))
     # Every kind of step met every kind of end: written, unchanged or, for a return, gone.
     ends = {(kind, end) for kind in ("Take", "TakeMany", "Return") for end in (b"1", b"unchanged")}
     assert seen == ends | {("Return", b"gone")}

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import redis
 
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit.answer import Limit
 from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, State, StateCodec
 from sdpatterns.traffic.ratelimit.twin import Gcra
-from tests.traffic.ratelimit.lua import HARNESS
+from tests.backends.redis.twins import Played, held_to_python, kept, written
 
-STEPS = 100_000
-_BATCH = 2_000
 _CODEC = StateCodec()
 
 
@@ -39,8 +35,7 @@ class History:
             for _ in range(pick([1, 1, 2, 4]))
         )
 
-    def step(self) -> tuple[Sequence[str], Any]:
-        """What to send, and what has to come back."""
+    def step(self) -> Played:
         self.now_us += int(self.chance.choice([0, 1, 999, self.chance.random() * 10 ** self.chance.randint(1, 13)]))
         cell = self.chance.randrange(len(self.limits))
         cost = self.chance.randint(1, 3)
@@ -53,20 +48,20 @@ class History:
             return self._one(cell, Book(self.limits[cell], cost, wait_us, look=kind < 0.3))
         return self._all(BookMany(self.limits, cost, wait_us, look=kind > 0.95))
 
-    def _one(self, cell: int, step: Book | GiveBack) -> tuple[Sequence[str], Any]:
+    def _one(self, cell: int, step: Book | GiveBack) -> Played:
         before = self.states[cell]
         after, answer, keep_s, wake = step(before, self.now_us)
         self._keep(cell, after)
         if isinstance(answer, Booking) and answer.allowed:
             self.last[cell] = answer.tats
-        return self._words([before], step.twin), _expected([after], answer, [keep_s], wake)
+        return Played(self._words([before], step.twin), _expected([after], answer, [keep_s], wake))
 
-    def _all(self, step: BookMany) -> tuple[Sequence[str], Any]:
+    def _all(self, step: BookMany) -> Played:
         before = list(self.states)
         after, answer, keeps_s, wake = step(before, self.now_us)
         for cell, state in enumerate(after):
             self._keep(cell, state)
-        return self._words(before, step.twin), _expected(after, answer, keeps_s, wake)
+        return Played(self._words(before, step.twin), _expected(after, answer, keeps_s, wake))
 
     def _keep(self, cell: int, state: Any) -> None:
         if state is GONE:
@@ -80,37 +75,17 @@ class History:
 
 
 def _expected(states: Sequence[Any], answer: Any, keeps_s: Sequence[float], wake: Sequence[str]) -> Any:
-    written = [
-        b"unchanged" if state is UNCHANGED else b"gone" if state is GONE else _CODEC.encode(state) for state in states
-    ]
     words = []
     if answer is not None:
         words = [b"1" if answer.allowed else b"0", *(b"%d" % int(number) for number in (answer.now_us, *answer.tats))]
-    kept = [b"%d" % -(-round(keep_s * 1e6) // 1000) for keep_s in keeps_s]
-    return [written, words, kept, list(wake)]
-
-
-def _histories() -> Iterator[tuple[Sequence[str], Any]]:
-    for seed in itertools.count():
-        history = History(seed)
-        for _ in range(50):
-            yield history.step()
+    return [[written(_CODEC, state) for state in states], words, [kept(keep_s) for keep_s in keeps_s], list(wake)]
 
 
 def test_the_twin_is_the_step(valkey_url: str) -> None:
-    with redis.Redis.from_url(valkey_url) as client:
-        script = client.script_load(HARNESS % Gcra.source)
-        left = itertools.islice(_histories(), STEPS)
-        compared, seen = 0, set()
-        while batch := list(itertools.islice(left, _BATCH)):
-            pipe = client.pipeline(transaction=False)
-            for words, _ in batch:
-                pipe.evalsha(script, 0, *words)
-            for (words, expected), reply in zip(batch, pipe.execute(), strict=True):
-                assert reply == expected, words
-                seen.add((words[-1] and expected[0][0].split(b":")[0], tuple(expected[1][:1])))
-                compared += 1
-    assert compared == STEPS
+    seen = {
+        (played.words[-1] and played.reply[0][0].split(b":")[0], tuple(played.reply[1][:1]))
+        for played, _ in held_to_python(valkey_url, Gcra.source, History)
+    }
     # Every kind of end was met: written, unchanged or gone; allowed, refused or given back.
     assert {end for end, _ in seen} == {b"1", b"unchanged", b"gone"}
     assert {answer for _, answer in seen} == {(b"1",), (b"0",), ()}

@@ -1,0 +1,87 @@
+"""Holds a twin to its Python: both run the same random steps, the twin in a real Valkey."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import redis
+
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.step import GONE, UNCHANGED
+
+STEPS = 100_000
+_OF_ONE_HISTORY = 50
+_BATCH = 2_000
+
+HARNESS = """
+local twin = (function()
+%s
+end)()
+local count, now, states, args = tonumber(ARGV[1]), tonumber(ARGV[2]), {}, {}
+for i = 1, count do states[i] = ARGV[2 + i] ~= '' and ARGV[2 + i] end
+for i = 3 + count, #ARGV do args[#args + 1] = ARGV[i] end
+local written, answer, keep, topics = twin(states, now, args)
+for i = 1, count do
+  written[i] = written[i] == true and 'gone' or written[i] or 'unchanged'
+  keep[i] = string.format('%%.0f', keep[i])
+end
+return { written, answer, keep, topics }
+"""
+"""A twin on states that are handed in: how many, the time, the states, its own arguments."""
+
+
+class Played(NamedTuple):
+    """A step that Python has run."""
+
+    words: Sequence[str | bytes]
+    """What the harness is sent."""
+    reply: Any
+    """What it has to answer, to the byte."""
+    about: Any = None
+    """Whatever the test wants to know of the step besides."""
+
+
+class History(Protocol):
+    """Random steps, each on the state that Python's step before it left."""
+
+    def step(self) -> Played:
+        """Run the next one in Python."""
+        ...
+
+
+def held_to_python(
+    valkey_url: str, source: str, begin: Callable[[int], History], steps: int = STEPS
+) -> Iterator[tuple[Played, Any]]:
+    """So many steps of histories with the seeds 0, 1, 2 …, and the twin's replies, each found equal."""
+    compared = 0
+    left = itertools.islice(_played(begin), steps)
+    with redis.Redis.from_url(valkey_url) as client:
+        script = client.script_load(HARNESS % source)
+        while batch := list(itertools.islice(left, _BATCH)):
+            pipe = client.pipeline(transaction=False)
+            for played in batch:
+                pipe.evalsha(script, 0, *played.words)
+            for played, reply in zip(batch, pipe.execute(), strict=True):
+                assert reply == played.reply, (played, reply)
+                compared += 1
+                yield played, reply
+    assert compared == steps
+
+
+def _played(begin: Callable[[int], History]) -> Iterator[Played]:
+    for seed in itertools.count():
+        history = begin(seed)
+        for _ in range(_OF_ONE_HISTORY):
+            yield history.step()
+
+
+def written(codec: Codec[Any], state: Any) -> bytes:
+    """What becomes of a state, in the harness's words."""
+    return b"unchanged" if state is UNCHANGED else b"gone" if state is GONE else codec.encode(state)
+
+
+def kept(keep_s: float) -> bytes:
+    """For how long a state is kept, in the harness's words: whole milliseconds, rounded up."""
+    return b"%d" % -(-round(keep_s * 1e6) // 1000)
