@@ -40,12 +40,14 @@ class Problem(Exception):
             **self.members,
         }
 
+    def headers(self) -> dict[str, str]:
+        """When to ask again, where that is known."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
+
     def response(self) -> Response:
         """The problem as an HTTP response."""
-        headers: dict[str, str] = {}
-        if self.retry_after_s is not None:
-            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after_s)))
-        return Response(json.dumps(self.document()), self.status, headers, media_type="application/problem+json")
+        document = json.dumps(self.document())
+        return Response(document, self.status, self.headers(), media_type="application/problem+json")
 
 
 def not_found(what: str) -> Problem:

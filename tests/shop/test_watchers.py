@@ -22,8 +22,9 @@ async def watched_by(visitor: Visitor, watchers: int) -> AsyncIterator[None]:
     at = urlsplit(visitor.place.public)
     lines: list[asyncio.StreamWriter] = []
     try:
-        for _ in range(watchers):
-            _, writer = await asyncio.open_connection(at.hostname, at.port)
+        for number in range(watchers):
+            own = (f"127.0.4.{number + 1}", 0)  # one client may hold a few only
+            _, writer = await asyncio.open_connection(at.hostname, at.port, local_addr=own)
             writer.write(b"GET /control/live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
             lines.append(writer)
         await asyncio.sleep(2)

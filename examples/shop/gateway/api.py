@@ -11,13 +11,18 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sdpatterns import Bulkhead
+from sdpatterns.errors import BulkheadFull
 from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway import openapi, versions
 from shop.gateway.service import Front
 from shop.neighbours import segment
-from shop.problems import not_found
+from shop.problems import Problem, not_found
 
+STREAMS_EACH = 8
+"""Streams that one client may hold open, of those that all share."""
+_STREAM_AGAIN_S = 5.0
 _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
 
@@ -50,7 +55,7 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
         Route("/api/v1/orders/{order_id}/cancel", forward("ordering"), methods=["POST"]),
         Route("/internal/limiter", limiter),
         Route("/control", relay("control"), methods=_ALL),
-        Route("/control/live", relay("live")),
+        Route("/control/live", _Streams(relay("live"))),
         Route("/control/{path:path}", relay("control"), methods=_ALL),
         Route("/psp/v1/charges", forward("psp")),
     ]
@@ -73,6 +78,23 @@ class _Relayed(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._answer.aclose()
+
+
+class _Streams:
+    """Answers that go on for long: a few at a time for each client."""
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handler = handler
+        self._slots = Bulkhead("streams", concurrent_max=STREAMS_EACH)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._slots.guard(client_address(scope)):
+                answer = await self._handler(Request(scope, receive))
+                await answer(scope, receive, send)
+        except BulkheadFull:
+            detail = f"You hold {STREAMS_EACH} streams already; let go of one."
+            raise Problem(429, "too-many-streams", detail, retry_after_s=_STREAM_AGAIN_S) from None
 
 
 async def _relay(front: Front, name: str, request: Request) -> Response:

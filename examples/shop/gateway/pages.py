@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from sdpatterns import RateLimiter, per_hour
+from sdpatterns.web.asgi.protocol import client_address
 from shop.gateway.domain import by_field
 from shop.gateway.rendering import render
 from shop.gateway.selection import SORTS, Selection
@@ -18,6 +20,7 @@ from shop.gateway.visits import cart_of, own_form
 from shop.problems import Problem
 from shop.values import is_slug
 
+REVIEWS_EACH = per_hour(20, burst=10)  # of one client: all share the room on a page
 _DROPS = "12"
 _LOVED = 8
 _RELATED = 5
@@ -26,8 +29,9 @@ _RELATED = 5
 class Pages:
     """The storefront: home, lists, products and what buyers say of them."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, reviewing: RateLimiter) -> None:
         self._front = front
+        self._reviewing = reviewing
 
     def routes(self) -> list[BaseRoute]:
         """The routes of the storefront."""
@@ -105,14 +109,23 @@ class Pages:
             "text": form.get("text", ""),
         }
         try:
+            await self._in_share(client_address(request.scope))
             await self._front.review(sku, review)
         except Problem as refusal:
             if refusal.status == 404:
                 raise
             errors = by_field(refusal.members.get("errors", []))
             again = self._product(sku, form=form, errors=errors, problem=refusal, key=review["key"])
-            return await self._shown(request, "product.html", again, status=refusal.status)
+            page = await self._shown(request, "product.html", again, status=refusal.status)
+            page.headers.update(refusal.headers())
+            return page
         return RedirectResponse(f"/products/{sku}?thanks#reviews", 303)
+
+    async def _in_share(self, client: str) -> None:
+        decision = await self._reviewing.acquire(client)
+        if not decision.allowed:
+            said = "You have said a lot in a short time. Nothing is lost: send it once more, later."
+            raise Problem(429, "too-many-reviews", said, retry_after_s=decision.retry_after_s)
 
     async def seller(self, request: Request) -> Response:
         """A maker's products, their prices and their stock."""

@@ -19,7 +19,7 @@ from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 from shop.doors import PublicDoorMiddleware, comes_by
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
-from shop.gateway.pages import Pages
+from shop.gateway.pages import REVIEWS_EACH, Pages
 from shop.gateway.purchases import Purchases
 from shop.gateway.rendering import InKindMiddleware, Statics, answer_in_kind
 from shop.gateway.savings import savings
@@ -120,12 +120,13 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         # A page stands without the reviews: where they are away or slow, it says so.
         politely = Pipeline(Fallback(None, on=(Problem, DeadlineExceeded)), Timeout(REVIEWS_S), name="reviews")
         front = Front(neighbours, politely=politely, now_us=place.now_us)
-        pages = [*Pages(front).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
+        reviewing = RateLimiter("reviews-written", REVIEWS_EACH, store=store)
+        pages = [*Pages(front, reviewing).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
         stack.enter_context(listen(door))
         app = hosted(
             "gateway",
             [answers.route(), *routes(front, door.view), *pages],
-            parts=("api", "searches", "reviews"),
+            parts=("api", "searches", "reviews", "reviews-written", "streams"),
             middleware=[
                 *savings(),
                 Middleware(AnswersMiddleware, answers=answers),
