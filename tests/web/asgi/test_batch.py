@@ -346,6 +346,15 @@ async def test_paths_are_those_of_the_application_wherever_it_is_mounted(shop: S
     assert (await ask(unaware, get("/echo/x"))).json()[0]["status"] == 200
 
 
+async def test_the_place_where_the_application_is_mounted_is_no_path_of_its_own(shop: Shop) -> None:
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await batched(shop)({**scope, "root_path": "/batch"}, receive, send)
+
+    async with client(mounted) as http:
+        assert (await http.post("/batch", json=get("/echo/x"))).status_code == 404
+        assert (await http.post("/batch/batch", json=get("/echo/x"))).json()[0]["status"] == 200
+
+
 async def test_an_application_that_answers_nothing_or_waits_for_its_client_to_leave(shop: Shop) -> None:
     seen: list[str] = []
 

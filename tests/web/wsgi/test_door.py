@@ -288,6 +288,29 @@ def test_a_body_is_read_by_the_part_or_by_the_application(length: str) -> None:
     assert seen == [b"body"]
 
 
+def test_a_body_that_breaks_off_while_a_part_passes_it_on_is_nothing_for_the_application() -> None:
+    called = []
+
+    def passing(inside: Any) -> Any:
+        async def part(scope: Any, receive: Any, send: Any) -> None:
+            async def through() -> Any:
+                return await receive()
+
+            await inside(scope, through, send)
+
+        return part
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["wsgi.input"].read())
+        return app_of([b"fine"])(environ, start_response)
+
+    server = Server()
+    assert server.ask(Door(app, passing), environ_for("POST", body=b"whole")) == b"fine"
+    broken = environ_for("POST", body=b"hal") | {"CONTENT_LENGTH": "5"}
+    assert Server().ask(Door(app, passing), broken) == b""
+    assert called == [b"whole"]
+
+
 def test_a_body_of_unknown_length_is_read_where_the_server_marks_its_end() -> None:
     seen: list[Any] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ __all__ = [
     "Scope",
     "Send",
     "awaitable_part",
+    "body_of",
     "by_bytes_alone",
     "client_address",
     "header_values",
@@ -50,10 +52,12 @@ def header_values(scope: Scope, name: bytes) -> list[str]:
 
 
 def local_path(scope: Scope) -> str:
-    """The path below the place where the application is mounted; not all servers leave that in it."""
+    """The path below the place where the application is mounted, empty at that place itself; not all
+    servers leave it in the path.
+    """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
-    return path.removeprefix(root) if root and path.startswith(f"{root}/") else path
+    return path.removeprefix(root) if path == root or path.startswith(f"{root}/") else path
 
 
 def varying(headers: Headers, name: bytes) -> Headers:
@@ -79,6 +83,11 @@ async def whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | 
     # Compared by its length first: an int is not made of more than some thousand digits.
     if declared and declared[0].isdecimal() and (len(declared[0]) > 18 or int(declared[0]) > bytes_max):
         raise BodyTooLarge
+    return await body_of(receive, bytes_max)
+
+
+async def body_of(receive: Receive, bytes_max: float = math.inf) -> bytes | None:
+    """The body whatever its length was said to be, or None when the client went away. Raises `BodyTooLarge`."""
     parts = bytearray()
     while True:
         message = await receive()

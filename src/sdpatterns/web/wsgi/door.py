@@ -16,7 +16,6 @@ Source: PEP 3333 (WSGI); the ASGI specification, version 3.0.
 from __future__ import annotations
 
 import contextvars
-import io
 import types
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, MutableMapping
 from http import HTTPStatus
@@ -24,8 +23,8 @@ from typing import Any, TypeVar, cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from sdpatterns.core.runtime import BLOCKING, current, finish
-from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send
-from sdpatterns.web.wsgi.environ import declared_length, environ_headers, scope_of, with_headers
+from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, body_of
+from sdpatterns.web.wsgi.environ import declared_length, environ_headers, scope_of, with_body, with_headers
 
 __all__ = ["Door", "environ_of", "from_environ", "needing_no_loop"]
 
@@ -128,7 +127,8 @@ class _Exchange:
     def respond_to_nobody(self) -> None:
         """The client left before its request was complete: a server wants a status all the same."""
         if self.write is None:
-            self.write = self._start_response("400 Bad Request", [("Content-Length", "0")])
+            headers = [("Content-Type", "text/plain"), ("Content-Length", "0")]
+            self.write = self._start_response("400 Bad Request", headers)
 
     def _may_have_length(self, status: int, headers: Headers) -> bool:
         if status < 200 or status in {204, 304} or self.environ["REQUEST_METHOD"] == "HEAD":
@@ -230,7 +230,10 @@ class _Inside:
         if scope["headers"] is not exchange.headers:
             environ = with_headers(environ, scope["headers"])
         if receive != exchange.receive:
-            environ = await _with_body(environ, receive)
+            body = await body_of(receive)
+            if body is None:
+                return
+            environ = with_body(environ, body)
         exchange.environ = environ
         caller = _Caller(exchange, send)
         parts = self._app(environ, caller.start_response)
@@ -240,18 +243,6 @@ class _Inside:
             close = getattr(parts, "close", None)
             if close is not None:
                 close()
-
-
-async def _with_body(environ: WSGIEnvironment, receive: Receive) -> WSGIEnvironment:
-    """The environ with the body that somebody has read before."""
-    body = bytearray()
-    more = True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    known = {name: value for name, value in environ.items() if name != "HTTP_TRANSFER_ENCODING"}
-    return known | {"wsgi.input": io.BytesIO(bytes(body)), "CONTENT_LENGTH": str(len(body))}
 
 
 class _Caller:

@@ -5,13 +5,14 @@ Source: PEP 3333 (WSGI); the ASGI specification, version 3.0, https://github.com
 
 from __future__ import annotations
 
+import io
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import WSGIEnvironment
 
 from sdpatterns.web.asgi.protocol import Headers, Scope
 
-__all__ = ["declared_length", "environ_headers", "remote_address", "scope_of", "with_headers"]
+__all__ = ["declared_length", "environ_headers", "remote_address", "scope_of", "with_body", "with_headers"]
 
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
@@ -38,6 +39,12 @@ def with_headers(environ: WSGIEnvironment, headers: Headers) -> WSGIEnvironment:
         name = key.decode("latin-1").upper().replace("-", "_")
         changed[name if name in _UNPREFIXED else f"HTTP_{name}"] = value.decode("latin-1")
     return changed
+
+
+def with_body(environ: WSGIEnvironment, body: bytes) -> WSGIEnvironment:
+    """The environ with this body, which somebody has read before."""
+    known = {name: value for name, value in environ.items() if name != "HTTP_TRANSFER_ENCODING"}
+    return known | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
 
 def declared_length(environ: WSGIEnvironment) -> int | None:
