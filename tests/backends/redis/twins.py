@@ -6,12 +6,15 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import pytest
 import redis
 
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.step import GONE, UNCHANGED
 
 STEPS = 100_000
+# Other tests go through the same lines; counting them a hundred thousand times takes as long as the steps.
+many_steps = pytest.mark.no_cover
 _OF_ONE_HISTORY = 50
 _BATCH = 2_000
 

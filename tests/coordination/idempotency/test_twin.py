@@ -20,7 +20,7 @@ from sdpatterns.coordination.idempotency.decision import (
 )
 from sdpatterns.coordination.idempotency.twin import ClaimTwin
 from sdpatterns.core.step import GONE
-from tests.backends.redis.twins import HARNESS, Played, held_to_python, kept, written
+from tests.backends.redis.twins import HARNESS, Played, held_to_python, kept, many_steps, written
 
 _CODEC = RecordCodec()
 _LEASE_US = 30_000_000
@@ -71,6 +71,7 @@ def _words(answer: Finding | bool) -> list[bytes]:
     return [answer.kind.value.encode(), b"%d" % answer.fence, b"%d" % answer.left_us, answer.answer]
 
 
+@many_steps
 def test_the_twin_is_the_step(valkey_url: str) -> None:
     seen = {played.about for played, _ in held_to_python(valkey_url, ClaimTwin.source, History)}
     assert seen == {

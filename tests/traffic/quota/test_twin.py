@@ -10,7 +10,7 @@ from sdpatterns.traffic.quota import Allowance
 from sdpatterns.traffic.quota.calendar import Calendar, Page
 from sdpatterns.traffic.quota.config import PERIODS
 from sdpatterns.traffic.quota.decision import CODEC, Amend, Counted, Take
-from tests.backends.redis.twins import Played, held_to_python, kept, written
+from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
 
 
 class History:
@@ -55,6 +55,7 @@ class History:
         return Played(words, reply, (step, answer))
 
 
+@many_steps
 def test_the_twin_is_the_step(valkey_url: str) -> None:
     seen = set()
     for played, reply in held_to_python(valkey_url, Take((), 1).twin.source, History):

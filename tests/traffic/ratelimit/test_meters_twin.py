@@ -12,7 +12,7 @@ import pytest
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit.metered import Meter, MeteredLimit, Return, Take, TakeMany, Taking
-from tests.backends.redis.twins import Played, held_to_python, kept, written
+from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
 from tests.traffic.ratelimit.algorithms import METERS
 
 
@@ -75,6 +75,7 @@ class History:
         return [[written(codec, state) for state in after], words, [kept(keep_s) for keep_s in keeps_s], []]
 
 
+@many_steps
 @pytest.mark.parametrize("name", METERS)
 def test_the_twin_is_the_step(name: str, valkey_url: str) -> None:
     seen = set()

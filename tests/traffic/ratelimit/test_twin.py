@@ -13,7 +13,7 @@ from sdpatterns.traffic.ratelimit import Rate
 from sdpatterns.traffic.ratelimit.answer import Limit
 from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, State, StateCodec
 from sdpatterns.traffic.ratelimit.twin import Gcra
-from tests.backends.redis.twins import Played, held_to_python, kept, written
+from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
 
 _CODEC = StateCodec()
 
@@ -81,6 +81,7 @@ def _expected(states: Sequence[Any], answer: Any, keeps_s: Sequence[float], wake
     return [[written(_CODEC, state) for state in states], words, [kept(keep_s) for keep_s in keeps_s], list(wake)]
 
 
+@many_steps
 def test_the_twin_is_the_step(valkey_url: str) -> None:
     seen = {
         (played.words[-1] and played.reply[0][0].split(b":")[0], tuple(played.reply[1][:1]))
