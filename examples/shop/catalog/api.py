@@ -19,10 +19,10 @@ def routes(catalog: Catalog) -> list[Route]:
     """The catalog's routes."""
 
     async def page(request: Request) -> Response:
-        return JSONResponse(await catalog.page(parse_page(dict(request.query_params))))
+        return JSONResponse(await catalog.page(parse_page(dict(request.query_params), catalog.cursors)))
 
     async def listing(request: Request) -> Response:
-        wanted = parse_page(dict(request.query_params))
+        wanted = parse_page(dict(request.query_params), catalog.cursors)
         without = replace(wanted.filter, without=tuple(_skus(request, "without")))
         return JSONResponse(await catalog.listing(replace(wanted, filter=without)))
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import json
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
+from sdpatterns.errors import CursorNotValid
+from sdpatterns.web.cursors import Cursors
 from shop.catalog.domain import FIELDS, Product, categories
-from shop.values import FieldError, InvalidInput, is_slug, printable
+from shop.values import FieldError, InvalidInput, printable
 
 PAGE_DEFAULT, PAGE_MAX = 24, 100
 QUERY_MAX = 80
@@ -57,6 +58,11 @@ class PageRequest:
     filter: Filter
     fields: tuple[str, ...]
 
+    @property
+    def of(self) -> str:
+        """What cursors of this list are for: its order and its filter, but for what is sold out meanwhile."""
+        return json.dumps([self.sort, asdict(replace(self.filter, without=()))])
+
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text as they are looked up: lower case, without accents."""
@@ -78,36 +84,28 @@ def wanted_words(text: str) -> tuple[str, ...]:
     return tuple(word[:-1] if len(word) > 3 and word.endswith("s") else word for word in found) or (text,) * bool(text)
 
 
-def encode_cursor(mark: Mark) -> str:
-    """An opaque sign that a page ended here."""
-    return base64.urlsafe_b64encode(f"{mark.price_minor}.{mark.sku}".encode()).decode().rstrip("=")
-
-
-def decode_cursor(cursor: str) -> Mark:
-    """Where a page ended; InvalidInput for a cursor that we never gave out."""
-    try:
-        text = base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
-    except (ValueError, binascii.Error):
-        text = ""
-    price, _, sku = text.partition(".")
-    if not (price.isdigit() and len(price) <= 9 and is_slug(sku)):
-        raise InvalidInput(FieldError("/cursor", "is not a cursor of this list"))
-    return Mark(sku, int(price))
-
-
-def parse_page(query: dict[str, str]) -> PageRequest:
+def parse_page(query: dict[str, str], cursors: Cursors) -> PageRequest:
     """A page request from query parameters; InvalidInput names the parameter at fault."""
     sort = query.get("sort") or SORTS[0]
     if sort not in SORTS:
         raise InvalidInput(FieldError("/sort", f"must be one of {', '.join(SORTS)}"))
-    cursor = query.get("cursor", "")
-    return PageRequest(
+    request = PageRequest(
         limit=_whole("limit", query, PAGE_DEFAULT, 1, PAGE_MAX),
-        after=decode_cursor(cursor) if cursor else None,
+        after=None,
         sort=sort,
         filter=parse_filter(query),
         fields=parse_fields(query.get("fields", "")),
     )
+    cursor = query.get("cursor", "")
+    return replace(request, after=_mark(cursor, cursors, request.of)) if cursor else request
+
+
+def _mark(cursor: str, cursors: Cursors, of: str) -> Mark:
+    try:
+        sku, price_minor = cursors.read(cursor, of=of)
+    except CursorNotValid:
+        raise InvalidInput(FieldError("/cursor", "is not a cursor of this list")) from None
+    return Mark(str(sku), int(price_minor or 0))
 
 
 def parse_filter(query: dict[str, str]) -> Filter:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sdpatterns.web.cursors import Cursors
 from shop.catalog.domain import Product, categories, makers, pick, seed_products
-from shop.catalog.search import Filter, Mark, PageRequest, encode_cursor, price_bands
+from shop.catalog.search import Filter, PageRequest, price_bands
 from shop.catalog.store import CatalogStore
 from shop.problems import not_found
 from shop.values import is_slug
@@ -15,8 +16,9 @@ from shop.values import is_slug
 class Catalog:
     """The products of the shop."""
 
-    def __init__(self, store: CatalogStore) -> None:
+    def __init__(self, store: CatalogStore, cursors: Cursors) -> None:
         self._store = store
+        self.cursors = cursors
 
     async def seed(self, seed: int, now_us: int) -> None:
         """Fill an empty catalog, whose upcoming drops count from now; one that has products is left alone."""
@@ -26,11 +28,8 @@ class Catalog:
     async def page(self, request: PageRequest) -> dict[str, Any]:
         """One page and the cursor of the next, or null."""
         found = await self._store.page(request)
-        shown = found[: request.limit]
-        following = None
-        if len(found) > request.limit:
-            following = encode_cursor(Mark(shown[-1].sku, shown[-1].price_minor))
-        return {"items": [pick(product, request.fields) for product in shown], "next": following}
+        page = self.cursors.page(found, limit=request.limit, position=_position, of=request.of)
+        return {"items": [pick(product, request.fields) for product in page.items], "next": page.next_cursor}
 
     async def listing(self, request: PageRequest) -> dict[str, Any]:
         """A page with how many products there are in all, and under each facet."""
@@ -58,3 +57,7 @@ class Catalog:
     async def several(self, skus: Sequence[str]) -> list[Product]:
         """The products among these skus that exist."""
         return await self._store.find(skus)
+
+
+def _position(product: Product) -> tuple[str, int]:
+    return product.sku, product.price_minor

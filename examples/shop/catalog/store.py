@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Select,
     Table,
@@ -28,9 +30,10 @@ from sqlalchemy.dialects import postgresql
 
 from shop.catalog.domain import Product
 from shop.catalog.search import PRICE_MAX_MINOR, PRICE_STEPS_MINOR, Filter, Mark, PageRequest, indexed_words
-from shop.database import Database
+from shop.database import Database, insert_into
 
 SCHEMA = MetaData()
+_CURSORS, _KEY_BYTES = "cursors", 32
 _WORD_END = "\U0010ffff"  # no word goes on with this, so that what begins with a word ends before it
 _products = Table(
     "products",
@@ -56,6 +59,7 @@ _words = Table(
     Column("word", Text().with_variant(postgresql.TEXT(collation="C"), "postgresql"), primary_key=True),
     Column("sku", Text, primary_key=True),
 )
+_keys = Table("keys", SCHEMA, Column("purpose", Text, primary_key=True), Column("key", LargeBinary, nullable=False))
 _band = case(*((_products.c.price_minor < step, step) for step in PRICE_STEPS_MINOR), else_=PRICE_MAX_MINOR)
 
 
@@ -64,6 +68,14 @@ class CatalogStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def key(self) -> bytes:
+        """What all replicas sign cursors with, thought up at the first start."""
+        async with self._database.write() as connection:
+            thought_up = insert_into(_keys, connection).values(purpose=_CURSORS, key=secrets.token_bytes(_KEY_BYTES))
+            await connection.execute(thought_up.on_conflict_do_nothing())
+            kept = select(_keys.c.key).where(_keys.c.purpose == _CURSORS)
+            return bytes((await connection.execute(kept)).scalar_one())
 
     async def count(self) -> int:
         """How many products there are."""

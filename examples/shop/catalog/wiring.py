@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
+from sdpatterns.web.cursors import Cursors
 from shop.catalog.api import routes
 from shop.catalog.service import Catalog
 from shop.catalog.store import SCHEMA, CatalogStore
@@ -19,7 +20,8 @@ from shop.place import Place
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The catalog, seeded at its first start."""
     async with Database.opened(place.storage("catalog"), SCHEMA) as database:
-        catalog = Catalog(CatalogStore(database))
+        store = CatalogStore(database)
+        catalog = Catalog(store, Cursors(await store.key()))
         await catalog.seed(place.seed, place.now_us())
         with hosted("catalog", routes(catalog), database=database) as app:
             yield app

@@ -159,7 +159,7 @@ _NARROWED = (
         f"Products on a page, {PAGE_DEFAULT} where it is not said.",
         **_whole(1, PAGE_MAX),
     ),
-    _query("cursor", "What the page before said as `next`.", type="string"),
+    _query("cursor", "What the page before said as `next`; signed, and for this list alone.", type="string"),
     _query("q", "Words, or their beginnings.", type="string", maxLength=QUERY_MAX),
     _query("category", "One of the categories.", enum=["", *categories()]),
     _query("maker", "One of the makers.", type="string", maxLength=NAME_MAX),
