@@ -12,6 +12,7 @@ async with lag: ...
 | `of_bulkhead` | slots taken of all | calls in the queue | its notice `SlotRefused` |
 | `of_pool` (SQLAlchemy's) | connections out of those allowed | those beyond its size | spans of statements |
 | `of_redis_pool` (redis-py's) | connections out of those allowed | | spans of commands |
+| `of_backend` (ours) | connections at work of those allowed | steps that wait for one | times that one broke |
 | `LoopLag` | | seconds by which the loop is late | times it was `stall_s` late |
 """
 
@@ -23,8 +24,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.ports.pressure import Pressed
 
-__all__ = ["LoopLag", "Reading", "Resource", "of_bulkhead", "of_pool", "of_redis_pool"]
+__all__ = ["LoopLag", "Reading", "Resource", "of_backend", "of_bulkhead", "of_pool", "of_redis_pool"]
 
 
 class Reading(NamedTuple):
@@ -62,6 +64,16 @@ def of_bulkhead(bulkhead: _Slots) -> Resource:
     def reading() -> Reading:
         running, waiting = bulkhead.occupancy()
         return Reading("bulkhead", bulkhead.name, running, bulkhead.concurrent_max, waiting)
+
+    return reading
+
+
+def of_backend(name: str, backend: Pressed) -> Resource:
+    """The connections of a `RedisBackend` or an `SQLBackend` in this process, and the steps that wait for them."""
+
+    def reading() -> Reading:
+        used, capacity, waiting, errors = backend.pressure()
+        return Reading("backend", name, used, capacity, waiting, errors)
 
     return reading
 

@@ -17,6 +17,7 @@ from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["RedisBackend"]
 
@@ -97,6 +98,10 @@ class RedisBackend:
             raise BackendUnavailable(f"{target.shown} is {word} cluster=True")
         if self._sites.durability.is_due:
             await self._sites.durability.ask(self._sites.here().seed)
+
+    def pressure(self) -> Pressure:
+        """How busy its connections in this process are: see `observability.resources.of_backend`."""
+        return self._sites.pressure()
 
     def shift(self, seconds: float) -> None:
         """Move the store's time, as this object sees it, for tests."""

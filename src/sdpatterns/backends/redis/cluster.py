@@ -20,6 +20,7 @@ from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
 from sdpatterns.backends.redis.protocol import Asking, pack
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import MakeLane, Wire
+from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["ClusterWire"]
 
@@ -97,6 +98,10 @@ class ClusterWire:
         if node is None:
             raise NotSent(f"no node of the cluster serves slot {slot}")
         return node
+
+    def pressure(self) -> Pressure:
+        """How busy its wires are, together."""
+        return sum_of(wire.pressure() for wire in (self._seed, *tuple(self._wires.values())))
 
     async def close(self) -> None:
         """Close all wires."""

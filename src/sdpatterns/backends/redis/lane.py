@@ -50,6 +50,11 @@ class Lane(Generic[I, R]):
         """Whether nothing is in flight and nobody waits."""
         return not self._busy
 
+    @property
+    def waiting(self) -> int:
+        """How many wait behind what is in flight."""
+        return len(self._waiting)
+
     async def run(self, item: I) -> R:
         """The result of the work for this item."""
         if self._busy:
@@ -149,6 +154,11 @@ class ThreadLane(Generic[I, R]):
     def idle(self) -> bool:
         """Whether nothing is in flight and nobody waits."""
         return not self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many wait behind what is in flight."""
+        return len(self._waiting)
 
     async def run(self, item: I) -> R:
         """The result of the work for this item."""

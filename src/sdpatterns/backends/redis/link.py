@@ -15,6 +15,7 @@ from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.lane import Lane
 from sdpatterns.backends.redis.protocol import Asking
 from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["Link", "abort", "drop", "opened"]
 
@@ -100,6 +101,7 @@ class Link:
         self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._late = False
+        self._errors = 0
 
     async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
         """The reply to one packed command."""
@@ -145,6 +147,7 @@ class Link:
         return reply
 
     async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
+        self._errors += 1
         if self._late:
             cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
         await self._drop()
@@ -159,7 +162,11 @@ class Link:
         await self._drop()
         self._late = False
         self._owed = 0
-        self._pipe = Pipe(await opened(self._target, self._node))
+        try:
+            self._pipe = Pipe(await opened(self._target, self._node))
+        except NotSent:
+            self._errors += 1
+            raise
         return self._pipe
 
     def _look(self) -> None:
@@ -173,6 +180,10 @@ class Link:
         elif self._pipe is not None:
             self._late = True
             abort(self._pipe.connection)
+
+    def pressure(self) -> Pressure:
+        """Whether its one connection is at work, and how many commands wait for it."""
+        return Pressure(0 if self._lane.idle else 1, 1, self._lane.waiting, self._errors)
 
     async def close(self) -> None:
         """Close the connection; the next call opens another."""

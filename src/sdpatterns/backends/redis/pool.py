@@ -12,9 +12,10 @@ from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
+from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
 from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.ports.pressure import Pressure, Usage
 
 __all__ = ["Pool", "dialled"]
 
@@ -50,23 +51,24 @@ class Pool:
         self._target = target
         self._node = node
         self._free = threading.Semaphore(target.connections_max)
+        self._queue = Usage()
+        self._usage = Usage()
         self._idle: deque[Any] = deque()
         self._closed = False
 
     async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
         """The reply to one packed command."""
-        with self._free:
-            connection = self._taken()
-            try:
-                reply = self._asked(connection, command)
-            except BaseException:
-                # Whatever went wrong, a reply may still be on its way to this connection.
-                connection.disconnect()
-                raise
-            if self._closed:
-                connection.disconnect()
-            else:
-                self._idle.append(connection)
+        if not self._free.acquire(blocking=False):
+            with self._queue:
+                self._free.acquire()
+        try:
+            with self._usage:
+                reply = self._reply(command)
+        except Lost:
+            self._usage.fail()
+            raise
+        finally:
+            self._free.release()
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -74,6 +76,20 @@ class Pool:
     async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
         """The replies to several packed commands."""
         return [await self.call(command) for command, _ in commands]
+
+    def _reply(self, command: bytes) -> Any:
+        connection = self._taken()
+        try:
+            reply = self._asked(connection, command)
+        except BaseException:
+            # Whatever went wrong, a reply may still be on its way to this connection.
+            connection.disconnect()
+            raise
+        if self._closed:
+            connection.disconnect()
+        else:
+            self._idle.append(connection)
+        return reply
 
     def _taken(self) -> Any:
         while True:
@@ -95,6 +111,10 @@ class Pool:
             return refused
         except (RedisError, OSError) as cause:
             raise (NotSent if is_refusal(cause) else ReplyLost)(cause) from None
+
+    def pressure(self) -> Pressure:
+        """How many connections are in use, and how many threads wait for one."""
+        return Pressure(self._usage.used, self._target.connections_max, self._queue.used, self._usage.errors)
 
     async def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is not."""

@@ -20,6 +20,7 @@ from sdpatterns.backends.redis.pool import Pool
 from sdpatterns.backends.redis.scripts import Job, Script
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Line, Wire
+from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Site", "Sites"]
 
@@ -77,6 +78,11 @@ class Site:
             line = self._steps[script] = Lane(functools.partial(script.steps, self.wire), at_most=_JOBS_MAX)
         return await line.run(job)
 
+    def pressure(self) -> Pressure:
+        """How busy its connections are, and how many steps wait for their turn."""
+        lines = (*tuple(self._lines.values()), *tuple(self._steps.values()))
+        return sum_of([self.wire.pressure()], waiting=sum(line.waiting for line in lines))
+
     async def close(self) -> None:
         """Close everything."""
         await (self._close() if self._end is None else self._end.aclose())
@@ -118,6 +124,11 @@ class Sites:
             if site is None:
                 site = self._sites[loop] = Site(self.target, loop)
             return site
+
+    def pressure(self) -> Pressure:
+        """That of all sites whose loop has not ended."""
+        sites = tuple(self._sites.values())
+        return sum_of(site.pressure() for site in sites if site.loop is None or not site.loop.is_closed())
 
     async def close(self) -> None:
         """Close what belongs here."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from sdpatterns.backends.redis.lane import Work
+from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["Line", "MakeLane", "Wire"]
 
@@ -25,6 +26,10 @@ class Wire(Protocol):
         """Close every connection."""
         ...
 
+    def pressure(self) -> Pressure:
+        """How busy its connections are."""
+        ...
+
 
 class Line(Protocol):
     """One piece of work in flight, the rest gather: a `Lane` or a `ThreadLane`."""
@@ -32,6 +37,11 @@ class Line(Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is in flight and nobody waits."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many wait behind what is in flight."""
         ...
 
     async def run(self, item: Any, /) -> Any:

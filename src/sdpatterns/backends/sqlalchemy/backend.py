@@ -23,6 +23,7 @@ from sdpatterns.backends.sqlalchemy.tables import make_tables
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["SQLBackend"]
 
@@ -89,6 +90,10 @@ class SQLBackend:
         if spoken != self._speech.database:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
         return View(self._speech, transaction, self.signals.ring)
+
+    def pressure(self) -> Pressure:
+        """How busy its connections in this process are: see `observability.resources.of_backend`."""
+        return self._holdings.pressure()
 
     def shift(self, seconds: float) -> None:
         """Move the store's time, for tests of what expires."""

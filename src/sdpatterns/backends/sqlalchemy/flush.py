@@ -31,8 +31,11 @@ async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> No
         for last in (False, True):
             batch = Batch(todo, hold=apart)
             try:
-                await (link.run_apart(batch) if apart else link.run(batch))
+                with link.usage:
+                    await (link.run_apart(batch) if apart else link.run(batch))
             except Exception as error:  # noqa: BLE001 - sorted by what it leaves behind
+                if not answered(error):
+                    link.usage.fail()
                 todo = _after(link.shown, batch, error, last=last)
             else:
                 return

@@ -31,6 +31,11 @@ _BATCH_MAX = 512
 class Fold(Protocol):
     """Takes calls and ends them."""
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the next batch."""
+        ...
+
     async def run(self, call: Call, /) -> None:
         """With whatever else waits. When this returns, the call is done."""
 
@@ -51,6 +56,11 @@ class LockFold:
         self._link = link
         self._lock = threading.Lock()
         self._pending: deque[Call] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the next batch."""
+        return len(self._pending)
 
     async def run(self, call: Call, /) -> None:
         """With whatever else waits. When this returns, the call is done."""
@@ -149,6 +159,11 @@ class ThreadFold:
         self._pending: deque[Call] = deque()
         self._busy = False
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the next batch."""
+        return len(self._pending)
+
     async def run(self, call: Call, /) -> None:
         """With whatever else waits. When this returns, the call is done."""
         call.future = self._loop.create_future()
@@ -197,6 +212,11 @@ class TaskFold:
         self._loop = asyncio.get_running_loop()
         self._pending: deque[Call] = deque()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the next batch."""
+        return len(self._pending)
 
     async def run(self, call: Call, /) -> None:
         """With whatever else waits. When this returns, the call is done."""

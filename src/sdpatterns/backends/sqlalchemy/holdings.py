@@ -15,6 +15,7 @@ from sdpatterns.backends.sqlalchemy.homes import FileHome, Home, LoopHome, Threa
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Holdings"]
 
@@ -103,6 +104,15 @@ class Holdings:
                 bus.ring(topics)
 
         return BlockingLink(self._engines.make(), self._speech, self._engines.shown, ring)
+
+    def pressure(self) -> Pressure:
+        """How busy the connections are, and how many steps wait for the next batch."""
+        homes = [home for loop, home in tuple(self._homes.items()) if not loop.is_closed()]
+        homes += [] if self._threads is None else [self._threads]
+        # The loops at one SQLite file share its link.
+        links = {id(home.link): home.link for home in homes}.values()
+        busy = [Pressure(link.usage.used, link.capacity, 0, link.usage.errors) for link in links]
+        return sum_of(busy, waiting=sum(home.fold.waiting for home in homes))
 
     async def close(self) -> None:
         """Close what the running loop (or every thread) holds."""

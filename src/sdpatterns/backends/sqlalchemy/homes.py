@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from sdpatterns.backends.sqlalchemy.ears import Ears, FileEars, LoopEars
 from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
-from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
+from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
 from sdpatterns.core.runtime import finish
 
 __all__ = ["FileHome", "Home", "LoopHome", "ThreadsHome"]
@@ -21,6 +21,11 @@ class Home(Protocol):
     """Where a caller finds its fold, its connections and its ears."""
 
     fold: Fold
+
+    @property
+    def link(self) -> Link:
+        """The connections on which batches run."""
+        ...
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -37,13 +42,13 @@ class ThreadsHome:
     """See `Home`. Nothing here suspends."""
 
     def __init__(self, link: BlockingLink, ears: Ears) -> None:
-        self._link = link
+        self.link = link
         self._ears = ears
         self.fold: Fold = LockFold(link)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        return self._link.on_one(task)
+        return self.link.on_one(task)
 
     async def hear(self) -> None:
         """When this returns, announcements of other clients are heard."""
@@ -52,21 +57,21 @@ class ThreadsHome:
     async def close(self) -> None:
         """Close it all; it may be used again."""
         self._ears.stop()
-        self._link.close()
+        self.link.close()
 
 
 class FileHome:
     """See `Home`. A loop's share in a SQLite file: the file itself belongs to the writer's thread."""
 
     def __init__(self, link: BlockingLink, ears: FileEars, writer: Writer) -> None:
-        self._link = link
+        self.link = link
         self._ears = ears
         self._writer = writer
         self.fold: Fold = ThreadFold(link, writer)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        return await self._writer.hop(lambda: self._link.on_one(task))
+        return await self._writer.hop(lambda: self.link.on_one(task))
 
     async def hear(self) -> None:
         """When this returns, announcements of other clients are heard."""
@@ -79,14 +84,14 @@ class FileHome:
 
     def _close(self) -> None:
         self._ears.stop()
-        self._link.close()
+        self.link.close()
 
 
 class LoopHome:
     """See `Home`. A loop's own engine, connections and listener; they close with the loop at the latest."""
 
     def __init__(self, link: AsyncLink, ears: LoopEars) -> None:
-        self._link = link
+        self.link = link
         self._ears = ears
         self.fold: Fold = TaskFold(link)
         self._end = self._until_the_loop_ends()
@@ -95,7 +100,7 @@ class LoopHome:
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        return await self._link.on_one(task)
+        return await self.link.on_one(task)
 
     async def hear(self) -> None:
         """When this returns, announcements of other clients are heard."""
@@ -104,7 +109,7 @@ class LoopHome:
     async def close(self) -> None:
         """Close it all; it may be used again."""
         await self._ears.stop()
-        await self._link.close()
+        await self.link.close()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
         try:

@@ -16,6 +16,7 @@ from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.tables import check_version
 from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
+from sdpatterns.ports.pressure import Usage
 
 __all__ = ["AsyncLink", "BlockingLink", "Link"]
 
@@ -29,6 +30,13 @@ class Link(Protocol):
 
     shown: str
     """The database's URL, fit to be shown."""
+    usage: Usage
+    """Its connections that are at work, and how often one failed."""
+
+    @property
+    def capacity(self) -> int:
+        """How many may be at work at once."""
+        ...
 
     async def run(self, batch: Batch, /) -> None:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
@@ -47,6 +55,7 @@ class BlockingLink:
 
     def __init__(self, engine: Engine, speech: Speech, shown: str, ring: Callable[[list[str]], None]) -> None:
         self.shown = shown
+        self.usage = Usage()
         self.engine = engine
         self._speech = speech
         self._broom = Broom(speech)
@@ -55,6 +64,11 @@ class BlockingLink:
         self._connection: Connection | None = None
         self._apart = threading.Semaphore(_APART_MAX)
         self._data_version: int | None = None
+
+    @property
+    def capacity(self) -> int:
+        """One writer is all that SQLite has."""
+        return 1 + _APART_MAX if self._speech.notifies else 1
 
     async def run(self, batch: Batch, /) -> None:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
@@ -136,12 +150,18 @@ class AsyncLink:
 
     def __init__(self, engine: AsyncEngine, speech: Speech, shown: str, timeout_s: float) -> None:
         self.shown = shown
+        self.usage = Usage()
         self.dialer = Dialer(engine)
         self._speech = speech
         self._broom = Broom(speech)
         self._timeout_s = timeout_s
         self._wire: Wire | None = None
         self._apart = asyncio.Semaphore(_APART_MAX)
+
+    @property
+    def capacity(self) -> int:
+        """The one that is kept, and those beside it."""
+        return 1 + _APART_MAX
 
     async def run(self, batch: Batch, /) -> None:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
