@@ -31,6 +31,7 @@ async def refused(visitor: Visitor, query: str) -> None:
 async def test_nobody_makes_a_cursor(shared: Visitor) -> None:
     await refused(shared, "cursor=" + base64.urlsafe_b64encode(b"0.SP-00100").decode().rstrip("="))
     given = await following(shared, "limit=5")
+    assert (await shared.get(f"/api/v1/products?limit=5&cursor={given}"))["items"]
     for place in (0, len(given) // 2, -2):
         other = "A" if given[place] != "A" else "B"
         changed = list(given)
@@ -38,7 +39,9 @@ async def test_nobody_makes_a_cursor(shared: Visitor) -> None:
         await refused(shared, f"limit=5&cursor={''.join(changed)}")
 
 
-@pytest.mark.parametrize("other", ["sort=price", "category=Audio", "q=lamp", "maker=Vdara", "price_below=5000&price=0-5000"])
+@pytest.mark.parametrize(
+    "other", ["sort=price", "category=Audio", "q=lamp", "maker=Vdara", "price_below=5000&price=0-5000"]
+)
 async def test_a_cursor_is_for_the_list_it_was_given_with(shared: Visitor, other: str) -> None:
     given = await following(shared, "limit=5")
     await refused(shared, f"{other}&cursor={given}")
