@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdpatterns.coordination.idempotency import Idempotency as Idempotency
+    from sdpatterns.core.context import deadline_left_s as deadline_left_s
     from sdpatterns.core.context import with_deadline as with_deadline
+    from sdpatterns.core.notices import Notice as Notice
     from sdpatterns.core.notices import listen as listen
     from sdpatterns.core.pipeline import Pipeline as Pipeline
     from sdpatterns.core.tracing import trace_with as trace_with
@@ -42,6 +44,7 @@ _HOMES = {
     "DeadlineExceeded": "sdpatterns.errors",
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
+    "Notice": "sdpatterns.core.notices",
     "Pipeline": "sdpatterns.core.pipeline",
     "Quota": "sdpatterns.traffic.quota",
     "Rate": "sdpatterns.traffic.ratelimit",
@@ -50,6 +53,7 @@ _HOMES = {
     "Timeout": "sdpatterns.resilience.timeout",
     "Window": "sdpatterns.resilience.breaker",
     "daily": "sdpatterns.traffic.quota",
+    "deadline_left_s": "sdpatterns.core.context",
     "listen": "sdpatterns.core.notices",
     "monthly": "sdpatterns.traffic.quota",
     "per_day": "sdpatterns.traffic.ratelimit",
@@ -68,6 +72,7 @@ __all__ = [
     "DeadlineExceeded",
     "Fallback",
     "Idempotency",
+    "Notice",
     "Pipeline",
     "Quota",
     "Rate",
@@ -77,6 +82,7 @@ __all__ = [
     "Window",
     "__version__",
     "daily",
+    "deadline_left_s",
     "listen",
     "monthly",
     "per_day",

@@ -1,4 +1,6 @@
-"""What type checkers must find at the blocking door. Checked, never run."""
+"""What type checkers must find at the blocking door. Checked, strictly, never run."""
+
+# pyright: strict
 
 from typing import assert_type
 
@@ -18,7 +20,11 @@ def fetch(symbol: str, *, depth: int = 1) -> float:
     return float(depth)
 
 
-@limiter.by(lambda user: f"user:{user}").protect
+def key_of(user: int) -> str:
+    return f"user:{user}"
+
+
+@limiter.by(key_of).protect
 def greet(user: int) -> str:
     return f"{user}"
 
