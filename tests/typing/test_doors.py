@@ -26,7 +26,7 @@ def test_mypy_finds_the_types_it_should():
 
 @pytest.mark.timeout(300)
 def test_pyright_finds_the_types_it_should():
-    check("pyright", *(str(HERE / door) for door in DOORS))
+    check("pyright", "--pythonpath", sys.executable, *(str(HERE / door) for door in DOORS))
 
 
 def test_a_wrong_type_would_be_found(tmp_path):
