@@ -215,6 +215,36 @@ async def test_while_the_store_is_away_work_may_run_unprotected(store: SlowState
     assert [notice.event for notice in seen] == ["claim_bypassed"]
 
 
+async def test_the_first_call_that_an_outage_lets_through_is_logged_though_nobody_listens(
+    store: SlowStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    idem = Idempotency("till", store=store, lease_s=LEASE_S, on_outage="allow")
+    keys = iter("abcdefgh")
+
+    async def told(*steps: str) -> list[str]:
+        caplog.clear()
+        store.before = away(*steps)
+        for _ in range(2):
+            assert await idem.call(next(keys), Work(1.0)) == "paid"
+        return [record.getMessage() for record in caplog.records if record.name == "sdpatterns"]
+
+    warning = "Idempotency 'till': its store is away, on_outage='allow': the store is away"
+    assert await told() == []
+    assert await told("TakeClaim") == [warning]
+    assert await told("TakeClaim") == []
+    assert await told() == []
+
+
+async def test_an_answer_that_an_outage_leaves_unstored_is_logged_too(
+    store: SlowStates, caplog: pytest.LogCaptureFixture
+) -> None:
+    idem = Idempotency("till", store=store, lease_s=LEASE_S, on_outage="allow")
+    store.before = away("Settle")
+    assert await idem.call("k", Work(1.0)) == "paid"
+    [record] = [record for record in caplog.records if record.name == "sdpatterns"]
+    assert record.getMessage().startswith("Idempotency 'till': its store is away, on_outage='allow'")
+
+
 async def test_an_answer_waits_for_a_store_that_comes_back(idem: Idempotency, store: SlowStates) -> None:
     store.before = away("Settle", until=SYSTEM.monotonic() + 5.0)
     assert await idem.call("k", Work(1.0)) == "paid"

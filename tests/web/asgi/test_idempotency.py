@@ -14,8 +14,10 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sdpatterns import Idempotency
+from sdpatterns import Idempotency, listen
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.coordination.idempotency.notices import ClaimBypassed
+from sdpatterns.core.notices import Notice
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from tests.coordination.idempotency.slow_store import SlowStates
@@ -256,15 +258,28 @@ async def test_while_the_store_is_away_nothing_is_carried_out(shop: Shop, store:
     assert shop.runs == {}
 
 
-async def test_while_the_store_is_away_requests_may_pass_unguarded(shop: Shop, store: SlowStates) -> None:
+async def test_while_the_store_is_away_requests_may_pass_unguarded(
+    shop: Shop, store: SlowStates, caplog: pytest.LogCaptureFixture
+) -> None:
     async def away(_step: str) -> None:
         raise BackendUnavailable("away")
 
     store.before = away
+    heard: list[Notice] = []
     async with client(guarded(shop, store, {"on_outage": "allow"})) as http:
-        answers = [await http.post("/pay", json={"amount": 5}, headers=KEY) for _ in range(2)]
+        with listen(heard.append):
+            answers = [await http.post("/pay", json={"amount": 5}, headers=KEY) for _ in range(2)]
     assert [answer.content[256:] for answer in answers] == [b'{"amount":5}'] * 2
     assert shop.runs == {"/pay": 2}
+    assert [type(notice) for notice in heard] == [ClaimBypassed] * 2
+    assert [record.levelname for record in caplog.records if record.name == "sdpatterns"] == ["WARNING"]
+
+
+async def test_a_store_that_is_full_lifts_no_protection(shop: Shop, store: SlowStates) -> None:
+    async with client(guarded(shop, store, {"on_outage": "allow", "keys_max": 1})) as http:
+        assert (await http.post("/pay", headers=KEY)).status_code == 201
+        assert (await http.post("/pay", headers={"Idempotency-Key": '"another"'})).status_code == 503
+    assert shop.runs == {"/pay": 1}
 
 
 async def test_an_answer_that_could_not_be_stored_is_not_given(shop: Shop, store: SlowStates) -> None:

@@ -16,6 +16,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.outage import Outage
 from sdpatterns.core.runtime import Waiter, current
 from sdpatterns.errors import BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
 from sdpatterns.ports.states import Cells, DirectCells, StateStore
@@ -75,7 +76,7 @@ class Replay(NamedTuple):
 class Book:
     """Where one policy's claims are written, and in which form."""
 
-    __slots__ = ("cells", "codec", "config", "errors", "name", "space", "waits")
+    __slots__ = ("cells", "codec", "config", "errors", "name", "outage", "space", "waits")
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Book:
         self.config = config
         self.codec = codec
         self.errors = errors
+        self.outage = Outage(f"Idempotency {name!r}", config.on_outage)
         self.space = join_key("idempotency", name)
         self.cells: Cells[Record] = store.cells(self.space, RecordCodec(), keys_max=keys_max, overflow="refuse")
         self.waits = not isinstance(self.cells, DirectCells)
@@ -214,6 +216,7 @@ class Claim:
                 raise OutcomeUnknown(
                     f"{self._book.name!r} did the work of {self.key!r}; its answer: {error}"
                 ) from error
+            self._book.outage.met(error)
 
     async def store(self, answer: Any, *, within: View | None = None) -> None:
         """Store the answer; whoever comes later with the same request is given it.

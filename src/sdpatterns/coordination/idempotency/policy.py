@@ -159,6 +159,19 @@ class Idempotency(Policy):
 
         return once
 
+    def bypasses(self, key: Key, error: BackendError) -> bool:
+        """Whether the work is to run though its claim failed so; then the log and listeners hear of it.
+
+        `call` and `protect` ask it themselves; whoever uses `claim` may.
+        """
+        # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
+        if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
+            return False
+        self._book.outage.met(error)
+        if LISTENERS:
+            tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
+        return True
+
     async def forget(self, key: Key) -> None:
         """Drop what is known of the key: the next caller runs. For operators, not for programs."""
         await self._book.cells.delete(self._cell(key))
@@ -179,11 +192,8 @@ class Idempotency(Policy):
         try:
             taken = await self._claim(key, mark, span)
         except BackendError as error:
-            # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
-            if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
+            if not self.bypasses(key, error):
                 raise
-            if LISTENERS:
-                tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
             return await work()
         if isinstance(taken, Replay):
             result: R = taken.result()
@@ -225,12 +235,14 @@ class Idempotency(Policy):
 
     async def _found(self, cell: str, step: TakeClaim) -> Finding:
         try:
-            return await self._book.cells.transact(cell, step)
+            found = await self._book.cells.transact(cell, step)
         except Exception:
             raise
         except BaseException:
             await self._take_back(cell, step.owner)
             raise
+        self._book.outage.is_on = False
+        return found
 
     async def _take_back(self, cell: str, owner: str) -> None:
         # Cancelled on the way: the claim may have been made, and nobody would know of it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Literal, TypeAlias, cast
@@ -11,6 +10,7 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
 from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.outage import Outage
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.core.tracing import TRACERS, decided_in_span
@@ -28,7 +28,6 @@ __all__ = ["OnOutage", "Quota"]
 OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 """What a quota does while its store is away."""
 
-_log = logging.getLogger("sdpatterns")
 _OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_S = 1.0
 _TURNS_MAX = 4
@@ -87,7 +86,7 @@ class Quota(Guard):
         self._on_outage = on_outage
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
-        self._bypassed = False
+        self._outage = Outage(f"Quota {name!r}", on_outage)
         self._page: Page | None = None
         if store is not None:
             check_store(store)
@@ -180,8 +179,8 @@ class Quota(Guard):
         try:
             decision = await self._counted(key, plan, cost, look=False)
         except BackendError as error:
-            return self._outage(key, plan, cost, error)
-        self._bypassed = False
+            return self._without_store(key, plan, cost, error)
+        self._outage.is_on = False
         if LISTENERS:
             self._tell(decision)
         return decision
@@ -239,12 +238,10 @@ class Quota(Guard):
                         )
                     )  # fmt: skip
 
-    def _outage(self, key: str, plan: str, cost: int, error: BackendError) -> QuotaDecision:
+    def _without_store(self, key: str, plan: str, cost: int, error: BackendError) -> QuotaDecision:
         if self._on_outage == "raise":
             raise error
-        if not self._bypassed:
-            self._bypassed = True
-            _log.warning("Quota %r: its store is away, on_outage=%r: %s", self.name, self._on_outage, error)
+        self._outage.met(error)
         if LISTENERS:
             tell(QuotaBypassed(name=self.name, key=key, policy=self._on_outage, error=str(error)))
         step, now_us = self._step(plan, cost, look=True), SYSTEM.now_us()

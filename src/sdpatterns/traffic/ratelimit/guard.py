@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias, cast
 
@@ -11,6 +10,7 @@ from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.guard import Guard, KeyedGuard, Passage
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.outage import Outage
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, title_of
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
@@ -31,7 +31,6 @@ __all__ = ["OnOutage", "RateLimiter"]
 OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 """What a limiter does while its store is away."""
 
-_log = logging.getLogger("sdpatterns")
 _OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_US = 1e6
 _WAIT_MAX_S = 60.0
@@ -89,7 +88,7 @@ class RateLimiter(Guard):
             raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
         self._algorithm = algorithm
         self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
-        self._bypassed = False
+        self._outage = Outage(f"RateLimiter {name!r}", on_outage)
         self._direct: DirectBook | None = None
         cells, limits = self._desk.cells, self._desk.limits
         single = len(limits) == 1 and not isinstance(rates, Mapping)
@@ -150,7 +149,7 @@ class RateLimiter(Guard):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
             slots = await self._desk.book(key, cost, bound_s * 1e6)
         except BackendError as error:
-            return self._passed(key, self._outage(key, error))
+            return self._passed(key, self._without_store(key, error))
         decision = self._decided(slots, cost)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
@@ -226,14 +225,14 @@ class RateLimiter(Guard):
         try:
             decision = self._decided(await self._desk.book(key, cost), cost)
         except BackendError as error:
-            return self._outage(key, error)
+            return self._without_store(key, error)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         return decision
 
     def _decided(self, slots: Sequence[Slot], cost: int) -> Decision:
         """What the store's answer means. It has answered: the next outage is a new one."""
-        self._bypassed = False
+        self._outage.is_on = False
         return self._algorithm.decide(slots, cost)
 
     def _passed(self, key: RateKey, decision: Decision) -> Decision:
@@ -245,12 +244,10 @@ class RateLimiter(Guard):
         label = _label(key, decision.scope)
         tell(LimitReached(name=self.name, key=label, retry_after_s=decision.retry_after_s))
 
-    def _outage(self, key: RateKey, error: BackendError) -> Decision:
+    def _without_store(self, key: RateKey, error: BackendError) -> Decision:
         if self._on_outage == "raise":
             raise error
-        if not self._bypassed:
-            self._bypassed = True
-            _log.warning("RateLimiter %r: its store is away, on_outage=%r: %s", self.name, self._on_outage, error)
+        self._outage.met(error)
         if LISTENERS:
             tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._on_outage, error=str(error)))
         limit = self._desk.limits[0]

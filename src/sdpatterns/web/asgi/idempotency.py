@@ -135,24 +135,22 @@ class IdempotencyMiddleware:
 
     async def _with_key(self, key: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         tenant = self._tenant(scope)
+        whole = (tenant, key)
         try:
-            taken = await self._idempotency.claim((tenant, key), _request(scope, tenant, body))
+            taken = await self._idempotency.claim(whole, _request(scope, tenant, body))
         except (ClaimHeld, KeyReused) as refusal:
             await send_problem(send, _problem_of(refusal))
             return
         except BackendError as error:
-            await self._while_away(error, body, scope, receive, send)
+            if self._idempotency.bypasses(whole, error):
+                await self._app(scope, _replayed(body, receive), send)
+            else:
+                await send_problem(send, _problem_of(error))
             return
         if isinstance(taken, Replay):
             await StoredAnswer.loaded(taken.result()).send(send)
         else:
             await self._first(taken, body, scope, receive, send)
-
-    async def _while_away(self, error: BackendError, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._idempotency.config.on_outage == "allow":
-            await self._app(scope, _replayed(body, receive), send)
-        else:
-            await send_problem(send, _problem_of(error))
 
     async def _first(self, claim: Claim, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         recorder = Recorder(claim, send, self._answer_bytes_max, self._stores)
