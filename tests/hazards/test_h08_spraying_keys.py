@@ -10,7 +10,8 @@ from sdpatterns import RateLimiter, per_hour, per_second
 from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import KINDS, opened, unique
 
-pytestmark = pytest.mark.anyio
+# Other tests go through the same lines; counting them for so many keys takes most of the time.
+pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
 
 
 @pytest.mark.parametrize("kind", KINDS)

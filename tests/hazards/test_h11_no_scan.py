@@ -14,6 +14,9 @@ from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.traffic.ratelimit import GCRA, Algorithm
 from tests.traffic.ratelimit.algorithms import METERS
 
+# Other tests go through the same lines; counting them for so many keys takes most of the time.
+pytestmark = pytest.mark.no_cover
+
 
 class Watched(dict[str, Any]):
     """A map that notes when somebody walks over it."""

@@ -16,6 +16,8 @@ from sdpatterns.testing.simulation.__main__ import WORLDS, main, never_happened
 SEEDS = range(500)
 
 
+# The other tests go through the worlds' lines too; counting them five hundred times takes most of the time.
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_seed_breaks_a_promise_and_everything_happened(name: str) -> None:
     counts: Counter[str] = Counter()
