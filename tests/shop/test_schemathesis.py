@@ -52,7 +52,7 @@ async def test_a_share_of_made_up_requests(visitor: Visitor, tmp_path: Path) -> 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600)  # it takes two minutes
 async def test_two_thousand_made_up_requests(visitor: Visitor, tmp_path: Path) -> None:
     assert await tried(visitor, tmp_path, examples=140) >= 2_000
     await visitor.settled()
