@@ -22,7 +22,7 @@ from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
 from shop.doors import OwnNameMiddleware
 from shop.faults import FaultMiddleware, Moods, fault_route
-from shop.problems import HANDLED, Problem, answer
+from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
 from shop.pulse import Pulse
 from shop.switches import Switch, positions
 from shop.switches import routes as switch_routes
@@ -76,6 +76,7 @@ def hosted(
     around = [
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
         Middleware(MetricsMiddleware, name=name),
+        Middleware(UnexpectedMiddleware, on_error=on_error),
         Middleware(OwnNameMiddleware, below=own_below),
         *([Middleware(FaultMiddleware, moods=moods)] if breakable else []),
         *middleware,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.values import InvalidInput
 
@@ -56,7 +58,7 @@ def not_found(what: str) -> Problem:
 
 
 def as_problem(error: Exception) -> Problem:
-    """Any error as the problem that may be told: what is nobody else's business stays in the log."""
+    """Any error as the problem that may be told: what is nobody else's business is not."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, InvalidInput):
@@ -67,7 +69,6 @@ def as_problem(error: Exception) -> Problem:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return Problem(error.status_code, phrase.lower().replace(" ", "-"), f"{phrase}.")
-    _log.error("unexpected error", exc_info=error)
     return Problem(500, "internal-error", "Something went wrong on our side.")
 
 
@@ -79,4 +80,29 @@ def answer(request: Request, error: Exception) -> Response:
     return response
 
 
-HANDLED: tuple[type[Exception], ...] = (Problem, InvalidInput, HTTPException, Exception)
+HANDLED: tuple[type[Exception], ...] = (Problem, InvalidInput, HTTPException)
+
+
+class UnexpectedMiddleware:
+    """Answers for what nobody expected: a 500 for the caller, the whole story once in the log, with its trace."""
+
+    def __init__(self, app: ASGIApp, on_error: Callable[[Request, Exception], Response]) -> None:
+        self._app = app
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:
+            if begun:
+                raise  # it is too late for another answer: the server cuts it off, and logs why
+            _log.error("unexpected error", exc_info=error)
+            await self._on_error(Request(scope), error)(scope, receive, send)

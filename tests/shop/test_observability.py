@@ -14,6 +14,8 @@ import pytest
 
 import shop.gateway.wiring
 from sdpatterns import per_second
+from shop.cart.service import Carts
+from shop.gateway.service import Front
 
 from .visitor import Visitor, checkout_body
 
@@ -183,3 +185,24 @@ async def test_retries_are_seen_on_the_edge_that_makes_them(visitor: Visitor) ->
     assert edge["retries"] > 0
     assert edge["failing"] > 0
     assert edge["breaker"] == "open"
+
+
+@pytest.mark.parametrize(("broken", "path"), [(Carts, "/api/v1/carts/c-1"), (Front, "/support?order_id=o")])
+async def test_what_nobody_expected_is_one_line_of_the_log_with_its_trace(
+    opening: Opening, data_dir: Path, monkeypatch: pytest.MonkeyPatch, broken: type, path: str
+) -> None:
+    async def surprise(*_: object) -> None:
+        raise RuntimeError("nobody expected this")
+
+    for verb in ("show", "order"):
+        monkeypatch.setattr(broken, verb, surprise, raising=False)
+    headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "Accept": "text/html"}
+    async with opening() as visitor:
+        answer = await visitor.http.get(path, headers=headers)
+    assert answer.status_code == 500
+    assert "nobody expected" not in answer.text
+    assert "on our side" in answer.text
+    told = [line for line in log_lines(data_dir) if "nobody expected" in json.dumps(line)]
+    assert [line["message"] for line in told] == ["unexpected error"]
+    assert told[0]["trace_id"] == TRACE_ID
+    assert "surprise" in told[0]["error"]
