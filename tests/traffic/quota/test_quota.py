@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -163,6 +165,28 @@ async def test_listeners_hear_each_share_once_and_every_refusal(clock: VirtualCl
     assert [notice.retry_after_s for notice in refused] == [TO_MIDNIGHT_S] * 2
     assert refused[0].labels() == {"name": "api", "plan": "basic", "period": "day"}
     assert len(heard) == 4
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 100, 1_000])
+async def test_a_share_is_reached_by_the_request_that_reaches_it_and_not_by_the_next(count: int) -> None:
+    shares = [Decimal(percent) / 100 for percent in range(1, 101)]
+    quota = Quota("api", daily(count), notify_at=[float(share) for share in shares])
+    heard: list[Any] = []
+    with VirtualClock(), listen(heard.append):
+        for _ in range(count):
+            await quota.acquire("x")
+    assert [(notice.share, notice.used) for notice in heard] == [
+        (float(share), math.ceil(share * count)) for share in shares
+    ]
+
+
+def test_shares_that_differ_little_have_labels_of_their_own() -> None:
+    shares = (0.9, 0.999_999_9, 1.0)
+    told = [
+        QuotaReached(name="api", key="x", plan="", period="day", share=share, used=1, limit=1).labels()["share"]
+        for share in shares
+    ]
+    assert told == ["0.9", "0.9999999", "1"]
 
 
 async def test_a_settlement_may_reach_a_share_and_a_refund_reaches_none(clock: VirtualClock) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import ClassVar, Literal, TypeAlias, cast
 
 from sdpatterns.core.clock import SYSTEM
@@ -19,7 +21,7 @@ from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, Page
-from sdpatterns.traffic.quota.config import PERIODS, Plans, plans_of
+from sdpatterns.traffic.quota.config import PERIODS, Allowance, Plans, plans_of
 from sdpatterns.traffic.quota.decision import ANY, CODEC, Amend, Counted, State, Take, Tally
 from sdpatterns.traffic.quota.notices import QuotaBypassed, QuotaReached, QuotaRefused
 
@@ -82,7 +84,10 @@ class Quota(Guard):
         if not all(0 < share <= 1 for share in notify_at):
             raise ValueError(f"notify_at must hold shares above 0 and at most 1, got {notify_at!r}")
         self._plan = plan
-        self._notify_at = tuple(sorted(notify_at))
+        self._marks = {
+            name: [(allowance, _marks(allowance, notify_at)) for allowance in allowances]
+            for name, allowances in self._plans.items()
+        }
         self._on_outage = on_outage
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
@@ -227,14 +232,14 @@ class Quota(Guard):
 
     def _tell_use(self, decision: QuotaDecision, tallies: Sequence[Tally], change: int) -> None:
         used = {tally.kind: tally.used for tally in tallies}
-        for count, period in ((allowance.count, allowance.period) for allowance in self._plans[decision.plan]):
-            now = used.get(PERIODS.index(period), 0)
-            for share in self._notify_at:
-                if now - change < share * count <= now:
+        for allowance, marks in self._marks[decision.plan]:
+            now = used.get(PERIODS.index(allowance.period), 0)
+            for share, mark in marks:
+                if now - change < mark <= now:
                     tell(
                         QuotaReached(
                             name=self.name, key=decision.key, plan=decision.plan,
-                            period=period, share=share, used=now, limit=count,
+                            period=allowance.period, share=share, used=now, limit=allowance.count,
                         )
                     )  # fmt: skip
 
@@ -251,6 +256,12 @@ class Quota(Guard):
         if not allowed:
             decision.retry_after_s = _OUTAGE_RETRY_S
         return decision
+
+
+def _marks(allowance: Allowance, shares: Sequence[float]) -> list[tuple[float, int]]:
+    """Each share of an allowance, and the use at which it is reached."""
+    # As decimals, as they were written: 0.07 * 100 is more than 7.
+    return [(share, math.ceil(Fraction(str(share)) * allowance.count)) for share in sorted(set(shares))]
 
 
 def _decision(key: str, plan: str, step: Take, counted: Counted) -> QuotaDecision:

@@ -11,7 +11,10 @@ __all__ = ["QuotaBypassed", "QuotaReached", "QuotaRefused"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaReached(Notice):
-    """So large a share of a period's allowance is used now: told once, by the request that reached it."""
+    """So large a share of a period's allowance is used now: told once, by the request that reached it.
+
+    `share` is a part of 1, as `notify_at` has it; `used` and `limit` are counts.
+    """
 
     key: str
     plan: str
@@ -22,7 +25,7 @@ class QuotaReached(Notice):
 
     def labels(self) -> dict[str, str]:
         """The quota, the plan, the period and the share."""
-        return {"name": self.name, "plan": self.plan, "period": self.period, "share": f"{self.share:g}"}
+        return {"name": self.name, "plan": self.plan, "period": self.period, "share": f"{self.share:.15g}"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
