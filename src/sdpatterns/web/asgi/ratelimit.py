@@ -95,7 +95,10 @@ class RateLimitMiddleware:
     def _fields(self, scope: Scope, decision: Decided) -> Headers:
         partition = None if self._partition is None else self._partition(scope)
         shown = self._shown.of(decision, partition=partition)
-        return [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+        return [
+            (b"ratelimit-policy", shown["RateLimit-Policy"].encode()),
+            (b"ratelimit", shown["RateLimit"].encode()),
+        ]
 
     def _problem(self, decision: Decided) -> Problem:
         refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))
