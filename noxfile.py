@@ -178,6 +178,10 @@ def shop(session: nox.Session) -> None:
     sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples")}))
 
 
+WHOLE_SHOPS = ("tests/shop", "tests/e2e")
+"""Tests that run whole shops, with deadlines of seconds: nothing else shall take the machine from them."""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Everything that must hold: lint, types, docs, then all tests with coverage. With words: only those tests."""
@@ -188,8 +192,11 @@ def tests(session: nox.Session) -> None:
     types(session)
     docs(session)
     tools(session)
-    say("Tests, with coverage")
-    run(session, "pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term")
+    say("Tests of the library, with coverage")
+    others = [f"--ignore={folder}" for folder in WHOLE_SHOPS]
+    run(session, "pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term", *others)
+    say("Tests of the shop, one after the other")
+    run(session, "pytest", *WHOLE_SHOPS)
 
 
 @nox.session

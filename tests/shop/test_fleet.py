@@ -28,16 +28,17 @@ def open_dir() -> Iterator[Path]:
 
 
 async def rush(http: httpx.AsyncClient) -> Counter[int]:
-    """A hundred customers at once for the last ten pieces."""
-
-    async def buy(number: int) -> int:
-        name = f"rush-{number}"
+    """A hundred customers with full carts press Pay in one moment for the last ten pieces."""
+    names = [f"rush-{number}" for number in range(RUSH)]
+    for name in names:
         line = await http.put(f"/api/v1/carts/{name}/items/{DROP}", json={"quantity": 1})
         assert line.status_code == 200, line.text
+
+    async def buy(name: str) -> int:
         key = {"Idempotency-Key": f'"{name}"'}
         return (await http.post("/api/v1/checkout", json=checkout_body(name), headers=key)).status_code
 
-    return Counter(await asyncio.gather(*(buy(number) for number in range(RUSH))))
+    return Counter(await asyncio.gather(*map(buy, names)))
 
 
 async def pressed_often(http: httpx.AsyncClient) -> set[str]:
