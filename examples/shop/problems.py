@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
+from opentelemetry.trace import get_current_span
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -84,7 +85,7 @@ HANDLED: tuple[type[Exception], ...] = (Problem, InvalidInput, HTTPException)
 
 
 class UnexpectedMiddleware:
-    """Answers for what nobody expected: a 500 for the caller, the whole story once in the log, with its trace."""
+    """Answers for what nobody expected: a 500 for the caller, the whole story once in the log and in its trace."""
 
     def __init__(self, app: ASGIApp, on_error: Callable[[Request, Exception], Response]) -> None:
         self._app = app
@@ -105,4 +106,5 @@ class UnexpectedMiddleware:
             if begun:
                 raise  # it is too late for another answer: the server cuts it off, and logs why
             _log.error("unexpected error", exc_info=error)
+            get_current_span().record_exception(error)
             await self._on_error(Request(scope), error)(scope, receive, send)
