@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -31,6 +33,25 @@ class _File(RotatingFileHandler):
             super().close()
 
 
+class _Pseudonyms(logging.Filter):
+    """Writes a short digest in place of a notice's key: an address, or what a client chose, perhaps a secret.
+
+    One key has one digest while the process runs, and nobody can find out what it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._salt = secrets.token_bytes(16)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass, with its key replaced."""
+        key = getattr(record, "notice_key", None)
+        if key:
+            digest = hashlib.blake2b(repr(key).encode("utf-8", "backslashreplace"), key=self._salt, digest_size=6)
+            record.notice_key = digest.hexdigest()
+        return True
+
+
 def _opened(path: Path) -> RotatingFileHandler:
     try:
         return _File(path, maxBytes=_FILE_MAX_BYTES, backupCount=_FILES_KEPT, encoding="utf-8")
@@ -50,7 +71,10 @@ def journal(path: Path) -> Iterator[None]:
     root.setLevel(logging.INFO)
     for chatty in ("httpx", "uvicorn"):  # a line for each hop would drown the rest
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    told, pseudonyms = logging.getLogger("sdpatterns.notices"), _Pseudonyms()
+    told.addFilter(pseudonyms)  # at the source: each record passes once, whoever writes it down
     with ExitStack() as stack:
+        stack.callback(told.removeFilter, pseudonyms)
         for handler in (file, terminal):
             handler.setFormatter(JsonFormatter())
             root.addHandler(handler)

@@ -206,3 +206,17 @@ async def test_what_nobody_expected_is_one_line_of_the_log_with_its_trace(
     assert [line["message"] for line in told] == ["unexpected error"]
     assert told[0]["trace_id"] == TRACE_ID
     assert "surprise" in told[0]["error"]
+
+
+async def test_an_idempotency_key_is_not_told_in_log_or_trace(opening: Opening, data_dir: Path) -> None:
+    key = "the-customers-own-secret"
+    async with opening() as visitor:
+        cart_id = await visitor.fill_cart()
+        headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "Idempotency-Key": f'"{key}"'}
+        for _ in range(2):
+            answer = await visitor.http.post("/api/v1/checkout", json=checkout_body(cart_id), headers=headers)
+            assert answer.status_code == 201
+        assert key not in json.dumps(await visitor.get(f"/control/api/traces/{TRACE_ID}"))
+    taken = [line for line in log_lines(data_dir) if line["message"] == "claim_taken"]
+    assert len(taken[0]["notice_key"]) == 12, "one key can still be told from another"
+    assert key not in (data_dir / "shop.log").read_text()
