@@ -12,9 +12,15 @@ import inspect
 import re
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.urls import clear_url_caches
+
+from sdpatterns.backends.memory import MemoryBackend
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,13 +53,24 @@ def compiled(page: Path, addresses: dict[str, str]) -> list[types.CodeType]:
     return found
 
 
-def run(page: Path, addresses: dict[str, str]) -> types.ModuleType:
-    """The page as a module of its own, in a loop if it awaits: what it shows for plain programs needs none."""
+@contextmanager
+def fresh() -> Iterator[types.ModuleType]:
+    """An empty module that a page may run in as if it were the first: Django has one set of settings per process."""
     module = types.ModuleType("page")
-    codes = compiled(page, addresses)
     with pytest.MonkeyPatch.context() as patch:
         # Frameworks look a class up in its module, or a module up by its name.
         patch.setitem(sys.modules, "page", module)
+        if settings.configured:
+            patch.setattr(settings, "SDPATTERNS_BACKEND", MemoryBackend())
+        clear_url_caches()
+        yield module
+    clear_url_caches()
+
+
+def run(page: Path, addresses: dict[str, str]) -> types.ModuleType:
+    """The page as a module of its own, in a loop if it awaits: what it shows for plain programs needs none."""
+    codes = compiled(page, addresses)
+    with fresh() as module:
         if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
             asyncio.run(_awaited(codes, vars(module)))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import types
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from django.urls import clear_url_caches
 
 from sdpatterns.backends.memory import MemoryBackend
-from tests.docs.test_blocks import ROOT, compiled
+from tests.docs.test_blocks import ROOT, compiled, fresh
 from tests.web.conftest import Serve
 from tests.web.wsgi.serving import serving
 
@@ -26,14 +24,9 @@ ANN = {"X-User": "ann", "Idempotency-Key": '"8e03978e"'}
 @pytest.fixture
 def recipe(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
     """The first block of a page, which is its whole app, as a module."""
-    module = types.ModuleType("page")
-    page = ROOT / "docs" / "how-to" / f"{request.param}.md"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "page", module)
-        clear_url_caches()
-        exec(compiled(page, {})[0], vars(module))
+    with fresh() as module:
+        exec(compiled(ROOT / "docs" / "how-to" / f"{request.param}.md", {})[0], vars(module))
         yield module
-    clear_url_caches()
 
 
 def whole_app(module: types.ModuleType) -> Any:
