@@ -10,7 +10,6 @@ import httpx
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
-from shop.serving import Server, bind
 from shop.spread import Spread
 
 pytestmark = pytest.mark.anyio
@@ -76,15 +75,3 @@ async def test_what_may_not_happen_twice_is_sent_once() -> None:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.post("/")
     assert server.asked == 1
-
-
-async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() -> None:
-    """Else the server closes it in the very moment in which the client takes it up again."""
-
-    async def nothing(scope: object, receive: object, send: object) -> None: ...
-
-    with bind(0) as listener:
-        served_s = Server("any", nothing, [listener]).config.timeout_keep_alive
-    kept_s = httpx.Limits().keepalive_expiry
-    assert kept_s is not None
-    assert served_s >= 2 * kept_s

@@ -1,0 +1,90 @@
+"""A shop's server and clients that send slowly: bytes on a raw socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from shop import serving
+
+pytestmark = pytest.mark.anyio
+
+HEAD_MAX_S = 0.4
+Line: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def length(scope: Scope, receive: Receive, send: Send) -> None:
+    body = await Request(scope, receive).body()
+    await PlainTextResponse(str(len(body)))(scope, receive, send)
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(serving._Prompt, "head_max_s", HEAD_MAX_S)
+    with serving.bind(0) as listener:
+        async with serving.answering({"any": serving.Server("any", length, [listener])}):
+            yield listener.getsockname()[1]
+
+
+@asynccontextmanager
+async def line(port: int) -> AsyncIterator[Line]:
+    reader, writer = await asyncio.open_connection(serving.HOST, port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def hung_up(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(20 * HEAD_MAX_S):
+        return await reader.read() == b""
+
+
+async def test_a_silent_client_is_hung_up_on(port: int) -> None:
+    async with line(port) as (reader, _):
+        assert await hung_up(reader)
+
+
+async def test_each_byte_of_a_head_does_not_begin_the_time_anew(port: int) -> None:
+    async with line(port) as (reader, writer):
+        ended = asyncio.create_task(hung_up(reader))
+        for byte in b"GET / HTTP/1.1\r\nHost: " + b"a" * 1_000:
+            if ended.done():
+                break
+            writer.write(bytes([byte]))
+            await asyncio.sleep(HEAD_MAX_S / 4)
+        assert await ended
+
+
+async def test_the_second_request_of_a_connection_has_as_little_time(port: int) -> None:
+    async with line(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n0")
+        writer.write(b"GET / HTTP/1.1\r\n")
+        assert await hung_up(reader)
+
+
+async def test_a_body_may_take_longer(port: int) -> None:
+    async with line(port) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        for byte in b"slow":
+            await asyncio.sleep(HEAD_MAX_S / 2)
+            writer.write(bytes([byte]))
+        assert (await reader.readuntil(b"\r\n\r\n4")).startswith(b"HTTP/1.1 200")
+
+
+async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() -> None:
+    """Else the server closes it in the very moment in which the client takes it up again."""
+    with serving.bind(0) as listener:
+        served_s = serving.Server("any", length, [listener]).config.timeout_keep_alive
+    kept_s = httpx.Limits().keepalive_expiry
+    assert kept_s is not None
+    assert served_s >= 2 * kept_s
