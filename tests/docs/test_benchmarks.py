@@ -13,35 +13,47 @@ from benchmarks.limiter_admits import PLACE, facts
 DOCS = PAGE.parent
 QUOTED = {
     "patterns/circuit-breaker.md": [
-        "A good call: {resilience_breaker[sdpatterns][us_each]:.1f} µs"
-        " ({resilience_breaker[sdpatterns][ratio]:.2f} times what circuitbreaker takes, which has no windows)",
-        "{resilience_breaker[sdpatterns, in a row][us_each]:.1f} µs where no call is timed;"
-        " {resilience_breaker[sdpatterns, window of seconds][us_each]:.1f} µs"
-        " ({resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times) with a window of seconds or failures"
-        " in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key.",
+        (
+            "A good call: {resilience_breaker[sdpatterns][us_each]:.1f} µs"
+            " ({resilience_breaker[sdpatterns][ratio]:.2f} times what circuitbreaker takes, which has no windows)"
+        ),
+        (
+            "{resilience_breaker[sdpatterns, in a row][us_each]:.1f} µs where no call is timed;"
+            " {resilience_breaker[sdpatterns, window of seconds][us_each]:.1f} µs"
+            " ({resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times) with a window of seconds or failures"
+            " in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key."
+        ),
     ],
     "patterns/retry.md": [
-        "First attempt succeeds: {resilience_retry[sdpatterns][us_each]:.2f} µs,"
-        " {resilience_retry[sdpatterns][ratio]:.1f} times what hyx takes",
+        (
+            "First attempt succeeds: {resilience_retry[sdpatterns][us_each]:.2f} µs,"
+            " {resilience_retry[sdpatterns][ratio]:.1f} times what hyx takes"
+        ),
     ],
     "patterns/pipeline.md": [
-        "cost {resilience_composed[sdpatterns][us_each]:.0f} µs,"
-        " {resilience_composed[sdpatterns][ratio]:.2f} times what pyresilience takes for the same four",
+        (
+            "cost {resilience_composed[sdpatterns][us_each]:.0f} µs,"
+            " {resilience_composed[sdpatterns][ratio]:.2f} times what pyresilience takes for the same four"
+        ),
     ],
     "patterns/bulkhead.md": [
         "{resilience_composed[sdpatterns, bulkhead alone][us_each]:.1f} µs a call with a slot free",
     ],
     "patterns/timeout.md": [
-        "{resilience_composed[sdpatterns, timeout alone][us_each]:.1f} µs on asyncio, where `asyncio.timeout` takes"
-        " {resilience_composed[asyncio.timeout alone][us_each]:.1f}",
+        (
+            "{resilience_composed[sdpatterns, timeout alone][us_each]:.1f} µs on asyncio, where `asyncio.timeout` takes"
+            " {resilience_composed[asyncio.timeout alone][us_each]:.1f}"
+        ),
     ],
     "backends/sql.md": [
-        "one task alone {states_sqlite_alone[sdpatterns][ratio]:.2f}x on SQLite and"
-        " {states_postgres_alone[sdpatterns][ratio]:.2f}x on Postgres; 32 tasks on one key"
-        " {states_sqlite_32_tasks_one_key[sdpatterns][ratio]:.3f}x and"
-        " {states_postgres_32_tasks_one_key[sdpatterns][ratio]:.3f}x; 32 tasks on 1,000 keys"
-        " {states_sqlite_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x and"
-        " {states_postgres_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x.",
+        (
+            "one task alone {states_sqlite_alone[sdpatterns][ratio]:.2f}x on SQLite and"
+            " {states_postgres_alone[sdpatterns][ratio]:.2f}x on Postgres; 32 tasks on one key"
+            " {states_sqlite_32_tasks_one_key[sdpatterns][ratio]:.3f}x and"
+            " {states_postgres_32_tasks_one_key[sdpatterns][ratio]:.3f}x; 32 tasks on 1,000 keys"
+            " {states_sqlite_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x and"
+            " {states_postgres_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x."
+        ),
     ],
 }
 """Where other pages speak of figures: in these words, filled in from the results."""
