@@ -20,8 +20,8 @@ QUOTED = {
         (
             "{resilience_breaker[sdpatterns, in a row][us_each]:.1f} µs where no call is timed;"
             " {resilience_breaker[sdpatterns, window of seconds][us_each]:.1f} µs"
-            " ({resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times) with a window of seconds or failures"
-            " in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key."
+            " ({resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times) with a window of seconds or"
+            " failures in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key."
         ),
     ],
     "patterns/retry.md": [
