@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from sdpatterns.coordination.idempotency import Idempotency
 from sdpatterns.coordination.idempotency import claim as claims
 from sdpatterns.coordination.idempotency import decision as records
 from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.resilience.breaker import decision as circuits
+from sdpatterns.resilience.breaker import guard
 from sdpatterns.testing.simulation import World, simulate
 from sdpatterns.testing.simulation import world as worlds
 from sdpatterns.testing.simulation.breaker import BreakerWorld
@@ -21,9 +23,9 @@ from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld, Start, over_the_limit
 from sdpatterns.testing.simulation.meters import ORACLES, MetersWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
-from sdpatterns.traffic.quota import calendar
+from sdpatterns.traffic.quota import Quota, calendar
 from sdpatterns.traffic.quota import decision as tallies
-from sdpatterns.traffic.ratelimit import Rate
+from sdpatterns.traffic.ratelimit import Rate, RateLimiter
 from sdpatterns.traffic.ratelimit import decision as bookings
 
 
@@ -129,7 +131,6 @@ def test_a_booking_that_is_given_back_twice_lets_too_many_through(monkeypatch: p
 
 def test_a_limiter_that_lets_through_unasked_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from sdpatterns.testing.simulation import limiter as world
-    from sdpatterns.traffic.ratelimit import RateLimiter
 
     def lenient(*args: Any, on_outage: str, **rest: Any) -> RateLimiter:
         return RateLimiter(*args, on_outage="allow", **rest)
@@ -274,6 +275,33 @@ def test_too_many_probes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_cancelled_probe_that_keeps_its_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(circuits.Circuit, "release", lambda self, term: None)
     assert complaints(BreakerWorld(), "refused, though the oracle is half_open")
+
+
+async def cancelled(*_args: Any, **_kwargs: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(
+    ("world", "pattern", "verb"),
+    [
+        (LimiterWorld(), RateLimiter, "wait"),
+        (LimiterWorld(), RateLimiter, "acquire"),
+        (QuotaWorld(), Quota, "acquire"),
+        (IdempotencyWorld(), Idempotency, "call"),
+    ],
+    ids=["wait", "acquire", "quota", "call"],
+)
+def test_a_cancellation_that_nobody_asked_for_is_found(
+    world: World, pattern: type, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pattern, verb, cancelled)
+    found = simulate(world, 1).violations
+    assert [words for words in found if "nobody cancelled" in words or "CancelledError" in words], found
+
+
+def test_a_breaker_that_cancels_what_it_should_refuse_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "CircuitIsOpen", lambda *_args, **_kwargs: asyncio.CancelledError())
+    assert complaints(BreakerWorld(), "nobody cancelled")
 
 
 def test_a_world_that_breaks_or_hangs_is_a_violation() -> None:

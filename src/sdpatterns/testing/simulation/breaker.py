@@ -171,7 +171,7 @@ class _Ward:
             try:
                 await task
             except asyncio.CancelledError:
-                self.run.note("cancelled", number)
+                self.run.note_cancelled(task, "cancelled", number)
         self.illness = chance.choice([0.0, 0.1, 0.9])
 
     async def call(self) -> None:

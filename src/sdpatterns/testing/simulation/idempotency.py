@@ -162,11 +162,13 @@ class _Shop:
             ClaimLost: "lost",
             StaleFence: "late_write",
             BackendError: "outage",
-            asyncio.CancelledError: "cancelled",
             _Declined: "work_failed",
         }
         try:
             answer = await task
+        except asyncio.CancelledError:
+            self.run.note_cancelled(task, "cancelled", key)
+            return
         except tuple(expected) as error:
             kind = next(kind for kind in expected if isinstance(error, kind))
             self.run.note(expected[kind], key, str(error))

@@ -158,7 +158,7 @@ class Fleet:
         except RateLimited:
             self.run.note("wait_refused", user)
         except asyncio.CancelledError:
-            self.run.note("wait_cancelled", user)
+            self.run.note_cancelled(task, "wait_cancelled", user)
         else:
             self.run.note("waited", user, SYSTEM.now_us())
             self._start(user, cost)

@@ -72,6 +72,12 @@ class Run:
         self.counts[what] += 1
         self._digest.update(repr((SYSTEM.now_us(), what, details)).encode())
 
+    def note_cancelled(self, task: asyncio.Task[Any], what: str, *details: object) -> None:
+        """Note that a task ended cancelled; it is a violation where nobody had asked for that."""
+        self.note(what, *details)
+        if not task.cancelling():
+            self.violated(f"{what}, though nobody cancelled: {details}")
+
     def violated(self, promise: str) -> None:
         """Something happened that must not happen."""
         self.violations.append(promise)
@@ -104,10 +110,10 @@ class Run:
         )
 
     async def all_of(self, work: Iterable[Any]) -> None:
-        """Run the coroutines at once to their end; what they raise is a violation."""
+        """Run the coroutines at once to their end; what they raise is a violation, a stray cancellation as well."""
         ended = await asyncio.gather(*work, return_exceptions=True)
         for end in ended:
-            if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+            if isinstance(end, BaseException):
                 self.violated(f"nobody expected {end!r}")
 
 
@@ -126,6 +132,6 @@ def simulate(world: World, seed: int) -> Outcome:
     try:
         with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed=seed)) as runner:
             runner.run(bounded())
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the finding
         run.violated(f"the world broke: {error!r}")
     return Outcome(seed, tuple(run.violations), run.counts, run.digest)
