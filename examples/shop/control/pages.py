@@ -81,6 +81,8 @@ def _environment() -> Environment:
         ttl_max_s=TTL_MAX_S,
         kind_words=KIND_WORDS,
     )
+    for name in environment.list_templates():
+        environment.get_template(name)  # compiled before the door opens, not while the first visitor waits
     return environment
 
 

@@ -67,6 +67,8 @@ def _templates() -> Environment:
     environment.globals.update(
         categories=categories(), makers=makers(), workshop=workshop, picture=picture, emblem=emblem, static=static
     )
+    for name in environment.list_templates():
+        environment.get_template(name)  # compiled before the door opens, not while the first visitor waits
     return environment
 
 
