@@ -6,13 +6,13 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import ClassVar, Literal, TypeAlias, cast
+from typing import ClassVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
 from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.outage import Outage
+from sdpatterns.core.outage import OnOutage, Outage
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.core.tracing import TRACERS, decided_in_span
@@ -25,12 +25,8 @@ from sdpatterns.traffic.quota.config import PERIODS, Allowance, Plans, plans_of
 from sdpatterns.traffic.quota.decision import ANY, CODEC, Amend, Counted, State, Take, Tally
 from sdpatterns.traffic.quota.notices import QuotaBypassed, QuotaReached, QuotaRefused
 
-__all__ = ["OnOutage", "Quota"]
+__all__ = ["Quota"]
 
-OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
-"""What a quota does while its store is away."""
-
-_OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_S = 1.0
 _TURNS_MAX = 4
 _SETTLING = threading.Lock()
@@ -76,11 +72,10 @@ class Quota(Guard):
         keys_max: int = KEYS_MAX,
     ) -> None:
         self.name = check_name("Quota", name)
+        self._outage = Outage(f"Quota {name!r}", on_outage)
         self._plans = plans_of(plans)
         if (plan is None) != ("" in self._plans):
             raise ValueError("plan must say which of several plans a key has, and be left out where they have no names")
-        if on_outage not in _OUTAGES:
-            raise ValueError(f"on_outage must be one of {', '.join(map(repr, _OUTAGES))}, got {on_outage!r}")
         if not all(0 < share <= 1 for share in notify_at):
             raise ValueError(f"notify_at must hold shares above 0 and at most 1, got {notify_at!r}")
         self._plan = plan
@@ -88,10 +83,8 @@ class Quota(Guard):
             name: [(allowance, _marks(allowance, notify_at)) for allowance in allowances]
             for name, allowances in self._plans.items()
         }
-        self._on_outage = on_outage
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
-        self._outage = Outage(f"Quota {name!r}", on_outage)
         self._page: Page | None = None
         if store is not None:
             check_store(store)
@@ -244,13 +237,13 @@ class Quota(Guard):
                     )  # fmt: skip
 
     def _without_store(self, key: str, plan: str, cost: int, error: BackendError) -> QuotaDecision:
-        if self._on_outage == "raise":
+        if self._outage.policy == "raise":
             raise error
         self._outage.met(error)
         if LISTENERS:
-            tell(QuotaBypassed(name=self.name, key=key, policy=self._on_outage, error=str(error)))
+            tell(QuotaBypassed(name=self.name, key=key, policy=self._outage.policy, error=str(error)))
         step, now_us = self._step(plan, cost, look=True), SYSTEM.now_us()
-        allowed = self._on_outage == "allow"
+        allowed = self._outage.policy == "allow"
         tallies = tuple(Tally(bound.kind, bound.end_us, 0 if allowed else bound.most) for bound in step.bounds)
         decision = _decision(key, plan, step, Counted(in_time=True, allowed=allowed, now_us=now_us, tallies=tallies))
         if not allowed:

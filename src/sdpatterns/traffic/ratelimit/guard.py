@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from typing import Any, ClassVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.guard import Guard, KeyedGuard, Passage
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.outage import Outage
+from sdpatterns.core.outage import OnOutage, Outage
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, title_of
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
@@ -26,12 +26,8 @@ from sdpatterns.traffic.ratelimit.direct import DirectBook
 from sdpatterns.traffic.ratelimit.metered import Meter
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
-__all__ = ["OnOutage", "RateLimiter"]
+__all__ = ["RateLimiter"]
 
-OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
-"""What a limiter does while its store is away."""
-
-_OUTAGES = ("allow", "refuse", "raise")
 _OUTAGE_RETRY_US = 1e6
 _WAIT_MAX_S = 60.0
 
@@ -80,15 +76,12 @@ class RateLimiter(Guard):
         keys_max: int = KEYS_MAX,
     ) -> None:
         self.name = check_name("RateLimiter", name)
-        if on_outage not in _OUTAGES:
-            raise ValueError(f"on_outage must be one of {', '.join(map(repr, _OUTAGES))}, got {on_outage!r}")
-        self._on_outage = on_outage
+        self._outage = Outage(f"RateLimiter {name!r}", on_outage)
         algorithm = GCRA() if algorithm is None else algorithm
         if not isinstance(algorithm, GCRA | Meter):
             raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
         self._algorithm = algorithm
         self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
-        self._outage = Outage(f"RateLimiter {name!r}", on_outage)
         self._direct: DirectBook | None = None
         cells, limits = self._desk.cells, self._desk.limits
         single = len(limits) == 1 and not isinstance(rates, Mapping)
@@ -245,13 +238,13 @@ class RateLimiter(Guard):
         tell(LimitReached(name=self.name, key=label, retry_after_s=decision.retry_after_s))
 
     def _without_store(self, key: RateKey, error: BackendError) -> Decision:
-        if self._on_outage == "raise":
+        if self._outage.policy == "raise":
             raise error
         self._outage.met(error)
         if LISTENERS:
-            tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._on_outage, error=str(error)))
+            tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._outage.policy, error=str(error)))
         limit = self._desk.limits[0]
-        if self._on_outage == "allow":
+        if self._outage.policy == "allow":
             return decision_of(limit, 0.0)
         return decision_of(limit, limit.tolerance_us, _OUTAGE_RETRY_US)
 
