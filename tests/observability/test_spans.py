@@ -9,7 +9,7 @@ import logging
 import httpx
 import pytest
 from opentelemetry import trace as api
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from sdpatterns import (
     Bulkhead,
@@ -392,3 +392,33 @@ async def test_a_replay_and_an_alternative_are_told_without_a_listener(store: Tr
 
     assert await Fallback(down, "spare", on=ConnectionError, name="quotes").protect(down)() == "spare"
     assert by_name(store)["Fallback quotes"].attributes["sdpatterns.alternative"] == 2
+
+
+class _Wordless(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+async def test_an_error_that_cannot_be_put_into_words_is_in_its_span_all_the_same(store: TraceStore) -> None:
+    @Bulkhead("quotes", concurrent_max=2).protect
+    async def fail() -> None:
+        raise _Wordless
+
+    with pytest.raises(_Wordless):
+        await fail()
+    assert api.get_current_span() is api.INVALID_SPAN
+    span = by_name(store)["Bulkhead quotes"]
+    assert span.failed
+    assert span.attributes["error.type"] == "_Wordless"
+
+
+def test_what_was_current_is_current_again_where_a_span_cannot_end(provider: TracerProvider) -> None:
+    class Broken(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            raise ZeroDivisionError
+
+    provider.add_span_processor(Broken())
+    span = OpenTelemetryTracer(provider).start("quotes", "internal", {}, (), None)
+    with pytest.raises(ZeroDivisionError):
+        span.end(None)
+    assert api.get_current_span() is api.INVALID_SPAN

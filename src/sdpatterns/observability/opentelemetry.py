@@ -145,14 +145,26 @@ class OpenTelemetrySpan:
 
     def end(self, error: BaseException | None, /) -> None:
         """End it; an `Exception` is recorded, without the traceback, which each span around it would repeat."""
-        if isinstance(error, Exception) and self._span.is_recording():
-            kind, message = type(error).__qualname__, redacted_text(str(error))
-            self._span.set_attribute("error.type", kind)
-            self._span.add_event("exception", {"exception.type": kind, "exception.message": message})
-            self._span.set_status(trace.StatusCode.ERROR, f"{kind}: {message}")
-        self._span.end()
-        # By value, not by token: an async generator may be closed in another task's context.
-        contexts.attach(self._before)
+        try:
+            if isinstance(error, Exception) and self._span.is_recording():
+                self._record(error)
+        finally:
+            # By value, not by token: an async generator may be closed in another task's context.
+            contexts.attach(self._before)
+            self._span.end()
+
+    def _record(self, error: Exception) -> None:
+        kind, message = type(error).__qualname__, redacted_text(_words_of(error))
+        self._span.set_attribute("error.type", kind)
+        self._span.add_event("exception", {"exception.type": kind, "exception.message": message})
+        self._span.set_status(trace.StatusCode.ERROR, f"{kind}: {message}")
+
+
+def _words_of(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot be put into words is one all the same
+        return ""
 
 
 def _inherited(outer: trace.Span) -> dict[str, Value]:
