@@ -45,7 +45,7 @@ class Neighbour:
         try:
             return await self._client.request(method, path, content=body, headers=headers)
         except httpx.InvalidURL:
-            raise Problem(414, "uri-too-long", "This address is longer than any here.") from None
+            raise _too_long() from None
         except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
             raise self._away(error) from None
 
@@ -53,9 +53,11 @@ class Neighbour:
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
     ) -> httpx.Response:
         """The answer as soon as it begins; whoever reads it closes it."""
-        request = self._client.build_request(method, path, content=body, headers=headers)
         try:
+            request = self._client.build_request(method, path, content=body, headers=headers)
             return await self._client.send(request, stream=True)
+        except httpx.InvalidURL:
+            raise _too_long() from None
         except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
             raise self._away(error) from None
 
@@ -73,6 +75,10 @@ class Neighbour:
         if response.is_success:
             return response.json() if response.content else None
         raise _as_problem(self.name, response)
+
+
+def _too_long() -> Problem:
+    return Problem(414, "uri-too-long", "This address is longer than any here.")
 
 
 def _as_problem(name: str, response: httpx.Response) -> Problem:

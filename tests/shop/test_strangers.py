@@ -144,3 +144,23 @@ async def test_a_checkout_without_a_cart_leads_back_to_the_cart(shared: Visitor)
     answer = await raw(shared, "POST /checkout", FORM, body=b"key=k&email=a")
     assert status(answer) == 303
     assert "location: /cart" in answer.lower()
+
+
+async def test_an_address_of_the_control_room_that_is_too_long(shared: Visitor) -> None:
+    answer = await raw(shared, f"GET /control/{'a' * 65_600}")
+    assert (status(answer), "uri-too-long" in answer) == (414, True), answer[:300]
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "get", "BREW"])
+async def test_the_stream_is_there_to_be_read_alone(shared: Visitor, method: str) -> None:
+    began = time.monotonic()
+    assert status(await raw(shared, f"{method} /control/live")) == 405
+    assert time.monotonic() - began < 2
+
+
+async def test_who_asks_for_the_head_of_the_stream_keeps_nobody_waiting(shared: Visitor) -> None:
+    for _ in range(3):
+        answer = await raw(shared, "HEAD /control/live")
+        assert (status(answer), "text/event-stream" in answer) == (200, True)
+        async with shared.http.stream("GET", "/control/live", timeout=3.0) as stream:
+            assert stream.status_code == 200

@@ -27,9 +27,11 @@ class Live:
     def __init__(self, control: Control) -> None:
         self._control = control
 
-    async def stream(self, _request: Request) -> Response:
-        """Server-sent events, ended after `LIVE_S`."""
+    async def stream(self, request: Request) -> Response:
+        """Server-sent events, ended after `LIVE_S`; to a HEAD what would stand before them."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        if request.method == "HEAD":  # events that nobody reads would hold its connection, and the next request on it
+            return Response(media_type="text/event-stream", headers=headers)
         return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
 
     async def _events(self) -> AsyncIterator[bytes]:

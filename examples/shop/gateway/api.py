@@ -55,7 +55,7 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
         Route("/api/v1/orders/{order_id}/cancel", forward("ordering"), methods=["POST"]),
         Route("/internal/limiter", limiter),
         Route("/control", relay("control"), methods=_ALL),
-        Route("/control/live", _Streams(relay("live"))),
+        Route("/control/live", _Streams(relay("live")), methods=["GET"]),
         Route("/control/{path:path}", relay("control"), methods=_ALL),
         Route("/psp/v1/charges", forward("psp")),
     ]
