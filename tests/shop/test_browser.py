@@ -11,7 +11,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from .test_process import running
+from tests.e2e.browsing import fill_address, fill_card
+
+from .running import running
 
 _FLAGS = (
     "--headless",
@@ -51,19 +53,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def fill_form(page: Page, card: str) -> None:
-    page.get_by_label("E-mail").fill("ada@example.org")
-    page.get_by_label("Name", exact=True).fill("Ada Lovelace")
-    page.get_by_label("Street and number").fill("12 St James's Square")
-    page.get_by_label("Postcode").fill("SW1Y")
-    page.get_by_label("City").fill("London")
-    page.get_by_label("Country").select_option("GB")
+    fill_address(page)
     fill_card(page, card)
-
-
-def fill_card(page: Page, card: str) -> None:
-    page.get_by_label("Card number").fill(card)
-    page.get_by_label("Expires").fill("12/30")
-    page.get_by_label("CVC").fill("123")
 
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
