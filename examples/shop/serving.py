@@ -7,10 +7,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import h11
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from shop.failures import StartFailed
@@ -93,12 +94,37 @@ class _Prompt(H11Protocol):
             self._giving_up = None
 
 
+def _in_origin_form(app: ASGIApp) -> ASGIApp:
+    """The app, asked for a path also by those who send a whole address, as to a proxy: RFC 9112, 3.2.2."""
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
+            scope = _without_origin(scope)
+        await app(scope, receive, send)
+
+    return asked
+
+
+def _without_origin(scope: Scope) -> Scope:
+    try:
+        address = urlsplit(scope["raw_path"].decode("ascii"))
+    except ValueError:
+        return scope
+    if not address.netloc:  # the asterisk of OPTIONS, or nothing that anybody knows
+        return scope
+    path = address.path or "/"
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    headers = [(b"host", address.netloc.encode()), *others]
+    return {**scope, "path": unquote(path), "raw_path": path.encode(), "headers": headers}
+
+
 class Server(uvicorn.Server):
     """One service on its own sockets. Signals are the whole shop's business, not one server's."""
 
     def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
-            app,
+            _in_origin_form(app),
             http=_Prompt,
             log_config=None,
             access_log=False,

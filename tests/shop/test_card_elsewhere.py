@@ -57,6 +57,15 @@ async def test_no_review_and_no_name_takes_one(opening: Opening, data_dir: Path)
         assert left_behind(data_dir, traced, number) == []
 
 
+async def test_no_idempotency_key_is_one(opening: Opening, data_dir: Path) -> None:
+    key = "5555555555554444"
+    async with opening() as visitor:
+        answer = await visitor.check_out(await visitor.fill_cart(), key=key)
+        assert (answer.status_code, answer.json()["detail"]) == (400, "An Idempotency-Key must not hold a card number.")
+        traced = traces()
+    assert left_behind(data_dir, traced, key) == []
+
+
 @pytest.mark.parametrize("text", ["4242 4242 4242 4241", "0049 30 1234567890", "SP-00040", "1234567890123456", "N1"])
 def test_other_long_numbers_are_taken(text: str) -> None:
     fields = Fields({"text": text})

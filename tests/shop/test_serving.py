@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop import serving
 
@@ -26,12 +26,19 @@ async def length(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(str(len(body)))(scope, receive, send)
 
 
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[int]:
+    """The port on which an app answers."""
+    with serving.bind(0) as listener:
+        async with serving.answering({"any": serving.Server("any", app, [listener])}):
+            yield listener.getsockname()[1]
+
+
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     monkeypatch.setattr(serving._Prompt, "head_max_s", HEAD_MAX_S)
-    with serving.bind(0) as listener:
-        async with serving.answering({"any": serving.Server("any", length, [listener])}):
-            yield listener.getsockname()[1]
+    async with served(length) as port:
+        yield port
 
 
 @asynccontextmanager
@@ -79,6 +86,27 @@ async def test_a_body_may_take_longer(port: int) -> None:
             await asyncio.sleep(HEAD_MAX_S / 2)
             writer.write(bytes([byte]))
         assert (await reader.readuntil(b"\r\n\r\n4")).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("target", "seen"),
+    [
+        ("http://shop.example:8080/a%20b?c=d", "/a b ?c=d shop.example:8080"),
+        ("HTTP://shop.example", "/ ? shop.example"),
+        ("/http://shop.example/", "/http://shop.example/ ? other"),
+        ("http://[::1/", "http://[::1/ ? other"),
+    ],
+)
+async def test_a_whole_address_is_asked_for_as_its_path(target: str, seen: str) -> None:
+    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope)
+        words = f"{scope['path']} ?{scope['query_string'].decode()} {request.headers['host']}"
+        await PlainTextResponse(words)(scope, receive, send)
+
+    async with served(tell) as port, line(port) as (reader, writer):
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+    assert answer.partition("\r\n\r\n")[2] == seen
 
 
 async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() -> None:

@@ -19,6 +19,7 @@ from shop.gateway import openapi, versions
 from shop.gateway.service import Front
 from shop.neighbours import segment
 from shop.problems import Problem, not_found
+from shop.values import has_card_number
 
 STREAMS_EACH = 8
 """Streams that one client may hold open, of those that all share."""
@@ -100,11 +101,18 @@ class _Streams:
 async def _relay(front: Front, name: str, request: Request) -> Response:
     """A whole corner of the site that another service serves, streams included."""
     body = await read_body(request) if request.method in ("POST", "PUT") else None
-    headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
+    headers = _passed_on(request)
     target = _target(request)
     if "/../" in f"{target}/":
         raise not_found("such page")
     return _Relayed(await front.neighbours[name].stream(request.method, target, body=body, headers=headers))
+
+
+def _passed_on(request: Request) -> list[tuple[bytes, bytes]]:
+    """The headers that the services get. A key is stored as long as its answer: no card's number may be in it."""
+    if any(has_card_number(key) for key in request.headers.getlist("idempotency-key")):
+        raise Problem(400, "idempotency-key", "An Idempotency-Key must not hold a card number.")
+    return [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
 
 
 def _target(request: Request) -> str:
@@ -117,7 +125,7 @@ async def _forward(front: Front, name: str, request: Request) -> Response:
     for name_in_path in request.path_params.values():
         segment(name_in_path)  # a client behind us would walk the dots in it
     body = await read_body(request) if request.method in ("POST", "PUT") else None
-    headers = [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
+    headers = _passed_on(request)
     answer = await front.neighbours[name].send(request.method, _target(request), body=body, headers=headers)
     kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
     return Response(answer.content, answer.status_code, kept)
