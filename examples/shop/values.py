@@ -39,9 +39,14 @@ def has_card_number(text: str) -> bool:
     return any(redacted_text(digits) != digits for digits in _DIGITS.findall(text))
 
 
+def is_card_number(text: str) -> bool:
+    """Whether an identifier is a card's number; one drawn at random, with letters in it, holds such a run by chance."""
+    return not any(character.isalpha() for character in text) and has_card_number(text)
+
+
 def is_slug(text: str) -> bool:
     """Whether a text can serve as an identifier in a URL; a card's number cannot, for identifiers are logged."""
-    return _SLUG.match(text) is not None and not has_card_number(text)
+    return _SLUG.match(text) is not None and not is_card_number(text)
 
 
 def whole(query: Mapping[str, str], name: str) -> int:

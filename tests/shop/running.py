@@ -19,6 +19,9 @@ import psutil
 from .conftest import EXAMPLES
 from .visitor import checkout_body
 
+PATIENCE_S = 60.0
+"""For how long a customer presses again; every part of the shop is back long before."""
+
 
 def command(data_dir: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "shop", "up", "--data-dir", str(data_dir), *more]
@@ -116,14 +119,18 @@ class Buyer:
         self.order_id = placed.json()["order_id"]
 
     async def _until(self, status: int, method: str, path: str, **content: Any) -> httpx.Response:
-        while True:
+        last, until = "", time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
             try:
                 answer = await self.http.request(method, path, **content)
-            except httpx.TransportError:  # the gateway itself was killed
+            except httpx.TransportError as error:  # the gateway itself was killed
                 self.answers.append(0)
+                last = repr(error)
             else:
                 self.answers.append(answer.status_code)
                 if answer.status_code == status:
                     return answer
-                assert answer.headers["content-type"] == "application/problem+json", answer.text
+                last = answer.text
+                assert answer.headers["content-type"] == "application/problem+json", last
             await asyncio.sleep(0.25)
+        raise AssertionError(f"{method} {path} got {self.answers}, and at last {last}")

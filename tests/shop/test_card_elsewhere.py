@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop.values import FieldError, Fields, InvalidInput, is_slug
+from shop.values import FieldError, Fields, InvalidInput, has_card_number, is_slug
 
 from .test_card_numbers import digits_of, left_behind, traces
 from .visitor import PLENTY, Visitor, checkout_body, new_name
@@ -61,9 +61,28 @@ async def test_no_idempotency_key_is_one(opening: Opening, data_dir: Path) -> No
     key = "5555555555554444"
     async with opening() as visitor:
         answer = await visitor.check_out(await visitor.fill_cart(), key=key)
-        assert (answer.status_code, answer.json()["detail"]) == (400, "An Idempotency-Key must not hold a card number.")
+        assert (answer.status_code, answer.json()["detail"]) == (400, "An Idempotency-Key must not be a card number.")
         traced = traces()
     assert left_behind(data_dir, traced, key) == []
+
+
+async def test_an_identifier_that_holds_one_by_chance_is_taken(shared: Visitor) -> None:
+    """As one order in three thousand does, and one UUID in a thousand."""
+    by_chance = "69f663304981348c5386"
+    assert has_card_number(by_chance)
+    cart_id = f"cart_{by_chance}"
+    line = await shared.http.put(f"/api/v1/carts/{cart_id}/items/{PLENTY}", json={"quantity": 1})
+    assert line.status_code == 200
+    answer = await shared.check_out(cart_id, key=by_chance)
+    assert answer.status_code == 201, answer.text
+
+
+async def test_an_order_whose_number_holds_one_by_chance_is_placed(
+    shared: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _bytes=10: "69f663304981348c5386")
+    answer = await shared.buy()
+    assert (answer.status_code, answer.json()["order_id"]) == (201, "ord_69f663304981348c5386")
 
 
 @pytest.mark.parametrize("text", ["4242 4242 4242 4241", "0049 30 1234567890", "SP-00040", "1234567890123456", "N1"])

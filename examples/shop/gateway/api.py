@@ -19,7 +19,7 @@ from shop.gateway import openapi, versions
 from shop.gateway.service import Front
 from shop.neighbours import segment
 from shop.problems import Problem, not_found
-from shop.values import has_card_number
+from shop.values import is_card_number
 
 STREAMS_EACH = 8
 """Streams that one client may hold open, of those that all share."""
@@ -110,8 +110,8 @@ async def _relay(front: Front, name: str, request: Request) -> Response:
 
 def _passed_on(request: Request) -> list[tuple[bytes, bytes]]:
     """The headers that the services get. A key is stored as long as its answer: no card's number may be in it."""
-    if any(has_card_number(key) for key in request.headers.getlist("idempotency-key")):
-        raise Problem(400, "idempotency-key", "An Idempotency-Key must not hold a card number.")
+    if any(is_card_number(key) for key in request.headers.getlist("idempotency-key")):
+        raise Problem(400, "idempotency-key", "An Idempotency-Key must not be a card number.")
     return [(name, value) for name, value in request.headers.raw if name in _PASSED_ON]
 
 
