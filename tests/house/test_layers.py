@@ -25,6 +25,7 @@ NAMED_FOR = {
     "hypothesis": "testing",
     "opentelemetry": "opentelemetry otlp span_redaction traces",
     "prometheus_client": "prometheus",
+    "psutil": "testing",
     "psycopg": "sqlalchemy testing",
     "pydantic": "settings",
     "pydantic_settings": "settings",

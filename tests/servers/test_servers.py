@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import psutil
@@ -105,6 +106,33 @@ def test_a_killed_postgres_finds_what_it_answered_for() -> None:
         process.start()
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+
+
+def test_no_process_of_a_killed_postgres_answers_any_more() -> None:
+    with servers.postgres_process() as (process, url), psycopg.connect(url) as connection:
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert connection.info.backend_pid in {member.pid for member in family}
+        process.kill()
+        assert [member for member in family if processes._lives(member)] == []
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+
+
+def test_a_paused_postgres_is_silent_on_open_connections_too() -> None:
+    with servers.postgres_process() as (process, url), closing(psycopg.connect(url, autocommit=True)) as connection:
+        process.pause()
+        connection.pgconn.send_query(b"SELECT 1")
+        assert select.select([connection.fileno()], [], [], 0.3)[0] == []
+        process.resume()
+        assert select.select([connection.fileno()], [], [], 10)[0] != []
+
+
+def test_a_paused_postgres_can_be_stopped() -> None:
+    with servers.postgres_process() as (process, url), psycopg.connect(url):
+        process.pause()
+        began = time.monotonic()
+        process.stop()
+        assert time.monotonic() - began < 5, "it had to be killed"
 
 
 def test_a_postgres_in_a_directory_of_ours_resumes_and_leaves_it() -> None:
@@ -206,6 +234,14 @@ def test_nothing_is_left_when_the_test_run_is_killed(how: signal.Signals) -> Non
 def test_a_wheel_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ServerNotStarted, match=r'nothing_here is not installed: pip install "sdpatterns\[testing\]"'):
         processes.wheel_directory("nothing_here")
+
+
+def test_a_missing_psutil_is_named_before_a_server_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda _: None)
+    process = ServerProcess(name="any", directory=tmp_path, command=lambda _: [sys.executable], ready=lambda _: True)
+    with pytest.raises(ServerNotStarted, match=r'psutil is not installed: pip install "sdpatterns\[testing\]"'):
+        process.start()
+    assert not process.log.exists()
 
 
 def test_a_wheel_without_a_server_for_this_platform_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

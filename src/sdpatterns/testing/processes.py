@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import shutil
 import signal
 import socket
@@ -20,7 +19,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import psutil
 
 __all__ = [
     "Identity",
@@ -124,6 +126,8 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start and wait until it serves: on a free port first, on the same port ever after."""
+        if importlib.util.find_spec("psutil") is None:  # which ends and freezes it
+            raise ServerNotStarted('psutil is not installed: pip install "sdpatterns[testing]"')
         for _ in range(_TRIES - 1):
             try:
                 return self._start_on(self.port or free_port())
@@ -171,16 +175,16 @@ class ServerProcess:
         self._end(self.stop_signal)
 
     def kill(self) -> None:
-        """End it as a power cut would (SIGKILL)."""
+        """End it as a power cut would (SIGKILL), with every process it started: none answers when this returns."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Freeze it (SIGSTOP): connections stay open, nothing is answered."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Freeze it and every process it started (SIGSTOP): connections stay open, nothing is answered."""
+        _pause(self.pid)
 
     def resume(self) -> None:
         """Let a frozen server go on (SIGCONT)."""
-        os.kill(self.pid, signal.SIGCONT)
+        _resume(self.pid)
 
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
@@ -209,14 +213,70 @@ def _watch(pid: int, stop_signal: signal.Signals, doomed: Sequence[Path]) -> sub
 
 
 def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    if process.poll() is not None:
+        return
+    if how is signal.SIGKILL:
+        _kill(process)
+        return
     process.send_signal(how)
     # A paused process takes no signal but SIGKILL before it is woken.
-    process.send_signal(signal.SIGCONT)
+    _resume(process.pid)
     try:
         process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    import psutil
+
+    # Postgres serves each connection from a process of its own, and those outlive the first one by
+    # a moment in which they still answer.
+    family = _pause(process.pid)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+    deadline = time.monotonic() + _PATIENCE_S
+    while any(map(_lives, family)) and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _pause(pid: int) -> list[psutil.Process]:
+    """Freeze a process and its descendants; returns those that were there."""
+    import psutil
+
+    frozen: list[psutil.Process] = []
+    waiting: list[psutil.Process] = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        waiting.append(psutil.Process(pid))
+    while waiting:
+        member = waiting.pop()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.suspend()
+            frozen.append(member)
+            waiting += member.children()  # asked of a frozen one, which starts no more of them
+    return frozen
+
+
+def _resume(pid: int) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
+        for member in (*leader.children(recursive=True), leader):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.resume()
+
+
+def _lives(process: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        # One that nobody waits for stays in the table of processes, as dead as the others.
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @contextlib.contextmanager
