@@ -8,7 +8,7 @@ from __future__ import annotations
 try:
     import brotli  # type: ignore[import-untyped] # the library has no types
 except ImportError as missing:
-    raise ImportError('pip install "sdpatterns[web]"') from missing
+    raise ImportError('the coding br needs brotli: pip install "sdpatterns[compression]"') from missing
 
 from sdpatterns.web.encodings import Compressor
 

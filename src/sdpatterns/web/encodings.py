@@ -5,7 +5,7 @@ Accept-Encoding: br;q=1.0, gzip;q=0.8, *;q=0.1      wish of the client; ties go 
 ```
 
 gzip is always there; br and zstd are offered where their libraries are installed, as by
-`pip install "sdpatterns[web]"`.
+`pip install "sdpatterns[compression]"`.
 
 Source: RFC 9110, 8.4 and 12.5.3; RFC 1952 (gzip), RFC 7932 (br), RFC 8878 and RFC 9659 (zstd).
 """

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 try:
     import http_sf
 except ImportError as missing:
-    raise ImportError('pip install "sdpatterns[web]"') from missing
+    raise ImportError('RateLimit and Idempotency-Key need http-sf: pip install "sdpatterns[web]"') from missing
 
 __all__ = ["Member", "string_item", "string_list"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 try:
     import zstandard
 except ImportError as missing:
-    raise ImportError('pip install "sdpatterns[web]"') from missing
+    raise ImportError('the coding zstd needs zstandard: pip install "sdpatterns[compression]"') from missing
 
 from sdpatterns.web.encodings import Compressor
 
