@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import pytest
 
@@ -36,3 +40,54 @@ def valkey_cluster() -> Iterator[str]:
     """The first node of a three-node Valkey Cluster for this worker."""
     with servers.valkey_cluster() as url:
         yield url
+
+
+LONG_ITEMS = 200
+LONG_TEXT = 20_000
+
+
+def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
+    """Explain a failed `==` of two long values in a line.
+
+    pytest's own diff compares them item by item. Under coverage that takes minutes for a few hundred
+    items, and the time limit's signal is lost inside it.
+    """
+    if op != "==" or not (_is_long(left) or _is_long(right)):
+        return None
+    for kind, explain in ((Mapping, _keys), (AbstractSet, _members), (Sequence, _items)):
+        if isinstance(left, kind) and isinstance(right, kind):
+            return [f"{reprlib.repr(left)} == {reprlib.repr(right)}", explain(left, right)]
+    return None
+
+
+def _is_long(value: Any) -> bool:
+    if isinstance(value, str | bytes):
+        return len(value) > LONG_TEXT
+    return isinstance(value, Sequence | Mapping | AbstractSet) and len(value) > LONG_ITEMS
+
+
+def _items(left: Sequence[Any], right: Sequence[Any]) -> str:
+    pairs = enumerate(itertools.zip_longest(left, right, fillvalue=_NOTHING))
+    differing = ((place, one, other) for place, (one, other) in pairs if one != other)
+    # A list and a tuple of the same items differ, though no item of theirs does.
+    place, one, other = next(differing, ("none", type(left), type(right)))
+    shown = f"{reprlib.repr(one)} against {reprlib.repr(other)}"
+    return f"{len(left)} items against {len(right)}; item {place} is the first that differs: {shown}"
+
+
+def _keys(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> str:
+    wrong = [key for key in {**left, **right} if left.get(key, _NOTHING) != right.get(key, _NOTHING)]
+    return f"{len(wrong)} of {len(left)} keys differ, for example {reprlib.repr(wrong[0])}"
+
+
+def _members(left: AbstractSet[Any], right: AbstractSet[Any]) -> str:
+    wrong = [*(left - right), *(right - left)]
+    return f"{len(wrong)} of {len(left)} items are in one of them only, for example {reprlib.repr(wrong[0])}"
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_NOTHING = _Nothing()

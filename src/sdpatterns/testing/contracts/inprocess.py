@@ -10,10 +10,8 @@ from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.errors import BackendFull
 from sdpatterns.ports.states import DirectCells
 from sdpatterns.testing.contracts.stage import GROUP, THREADS, BackendContract, Stage, built, opened, run, scene
-from sdpatterns.testing.contracts.steps import (
-    Add,
-    AddMany,
-)
+from sdpatterns.testing.contracts.steps import Add, AddMany
+from sdpatterns.testing.contracts.verdicts import assert_each_once
 
 __all__ = ["BoundedStatesContract", "DirectStatesContract"]
 
@@ -81,7 +79,7 @@ class DirectStatesContract(BackendContract):
         cells = self._direct(built(self))
         with ThreadPoolExecutor(THREADS) as pool:
             answers = list(pool.map(lambda _: cells.transact_now("a", Add())[0], range(4000)))
-        assert sorted(answers) == list(range(4000))
+        assert_each_once(answers, 4000)
 
     @staticmethod
     def _direct(stage: Stage) -> DirectCells[tuple[int, ...]]:

@@ -28,6 +28,7 @@ from sdpatterns.testing.contracts.steps import (
     add_each,
 )
 from sdpatterns.testing.contracts.values import ODD_KEYS, ODD_VALUES, BytesCodec, any_json
+from sdpatterns.testing.contracts.verdicts import assert_each_once, assert_same
 
 __all__ = ["StateStoreContract"]
 
@@ -82,8 +83,9 @@ class StateStoreContract(BackendContract):
         stage.shift(99.0)
         for place in range(50, 100):
             await cells.transact(f"{place}", Put((place,), keep_s=1.0))
-        assert await cells.read_many([f"{place}" for place in range(50)]) == [(place,) for place in range(50)]
-        assert [await cells.transact(f"{place}", Look()) for place in range(50)] == [(place,) for place in range(50)]
+        kept = [(place,) for place in range(50)]
+        assert_same(await cells.read_many([f"{place}" for place in range(50)]), kept)
+        assert_same([await cells.transact(f"{place}", Look()) for place in range(50)], kept)
 
     @scene
     async def test_keeping_starts_anew_with_each_write(self, stage: Stage) -> None:
@@ -157,14 +159,14 @@ class StateStoreContract(BackendContract):
                 caught.append(error)
 
         await stage.together([partial(job, place) for place in range(90)])
-        assert sorted(error.args[0] for error in caught) == list(range(0, 90, 3))
+        assert_same(sorted(error.args[0] for error in caught), range(0, 90, 3))
         assert await cells.read_many(["0", "1"]) == [(30,), (30,)]
 
     @scene
     async def test_steps_at_once_on_one_cell_lose_nothing(self, stage: Stage) -> None:
         cells = stage.counters()
         answers = await stage.together([lambda: add_each(cells, "a", 10)] * 40)
-        assert sorted(itertools.chain(*answers)) == list(range(400))
+        assert_each_once(itertools.chain(*answers), 400)
         assert await cells.read("a") == (400,)
 
     @scene
@@ -176,7 +178,7 @@ class StateStoreContract(BackendContract):
                 await cells.transact(f"{(place + step) % 10}", Add())
 
         await stage.together([partial(job, place) for place in range(40)])
-        assert await cells.read_many([f"{key}" for key in range(10)]) == [(40,)] * 10
+        assert_same(await cells.read_many([f"{key}" for key in range(10)]), [(40,)] * 10)
 
     @scene
     async def test_a_step_with_a_twin_and_one_without_share_a_cell(self, stage: Stage) -> None:
@@ -293,12 +295,12 @@ class StateStoreContract(BackendContract):
         cells = stage.counters()
         for number, key in enumerate(ODD_KEYS):
             assert (await cells.transact(key, Add(number)))[0] == 0, key
-        assert await cells.read_many(ODD_KEYS) == [(number,) for number in range(len(ODD_KEYS))]
+        assert_same(await cells.read_many(ODD_KEYS), [(number,) for number in range(len(ODD_KEYS))])
         before = await cells.transact_many(ODD_KEYS, AddMany(*[1] * len(ODD_KEYS)))
-        assert before == list(range(len(ODD_KEYS)))
+        assert_same(before, range(len(ODD_KEYS)))
         for key in ODD_KEYS:
             await cells.delete(key)
-        assert await cells.read_many(ODD_KEYS) == [None] * len(ODD_KEYS)
+        assert_same(await cells.read_many(ODD_KEYS), [None] * len(ODD_KEYS))
 
     @scene
     async def test_a_state_comes_back_as_it_went(self, stage: Stage) -> None:
@@ -306,8 +308,7 @@ class StateStoreContract(BackendContract):
         for number, value in enumerate(ODD_VALUES):
             # Wrapped, since None is how a cell without a state looks.
             await cells.transact(f"{number}", Put([value]))
-            assert await cells.read(f"{number}") == [value]
-            assert await cells.transact(f"{number}", Look()) == [value]
+            assert_same([await cells.read(f"{number}"), await cells.transact(f"{number}", Look())], [[value], [value]])
 
     @scene
     async def test_whole_numbers_of_any_size_come_back_exactly(self, stage: Stage) -> None:
@@ -323,8 +324,8 @@ class StateStoreContract(BackendContract):
         values = [b"", b"|", b"1|2", b"\x00", b"nil", b"1:5 7", bytes(range(256)), b"\xff" * 100_000]
         for number, value in enumerate(values):
             await cells.transact(f"{number}", Put(value))
-        assert await cells.read_many([f"{number}" for number in range(len(values))]) == values
-        assert [await cells.transact(f"{number}", Look()) for number in range(len(values))] == values
+        assert_same(await cells.read_many([f"{number}" for number in range(len(values))]), values)
+        assert_same([await cells.transact(f"{number}", Look()) for number in range(len(values))], values)
 
     @scene
     async def test_a_wake_is_heard_once_the_new_state_can_be_read(self, stage: Stage) -> None:

@@ -42,7 +42,8 @@ class CancelledStatesContract(BackendContract):
             for task in tasks[::3]:
                 task.cancel()
             ended = await asyncio.gather(*tasks, return_exceptions=True)
-            assert not [end for end in ended if isinstance(end, Exception)]
+            failed = [end for end in ended if isinstance(end, Exception)]
+            assert not failed, f"{len(failed)} callers failed, the first with {failed[0]!r}"
             done = [end for end in ended if isinstance(end, list)]
             answers = list(itertools.chain(*done))
             assert len(done) >= 20

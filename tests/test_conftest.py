@@ -1,0 +1,33 @@
+"""A failed comparison of two long values is told in a line; pytest's own diff of them takes minutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import pytest_assertrepr_compare
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "said"),
+    [
+        (list(range(400)), [0] * 400, "400 items against 400; item 1 is the first that differs: 1 against 0"),
+        ([0] * 400, [0] * 399, "400 items against 399; item 399 is the first that differs: 0 against nothing"),
+        ([0] * 400, (0,) * 400, "400 items against 400; item none is the first that differs"),
+        ("x" * 50_000, "x" * 50_000 + "y", "50000 items against 50001; item 50000 is the first that differs"),
+        (dict.fromkeys(range(400), 0), {n: n // 399 for n in range(400)}, "1 of 400 keys differ, for example 399"),
+        (set(range(400)), set(range(1, 400)), "1 of 400 items are in one of them only, for example 0"),
+    ],
+)
+def test_long_values_are_compared_in_a_line(left: Any, right: Any, said: str) -> None:
+    lines = pytest_assertrepr_compare("==", left, right)
+    assert lines is not None
+    assert said in lines[1]
+    assert max(map(len, lines)) < 300
+
+
+def test_short_values_and_other_operators_are_left_to_pytest() -> None:
+    assert pytest_assertrepr_compare("==", [1, 2], [1, 3]) is None
+    assert pytest_assertrepr_compare("in", 1, list(range(1000))) is None
+    assert pytest_assertrepr_compare("==", list(range(1000)), 7) is None
