@@ -10,6 +10,7 @@ nothing outside the checkout is touched. Words after the session's name go on to
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
 import os
@@ -47,7 +48,9 @@ def stamp(*words: str) -> str:
 
 
 def bootstrap(words: list[str]) -> int:
-    """Make sure that nox is there and run it with those words."""
+    """Make sure that nox is there and run it with those words; without words, print what there is to run."""
+    if not words:
+        return print_commands()
     if sys.version_info < OLDEST:
         have = ".".join(map(str, sys.version_info[:2]))
         return fail(f"sdpatterns needs Python {OLDEST[0]}.{OLDEST[1]} or newer, and this is {have} ({sys.executable})")
@@ -64,6 +67,19 @@ def bootstrap(words: list[str]) -> int:
     command = [python, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), *nox_words(words)]
     environment = {**os.environ, "PATH": f"{program(WORKSHOP, 'x').parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     return become(command, environment)
+
+
+def print_commands() -> int:
+    """The sessions of this file, each with the first line of its docstring. Starts and fetches nothing."""
+    print("Commands:\n")
+    for node in ast.parse(Path(__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and any(
+            ast.unparse(mark) == "nox.session" for mark in node.decorator_list
+        ):
+            told = (ast.get_docstring(node) or "").partition("\n")[0]
+            print(f"  python3 noxfile.py {node.name:10}{told}")
+    print("\nStart with the shop. Its options: python3 noxfile.py shop --help")
+    return 0
 
 
 def become(command: list[str], environment: dict[str, str]) -> int:
@@ -169,13 +185,18 @@ def run(session: nox.Session, name: str, *words: str, **options: object) -> None
     session.run(str(program(place, name)), *words, external=True, env=around, **options)
 
 
+SHOP_COMMAND = "python3 noxfile.py shop"
+"""What the shop's hints begin with, so that they can be copied."""
+
+
 @nox.session
 def shop(session: nox.Session) -> None:
-    """Start the reference shop; Ctrl-C stops it, its data stays. `shop scenario NAME` plays one on it."""
-    words = session.posargs if session.posargs[:1] in (["up"], ["scenario"]) else ["up", *session.posargs]
+    """Start the reference shop. `shop scenario NAME` plays a scenario on it, `shop --help` lists both."""
+    own = (["up"], ["scenario"], ["--help"], ["-h"])
+    words = session.posargs if session.posargs[:1] in own else ["up", *session.posargs]
     place = environment(session, *(FLEET if "--fleet" in session.posargs else SHOP))
     command = [str(program(place, "python")), "-m", "shop", *words]
-    sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples")}))
+    sys.exit(become(command, {**os.environ, "PYTHONPATH": str(ROOT / "examples"), "SHOP_COMMAND": SHOP_COMMAND}))
 
 
 WHOLE_SHOPS = ("tests/shop", "tests/e2e")

@@ -6,6 +6,7 @@ import sys
 
 import httpx
 
+from shop.arguments import program
 from shop.scenarios import script
 from shop.scenarios.play import Play
 from shop.scenarios.stage import NoShop
@@ -27,7 +28,10 @@ async def played(name: str, url: str, pace: float) -> int:
         print(f"shop: there is no scenario {name}; there are: {', '.join(script.names())}", file=sys.stderr)
         return 1
     if not await _is_open(url):
-        print(f"shop: no shop answers at {url}; start one with: python -m shop up", file=sys.stderr)
+        start, other = f"{program()} up", f"{program()} scenario {name} --port NUMBER"
+        print(f"shop: no shop answers at {url}", file=sys.stderr)
+        print(f"  start one in another terminal:  {start}", file=sys.stderr)
+        print(f"  it runs at another port:        {other}", file=sys.stderr)
         return 1
     if title := await _playing(url):
         print(f"shop: {title} is being played there; stop it on the page, or wait for its end", file=sys.stderr)
