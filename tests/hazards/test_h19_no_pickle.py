@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import pickle
 from pathlib import Path
@@ -41,9 +42,12 @@ def test_the_search_finds_what_it_looks_for(bug: str) -> None:
     assert dangers(f"def inside():\n    {bug}\n")
 
 
-@pytest.mark.parametrize("path", sorted(HOME.rglob("*.py")), ids=lambda path: str(path.relative_to(HOME)))
-def test_no_module_can_unpickle(path: Path) -> None:
-    assert dangers(path.read_text(encoding="utf-8")) == []
+def test_no_module_can_unpickle() -> None:
+    found = {
+        str(path.relative_to(HOME)): dangers(path.read_text(encoding="utf-8")) for path in sorted(HOME.rglob("*.py"))
+    }
+    assert len(found) > 100
+    assert {path: each for path, each in found.items() if each} == {}
 
 
 class Forged:
@@ -61,14 +65,13 @@ def test_the_forged_bytes_would_have_run(tmp_path: Path) -> None:
     assert (tmp_path / "owned").is_dir()
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("head", [b"", b"1:"])
 @pytest.mark.parametrize(
     "codec",
     [IntegersCodec(), JsonCodec[Any](lambda value: value, lambda plain: plain), RecordCodec(), StateCodec()],
     ids=lambda codec: type(codec).__name__,
 )
-def test_forged_bytes_are_refused_and_nothing_runs(codec: Any, head: bytes, protocol: int, tmp_path: Path) -> None:
-    with pytest.raises(CodecError):
-        codec.decode(head + pickle.dumps(Forged(tmp_path / "owned"), protocol))
-    assert not (tmp_path / "owned").exists()
+def test_forged_bytes_are_refused_and_nothing_runs(codec: Any, tmp_path: Path) -> None:
+    for head, protocol in itertools.product([b"", b"1:"], range(pickle.HIGHEST_PROTOCOL + 1)):
+        with pytest.raises(CodecError):
+            codec.decode(head + pickle.dumps(Forged(tmp_path / "owned"), protocol))
+        assert not (tmp_path / "owned").exists(), (head, protocol)
