@@ -12,9 +12,18 @@ import redis
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.step import GONE, UNCHANGED
 
-STEPS = 100_000
-# Other tests go through the same lines; counting them a hundred thousand times takes as long as the steps.
-many_steps = pytest.mark.no_cover
+_STEPS = 10_000
+_STEPS_LONG = 1_000_000
+
+
+def many_steps(test: Any) -> Any:
+    """Give a test its number of `steps`: some in each run, many in a long one."""
+    # Other tests go through the same lines; counting them for each step takes as long as the steps.
+    counted = pytest.mark.no_cover(test)
+    long = pytest.param(_STEPS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(7200)])
+    return pytest.mark.parametrize("steps", [_STEPS, long])(counted)
+
+
 _OF_ONE_HISTORY = 50
 _BATCH = 2_000
 
@@ -55,7 +64,7 @@ class History(Protocol):
 
 
 def held_to_python(
-    valkey_url: str, source: str, begin: Callable[[int], History], steps: int = STEPS
+    valkey_url: str, source: str, begin: Callable[[int], History], steps: int
 ) -> Iterator[tuple[Played, Any]]:
     """So many steps of histories with the seeds 0, 1, 2 …, and the twin's replies, each found equal."""
     compared = 0

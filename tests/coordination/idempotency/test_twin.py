@@ -72,8 +72,8 @@ def _words(answer: Finding | bool) -> list[bytes]:
 
 
 @many_steps
-def test_the_twin_is_the_step(valkey_url: str) -> None:
-    seen = {played.about for played, _ in held_to_python(valkey_url, ClaimTwin.source, History)}
+def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
+    seen = {played.about for played, _ in held_to_python(valkey_url, ClaimTwin.source, History, steps)}
     assert seen == {
         *(f"TakeClaim {kind!r}" for kind in (b"c", b"b", b"r", b"d", b"e")),
         *(f"{step} {answer!r}" for step in ("Renew", "Settle", "Release") for answer in (b"0", b"1")),

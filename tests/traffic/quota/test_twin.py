@@ -56,9 +56,9 @@ class History:
 
 
 @many_steps
-def test_the_twin_is_the_step(valkey_url: str) -> None:
+def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
     seen = set()
-    for played, reply in held_to_python(valkey_url, Take((), 1).twin.source, History):
+    for played, reply in held_to_python(valkey_url, Take((), 1).twin.source, History, steps):
         step, answer = played.about
         assert step.twin.answer(reply[1]) == answer
         seen.add((type(step).__name__, answer.in_time, played.reply[0][0].split(b":")[0]))

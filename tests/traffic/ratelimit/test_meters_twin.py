@@ -77,9 +77,9 @@ class History:
 
 @many_steps
 @pytest.mark.parametrize("name", METERS)
-def test_the_twin_is_the_step(name: str, valkey_url: str) -> None:
+def test_the_twin_is_the_step(name: str, steps: int, valkey_url: str) -> None:
     seen = set()
-    for played, reply in held_to_python(valkey_url, METERS[name].source, partial(History, METERS[name])):
+    for played, reply in held_to_python(valkey_url, METERS[name].source, partial(History, METERS[name]), steps):
         kind, twin, answer = played.about
         read = twin.answer(reply[1])
         assert (list(read) if kind == "TakeMany" else read) == answer

@@ -82,10 +82,10 @@ def _expected(states: Sequence[Any], answer: Any, keeps_s: Sequence[float], wake
 
 
 @many_steps
-def test_the_twin_is_the_step(valkey_url: str) -> None:
+def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
     seen = {
         (played.words[-1] and played.reply[0][0].split(b":")[0], tuple(played.reply[1][:1]))
-        for played, _ in held_to_python(valkey_url, Gcra.source, History)
+        for played, _ in held_to_python(valkey_url, Gcra.source, History, steps)
     }
     # Every kind of end was met: written, unchanged or gone; allowed, refused or given back.
     assert {end for end, _ in seen} == {b"1", b"unchanged", b"gone"}
