@@ -2,18 +2,22 @@
 
 A line `{{ source examples/shop/ordering/wiring.py once }}` becomes that function, class, method
 (`Runner.forward`) or assignment, as it stands in the file; several names are shown one after another.
-`{{ drawing pipeline }}` becomes the drawing `docs/drawings/pipeline.svg`, in the colours of the page.
+Lines that are too wide for a page are broken as ruff does it. `{{ drawing pipeline }}` becomes the drawing
+`docs/drawings/pipeline.svg`, in the colours of the page.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+COLUMNS_MAX = 80
 _LINE = re.compile(r"^\{\{ (source|drawing) (.+?) \}\}$", re.MULTILINE)
 
 
@@ -26,12 +30,20 @@ def source(path: str, *names: str) -> str:
     """A block of code with the named things of a file; LookupError for one that is not there."""
     text = (ROOT / path).read_text(encoding="utf-8")
     parts = [_part(text, name, path) for name in names]
-    return f'```python title="{path}"\n' + "\n\n\n".join(parts) + "\n```"
+    return f'```python title="{path}"\n' + _fitted("\n\n\n".join(parts)) + "\n```"
 
 
 def drawing(name: str) -> str:
     """A drawing inside the page."""
     return f'<figure class="drawing">\n{(ROOT / "docs" / "drawings" / f"{name}.svg").read_text().strip()}\n</figure>'
+
+
+def _fitted(code: str) -> str:
+    """The same code with shorter lines: the files have up to 120 columns, a page shows 80."""
+    if all(len(line) <= COLUMNS_MAX for line in code.splitlines()):
+        return code
+    ruff = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={COLUMNS_MAX}", "-"]
+    return subprocess.run(ruff, input=code, check=True, capture_output=True, text=True).stdout.rstrip()
 
 
 _MADE = {"source": source, "drawing": drawing}

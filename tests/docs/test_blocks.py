@@ -1,7 +1,9 @@
 """Every Python block of every page runs, in the order in which a reader meets them.
 
-The blocks of one page share a namespace and may await at the top level. The server addresses that a
-reader would put in are replaced by those of the real servers started for the tests.
+The blocks of one page share a namespace and may await at the top level. A block for programs without an
+event loop, on a page that has one, stands behind the comment `<!-- without a loop -->`, which readers do
+not see, and runs in a plain thread. The server addresses that a reader would put in are replaced by those
+of the real servers started for the tests.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from django.conf import settings
@@ -25,6 +28,9 @@ from sdpatterns.backends.memory import MemoryBackend
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```python\b[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WITHOUT_LOOP = "<!-- without a loop -->\n"
+COLUMNS_MAX = 80  # what the site shows beside its two columns without scrolling
+CODE = re.compile(r"^```(?:python|toml|text|console|bash)?\b[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SERVERS = {
     "redis://localhost:6379": "valkey_url",
     "postgresql+asyncpg://localhost/shop": "postgres_url",
@@ -32,24 +38,37 @@ SERVERS = {
 }
 
 
-def blocks(page: Path) -> list[tuple[int, str]]:
-    """The line and the text of each Python block."""
+class Block(NamedTuple):
+    """A block of Python in a page."""
+
+    line: int
+    text: str
+    without_loop: bool
+
+
+def blocks(page: Path) -> list[Block]:
+    """Each Python block of a page."""
     text = page.read_text()
-    return [(text.count("\n", 0, m.start(1)), m.group(1)) for m in FENCE.finditer(text)]
+    return [
+        Block(text.count("\n", 0, m.start(1)), m.group(1), text[: m.start()].endswith(WITHOUT_LOOP))
+        for m in FENCE.finditer(text)
+    ]
 
 
-def _with_real(text: str, addresses: dict[str, str]) -> str:
+def with_real(text: str, addresses: dict[str, str]) -> str:
     for shown, real in addresses.items():
         text = text.replace(shown, real)
     return text
 
 
-def compiled(page: Path, addresses: dict[str, str]) -> list[types.CodeType]:
+def compiled(page: Path, addresses: dict[str, str]) -> list[tuple[types.CodeType, bool]]:
+    """The code of each block, and whether it is for a thread without a loop."""
     found = []
-    for line, text in blocks(page):
-        tree = ast.parse(_with_real(text, addresses))
-        ast.increment_lineno(tree, line)
-        found.append(compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True))
+    for block in blocks(page):
+        tree = ast.parse(with_real(block.text, addresses))
+        ast.increment_lineno(tree, block.line)
+        code = compile(tree, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        found.append((code, block.without_loop))
     return found
 
 
@@ -71,17 +90,17 @@ def run(page: Path, addresses: dict[str, str]) -> types.ModuleType:
     """The page as a module of its own, in a loop if it awaits: what it shows for plain programs needs none."""
     codes = compiled(page, addresses)
     with fresh() as module:
-        if any(code.co_flags & inspect.CO_COROUTINE for code in codes):
+        if any(code.co_flags & inspect.CO_COROUTINE for code, _ in codes):
             asyncio.run(_awaited(codes, vars(module)))
         else:
-            for code in codes:
+            for code, _ in codes:
                 eval(code, vars(module))
     return module
 
 
-async def _awaited(codes: list[types.CodeType], scope: dict[str, object]) -> None:
-    for code in codes:
-        result = eval(code, scope)
+async def _awaited(codes: list[tuple[types.CodeType, bool]], scope: dict[str, object]) -> None:
+    for code, without_loop in codes:
+        result = await asyncio.to_thread(eval, code, scope) if without_loop else eval(code, scope)
         if inspect.isawaitable(result):
             await result
 
@@ -108,3 +127,18 @@ def test_a_block_that_fails_is_found(tmp_path):
     with pytest.raises(NameError) as caught:
         run(page, {})
     assert caught.traceback[-1].lineno == 3
+
+
+def too_wide(page: Path) -> list[str]:
+    """Lines of code that a reader would have to scroll sideways for."""
+    code = "".join(CODE.findall(page.read_text()))
+    return [line for line in code.splitlines() if len(line) > COLUMNS_MAX]
+
+
+def test_a_block_for_a_plain_program_runs_beside_awaits(tmp_path):
+    page = tmp_path / "page.md"
+    plain = "import asyncio\ntry:\n    asyncio.get_running_loop()\nexcept RuntimeError:\n    seen = 1\n"
+    page.write_text(f"<!-- without a loop -->\n```python\n{plain}```\n\n```python\nawait asyncio.sleep(0)\n```\n")
+    assert run(page, {}).seen == 1
+    page.write_text(page.read_text().removeprefix("<!-- without a loop -->\n"))
+    assert not hasattr(run(page, {}), "seen")
