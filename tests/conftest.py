@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sdpatterns.testing import servers
+from tests.backends.everywhere import is_for_long_runs
 
 pytest_plugins = ["sdpatterns.testing.plugin"]
 
@@ -40,6 +41,20 @@ def valkey_cluster() -> Iterator[str]:
     """The first node of a three-node Valkey Cluster for this worker."""
     with servers.valkey_cluster() as url:
         yield url
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is marked `long`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A pattern's tests run on three backends of five."""
+    for item in items:
+        if is_for_long_runs(item.nodeid, item.callspec.params if hasattr(item, "callspec") else {}):
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture
+def only_named_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pytest that the test starts loads the plugins it names, and starts in a tenth of the time."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 
 LONG_ITEMS = 200

@@ -1,4 +1,5 @@
-"""A failed comparison of two long values is told in a line; pytest's own diff of them takes minutes."""
+"""What all tests share. A failed comparison of two long values is told in a line; pytest's own diff of them takes
+minutes. A pattern's tests run on three backends, each time the same."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.backends.everywhere import KINDS, is_for_long_runs
 from tests.conftest import pytest_assertrepr_compare
 
 
@@ -31,3 +33,22 @@ def test_short_values_and_other_operators_are_left_to_pytest() -> None:
     assert pytest_assertrepr_compare("==", [1, 2], [1, 3]) is None
     assert pytest_assertrepr_compare("in", 1, list(range(1000))) is None
     assert pytest_assertrepr_compare("==", list(range(1000)), 7) is None
+
+
+def kinds_of(test: str) -> list[str]:
+    return [kind for kind in KINDS if not is_for_long_runs(f"{test}[{kind}]", {"kind": kind})]
+
+
+def test_a_patterns_test_runs_on_memory_valkey_and_one_sql_database() -> None:
+    chosen = [kinds_of(f"tests/traffic/test_x.py::test_{number}") for number in range(40)]
+    assert set(map(tuple, chosen)) == {("memory", "sqlite", "valkey"), ("memory", "postgres", "valkey")}
+    assert 10 < sum("sqlite" in kinds for kinds in chosen) < 30
+
+
+def test_tests_of_backends_and_contracts_run_on_all() -> None:
+    assert kinds_of("tests/backends/test_x.py::test_a") == kinds_of("tests/contracts/test_x.py::test_a") == KINDS
+
+
+def test_a_test_without_a_backend_always_runs() -> None:
+    assert not is_for_long_runs("tests/traffic/test_x.py::test_a", {})
+    assert not is_for_long_runs("tests/traffic/test_x.py::test_a[3-own]", {"count": 3, "store": "own"})

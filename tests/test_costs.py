@@ -27,7 +27,7 @@ def test_a_test_at_the_top_stands_in_the_folder_of_all() -> None:
 
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_processors_time_of_each_test_is_counted(
-    pytester: pytest.Pytester, workers: str, monkeypatch: pytest.MonkeyPatch
+    pytester: pytest.Pytester, only_named_plugins: None, workers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(
         """
@@ -39,7 +39,8 @@ def test_the_processors_time_of_each_test_is_counted(
         """
     )
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
-    pytester.runpytest_subprocess("-p", "tests.costs", "--costs=costs.md", "-n", workers).assert_outcomes(passed=2)
+    result = pytester.runpytest_subprocess("-p", "xdist", "-p", "tests.costs", "--costs=costs.md", "-n", workers)
+    result.assert_outcomes(passed=2)
     lines = [line for line in (pytester.path / "costs.md").read_text().splitlines() if "::test_" in line]
     assert ["test_works" in line for line in lines] == [True, False]
     assert float(lines[0].split("|")[2]) >= 0.4

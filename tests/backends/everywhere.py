@@ -1,9 +1,15 @@
-"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, and a Valkey Cluster."""
+"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, and a Valkey Cluster.
+
+The contracts and the tests of the backends run on all of them. A pattern stands on the contracts: its
+tests run on memory, on Valkey, which runs scripts, and on one of the two SQL databases, half of the tests
+on each; the rest are marked `long`. `pytest -m ""` runs them all.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterator
+import zlib
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +24,19 @@ from sdpatterns.core.clock import SYSTEM, Clock
 
 KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster"]
 BLOCKING_KINDS = ["memory", "sqlite", "postgres", "valkey"]
+ON_EVERY_BACKEND = ("tests/backends/", "tests/contracts/")
+"""Folders whose tests run on every backend each time."""
+
+
+def is_for_long_runs(test: str, params: Mapping[str, object]) -> bool:
+    """Whether a test, by its id, is left to long runs with these parameters."""
+    kind = next((value for value in params.values() if isinstance(value, str) and value in KINDS), "memory")
+    if test.startswith(ON_EVERY_BACKEND):
+        return False
+    name, _, cases = test.partition("[")
+    of_all_kinds = name + cases.replace(kind, "")
+    sql = ("sqlite", "postgres")[zlib.crc32(of_all_kinds.encode()) % 2]
+    return kind not in {"memory", "valkey", sql}
 
 
 class ShiftedMemory(MemoryBackend):

@@ -15,7 +15,8 @@ from sdpatterns.errors import CircuitIsOpen
 from sdpatterns.resilience.breaker import CircuitState
 from sdpatterns.testing.loop import VirtualLoop
 
-CALLERS, LASTS_S, SEEDS = 10, 300.0, range(60)
+CALLERS, LASTS_S = 10, 300.0
+SEEDS, SEEDS_LONG = 12, 600
 
 
 class World:
@@ -118,9 +119,12 @@ class World:
 
 # Other tests go through the same lines; counting them in so many worlds takes most of the time.
 @pytest.mark.no_cover
-def test_every_history_keeps_the_promises() -> None:
+@pytest.mark.parametrize(
+    "seeds", [SEEDS, pytest.param(SEEDS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
+def test_every_history_keeps_the_promises(seeds: int) -> None:
     happened: Counter[str] = Counter()
-    for seed in SEEDS:
+    for seed in range(seeds):
         world = World(seed)
         with asyncio.Runner(loop_factory=lambda seed=seed: VirtualLoop(seed=seed)) as runner, listen(world.hear):
             try:

@@ -1,4 +1,7 @@
-"""A few hundred seeds of every world; `python -m sdpatterns.testing.simulation` runs any number."""
+"""A hundred seeds of every world.
+
+`python -m sdpatterns.testing.simulation` runs any number, `noxfile.py long` a million.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ import pytest
 from sdpatterns.testing.simulation import simulate
 from sdpatterns.testing.simulation.__main__ import WORLDS, main, never_happened
 
-SEEDS = range(500)
+SEEDS = range(100)
 
 
-# The other tests go through the worlds' lines too; counting them five hundred times takes most of the time.
+# The other tests go through the worlds' lines too; counting them a hundred times takes most of the time.
 @pytest.mark.no_cover
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_seed_breaks_a_promise_and_everything_happened(name: str) -> None:

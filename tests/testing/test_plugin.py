@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import pytest
+
+from sdpatterns.testing import plugin
 
 pytest_plugins = ["pytester"]
 
@@ -50,7 +54,13 @@ def test_afterwards_time_is_real():
 """
 
 
-def test_a_suite_that_uses_all_fixtures_passes(pytester: pytest.Pytester) -> None:
+def test_a_suite_that_uses_all_fixtures_passes(pytester: pytest.Pytester, only_named_plugins: None) -> None:
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    # `sdpatterns` is the name of the entry point, by which pytest finds the plugin on its own.
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "sdpatterns")
     result.assert_outcomes(passed=7)
+
+
+def test_pytest_finds_the_plugin_without_being_told() -> None:
+    (found,) = entry_points(group="pytest11", name="sdpatterns")
+    assert found.load() is plugin
