@@ -59,7 +59,7 @@ def test_a_purchase_and_its_return_by_keyboard_alone(browser: Browser, url: str,
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text(title)
         tab_to(page, "^Quantity")
-        tab_to(page, "^Put into cart")
+        tab_to(page, "^Add to cart")
         page.keyboard.press("Space")
         expect(page.get_by_role("dialog", name="Your cart")).to_be_visible()
         tab_to(page, "^Check out")
@@ -101,7 +101,7 @@ def test_the_first_stop_skips_to_what_the_page_is_about(browser: Browser, url: s
 def test_the_drawer_keeps_the_focus_and_gives_it_back(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/products/SP-00040")
-        tab_to(page, "^Put into cart")
+        tab_to(page, "^Add to cart")
         page.keyboard.press("Enter")
         drawer = page.get_by_role("dialog", name="Your cart")
         expect(drawer.locator(".lines li")).to_have_count(1)
@@ -110,7 +110,7 @@ def test_the_drawer_keeps_the_focus_and_gives_it_back(browser: Browser, url: str
             assert {"Close the cart", "Check out"} <= visited
         page.keyboard.press("Escape")
         expect(drawer).to_be_hidden()
-        assert focused(page) == "Put into cart"
+        assert focused(page) == "Add to cart"
         tab_to(page, "^Cart", back=True)
         page.keyboard.press("Enter")
         expect(drawer).to_be_visible()
@@ -129,7 +129,7 @@ def in_drawer_or_nowhere(page: Page) -> bool:
 def test_who_changes_a_quantity_in_the_drawer_goes_on_from_there(browser: Browser, url: str) -> None:
     with visit(browser, url) as page:
         page.goto("/products/SP-00040")
-        page.get_by_role("button", name="Put into cart").press("Enter")
+        page.get_by_role("button", name="Add to cart").press("Enter")
         drawer = page.get_by_role("dialog", name="Your cart")
         expect(drawer).to_be_visible()
         tab_to(page, "^Quantity of")

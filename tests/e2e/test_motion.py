@@ -34,7 +34,7 @@ def test_nothing_moves(browser: Browser, url: str, customer: Customer, stop: Sto
 
 def open_drawer(page: Page) -> list[str]:
     page.goto("/products/SP-00040")
-    page.get_by_role("button", name="Put into cart").click()
+    page.get_by_role("button", name="Add to cart").click()
     # Asked in the frame in which it opens, for it is over soon.
     moving: list[str] = page.evaluate(
         f"""() => new Promise(resolve => {{

@@ -73,7 +73,7 @@ def test_a_person_buys_a_lamp(browser: Browser, url: str, width: int, scripts: b
     page.locator(".card a").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(title)
     page.get_by_label("Quantity").fill("2")
-    page.get_by_role("button", name="Put into cart").click()
+    page.get_by_role("button", name="Add to cart").click()
     expect(page.get_by_role("heading", name="Your cart" if scripts else "Cart", exact=True)).to_be_visible()
     page.get_by_role("link", name="Check out").click()
 
@@ -108,7 +108,7 @@ def test_no_page_is_wider_than_its_window(browser: Browser, url: str, path: str,
 def test_the_drawer_changes_the_cart_and_gives_the_focus_back(browser: Browser, url: str) -> None:
     page = browser.new_page()
     page.goto(f"{url}/products/SP-00060")
-    page.get_by_role("button", name="Put into cart").click()
+    page.get_by_role("button", name="Add to cart").click()
     drawer = page.get_by_role("dialog")
     quantity = drawer.get_by_role("spinbutton")
     quantity.fill("3")
@@ -117,7 +117,7 @@ def test_the_drawer_changes_the_cart_and_gives_the_focus_back(browser: Browser, 
     expect(drawer.get_by_role("spinbutton")).to_have_value("3")
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
-    expect(page.get_by_role("button", name="Put into cart")).to_be_focused()
+    expect(page.get_by_role("button", name="Add to cart")).to_be_focused()
     page.close()
 
 
@@ -133,7 +133,7 @@ def test_a_countdown_runs_where_scripts_do(browser: Browser, url: str) -> None:
 def test_an_order_that_is_undone_is_followed_to_its_end(browser: Browser, url: str) -> None:
     page = browser.new_page()
     page.goto(f"{url}/products/SP-00070")
-    page.get_by_role("button", name="Put into cart").click()
+    page.get_by_role("button", name="Add to cart").click()
     page.get_by_role("link", name="Check out").click()
     fill_form(page, "4242 4242 4242 4242")
     page.get_by_role("button", name=re.compile("^Pay")).click()
@@ -142,7 +142,7 @@ def test_an_order_that_is_undone_is_followed_to_its_end(browser: Browser, url: s
     httpx.put(f"{url}/control/api/fault", json=fault).raise_for_status()
     page.get_by_text("Cancel this order").click()
     page.get_by_role("button", name="Cancel and refund").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Being undone")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Being cancelled")
     httpx.delete(f"{url}/control/api/fault").raise_for_status()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your order is cancelled.", timeout=30_000)
     page.close()
@@ -152,7 +152,7 @@ def test_pressing_twice_buys_once(browser: Browser, url: str) -> None:
     context = browser.new_context()
     first = context.new_page()
     first.goto(f"{url}/products/SP-00050")
-    first.get_by_role("button", name="Put into cart").click()
+    first.get_by_role("button", name="Add to cart").click()
     first.get_by_role("link", name="Check out").click()
     fill_form(first, "4242 4242 4242 4242")
     before = httpx.get(f"{url}/control/api/state").json()["orders"]["paid"]["orders"]

@@ -20,7 +20,7 @@ from shop.gateway.selection import Selection, price_words
 from shop.reviews.domain import seeded, seeded_stars, summary
 
 from .test_pages import HTML, cookie, hidden, page, pay
-from .visitor import PLENTY, Visitor, new_name
+from .visitor import PLENTY, Visitor, checkout_body, new_name
 
 pytestmark = pytest.mark.anyio
 UPCOMING = "SP-00009"
@@ -107,10 +107,10 @@ async def test_nobody_gets_a_drop_before_it_opens(visitor: Visitor) -> None:
     assert refused.json()["opens_at"] == opens_at
     text = await page(visitor, f"/products/{UPCOMING}")
     assert f'datetime="{opens_at}" data-countdown' in text
-    assert "Put into cart" not in text
+    assert "Add to cart" not in text
 
     visitor.shift.ahead_s = OPENS_AFTER_MIN[9] * 60 + 1
-    assert "Put into cart" in await page(visitor, f"/products/{UPCOMING}")
+    assert "Add to cart" in await page(visitor, f"/products/{UPCOMING}")
     assert (await visitor.buy(UPCOMING)).status_code == 201
     later = await visitor.http.put("/api/v1/carts/early/items/SP-00012", json={"quantity": 1})
     assert later.status_code == 409
@@ -161,8 +161,8 @@ async def mute(visitor: Visitor) -> AsyncIterator[Visitor]:
 async def test_a_sale_goes_on_without_reviews(mute: Visitor) -> None:
     async with asyncio.timeout(10):
         text = await page(mute, f"/products/{PLENTY}")
-        assert "Reviews are away for a moment" in text
-        assert "Put into cart" in text
+        assert "Reviews are not available at the moment" in text
+        assert "Add to cart" in text
         assert "Limited drops" in await page(mute, "/")
         assert "Lamp" in await page(mute, "/products?q=lamp")
     cart_id = await mute.fill_cart(PLENTY)
@@ -178,7 +178,7 @@ async def test_a_visitor_finds_the_own_orders_and_nobody_elses(shared: Visitor) 
     text = await page(shared, "/orders", cart_id)
     assert order_id in text
     assert foreign not in text
-    assert "Nothing has been ordered" in await page(shared, "/orders", new_name("cart"))
+    assert "You have no orders" in await page(shared, "/orders", new_name("cart"))
 
 
 async def test_an_order_is_cancelled_from_its_page(shared: Visitor) -> None:
@@ -189,14 +189,43 @@ async def test_an_order_is_cancelled_from_its_page(shared: Visitor) -> None:
     await shared.settled()
     text = await page(shared, f"/orders/{order_id}")
     assert "Your order is cancelled." in text
-    assert "Refunded, and the pieces are free again" in text
+    assert "Refunded; the products are available again" in text
 
 
 async def test_support_looks_an_order_up(shared: Visitor) -> None:
     order_id = (await shared.buy()).json()["order_id"]
     assert "Card charged" in await page(shared, f"/support?order_id={order_id}")
-    assert "There is no order of that name" in await page(shared, "/support?order_id=ord_none")
-    assert "There is no order of that name" in await page(shared, "/support?order_id=../x")
+    assert "There is no order with this number" in await page(shared, "/support?order_id=ord_none")
+    assert "There is no order with this number" in await page(shared, "/support?order_id=../x")
+
+
+async def test_support_lists_the_newest_orders_first(shared: Visitor) -> None:
+    earlier, later = [(await shared.buy()).json()["order_id"] for _ in range(2)]
+    text = await page(shared, "/support")
+    assert text.index(later) < text.index(earlier)
+    assert later not in await page(shared, f"/support?order_id={earlier}")
+
+
+async def test_an_order_shows_its_address_only_to_the_browser_that_ordered(shared: Visitor) -> None:
+    cart_id = await shared.fill_cart()
+    checkout = checkout_body(cart_id)
+    order_id = (await shared.check_out(cart_id)).json()["order_id"]
+    private = (checkout["email"], checkout["address"]["line1"])
+    own = await page(shared, f"/orders/{order_id}", cart_id)
+    assert all(text in own for text in private)
+    for other in ("", new_name("cart")):
+        foreign = await page(shared, f"/orders/{order_id}", other)
+        assert not any(text in foreign for text in private)
+
+
+async def test_the_order_history_names_products_and_charges_nothing_for_a_declined_card(shared: Visitor) -> None:
+    cart_id = await shared.fill_cart(PLENTY, 2)
+    assert (await shared.check_out(cart_id, card="4000 0000 0000 0002")).status_code == 402
+    text = await page(shared, "/orders", cart_id)
+    title = (await shared.get(f"/api/v1/products/{PLENTY}"))["title"]
+    assert f"2 × {title}" in text
+    assert "Not charged" in text
+    assert text.count('class="art"') == 1
 
 
 async def test_the_header_counts_pieces(shared: Visitor) -> None:
@@ -243,6 +272,19 @@ def test_every_product_has_a_picture_of_what_it_is() -> None:
         assert len(thing) > 600, noun
         assert "{" not in thing
     assert len(categories()) == 6
+
+
+def test_products_are_made_of_what_suits_them_at_a_price_that_suits_them() -> None:
+    products = list(seed_products(1))
+    made_of: dict[str, set[str]] = {}
+    for product in products:
+        _, material, noun = product.title.rpartition(": ")[2].split(" ", 2)
+        made_of.setdefault(noun, set()).add(material)
+    assert made_of["Tea Towel"] == {"Linen", "Cotton"}
+    assert made_of["Blanket"] == {"Wool", "Cotton"}
+    assert set(made_of) == set(nouns())
+    rulers = [product.price_minor for product in products if product.title.endswith("Ruler") and not product.drop]
+    assert max(rulers) <= 2_900
 
 
 def test_first_buyers_say_the_same_for_the_same_seed() -> None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 CURRENCY = "EUR"
 DROPS = 12  # the first products are limited drops, scarce on purpose
@@ -15,49 +15,68 @@ SEED_COUNT = 5_000
 # A drop that is not in here is open from the start; the others open so many minutes after it.
 OPENS_AFTER_MIN = {9: 5, 10: 15, 11: 45, 12: 120}
 
-# What each thing is good for, in the words of its page.
-_NOUNS = {
+
+class Kind(NamedTuple):
+    """A kind of product: what it does, what it can be made of, and its price range in minor units."""
+
+    use: str
+    materials: tuple[str, ...]
+    price_from: int
+    price_below: int
+
+
+_WOODS = ("Oak", "Ash", "Walnut")
+_FABRICS = ("Linen", "Wool", "Cotton")
+_KINDS = {
     "Lighting": {
-        "Desk Lamp": "A pool of light exactly where the page is, and none in the eyes of whoever sits opposite",
-        "Lantern": "Hangs from a branch, a hook or a finger, and makes any table outside feel like a room",
-        "Pendant Light": "Turns the middle of a table into the middle of the evening",
-        "Candle Holder": "Heavy enough that no sleeve will ever knock it over",
-        "Reading Light": "Bends to one book and leaves the other half of the bed in peace",
+        "Desk Lamp": Kind("Lights the page and not your eyes", (*_WOODS, "Brass", "Steel"), 6_900, 18_900),
+        "Lantern": Kind(
+            "Hangs from a branch or a hook, indoors and outdoors", ("Brass", "Steel", "Glass"), 3_900, 9_900
+        ),
+        "Pendant Light": Kind("Hangs low over a table", ("Glass", "Brass", "Clay", "Linen", "Cork"), 8_900, 24_900),
+        "Candle Holder": Kind("Heavy, so it does not fall over", ("Brass", "Clay", "Slate", "Glass"), 1_900, 4_900),
+        "Reading Light": Kind("Bends to one book and leaves the room dark", ("Brass", "Steel", "Oak"), 4_900, 12_900),
     },
     "Kitchen": {
-        "Teapot": "Pours without a drip, which is all that was ever asked of a teapot",
-        "Mug": "Holds a little more than you think, and keeps it warm a little longer",
-        "Carafe": "For water at noon and for something better after six",
-        "Salad Bowl": "Wide enough to toss without chasing leaves across the table",
-        "Cutting Board": "Kind to knives, and good-looking enough to bring the bread on",
-        "Pepper Mill": "From dust to boulders in one turn of the knob",
+        "Teapot": Kind("Pours without a drip", ("Clay", "Glass", "Steel"), 3_900, 9_900),
+        "Mug": Kind("Holds 350 ml and keeps it warm", ("Clay", "Glass", "Steel"), 1_200, 2_900),
+        "Carafe": Kind("Holds one litre of water or wine", ("Glass", "Clay", "Steel"), 2_400, 5_900),
+        "Salad Bowl": Kind("Wide enough to toss a salad for six", (*_WOODS, "Clay", "Glass"), 2_900, 8_900),
+        "Cutting Board": Kind("Kind to knives, and good-looking on the table", (*_WOODS, "Cork"), 2_400, 6_900),
+        "Pepper Mill": Kind(
+            "Grinds from fine to coarse with one turn of the knob", (*_WOODS, "Brass", "Steel"), 2_900, 6_900
+        ),
     },
     "Textiles": {
-        "Wool Blanket": "Just large enough for two who like each other",
-        "Cushion": "Firm in the middle, soft at the edges, and washable all over",
-        "Tea Towel": "Dries a glass in one pass and gets better with every wash",
-        "Scarf": "Twice around the neck and still something left for the wind",
-        "Rug": "Lies flat, stays put and forgives most dinners",
+        "Blanket": Kind("Large enough for two", ("Wool", "Cotton"), 6_900, 19_900),
+        "Cushion": Kind("Firm in the middle, soft at the edges, washable", _FABRICS, 2_400, 6_900),
+        "Tea Towel": Kind("Dries a glass in one pass and gets better with every wash", ("Linen", "Cotton"), 900, 2_400),
+        "Scarf": Kind("Goes twice around the neck", _FABRICS, 2_900, 8_900),
+        "Rug": Kind("Lies flat, stays in place and is easy to clean", ("Wool", "Cotton"), 9_900, 24_900),
     },
     "Stationery": {
-        "Notebook": "Opens flat on page one, and takes ink without showing it on the back",
-        "Fountain Pen": "Starts on the first stroke, even after a summer in a drawer",
-        "Pencil Case": "Room for the eight you use and none for the thirty you don't",
-        "Calendar": "One line for each day, because that is what most days need",
-        "Ruler": "Marked on both sides and true to a tenth of a millimetre",
+        "Notebook": Kind("Opens flat, and ink does not show on the back", ("Linen", "Cork", "Cotton"), 900, 2_400),
+        "Fountain Pen": Kind(
+            "Starts on the first stroke, even after a summer in a drawer", ("Brass", "Steel", *_WOODS), 3_900, 14_900
+        ),
+        "Pencil Case": Kind("Holds the eight pens that you use", ("Linen", "Cotton", "Cork"), 1_200, 3_400),
+        "Calendar": Kind("Has one line for each day", ("Linen", "Oak", "Cork"), 1_400, 3_900),
+        "Ruler": Kind(
+            "Marked on both sides, exact to a tenth of a millimetre", ("Brass", "Steel", *_WOODS), 900, 2_900
+        ),
     },
     "Outdoor": {
-        "Thermos": "Still hot at the summit, and at the bus stop on the way home",
-        "Rucksack": "Carries a weekend and sits like a jacket",
-        "Camp Stove": "Boils a litre in three minutes on a windy pass",
-        "Hammock": "Two knots between you and an afternoon",
-        "Trowel": "Cuts through roots and never bends at the neck",
+        "Thermos": Kind("Keeps tea hot for twelve hours", ("Steel", "Cork"), 2_900, 5_900),
+        "Rucksack": Kind("Holds what you need for a weekend", ("Linen", "Cotton"), 7_900, 18_900),
+        "Camp Stove": Kind("Boils a litre in three minutes, also in wind", ("Steel", "Brass"), 4_900, 11_900),
+        "Hammock": Kind("Needs two trees and two knots", ("Cotton", "Linen"), 4_900, 12_900),
+        "Trowel": Kind("Cuts through roots and does not bend", ("Steel", "Ash", "Oak"), 1_400, 3_400),
     },
     "Audio": {
-        "Turntable": "Heavy plinth, light arm, and nothing in between that hums",
-        "Loudspeaker": "Fills a living room and leaves the neighbours out of it",
-        "Headphones": "Light enough to forget, until the second movement begins",
-        "Radio": "One dial for the station, one for the volume, and that is all of the manual",
+        "Turntable": Kind("Heavy base, light arm, no hum", _WOODS, 14_900, 24_900),
+        "Loudspeaker": Kind("Fills a living room", (*_WOODS, "Cork"), 11_900, 24_900),
+        "Headphones": Kind("Light enough to forget that you wear them", ("Walnut", "Steel", "Ash"), 7_900, 22_900),
+        "Radio": Kind("One dial for the station, one for the volume", (*_WOODS, "Cork"), 5_900, 16_900),
     },
 }
 _ADJECTIVES = (
@@ -66,25 +85,27 @@ _ADJECTIVES = (
     "Bright",
     "Slow",
     "Amber",
-    "Folded",
+    "Gentle",
     "Coastal",
     "Plain",
     "Midnight",
-    "Copper",
+    "Russet",
     "Early",
     "Wild",
 )
 _MATERIALS = {
     "Oak": "Oak from old fences, oiled twice",
-    "Linen": "Undyed linen, spun and woven within one valley",
-    "Brass": "Solid brass without lacquer, which darkens where hands go",
+    "Linen": "Undyed linen, spun and woven in one valley",
+    "Wool": "Wool from sheep that graze on the coast",
+    "Cotton": "Heavy cotton, dyed with plants",
+    "Brass": "Solid brass without lacquer, which darkens with use",
     "Clay": "Stoneware clay, thrown by hand and fired for two days",
     "Cork": "Cork that the tree grows back every nine years",
     "Glass": "Mouth-blown glass with a bubble here and there",
-    "Steel": "Brushed steel, welded without a seam to be seen",
+    "Steel": "Brushed steel without a visible seam",
     "Ash": "Pale ash, steamed and bent in one piece",
     "Slate": "Slate split by hand, each face a little different",
-    "Walnut": "Walnut with all its figure, finished with wax",
+    "Walnut": "Walnut, finished with wax",
 }
 _MAKERS = {
     "Hallgren": "a family of joiners in Småland",
@@ -135,22 +156,17 @@ def pick(product: Product, fields: tuple[str, ...]) -> dict[str, Any]:
 
 def categories() -> tuple[str, ...]:
     """The categories of this shop."""
-    return tuple(_NOUNS)
+    return tuple(_KINDS)
 
 
 def makers() -> tuple[str, ...]:
-    """Everybody whose things are sold here."""
+    """The workshops whose products are sold here."""
     return tuple(_MAKERS)
 
 
-def materials() -> tuple[str, ...]:
-    """What the things are made of."""
-    return tuple(_MATERIALS)
-
-
 def nouns() -> tuple[str, ...]:
-    """The kinds of things there are."""
-    return tuple(noun for kinds in _NOUNS.values() for noun in kinds)
+    """The names of all kinds of products."""
+    return tuple(noun for kinds in _KINDS.values() for noun in kinds)
 
 
 def workshop(maker: str) -> str:
@@ -161,26 +177,21 @@ def workshop(maker: str) -> str:
 def seed_products(seed: int, count: int = SEED_COUNT, *, opened_at_us: int = 0) -> Iterator[Product]:
     """The same range of products for the same seed; upcoming drops count from `opened_at_us`."""
     chance = random.Random(f"catalog-{seed}")
-    categories = tuple(_NOUNS)
-    materials, makers = tuple(_MATERIALS), tuple(_MAKERS)
     for number in range(1, count + 1):
         drop = number <= DROPS
-        category = chance.choice(categories)
-        adjective, material, noun = (
-            chance.choice(_ADJECTIVES),
-            chance.choice(materials),
-            chance.choice(tuple(_NOUNS[category])),
-        )
-        maker = chance.choice(makers)
+        category = chance.choice(categories())
+        noun, kind = chance.choice(tuple(_KINDS[category].items()))
+        adjective, material = chance.choice(_ADJECTIVES), chance.choice(kind.materials)
+        maker = chance.choice(makers())
         edition = f"Drop No. {number}: " if drop else ""
         after_min = OPENS_AFTER_MIN.get(number)
         yield Product(
             sku=f"SP-{number:05d}",
             title=f"{edition}{adjective} {material} {noun}",
-            description=_describe(_NOUNS[category][noun], material, maker, drop=drop),
+            description=_describe(kind.use, material, maker, drop=drop),
             category=category,
             maker=maker,
-            price_minor=chance.randrange(900, 24_900, 50) + (20_000 if drop else 0),
+            price_minor=chance.randrange(kind.price_from, kind.price_below + 50, 50) * (2 if drop else 1),
             drop=drop,
             opens_at_us=None if after_min is None else opened_at_us + after_min * 60_000_000,
         )
@@ -188,5 +199,5 @@ def seed_products(seed: int, count: int = SEED_COUNT, *, opened_at_us: int = 0) 
 
 def _describe(use: str, material: str, maker: str, *, drop: bool) -> str:
     made = f"Made by {maker}, {_MAKERS[maker]}"
-    ending = "in one batch of ten, never again." if drop else "in small series; repairable, and meant to be kept."
+    ending = "in one batch of ten pieces." if drop else "in small series. It can be repaired."
     return f"{use}. {_MATERIALS[material]}. {made}, {ending}"

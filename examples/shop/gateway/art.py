@@ -32,6 +32,8 @@ class Mood(NamedTuple):
 _MATERIALS = {
     "Oak": Tones("#c1945c", "#8a6236", "#dcb684"),
     "Linen": Tones("#cfc3a9", "#998c70", "#ebe3d0"),
+    "Wool": Tones("#d9cdbb", "#a39580", "#f1e9dc"),
+    "Cotton": Tones("#a9b7bd", "#75868e", "#d6e0e4"),
     "Brass": Tones("#c99b3b", "#8d6a1f", "#ecca78"),
     "Clay": Tones("#b9694a", "#81432c", "#d8947a"),
     "Cork": Tones("#b98a5e", "#81592f", "#d6b18a"),
@@ -47,11 +49,11 @@ _MOODS = {
     "Bright": Mood("#fbe9b7", "#f0d58b", "#f7d97c", "#d9603b"),
     "Slow": Mood("#e8dfeb", "#d3c5d9", "#d9cbe0", "#7a5c8e"),
     "Amber": Mood("#f7ddb4", "#e9c48c", "#f0c788", "#b8541f"),
-    "Folded": Mood("#eedfd8", "#dec7bc", "#e6cdc1", "#a24b48"),
+    "Gentle": Mood("#eedfd8", "#dec7bc", "#e6cdc1", "#a24b48"),
     "Coastal": Mood("#d3e8e4", "#b5d4cd", "#b9dcd6", "#2b7a78"),
     "Plain": Mood("#eee9dd", "#dcd4c1", "#e2dac7", "#5c6b4a"),
     "Midnight": Mood("#3c4763", "#2d3650", "#4d5a7c", "#e0a458"),
-    "Copper": Mood("#f1d5c4", "#dfb79f", "#e8bfa5", "#8c3f2b"),
+    "Russet": Mood("#f1d5c4", "#dfb79f", "#e8bfa5", "#8c3f2b"),
     "Early": Mood("#f8e0dc", "#eec6c0", "#f4cdc2", "#c75b6d"),
     "Wild": Mood("#dbe6c6", "#c1d3a3", "#c8daa9", "#b0482f"),
 }

@@ -4,30 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 _MONTHS = ("Jan", "Feb", "March", "April", "May", "June", "July", "Aug", "Sept", "Oct", "Nov", "Dec")
 _SIGNS = {"EUR": "€", "GBP": "£", "USD": "$"}
 _STATUS = {
     "paid": "Paid",
-    "pending": "Being worked on",
-    "undoing": "Being undone",
+    "pending": "In progress",
+    "undoing": "Being cancelled",
     "failed": "Not placed",
     "cancelled": "Cancelled",
 }
 _STEPS = {
-    ("reserve", "begun"): "Setting the pieces aside",
-    ("reserve", "done"): "Pieces set aside",
-    ("charge", "begun"): "Asking the card's bank",
+    ("reserve", "begun"): "Reserving the stock",
+    ("reserve", "done"): "Stock reserved",
+    ("charge", "begun"): "Charging the card",
     ("charge", "done"): "Card charged",
-    ("sell", "begun"): "Handing the pieces over",
-    ("sell", "done"): "Pieces are yours",
-    ("undo", "begun"): "Taking everything back",
-    ("undo", "done"): "Everything taken back; nothing stays charged",
-    ("cancel", "begun"): "You cancelled; the money is on its way back",
-    ("cancel", "done"): "Refunded, and the pieces are free again",
+    ("sell", "begun"): "Confirming the order",
+    ("sell", "done"): "Order confirmed",
+    ("undo", "begun"): "Cancelling the order",
+    ("undo", "done"): "Cancelled; nothing stays charged",
+    ("cancel", "begun"): "You cancelled; the refund has started",
+    ("cancel", "done"): "Refunded; the products are available again",
 }
-_WAY = (("reserve", "Pieces set aside"), ("charge", "Card charged"), ("sell", "Pieces are yours"))
+_WAY = (("reserve", "Stock reserved"), ("charge", "Card charged"), ("sell", "Order confirmed"))
+_SHIPPING = timedelta(days=2)
+# What a customer is asked to do about a field, in place of what the API says of it to programs.
+_MISTAKES = {
+    "email": "Enter an address like name@example.com.",
+    "address_name": "Enter the name of the recipient.",
+    "address_line1": "Enter the street and the number.",
+    "address_postcode": "Enter the postcode.",
+    "address_city": "Enter the city.",
+    "address_country": "Choose a country.",
+    "card_number": "Check the card number: most have 16 digits.",
+    "card_expiry": "Enter month and year, like 12/30.",
+    "card_cvc": "Enter the 3 or 4 digits of the security code.",
+    "author": "Enter your first name, up to 40 characters.",
+    "stars": "Choose 1 to 5 stars.",
+    "text": "Write a few words, up to 600 characters.",
+}
+_MORE_EXACTLY = {
+    "is in the past": "This card has expired.",
+    "must not contain a card number": "Do not enter a card number here.",
+    "must not contain control characters": "Remove the special characters.",
+}
 _EXPIRY = re.compile(r"\s*(\d{2})\s*[/.-]?\s*(?:20)?(\d{2})\s*", re.ASCII)
 
 
@@ -84,9 +106,28 @@ def way(history: Sequence[Mapping[str, str]]) -> list[Stop]:
     return stops
 
 
+def ships_by(placed_at: str) -> str:
+    """The date by which an order of this instant is shipped, written out."""
+    return day((datetime.fromisoformat(placed_at) + _SHIPPING).isoformat())
+
+
+def products_words(order: Mapping[str, Any]) -> str:
+    """The products of an order in one line: the first by its title, the others as a number."""
+    first, *others = order["items"]
+    line = f"{first['quantity']} × {first['title']}"
+    return f"{line} and {len(others)} more" if others else line
+
+
 def by_field(errors: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Field errors by the name the form gives the field."""
-    return {error["pointer"].strip("/").replace("/", "_"): error["detail"] for error in errors}
+    """What to tell the customer about each field, by the name the form gives the field."""
+    found = {error["pointer"].strip("/").replace("/", "_"): error["detail"] for error in errors}
+    return {name: _mistake(name, detail) for name, detail in found.items()}
+
+
+def _mistake(name: str, detail: str) -> str:
+    if detail.startswith("must have at most"):
+        return f"Shorten this: it {detail}."
+    return _MORE_EXACTLY.get(detail) or _MISTAKES.get(name, f"This {detail}.")
 
 
 def checkout_from_form(form: Mapping[str, str], cart_id: str) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Pages:
     async def _in_share(self, client: str) -> None:
         decision = await self._reviewing.acquire(client)
         if not decision.allowed:
-            said = "You have said a lot in a short time. Nothing is lost: send it once more, later."
+            said = "You wrote many reviews in a short time. Your text is kept: send it again later."
             raise Problem(429, "too-many-reviews", said, retry_after_s=decision.retry_after_s)
 
     async def seller(self, request: Request) -> Response:
@@ -140,17 +140,18 @@ class Pages:
         return {"page": page, "selection": selection}
 
     async def support(self, request: Request) -> Response:
-        """An order and everything that happened to it, for whoever answers the telephone."""
+        """An order and its steps, for the support staff; without one, the last few orders."""
         order_id = request.query_params.get("order_id", "").strip()
         return await self._shown(request, "support.html", self._support(order_id))
 
     async def _support(self, order_id: str) -> dict[str, Any]:
+        order = None
         try:
-            return {"order_id": order_id, "order": await self._front.order(order_id) if order_id else None}
+            order = await self._front.order(order_id) if order_id else None
         except Problem as refusal:
             if refusal.status != 404:
                 raise
-            return {"order_id": order_id, "order": None}
+        return {"order_id": order_id, "order": order, "recent": [] if order else await self._front.recent_orders()}
 
     async def _shown(
         self, request: Request, template: str, values: Awaitable[dict[str, Any]], status: int = 200

@@ -18,6 +18,7 @@ from shop.values import is_slug
 
 _CHANGED = "cart-changed"
 _IN_FLIGHT = ("pending", "undoing")
+_NEVER_SHOWN_AGAIN = ("card_number", "card_cvc")
 COUNTRIES = {
     "AT": "Austria",
     "BE": "Belgium",
@@ -41,7 +42,7 @@ COUNTRIES = {
 
 
 class Purchases:
-    """From the cart to the order, and back where somebody thinks better of it."""
+    """From the cart to the order, and its cancellation."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
@@ -64,11 +65,11 @@ class Purchases:
         cart: dict[str, Any] = {"items": [], "total_minor": 0, "currency": "EUR"}
         if cart_id:
             cart = await self._front.cart(cart_id)
-        free = await self._front.free([item["sku"] for item in cart["items"]])
-        products = {product["sku"]: product for product in await self._front.several(list(free))}
+        free, _ = await together(
+            self._front.free([item["sku"] for item in cart["items"]]), self._front.pictured(cart["items"])
+        )
         for item in cart["items"]:
             item["available"] = free.get(item["sku"])
-            item["product"] = products.get(item["sku"])
         return render("cart.html", cart=cart, pieces=_pieces(cart))
 
     async def put(self, request: Request) -> Response:
@@ -110,21 +111,25 @@ class Purchases:
                 problem = refusal
         if not cart["items"] and problem is None:
             return RedirectResponse("/cart", 303)
+        await self._front.pictured(cart["items"])
         return _checkout_form(cart, form, problem)
 
     async def orders(self, request: Request) -> Response:
         """The visitor's orders, the newest first."""
         cart_id = cart_of(request)
         orders, pieces = await together(self._front.orders(cart_id), self._front.pieces(cart_id))
+        await self._front.pictured([item for order in orders for item in order["items"]])
         return render("orders.html", orders=orders, pieces=pieces)
 
     async def order(self, request: Request) -> Response:
-        """An order and its way so far."""
-        order, pieces = await together(
-            self._front.order(request.path_params["order_id"]), self._front.pieces(cart_of(request))
+        """An order and its status; the address only for the browser that ordered."""
+        order_id, cart_id = request.path_params["order_id"], cart_of(request)
+        order, delivery, pieces = await together(
+            self._front.order(order_id), self._front.delivery(order_id, cart_id), self._front.pieces(cart_id)
         )
-        in_flight = order["status"] in _IN_FLIGHT
-        return render("order.html", order=order, way=way(order["history"]), in_flight=in_flight, pieces=pieces)
+        await self._front.pictured(order["items"])
+        shown = {"order": order, "delivery": delivery, "countries": COUNTRIES, "way": way(order["history"])}
+        return render("order.html", in_flight=order["status"] in _IN_FLIGHT, pieces=pieces, **shown)
 
     async def cancel(self, request: Request) -> Response:
         """Take an order back, then show it."""
@@ -135,7 +140,7 @@ class Purchases:
 
 
 def _checkout_form(cart: dict[str, Any], form: dict[str, str], problem: Problem | None) -> Response:
-    values = {name: value for name, value in form.items() if not name.startswith("card_")}
+    values = {name: value for name, value in form.items() if name not in _NEVER_SHOWN_AGAIN}
     # Where it is not certain what became of the first press, only its own key can tell; after a plain
     # refusal the customer may change anything, which makes it another request with a key of its own.
     uncertain = problem is not None and (problem.status >= 500 or problem.slug in ("about:blank", _CHANGED))
@@ -150,6 +155,6 @@ def _pieces(cart: dict[str, Any]) -> int:
 
 
 def _same_total(cart: dict[str, Any], form: dict[str, str]) -> None:
-    """Charge nobody more than the button said; an empty cart may be that of a second press."""
+    """Never charge more than the button said; an empty cart may be that of a second click."""
     if cart["items"] and form.get("total_minor") != str(cart["total_minor"]):
         raise Problem(409, _CHANGED, "The cart has changed since this page was shown. Nothing was charged.")

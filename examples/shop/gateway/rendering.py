@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.catalog.domain import categories, makers, workshop
 from shop.gateway.art import emblem, picture, stars
-from shop.gateway.domain import clock, day, money, status_words, step_words
+from shop.gateway.domain import clock, day, money, products_words, ships_by, status_words, step_words
 from shop.problems import Problem, answer, as_problem
 
 _HERE = Path(__file__).parent
 _STATIC = _HERE / "static"
 _FOR_PROGRAMS = ("/api/", "/psp/", "/control", "/livez", "/readyz", "/metrics")
-_TOO_QUICK = "Those were more requests in a moment than one visitor may make."
+_TOO_QUICK = "You sent more requests than one visitor may send in this time."
 _FOREVER = "public, max-age=31536000, immutable"
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -62,7 +62,14 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        money=money, status_words=status_words, step_words=step_words, clock=clock, day=day, stars=stars
+        money=money,
+        status_words=status_words,
+        step_words=step_words,
+        products_words=products_words,
+        clock=clock,
+        day=day,
+        ships_by=ships_by,
+        stars=stars,
     )
     environment.globals.update(
         categories=categories(), makers=makers(), workshop=workshop, picture=picture, emblem=emblem, static=static

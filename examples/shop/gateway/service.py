@@ -13,6 +13,8 @@ from sdpatterns.core.policy import Policy
 from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
 
+_PICTURES_MAX = 100  # what the catalog answers at once
+
 
 class Front:
     """The shop as its visitors see it.
@@ -37,6 +39,15 @@ class Front:
             return []
         found = (await self._get("catalog", f"/internal/products?skus={','.join(skus)}"))["items"]
         return sorted(found, key=lambda product: skus.index(product["sku"]))
+
+    async def pictured(self, items: Sequence[dict[str, Any]]) -> None:
+        """Add its product to each line of carts or orders, for its picture; None where it is not known."""
+        found: list[dict[str, Any]] = []
+        with contextlib.suppress(Problem):
+            found = await self.several(list({item["sku"] for item in items})[:_PICTURES_MAX])
+        products = {product["sku"]: product for product in found}
+        for item in items:
+            item["product"] = products.get(item["sku"])
 
     async def dressed(self, products: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The same products, each with its free pieces, its rating and when it opens, where that is known."""
@@ -129,6 +140,23 @@ class Front:
         if not cart_id:
             return []
         return list((await self._get("ordering", f"/internal/orders?cart_id={cart_id}"))["orders"])
+
+    async def delivery(self, order_id: str, cart_id: str) -> dict[str, Any] | None:
+        """Where an order goes, for the browser that ordered it; None for others."""
+        if not cart_id:
+            return None
+        with contextlib.suppress(Problem):
+            found: dict[str, Any] = await self._get(
+                "ordering", f"/internal/orders/{segment(order_id)}/delivery?cart_id={cart_id}"
+            )
+            return found
+        return None
+
+    async def recent_orders(self) -> list[dict[str, Any]]:
+        """The last few orders of all customers, newest first; none when ordering is away."""
+        with contextlib.suppress(Problem):
+            return list((await self._get("ordering", "/internal/recent-orders"))["orders"])
+        return []
 
     async def cancel(self, order_id: str) -> None:
         """Take an order back."""

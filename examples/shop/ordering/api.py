@@ -44,6 +44,15 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
         cart.done()
         return JSONResponse({"orders": await ordering.of_cart(cart_id)})
 
+    async def delivery(request: Request) -> Response:
+        cart = Fields(dict(request.query_params))
+        cart_id = cart.slug("cart_id")
+        cart.done()
+        return JSONResponse(await ordering.delivery(request.path_params["order_id"], cart_id))
+
+    async def recent(_: Request) -> Response:
+        return JSONResponse({"orders": await ordering.recent()})
+
     async def ledger(request: Request) -> Response:
         after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
         return JSONResponse({"orders": await ordering.ledger(after, _PAGE_MAX, since_us)})
@@ -59,6 +68,8 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
         Route("/api/v1/orders/{order_id}", order),
         Route("/api/v1/orders/{order_id}/cancel", cancel, methods=["POST"]),
         Route("/internal/orders", of_cart),
+        Route("/internal/orders/{order_id}/delivery", delivery),
+        Route("/internal/recent-orders", recent),
         Route("/internal/ledger", ledger),
         Route("/internal/counts", counts),
         Route("/internal/defences", states),

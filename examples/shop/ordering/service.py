@@ -32,6 +32,7 @@ _log = logging.getLogger("shop.ordering")
 _SWEEP_S = 2.0
 _SWEEP_AT_ONCE = 8
 _OF_CART_MAX = 50
+_RECENT = 5
 
 
 def once_per_client_key(client_key: str, _order_id: str) -> str:
@@ -144,7 +145,19 @@ class Ordering:
     async def of_cart(self, cart_id: str) -> list[dict[str, Any]]:
         """The orders of a cart, newest first, and not more than a page shows."""
         orders = await self._store.of_cart(cart_id, _OF_CART_MAX)
-        return [{**summary(order), "placed_at": _instant(order.placed_at_us)} for order in orders]
+        lines = await self._store.lines_of([order.order_id for order in orders])
+        return [{**_dated(order), "items": [line._asdict() for line in lines[order.order_id]]} for order in orders]
+
+    async def recent(self) -> list[dict[str, Any]]:
+        """The last few orders, newest first."""
+        return [_dated(order) for order in await self._store.recent(_RECENT)]
+
+    async def delivery(self, order_id: str, cart_id: str) -> dict[str, Any]:
+        """The e-mail and the address of an order; 404 for another cart than the one that ordered."""
+        order = await self._known(order_id)
+        if order.cart_id != cart_id:
+            raise not_found("such order")
+        return await self._store.contact(order_id)
 
     async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """What is to be audited of each order."""
@@ -271,6 +284,10 @@ def summary(order: Order) -> dict[str, Any]:
         "total_minor": order.total_minor,
         "currency": order.currency,
     }
+
+
+def _dated(order: Order) -> dict[str, Any]:
+    return {**summary(order), "placed_at": _instant(order.placed_at_us)}
 
 
 def _again(order: Order, checkout: Checkout) -> Order:

@@ -36,6 +36,7 @@ Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_live,
 Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
 Index("by_change", _orders.c.since_us)
+Index("by_time", _orders.c.placed_at_us)
 Index("by_cart", _orders.c.cart_id, _orders.c.placed_at_us)
 _lines = Table(
     "lines",
@@ -140,6 +141,28 @@ class OrderStore:
         query = query.order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
         async with self._database.read() as connection:
             return [Order(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def lines_of(self, order_ids: Sequence[str]) -> dict[str, list[Line]]:
+        """The lines of several orders."""
+        found: dict[str, list[Line]] = {order_id: [] for order_id in order_ids}
+        query = select(_lines).where(_lines.c.order_id.in_(order_ids)).order_by(_lines.c.sku)
+        async with self._database.read() as connection:
+            for row in await connection.execute(query):
+                found[row.order_id].append(Line(row.sku, row.title, row.quantity, row.price_minor))
+        return found
+
+    async def recent(self, limit: int) -> list[Order]:
+        """The newest orders of all carts."""
+        query = select(*_ORDER).order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
+        async with self._database.read() as connection:
+            return [Order(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def contact(self, order_id: str) -> dict[str, Any]:
+        """The e-mail and the address that an order was placed with."""
+        query = select(_orders.c.contact).where(_orders.c.order_id == order_id)
+        async with self._database.read() as connection:
+            contact: dict[str, Any] = json.loads((await connection.execute(query)).scalar_one())
+        return contact
 
     async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
         """What is to be audited of each order, in the order of their ids; perhaps only what changed since."""

@@ -123,3 +123,13 @@ async function follow() {
 }
 
 follow();
+
+// A mistake is no longer shown once its field is being corrected.
+document.addEventListener("input", (event) => {
+  const field = event.target.closest(".field.wrong");
+  if (!field) return;
+  field.classList.remove("wrong");
+  event.target.removeAttribute("aria-invalid");
+  event.target.removeAttribute("aria-describedby");
+  $(".error", field)?.remove();
+});
