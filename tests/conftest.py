@@ -9,11 +9,16 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sdpatterns.testing import servers
 from tests.backends.everywhere import is_for_long_runs
 
 pytest_plugins = ["sdpatterns.testing.plugin"]
+
+# Both limits are on the wall clock, and a busy machine breaks them without any fault of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture
