@@ -53,6 +53,20 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
     async def recent(_: Request) -> Response:
         return JSONResponse({"orders": await ordering.recent()})
 
+    return [
+        Route(CHECKOUT_PATH, checkout, methods=["POST"]),
+        Route("/api/v1/orders/{order_id}", order),
+        Route("/api/v1/orders/{order_id}/cancel", cancel, methods=["POST"]),
+        Route("/internal/orders", of_cart),
+        Route("/internal/orders/{order_id}/delivery", delivery),
+        Route("/internal/recent-orders", recent),
+        *_watched(ordering, defences),
+    ]
+
+
+def _watched(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[Route]:
+    """What the control room asks for."""
+
     async def ledger(request: Request) -> Response:
         after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
         return JSONResponse({"orders": await ordering.ledger(after, _PAGE_MAX, since_us)})
@@ -64,12 +78,6 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
         return JSONResponse(defences())
 
     return [
-        Route(CHECKOUT_PATH, checkout, methods=["POST"]),
-        Route("/api/v1/orders/{order_id}", order),
-        Route("/api/v1/orders/{order_id}/cancel", cancel, methods=["POST"]),
-        Route("/internal/orders", of_cart),
-        Route("/internal/orders/{order_id}/delivery", delivery),
-        Route("/internal/recent-orders", recent),
         Route("/internal/ledger", ledger),
         Route("/internal/counts", counts),
         Route("/internal/defences", states),
