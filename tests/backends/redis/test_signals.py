@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 from collections.abc import Iterator
 
@@ -166,3 +167,37 @@ def test_steps_announce_in_a_cluster_whichever_node_they_ran_on(runtime: Runtime
             assert current().name == runtime
 
     run(runtime, play)
+
+
+def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) -> None:
+    """A thousand at a time, on topics of their own and on one that they share, with and without a reply."""
+
+    async def futures_after(backend: RedisBackend, topics: list[str], turns: int) -> int:
+        async def hear(topic: str) -> None:
+            async with backend.signals.listen(topic, "shared"):
+                await asyncio.sleep(60)
+
+        tasks = [asyncio.create_task(hear(topic)) for topic in topics]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        del tasks
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gc.collect()
+        return sum(isinstance(kept, asyncio.Future) and not isinstance(kept, asyncio.Task) for kept in gc.get_objects())
+
+    async def play() -> None:
+        for turns in (1, 2, 3, 30):
+            # The first to listen also opens the connection; some are cancelled before it is there.
+            async with RedisBackend.from_url(proxy.url) as backend:
+                before = await futures_after(backend, [], 1)
+                assert await futures_after(backend, [f"{turns}/{place}" for place in range(1000)], turns) <= before + 10
+                # Whoever listens to the same topics afterwards is heard.
+                async with backend.signals.listen(f"{turns}/7", "shared") as ear:
+                    await backend.signals.announce(f"{turns}/7")
+                    assert await ear.wait(10.0)
+
+    asyncio.run(play())

@@ -9,8 +9,10 @@ from typing import Self
 
 from redis.exceptions import ResponseError
 
-from sdpatterns.backends.redis.failures import Lost
-from sdpatterns.backends.redis.protocol import pack
+from sdpatterns.backends.redis.facts import Facts, facts_of
+from sdpatterns.backends.redis.failures import Lost, NotSent
+from sdpatterns.backends.redis.names import cell_space
+from sdpatterns.backends.redis.scripts import COMPARE_AND_SET
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.states import RedisStates
@@ -82,22 +84,28 @@ class RedisBackend:
     async def create(self) -> None:
         """See that the server answers and can do what is needed. Nothing has to be made there.
 
-        May fail with `BackendUnavailable`, in one line that names the URL and the fix.
+        May fail with `BackendUnavailable`, in one line that names the URL and the fix: also where the
+        server is a replica or its user lacks a permission.
         """
-        target = self._sites.target
+        target, site = self._sites.target, self._sites.here()
         try:
-            facts = await self._sites.here().seed.call(pack("INFO"), b"")
+            facts = await facts_of(site.seed)
+            self._check(facts)
+            # A write that changes nothing: a server that refuses it would refuse every step.
+            await COMPARE_AND_SET.run(site.wire, [cell_space(target.prefix, "create", None)], [b"", b"-", b"0"])
         except (Lost, ResponseError) as cause:
-            raise BackendUnavailable(target.away(cause)) from cause
-        known = dict(line.split(":", 1) for line in facts.decode(errors="replace").splitlines() if ":" in line)
-        version = known.get("redis_version", "0")
-        if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
-            raise BackendUnavailable(f"{target.shown} runs version {version}; Redis 6.2, Valkey 7.2 or newer is needed")
-        if (known.get("cluster_enabled") == "1") is not target.cluster:
-            word = "a cluster: pass" if not target.cluster else "no cluster: leave out"
-            raise BackendUnavailable(f"{target.shown} is {word} cluster=True")
+            raise target.failure(NotSent(cause) if isinstance(cause, Lost) else cause) from cause
         if self._sites.durability.is_due:
-            await self._sites.durability.ask(self._sites.here().seed)
+            await self._sites.durability.ask(site.seed)
+
+    def _check(self, facts: Facts) -> None:
+        shown, cluster = self._sites.target.shown, self._sites.target.cluster
+        if facts.version is not None and facts.version < _OLDEST:
+            version = ".".join(map(str, facts.version))
+            raise BackendUnavailable(f"{shown} runs version {version}; Redis 6.2, Valkey 7.2 or newer is needed")
+        if facts.is_cluster is not None and facts.is_cluster is not cluster:
+            word = "a cluster: pass" if not cluster else "no cluster: leave out"
+            raise BackendUnavailable(f"{shown} is {word} cluster=True")
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""

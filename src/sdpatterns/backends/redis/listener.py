@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sdpatterns.backends.redis.failures import Lost, NotSent
+from sdpatterns.backends.redis.failures import Lost, NotSent, is_refusal
 from sdpatterns.backends.redis.link import abort, drop, opened
 from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.redis.target import Target
@@ -50,18 +50,23 @@ class Listener:
         topics = tuple(dict.fromkeys(topics))
         new = [topic for topic in topics if not self._wanted[topic]]
         self._wanted.update(topics)
+        sure: list[tuple[str, asyncio.Future[None]]] = []
         try:
-            sure = [self._confirmation(topic) for topic in topics if topic in new or topic in self._waiting]
+            sure += [(topic, self._confirmation(topic)) for topic in topics if topic in new or topic in self._waiting]
             if self._task is None or self._task.done():
                 self._task = self._loop.create_task(self._run())
             elif self._connection is not None:
                 await self._subscribe(new)
-            for future in sure:
-                await asyncio.wait_for(future, self._target.timeout_s)
+            # Not `wait_for`: on Python 3.11 it swallows a cancellation that comes with the confirmation.
+            async with asyncio.timeout(self._target.timeout_s):
+                for _, future in sure:
+                    await future
         except TimeoutError:
+            self._forget(sure)
             await self.drop(topics)
             raise BackendUnavailable(self._target.away("it does not confirm a subscription")) from None
         except BaseException:
+            self._forget(sure)
             await self.drop(topics)
             raise
 
@@ -79,6 +84,15 @@ class Listener:
         future: asyncio.Future[None] = self._loop.create_future()
         self._waiting.setdefault(topic, []).append(future)
         return future
+
+    def _forget(self, given_up: Iterable[tuple[str, asyncio.Future[None]]]) -> None:
+        """Keep nothing of one who was cancelled: a server that confirms late, or never, would pile them up."""
+        for topic, future in given_up:
+            waiting = self._waiting.get(topic)
+            if waiting is not None and future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiting[topic]
 
     async def _subscribe(self, topics: Iterable[str]) -> None:
         topics = tuple(topics)
@@ -114,7 +128,7 @@ class Listener:
 
     def _give_up(self, cause: Exception) -> None:
         # Those who were promised nothing yet hear it at once; the others wait on.
-        if not isinstance(cause, NotSent):
+        if not isinstance(cause, NotSent) and not is_refusal(cause):
             return
         waiting, self._waiting = self._waiting, {}
         for future in [future for futures in waiting.values() for future in futures]:

@@ -55,7 +55,8 @@ local function step(first, count, now, args)
       call('SET', KEYS[first + i], string.format('%%.0f|', now) .. state, 'PX', keep_ms)
     end
   end
-  for i = 1, #topics do call('PUBLISH', '%(channel)s' .. topics[i], '') end
+  -- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
+  for i = 1, #topics do redis.pcall('PUBLISH', '%(channel)s' .. topics[i], '') end
   return answer
 end
 
@@ -94,7 +95,7 @@ for i = 1, #KEYS do
     redis.call('SET', KEYS[i], value, 'PX', ARGV[3 * i])
   end
 end
-for i = 3 * #KEYS + 1, #ARGV do redis.call('PUBLISH', ARGV[i], '') end
+for i = 3 * #KEYS + 1, #ARGV do redis.pcall('PUBLISH', ARGV[i], '') end
 return 1
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any, Self
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost
 from sdpatterns.backends.redis.pool import dialled
@@ -39,6 +39,8 @@ class RedisSignals:
         for last in (False, True):
             try:
                 await self._sites.here().wire.call_all(commands)
+            except ResponseError as refused:
+                raise self._sites.target.failure(refused) from refused
             except Lost as lost:
                 if last or not isinstance(lost, ReplyLost):
                     raise BackendUnavailable(self._sites.target.away(lost)) from lost

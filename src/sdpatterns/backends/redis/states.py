@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from redis.exceptions import ResponseError
 
-from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, code_of, is_refusal
+from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost
 from sdpatterns.backends.redis.fold import Draft, Wish, values_of
 from sdpatterns.backends.redis.names import cell_name, cell_space
 from sdpatterns.backends.redis.protocol import pack
@@ -17,7 +17,7 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition, Twin
 from sdpatterns.core.tracing import TRACERS, stepped_in_span
-from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
+from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.states import KEYS_MAX, Overflow
 
 __all__ = ["RedisCells", "RedisStates"]
@@ -94,7 +94,7 @@ class RedisCells(Generic[S]):
             reply = await site.step(script, job)
         except (Lost, ResponseError) as error:
             if not isinstance(error, ReplyLost) or transition.repeats != "harmless":
-                raise self._failure(error) from error
+                raise self._sites.target.failure(error) from error
             try:
                 reply = await site.step(script, job)
             except (Lost, ResponseError) as again:
@@ -105,20 +105,10 @@ class RedisCells(Generic[S]):
         if isinstance(reply, list):
             return twin.answer(reply)
         if isinstance(reply, bytes):
-            raise self._failure(ResponseError(reply.decode(errors="replace")), f"the twin {twin.name} failed")
+            raise self._sites.target.failure(
+                ResponseError(reply.decode(errors="replace")), f"the twin {twin.name} failed"
+            )
         return cast("A", await self._by_draft(Wish(names, transition, many=many)))
-
-    def _failure(self, error: Exception, what: str = "refused") -> BackendError:
-        target = self._sites.target
-        if isinstance(error, ReplyLost):
-            return OutcomeUnknown(target.unknown(error))
-        if isinstance(error, NotSent) or is_refusal(error):
-            return BackendUnavailable(target.away(error))
-        if code_of(error) == "OOM":
-            return BackendFull(f"{target.shown} is full: {error}; raise maxmemory or let cells expire")
-        if code_of(error) == "MOVED":
-            return BackendError(f"{target.shown} is a cluster: pass cluster=True")
-        return BackendError(f"{target.shown}: {what}: {error}")
 
     async def _by_draft(self, wish: Wish) -> Any:
         site = self._sites.here()
@@ -138,7 +128,7 @@ class RedisCells(Generic[S]):
         except ReplyLost as lost:
             return await self._after_loss(site, wishes, lost)
         except (Lost, ResponseError) as error:
-            return [(False, self._failure(error)) for _ in wishes]
+            return [(False, self._sites.target.failure(error)) for _ in wishes]
 
     async def _after_loss(self, site: Site, wishes: Sequence[Wish], lost: ReplyLost) -> Sequence[tuple[bool, Any]]:
         harmless = [wish for wish in wishes if wish.transition.repeats == "harmless"]
@@ -218,7 +208,7 @@ class RedisCells(Generic[S]):
                 return await site.wire.call_all(commands)
             except (Lost, ResponseError) as error:
                 if last or not isinstance(error, ReplyLost):
-                    raise self._failure(error) from error
+                    raise self._sites.target.failure(error) from error
         raise AssertionError("unreachable")
 
 

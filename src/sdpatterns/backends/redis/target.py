@@ -16,8 +16,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import redis.asyncio.connection as async_side
 import redis.connection as sync_side
 
+from sdpatterns.backends.redis.failures import NotSent, ReplyLost, code_of, is_refusal, remedy_of
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
 from sdpatterns.core.tracing import Value
+from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
 
 __all__ = ["Node", "Target"]
 
@@ -105,9 +107,24 @@ class Target:
         return vars(self)["_kind"](**options)
 
     def away(self, cause: object) -> str:
-        """One line for a server that can't be reached."""
+        """One line for a server that can't be reached, or that refuses."""
+        remedy = remedy_of(cause)
+        if remedy is not None:
+            return f"{self.shown} refuses: {cause}; {remedy}"
         return f"{self.shown} is away: {cause}; start the server there or correct the URL"
 
     def unknown(self, cause: object) -> str:
         """One line for a reply that never came."""
         return f"{self.shown}: the reply was lost ({cause}); the step may have happened or not"
+
+    def failure(self, error: Exception, what: str = "refused") -> BackendError:
+        """What a caller is told of a `Lost` or of an error reply."""
+        if isinstance(error, ReplyLost):
+            return OutcomeUnknown(self.unknown(error))
+        if isinstance(error, NotSent) or is_refusal(error):
+            return BackendUnavailable(self.away(error))
+        if code_of(error) == "OOM":
+            return BackendFull(f"{self.shown} is full: {error}; raise maxmemory or let cells expire")
+        if code_of(error) == "MOVED":
+            return BackendError(f"{self.shown} is a cluster: pass cluster=True")
+        return BackendError(f"{self.shown}: {what}: {error}")
