@@ -10,17 +10,20 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sdpatterns.core import clock
 
 __all__ = [
     "Trace",
+    "Until",
+    "carried_deadline",
     "correlation_id",
     "deadline_at",
     "deadline_left_s",
     "trace",
     "with_deadline",
+    "without_deadline",
 ]
 
 
@@ -33,6 +36,30 @@ class Trace(NamedTuple):
     state: str = ""
 
 
+class Until(float):
+    """A deadline that may end before its time comes, as that of a request does with the answer.
+
+    Tasks that copied the context share this object, so they see that it ended. `before` is the deadline
+    that it took the place of.
+    """
+
+    __slots__ = ("before", "is_over")
+
+    def __new__(cls, at: float, before: float | None = None) -> Self:
+        """The monotonic second, and what was carried before it."""
+        made = super().__new__(cls, at)
+        made.before = before
+        made.is_over = False
+        return made
+
+    before: float | None
+    is_over: bool
+
+    def end(self) -> None:
+        """From now on it binds no call."""
+        self.is_over = True
+
+
 deadline_at: ContextVar[float | None] = ContextVar("sdpatterns_deadline_at", default=None)
 """The monotonic second by which the current call must end, or None."""
 
@@ -43,9 +70,15 @@ correlation_id: ContextVar[str | None] = ContextVar("sdpatterns_correlation_id",
 """The id that one customer action carries through every log line, or None."""
 
 
+def carried_deadline() -> float | None:
+    """The monotonic second by which the current call must end; None without one, and after it ended."""
+    at = deadline_at.get()
+    return None if isinstance(at, Until) and at.is_over else at
+
+
 def deadline_left_s() -> float | None:
     """Seconds left for the current call (negative when they are gone), or None without a bound."""
-    at = deadline_at.get()
+    at = carried_deadline()
     return None if at is None else at - clock.SYSTEM.monotonic()
 
 
@@ -58,17 +91,68 @@ def with_deadline(timeout_s: float) -> Iterator[float]:
     a limiter's `wait` no wait; `deadline_left_s()` and the header `X-Deadline-Ms` tell others. To have
     the work interrupted, use `Timeout`.
 
+    It may be left in another task or thread than it was entered in, as in an asynchronous generator, a
+    dependency or a fixture: then it changes nothing there. What is entered in one context is not seen
+    in another, so a dependency that sets a deadline for its endpoint is an `async def`.
+
     Gives the seconds left, which may be none. Raises `ValueError` for what is no finite number.
     """
     _check_finite("timeout_s", timeout_s)
     now = clock.SYSTEM.monotonic()
-    inherited = deadline_at.get()
-    at = now + timeout_s if inherited is None else min(inherited, now + timeout_s)
-    token = deadline_at.set(at)
-    try:
+    inherited = carried_deadline()
+    if inherited is not None and inherited <= now + timeout_s:
+        yield inherited - now
+        return
+    with _carrying(Until(now + timeout_s, deadline_at.get())) as at:
         yield at - now
+
+
+@contextmanager
+def without_deadline() -> Iterator[None]:
+    """Tell the calls inside that they have no deadline, whatever the caller's is.
+
+    For work that outlives the request in which it begins. A task keeps the deadline that was carried when
+    it was made, so make it inside:
+
+    ```python
+    import asyncio
+    from sdpatterns.core.context import deadline_left_s, with_deadline, without_deadline
+
+    async def send_mail() -> float | None:
+        return deadline_left_s()
+
+    async def handler() -> float | None:
+        with with_deadline(1.0):
+            with without_deadline():
+                mail = asyncio.create_task(send_mail())
+            return await mail
+
+    assert asyncio.run(handler()) is None
+    ```
+
+    A deadline that is set inside counts. What was carried before is carried again afterwards.
+    """
+    none = Until(math.inf, deadline_at.get())
+    none.end()
+    with _carrying(none):
+        yield
+
+
+@contextmanager
+def _carrying(at: Until) -> Iterator[Until]:
+    deadline_at.set(at)
+    try:
+        yield at
     finally:
-        deadline_at.reset(token)
+        # By value, not by token, and only where it is still carried: an asynchronous generator may be
+        # closed in another task, whose deadline is not to change.
+        found = deadline_at.get()
+        while isinstance(found, Until) and found is not at:
+            found = found.before
+        if found is at:
+            deadline_at.set(at.before)
+        # A task that was made inside keeps this one, and is not to keep all those around it.
+        at.before = None
 
 
 def _check_finite(field: str, value: object) -> None:

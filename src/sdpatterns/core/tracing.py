@@ -149,7 +149,7 @@ class _NoSpan:
 class Opened:
     """`with` one span that is `context.trace` meanwhile. To be used where `TRACERS` is not empty."""
 
-    __slots__ = ("_before", "_is_passage", "_span", "is_refused")
+    __slots__ = ("_before", "_is_passage", "_span", "has_ended", "is_refused")
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class Opened:
     ) -> None:
         self._before = context.trace.get()
         self._is_passage = kind == "internal"
-        self.is_refused = False
+        self.is_refused = self.has_ended = False
         span = _started(name, kind, facts or {}, links, parent)
         self._span: Span = span or _NoSpan(self._before or new_trace(secrets.token_hex))
         if span is not None:
@@ -174,6 +174,16 @@ class Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            self.end(error)
+        finally:
+            context.trace.set(self._before)
+
+    def end(self, error: BaseException | None) -> None:
+        """End the span before the block does; what follows in the block stays in its trace."""
+        if self.has_ended:
+            return
+        self.has_ended = True
+        try:
             if self._is_passage:
                 self._span.note("sdpatterns.outcome", "rejected" if self.is_refused else _outcome(error))
             if isinstance(error, Rejected):
@@ -181,8 +191,6 @@ class Opened:
             self._span.end(error)
         except Exception:  # noqa: BLE001 - whatever a tracer raises, the call must not feel it
             _log.exception("a tracer failed at the end of a span")
-        finally:
-            context.trace.set(self._before)
 
 
 def _started(

@@ -16,8 +16,9 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple, TypeAlias
+
+from sdpatterns.web.dates import date_of
 
 __all__ = ["ANY", "ETag", "Tags", "etag_of", "parse_etag", "parse_tags", "precondition"]
 
@@ -139,13 +140,7 @@ def _conditions(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]
 
 
 def _date(lines: list[str] | None) -> dt.datetime | None:
-    if lines is None or len(lines) != 1:
-        return None
-    try:
-        found = parsedate_to_datetime(lines[0])
-    except ValueError:
-        return None
-    return found if found.tzinfo is not None else found.replace(tzinfo=dt.UTC)
+    return date_of(lines[0]) if lines is not None and len(lines) == 1 else None
 
 
 def _whole(at: dt.datetime) -> dt.datetime:

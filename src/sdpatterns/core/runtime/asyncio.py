@@ -79,12 +79,12 @@ class AsyncioRuntime:
         """A bell that belongs to the caller's loop (or thread)."""
         return AsyncioWaiter()
 
-    def bound(self, seconds: float, /) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can be limited in time, not a callback of the loop")
-        bound = AsyncioBound(task, SYSTEM.monotonic() + seconds)
+        bound = AsyncioBound(task, SYSTEM.monotonic() + seconds, more_s)
         bound.timer = task.get_loop().call_later(seconds, bound.strike)
         return bound
 

@@ -52,7 +52,7 @@ class BlockingRuntime:
         """A bell that belongs to the caller's loop (or thread)."""
         return BlockingWaiter()
 
-    def bound(self, seconds: float, /) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         raise TypeError(
             "a thread cannot be interrupted from outside: give the work a timeout of its own,"

@@ -14,6 +14,7 @@ moment, and a task group all get theirs.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from sdpatterns.core.clock import SYSTEM
@@ -28,17 +29,22 @@ be to ask in every turn."""
 class AsyncioBound:
     """The bound on one piece of work in one task. `at` is the monotonic second at which it strikes."""
 
-    __slots__ = ("at", "requests", "struck", "task", "timer")
+    __slots__ = ("at", "more_s", "requests", "struck", "task", "timer")
 
-    def __init__(self, task: asyncio.Task[Any], at: float) -> None:
+    def __init__(self, task: asyncio.Task[Any], at: float, more_s: Callable[[], float] | None = None) -> None:
         self.task = task
         self.at = at
+        self.more_s = more_s
         self.requests = task.cancelling()
         self.struck = False
         self.timer: asyncio.TimerHandle | None = None
 
     def strike(self) -> None:
-        """Cancel the task: the time is up."""
+        """Cancel the task: the time is up, unless the work has got more meanwhile."""
+        more_s = 0.0 if self.more_s is None else self.more_s()
+        if more_s > 0:
+            self.timer = self.task.get_loop().call_later(more_s, self.strike)
+            return
         self.struck = True
         self.task.cancel()
 

@@ -47,8 +47,12 @@ class Runtime(Protocol):
         """A bell that belongs to the caller's loop (or thread)."""
         ...
 
-    def bound(self, seconds: float, /) -> Bound:
-        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
+        """Limit the calling task from now on. Raises TypeError where work can't be interrupted.
+
+        `more_s` is asked when the time is up: the seconds that the work has got meanwhile, as when the
+        deadline of a request ended with its answer. Trio asks it not, and stops the work.
+        """
         ...
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:

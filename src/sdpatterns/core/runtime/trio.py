@@ -75,7 +75,7 @@ class TrioRuntime:
         """A bell that belongs to the caller's loop (or thread)."""
         return TrioWaiter()
 
-    def bound(self, seconds: float, /) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         return TrioBound(seconds)
 

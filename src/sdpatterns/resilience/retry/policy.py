@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import deadline_at, deadline_left_s
+from sdpatterns.core.context import carried_deadline, deadline_at, deadline_left_s
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
@@ -142,7 +142,8 @@ class Retry(Policy):
         async def bounded(*args: Any, **kwargs: Any) -> Any:
             """All attempts, under one deadline."""
             before, until = deadline_at.get(), SYSTEM.monotonic() + timeout_s
-            if before is None or until < before:
+            carried = carried_deadline()
+            if carried is None or until < carried:
                 deadline_at.set(until)
             try:
                 return await retried(*args, **kwargs)
@@ -263,8 +264,8 @@ class Attempt:
         self.delay_s: float | None = None
 
     def __enter__(self) -> Self:
-        self._before = deadline_at.get()
-        if self._until is not None and (self._before is None or self._until < self._before):
+        self._before, carried = deadline_at.get(), carried_deadline()
+        if self._until is not None and (carried is None or self._until < carried):
             deadline_at.set(self._until)
         if self._spans is not None and TRACERS:
             self._opened = self._spans.next()

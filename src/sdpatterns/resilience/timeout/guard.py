@@ -9,12 +9,13 @@ own        |---- timeout_s ----|                     the earlier one holds, here
 from __future__ import annotations
 
 import asyncio
+import functools
 from asyncio import _get_running_loop, current_task
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import deadline_at
+from sdpatterns.core.context import Until, carried_deadline, deadline_at
 from sdpatterns.core.guard import Guard
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.outcome import Outcome
@@ -34,6 +35,11 @@ class TimePermit(NamedTuple):
     bound: Bound
     left_s: float
     before: float | None
+
+
+def _more_s(carried: float, own_at: float) -> float:
+    """What the work may still take when the carried deadline is reached: a deadline that ended binds no more."""
+    return own_at - SYSTEM.monotonic() if isinstance(carried, Until) and carried.is_over else 0.0
 
 
 class Timeout(Guard):
@@ -92,13 +98,16 @@ class Timeout(Guard):
         """Start the clock. Raises `DeadlineExceeded` when the caller has no time left."""
         now = SYSTEM.monotonic()
         before = deadline_at.get()
-        at = now + self.timeout_s
-        if before is not None and before < at:
-            at = before
+        carried = carried_deadline()
+        at = own_at = now + self.timeout_s
+        more_s = None
+        if carried is not None and carried < at:
+            at = carried
+            more_s = functools.partial(_more_s, carried, own_at)
         left_s = at - now
         if left_s <= 0:
             raise DeadlineExceeded(self.name, 0.0)
-        bound = current().bound(left_s)
+        bound = current().bound(left_s, more_s)
         deadline_at.set(at)
         return TimePermit(bound, left_s, before)
 

@@ -21,6 +21,7 @@ from sdpatterns.web.asgi.protocol import (
     Receive,
     Scope,
     Send,
+    altered,
     by_bytes_alone,
     header_values,
     varying,
@@ -201,7 +202,7 @@ def _without_marks(scope: Scope, codings: Collection[str]) -> tuple[Scope, dict[
         for name, value in scope["headers"]
     ]
     inside = by_bytes_alone(scope)
-    return ({**inside, "headers": headers} if told else inside), told
+    return (altered(inside, {"headers": headers}) if told else inside), told
 
 
 def _unmarked(value: bytes, codings: Collection[str], told: dict[str, str]) -> bytes:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable, Collection
-from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, by_bytes_alone, send_problem
+from sdpatterns.web.dates import date_of
 from sdpatterns.web.etags import ETag, etag_of, parse_etag, precondition
 from sdpatterns.web.problems import Problem
 
@@ -170,7 +170,4 @@ def _readable(given: str | None) -> ETag | None:
 
 
 def _modified_at(headers: Headers) -> dt.datetime | None:
-    try:
-        return parsedate_to_datetime(_value(headers, b"last-modified") or "")
-    except ValueError:
-        return None
+    return date_of(_value(headers, b"last-modified") or "")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.web.asgi.protocol import ASGIApp, Message, Receive, Scope, Send
+from sdpatterns.web.asgi.asking import plain, told
+from sdpatterns.web.asgi.protocol import AnswerEnd, ASGIApp, Message, Receive, Scope, Send, innermost
 from sdpatterns.web.notices import RequestFinished
 
 __all__ = ["METHODS", "MetricsMiddleware", "route_of"]
@@ -40,38 +41,64 @@ class MetricsMiddleware:
     `route` finds the pattern of a request once it was routed (default: what Starlette and FastAPI
     leave in the scope). A method that HTTP does not know is counted as `other`.
 
-    **Keeps**: exactly one notice per request, whatever became of it. **May fail** with nothing of
-    its own. **Costs** one truth test and two readings of the clock without a listener.
+    The time ends with the last byte of the answer: what the application does afterwards, as in a
+    background task, is no part of it.
+
+    **Keeps**: exactly one notice per request, whatever became of it; a `route` that raises counts as none.
+    **May fail** with nothing of its own. **Costs** one truth test and two readings of the clock without a listener.
     """
 
     def __init__(self, app: ASGIApp, *, name: str, route: Callable[[Scope], str] = route_of) -> None:
         self._app = app
         self._name = check_name("MetricsMiddleware", name)
-        self._route = route
+        self._route = plain("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http" or not LISTENERS:
             await self._app(scope, receive, send)
             return
-        began = SYSTEM.monotonic()
-        status = _BROKEN_OFF
+        count = _Count(SYSTEM.monotonic(), lambda status, seconds: self._tell(scope, status, seconds))
 
         async def send_and_see(message: Message) -> None:
-            nonlocal status
             await send(message)
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            count.see(message)
 
         try:
             await self._app(scope, receive, send_and_see)
         except Exception:
-            status = 500
+            count.finish(500)
             raise
         finally:
-            self._tell(scope, status, SYSTEM.monotonic() - began)
+            count.finish()
 
     def _tell(self, scope: Scope, status: int, duration_s: float) -> None:
         method = scope["method"] if scope["method"] in METHODS else "other"
-        route = self._route(scope)
+        route = told("route", self._route, innermost(scope), "")
         tell(RequestFinished(name=self._name, method=method, route=route, status=status, duration_s=duration_s))
+
+
+class _Count:
+    """One request, told once: at the end of its answer, or when the application ends without one."""
+
+    __slots__ = ("_began", "_end", "_is_told", "_status", "_tell")
+
+    def __init__(self, began: float, tell: Callable[[int, float], None]) -> None:
+        self._began = began
+        self._tell = tell
+        self._end = AnswerEnd()
+        self._status = _BROKEN_OFF
+        self._is_told = False
+
+    def see(self, message: Message) -> None:
+        """Take note of a message that was sent."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+        if self._end.comes_with(message):
+            self.finish()
+
+    def finish(self, status: int | None = None) -> None:
+        """Tell it, unless that was done."""
+        if not self._is_told:
+            self._is_told = True
+            self._tell(self._status if status is None else status, SYSTEM.monotonic() - self._began)

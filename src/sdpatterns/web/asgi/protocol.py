@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias, TypeVar
 
 from sdpatterns.core.policy import Unawaited
@@ -11,17 +11,20 @@ from sdpatterns.web.problems import Problem
 
 __all__ = [
     "ASGIApp",
+    "AnswerEnd",
     "BodyTooLarge",
     "Headers",
     "Message",
     "Receive",
     "Scope",
     "Send",
+    "altered",
     "awaitable_part",
     "body_of",
     "by_bytes_alone",
     "client_address",
     "header_values",
+    "innermost",
     "local_path",
     "send_problem",
     "varying",
@@ -100,6 +103,29 @@ async def body_of(receive: Receive, bytes_max: float = math.inf) -> bytes | None
             return bytes(parts)
 
 
+class AnswerEnd:
+    """Tells which of an answer's messages is its last: the last part of the body, or of the trailers."""
+
+    __slots__ = ("_has_trailers",)
+
+    def __init__(self) -> None:
+        self._has_trailers = False
+
+    def comes_with(self, message: Message) -> bool:
+        """Whether the answer is complete with this message, which is one after those asked about before."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._has_trailers = message.get("trailers", False)
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers", False)
+        if kind not in _BODIES or self._has_trailers:
+            return False
+        return not message.get("more_body", False)
+
+
+_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
+
 def by_bytes_alone(scope: Scope) -> Scope:
     """The scope without the server's other ways of answering: by file descriptor or path, with trailers.
 
@@ -107,7 +133,28 @@ def by_bytes_alone(scope: Scope) -> Scope:
     """
     offered = scope.get("extensions") or {}
     known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
-    return scope if len(known) == len(offered) else {**scope, "extensions": known}
+    return scope if len(known) == len(offered) else altered(scope, {"extensions": known})
+
+
+def altered(scope: Scope, changes: Mapping[str, Any]) -> Scope:
+    """A copy of the scope with these changes, which `innermost` finds from the scope itself.
+
+    A framework leaves the route in the scope that it got; a middleware further out has another one.
+    """
+    inner = {**scope, **changes}
+    inner.pop(_INNER, None)
+    scope[_INNER] = inner
+    return inner
+
+
+def innermost(scope: Scope) -> Scope:
+    """The scope that the application got, whatever the middlewares between altered."""
+    while (inner := scope.get(_INNER)) is not None:
+        scope = inner
+    return scope
+
+
+_INNER = "sdpatterns.inner"
 
 
 async def send_problem(send: Send, problem: Problem, headers: Headers | None = None) -> None:

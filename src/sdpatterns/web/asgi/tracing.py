@@ -16,11 +16,24 @@ from contextlib import contextmanager
 
 from sdpatterns.core import context
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import Trace
+from sdpatterns.core.context import Trace, Until
 from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace
 from sdpatterns.core.tracing import NOWHERE, TRACERS, Opened, Span, Value
+from sdpatterns.web.asgi.asking import plain, told
 from sdpatterns.web.asgi.metrics import METHODS, route_of
-from sdpatterns.web.asgi.protocol import ASGIApp, Message, Receive, Scope, Send, header_values, send_problem
+from sdpatterns.web.asgi.protocol import (
+    AnswerEnd,
+    ASGIApp,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    altered,
+    header_values,
+    innermost,
+    send_problem,
+)
 from sdpatterns.web.problems import Problem
 
 __all__ = ["TracingMiddleware"]
@@ -28,6 +41,7 @@ __all__ = ["TracingMiddleware"]
 _CORRELATION = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _DEADLINE = re.compile(r"[0-9]{1,12}", re.ASCII)
 _CORRELATION_HEADER = b"x-correlation-id"
+_MARK = "sdpatterns.traced"
 
 
 def _nobody(_scope: Scope) -> bool:
@@ -42,7 +56,12 @@ class TracingMiddleware:
     `deadline_default_s` bounds requests that bring no deadline, `deadline_max_s` those that do.
     `ids` makes new ids. With a tracer (`core.tracing.trace_with`) the ids are its own and the
     request is a span, named after its method and its `route`; `service` names the service where one
-    process holds several.
+    process holds several. Inside another one, as in a mounted application, it makes a span of the
+    outer's and keeps the outer's correlation id.
+
+    Span and deadline end with the last byte of the answer: a background task that runs after it, or a
+    task that the application made, is not stopped by the deadline of a request that was answered. Work
+    that begins earlier and is to outlive the request begins under `without_deadline()`.
 
     **Keeps**: malformed headers are as good as none; what the context held before is there again
     afterwards; a deadline that it held, as it does for an item of a batch, is never put off. A request
@@ -69,36 +88,47 @@ class TracingMiddleware:
                 f"deadline_default_s must be above 0 and at most deadline_max_s, got {deadline_default_s!r}"
             )
         self._app = app
-        self._trusts = trusts
+        self._trusts = plain("trusts", trusts)
         self._joins_traces = joins_traces
         self._deadline_default_s = deadline_default_s
         self._deadline_max_s = deadline_max_s
-        self._ids = ids
+        self._ids = plain("ids", ids)
         self._service = service
-        self._route = route
+        self._route = plain("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        caller = self._caller(scope)
+        is_inner = _MARK in scope
+        scope = altered(scope, {_MARK: True})
+        caller = context.trace.get() if is_inner else self._caller(scope)
+        correlation = context.correlation_id.get() if is_inner else self._correlation(scope)
         if not TRACERS:
             here = new_trace(self._ids) if caller is None else child_of(caller, self._ids)
-            await self._serve(here, scope, receive, send)
+            await self._serve(_Answer(send, correlation or here.trace_id), here, scope, receive)
             return
-        with self._opened(scope, caller) as span:
-            try:
-                await self._serve(span.trace, scope, receive, _watched(send, span))
-            finally:
-                self._rename(span, scope)
+        opened = self._opened(scope, caller)
+        with opened as span:
+            answer = _Answer(send, correlation or span.trace.trace_id, span)
 
-    async def _serve(self, here: Trace, scope: Scope, receive: Receive, send: Send) -> None:
-        correlation = self._correlation(scope) or here.trace_id
+            def end() -> None:
+                if not opened.has_ended:
+                    self._rename(span, scope)
+                    opened.end(None)
+
+            answer.at_end.append(end)
+            try:
+                await self._serve(answer, span.trace, scope, receive)
+            finally:
+                if not opened.has_ended:
+                    self._rename(span, scope)
+
+    async def _serve(self, answer: _Answer, here: Trace, scope: Scope, receive: Receive) -> None:
         timeout_s = self._timeout_s(scope) if scope["type"] == "http" else None
-        answer = _with_correlation(send, correlation)
-        with _carried(here, correlation, timeout_s) as left_s:
-            if left_s is not None and left_s <= 0 and scope["type"] == "http":
+        with _carried(here, answer, timeout_s) as at:
+            if at is not None and at <= SYSTEM.monotonic() and scope["type"] == "http":
                 await send_problem(answer, Problem(status=504, detail="The request arrived after its deadline."))
             else:
                 await self._app(scope, receive, answer)
@@ -116,7 +146,7 @@ class TracingMiddleware:
         return Opened(method, "server", facts, parent=NOWHERE if caller is None else caller)
 
     def _rename(self, span: Span, scope: Scope) -> None:
-        route = self._route(scope)
+        route = told("route", self._route, innermost(scope), "")
         if route:
             span.note("http.route", route)
             span.rename(f"{_method_of(scope)} {route}")
@@ -127,7 +157,7 @@ class TracingMiddleware:
 
     def _timeout_s(self, scope: Scope) -> float | None:
         values = header_values(scope, b"x-deadline-ms")
-        if len(values) == 1 and _DEADLINE.fullmatch(values[0]) and self._trusts(scope):
+        if len(values) == 1 and _DEADLINE.fullmatch(values[0]) and told("trusts", self._trusts, scope, otherwise=False):
             return min(int(values[0]) / 1000, self._deadline_max_s)
         return self._deadline_default_s
 
@@ -139,41 +169,63 @@ def _method_of(scope: Scope) -> str:
 
 
 @contextmanager
-def _carried(trace: Trace, correlation: str, timeout_s: float | None) -> Iterator[float | None]:
-    now = SYSTEM.monotonic()
+def _carried(trace: Trace, answer: _Answer, timeout_s: float | None) -> Iterator[float | None]:
+    """Carry trace, correlation id and deadline, and give the deadline; the request's own ends with its answer."""
+    before = context.trace.get(), context.correlation_id.get(), context.deadline_at.get()
     # What is part of another call here, as an item of a batch is, gets no more time than that has.
-    inherited = context.deadline_at.get()
-    ends = [at for at in (inherited, None if timeout_s is None else now + timeout_s) if at is not None]
-    at = min(ends, default=None)
-    tokens = (
-        (context.trace, context.trace.set(trace)),
-        (context.correlation_id, context.correlation_id.set(correlation)),
-        (context.deadline_at, context.deadline_at.set(at)),
-    )
+    at = context.carried_deadline()
+    own = None
+    if timeout_s is not None and (at is None or SYSTEM.monotonic() + timeout_s < at):
+        at = own = Until(SYSTEM.monotonic() + timeout_s)
+        answer.at_end.append(own.end)
+    context.trace.set(trace)
+    context.correlation_id.set(answer.correlation)
+    context.deadline_at.set(at)
     try:
-        yield None if at is None else at - now
+        yield at
     finally:
-        for variable, token in tokens:
-            variable.reset(token)  # type: ignore[arg-type] # each token is its variable's own
+        if own is not None:
+            own.end()
+        # By value, not by token: an application that is dropped may be closed in another context.
+        context.trace.set(before[0])
+        context.correlation_id.set(before[1])
+        context.deadline_at.set(before[2])
 
 
-def _watched(send: Send, span: Span) -> Send:
-    async def send_and_see(message: Message) -> None:
-        await send(message)
-        if message["type"] == "http.response.start":
-            status = message["status"]
-            span.note("http.response.status_code", status)
-            if status >= 500:
-                span.fail(f"{status}")
+class _Answer:
+    """Stands as `send`: tells the correlation id, notes the status, and knows when the answer is complete."""
 
-    return send_and_see
+    __slots__ = ("_end", "_send", "_span", "at_end", "correlation")
+
+    def __init__(self, send: Send, correlation: str, span: Span | None = None) -> None:
+        self._send = send
+        self._span = span
+        self._end = AnswerEnd()
+        self.correlation = correlation
+        self.at_end: list[Callable[[], None]] = []
+
+    async def __call__(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in _STARTS:
+            message = self._with_correlation(message)
+        await self._send(message)
+        if kind == "http.response.start" and self._span is not None:
+            _note(self._span, message["status"])
+        if self._end.comes_with(message):
+            for end in self.at_end:
+                end()
+
+    def _with_correlation(self, message: Message) -> Message:
+        headers: Headers = list(message.get("headers", ()))
+        if all(name.lower() != _CORRELATION_HEADER for name, _ in headers):
+            headers.append((_CORRELATION_HEADER, self.correlation.encode()))
+        return {**message, "headers": headers}
 
 
-def _with_correlation(send: Send, correlation: str) -> Send:
-    async def send_more(message: Message) -> None:
-        if message["type"] in {"http.response.start", "websocket.accept"}:
-            header = (_CORRELATION_HEADER, correlation.encode())
-            message = {**message, "headers": [*message.get("headers", ()), header]}
-        await send(message)
+_STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
-    return send_more
+
+def _note(span: Span, status: int) -> None:
+    span.note("http.response.status_code", status)
+    if status >= 500:
+        span.fail(f"{status}")

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.web.asgi.asking import plain, told
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
     Headers,
@@ -24,6 +25,7 @@ from sdpatterns.web.asgi.protocol import (
     Receive,
     Scope,
     Send,
+    altered,
     client_address,
     header_values,
     local_path,
@@ -71,7 +73,7 @@ class VersionsMiddleware:
         self._name = check_name("VersionsMiddleware", name)
         self._by = ByPath() if by is None else by
         self._versions = Versions(versions, self._by)
-        self._caller = caller
+        self._caller = plain("caller", caller)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -94,10 +96,10 @@ class VersionsMiddleware:
 
     async def _serve(self, version: Version, scope: Scope, receive: Receive, send: Send) -> None:
         if LISTENERS and version.is_deprecated():
-            caller = self._caller(scope)
+            caller = told("caller", self._caller, scope, "unknown")
             tell(DeprecatedVersionCalled(name=self._name, version=version.name, caller=caller, path=scope["path"]))
-        told = self._headers(scope, version)
-        await self._app({**scope, _PLACE: version.name}, receive, _telling(send, told, self._by.vary))
+        fields = self._headers(scope, version)
+        await self._app(altered(scope, {_PLACE: version.name}), receive, _telling(send, fields, self._by.vary))
 
     def _headers(self, scope: Scope, version: Version) -> Headers:
         query = scope.get("query_string", b"")
@@ -105,15 +107,15 @@ class VersionsMiddleware:
         return self._versions.headers(version, target, mount=scope["path"].removesuffix(local_path(scope)))
 
 
-def _telling(send: Send, told: Headers, vary: bytes) -> Send:
-    if not told and not vary:
+def _telling(send: Send, fields: Headers, vary: bytes) -> Send:
+    if not fields and not vary:
         return send
 
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", ()))
             own = {name.lower() for name, _ in headers}
-            headers += [pair for pair in told if pair[0] == b"link" or pair[0] not in own]
+            headers += [pair for pair in fields if pair[0] == b"link" or pair[0] not in own]
             message = {**message, "headers": varying(headers, vary) if vary else headers}
         await send(message)
 
