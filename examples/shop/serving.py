@@ -7,14 +7,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TypeAlias
-from urllib.parse import unquote, urlsplit
 
-import h11
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
 
 from shop.failures import StartFailed
+from shop.protocol import Prompt
 
 HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
@@ -61,71 +59,13 @@ def drain_s(name: str) -> int:
     return _DRAIN_S.get(name, 5)
 
 
-class _Prompt(H11Protocol):
-    """HTTP/1.1 that hangs up on whoever takes too long over a request's head: uvicorn itself would wait for good."""
-
-    head_max_s = 10.0
-    _giving_up: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Expect a first request."""
-        super().connection_made(transport)
-        self._expect()
-
-    def data_received(self, data: bytes) -> None:
-        """Go on expecting the head until it is whole; each byte does not begin the time anew."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._expect_no_more()
-        elif self._giving_up is None:
-            self._expect()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing."""
-        self._expect_no_more()
-        super().connection_lost(exc)
-
-    def _expect(self) -> None:
-        self._giving_up = self.loop.call_later(self.head_max_s, self.transport.close)
-
-    def _expect_no_more(self) -> None:
-        if self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
-
-
-def _in_origin_form(app: ASGIApp) -> ASGIApp:
-    """The app, asked for a path also by those who send a whole address, as to a proxy: RFC 9112, 3.2.2."""
-
-    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and not scope["path"].startswith("/"):
-            scope = _without_origin(scope)
-        await app(scope, receive, send)
-
-    return asked
-
-
-def _without_origin(scope: Scope) -> Scope:
-    try:
-        address = urlsplit(scope["raw_path"].decode("ascii"))
-    except ValueError:
-        return scope
-    if not address.netloc:  # the asterisk of OPTIONS, or nothing that anybody knows
-        return scope
-    path = address.path or "/"
-    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
-    headers = [(b"host", address.netloc.encode()), *others]
-    return {**scope, "path": unquote(path), "raw_path": path.encode(), "headers": headers}
-
-
 class Server(uvicorn.Server):
     """One service on its own sockets. Signals are the whole shop's business, not one server's."""
 
     def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
-            _in_origin_form(app),
-            http=_Prompt,
+            app,
+            http=Prompt,
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop import serving
+from shop.protocol import HEAD_MAX_BYTES, Prompt
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(serving._Prompt, "head_max_s", HEAD_MAX_S)
+    monkeypatch.setattr(Prompt, "head_max_s", HEAD_MAX_S)
     async with served(length) as port:
         yield port
 
@@ -94,7 +95,8 @@ async def test_a_body_may_take_longer(port: int) -> None:
         ("http://shop.example:8080/a%20b?c=d", "/a b ?c=d shop.example:8080"),
         ("HTTP://shop.example", "/ ? shop.example"),
         ("/http://shop.example/", "/http://shop.example/ ? other"),
-        ("http://[::1/", "http://[::1/ ? other"),
+        ("http://shop.example?c=d", "/ ?c=d shop.example"),
+        ("http://me:secret@shop.example/", "/ ? shop.example"),
     ],
 )
 async def test_a_whole_address_is_asked_for_as_its_path(target: str, seen: str) -> None:
@@ -116,3 +118,31 @@ async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() ->
     kept_s = httpx.Limits().keepalive_expiry
     assert kept_s is not None
     assert served_s >= 2 * kept_s
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("http://[::1/", "Host: other"),
+        ("/", ""),
+        ("/", "Host: a\r\nHost: b"),
+        ("/", "Host: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked"),
+        ("/", "Host: a\r\nContent-Length: 4\r\nContent-Length: 5"),
+        ("/", "Host: a\r\n folded"),
+        ("/", "Host : a"),
+    ],
+)
+async def test_a_head_that_two_servers_may_read_differently_is_not_answered(
+    port: int, target: str, headers: str
+) -> None:
+    async with line(port) as (reader, writer):
+        writer.write(f"POST {target} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
+        async with asyncio.timeout(HEAD_MAX_S / 2):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+async def test_a_head_without_an_end_is_given_up_before_it_fills_the_memory(port: int) -> None:
+    async with line(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nPadding: " + b"a" * HEAD_MAX_BYTES)
+        async with asyncio.timeout(HEAD_MAX_S / 2):
+            assert await reader.read() == b""
