@@ -4,7 +4,7 @@
 limiter = blocking(RateLimiter("api", per_second(100)))
 limiter.acquire("user:42")                 # the same names, and no await
 
-@blocking(Pipeline(Retry(...), breaker, name="quotes")).protect
+@blocking(Pipeline(Retry(...), breaker, name="quotes"))
 def fetch_quote(symbol): ...
 ```
 
@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any
 
-from sdpatterns.core.policy import Policy, Unawaited, is_async, lifted, protect_plain, title_of
+from sdpatterns.core.policy import Policy, Unawaited, check_function, is_async, lifted, protect_plain, title_of
 from sdpatterns.core.runtime import BLOCKING, current, finish
 
 __all__ = ["blocking"]
@@ -30,8 +30,8 @@ __all__ = ["blocking"]
 def blocking(thing: Any, /) -> Any:
     """`thing` with the same methods, which return their result instead of something to await.
 
-    Takes a pattern, a pipeline, a store or a backend. A function handed to `protect` or `call` is a
-    plain one.
+    Takes a pattern, a pipeline, a store or a backend. A function that it decorates, or that `protect` or
+    `call` gets, is a plain one.
 
     Raises TypeError at once, before anything is sent, for an object whose store needs an event loop
     (build its backend with `blocking=True`) and for one that cannot work without a loop. A call in
@@ -45,7 +45,7 @@ def blocking(thing: Any, /) -> Any:
     reason = thing.needs_loop() if isinstance(thing, Policy) else None
     if reason:
         raise TypeError(f"{_title(thing)} needs an event loop: {reason}")
-    return _Blocking(thing)
+    return _behind(thing)
 
 
 def _title(thing: object) -> str:
@@ -67,7 +67,11 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 def _outside(result: Any) -> Any:
     """The result as the caller may use it: wrapped when it has something to await itself."""
-    return _Blocking(result) if _has_awaits(type(result)) else result
+    return _behind(result) if _has_awaits(type(result)) else result
+
+
+def _behind(thing: object) -> _Blocking:
+    return _BlockingPolicy(thing) if isinstance(thing, Policy) else _Blocking(thing)
 
 
 _KINDS: dict[type, bool] = {}
@@ -104,18 +108,6 @@ class _Blocking(Unawaited):
         self.__dict__[name] = functools.update_wrapper(call, member)
         return call
 
-    def protect(self, function: Callable[..., Any], /) -> Callable[..., Any]:
-        """Decorate a plain function."""
-        if is_async(function):
-            raise TypeError(f"{title_of(function)} is async: protect it with the object itself")
-        inner = protect_plain(self._inside, function)
-
-        def protected(*args: Any, **kwargs: Any) -> Any:
-            _refuse_in_a_loop()
-            return inner(*args, **kwargs)
-
-        return functools.update_wrapper(protected, function)
-
     def __enter__(self) -> Any:
         entered = _run(self._inside.__aenter__())
         return self if entered is self._inside else _outside(entered)
@@ -136,6 +128,27 @@ class _Blocking(Unawaited):
             except StopAsyncIteration:
                 return
             yield item
+
+
+class _BlockingPolicy(_Blocking):
+    """A policy behind the door: it decorates plain functions."""
+
+    def protect(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """Decorate a plain function."""
+        check_function(self._inside, function)
+        if is_async(function):
+            raise TypeError(f"{title_of(function)} is async: protect it with the object itself")
+        inner = protect_plain(self._inside, function)
+
+        def protected(*args: Any, **kwargs: Any) -> Any:
+            _refuse_in_a_loop()
+            return inner(*args, **kwargs)
+
+        return functools.update_wrapper(protected, function)
+
+    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """The same as `protect`."""
+        return self.protect(function)
 
 
 def _plain(method: Callable[..., Any]) -> Callable[..., Any]:

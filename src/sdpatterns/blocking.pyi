@@ -31,7 +31,7 @@ from sdpatterns.traffic.ratelimit.guard import RateLimiter
 
 class BlockingPolicy:
     name: str
-    needs_key: ClassVar[bool]
+    needs_key: bool
     traits: ClassVar[frozenset[Trait]]
 
     @property
@@ -39,6 +39,7 @@ class BlockingPolicy:
     @property
     def never_waits(self) -> bool: ...
     def protect(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
     def by(self, key: str | Callable[..., str], /) -> BlockingKeyed: ...
 
@@ -109,7 +110,6 @@ class BlockingFallback(BlockingPolicy):
     def never_waits(self) -> bool: ...
 
 class BlockingIdempotency(BlockingPolicy):
-    needs_key: ClassVar[bool]
     traits: ClassVar[frozenset[Trait]]
 
     @property
@@ -120,8 +120,6 @@ class BlockingIdempotency(BlockingPolicy):
     def forget(self, key: Key) -> None: ...
 
 class BlockingQuota(BlockingGuard):
-    needs_key: ClassVar[bool]
-
     @property
     def runtime(self) -> Runtime | None: ...
     @property
@@ -134,8 +132,6 @@ class BlockingQuota(BlockingGuard):
     def reset(self, key: str) -> None: ...
 
 class BlockingRateLimiter(BlockingGuard):
-    needs_key: ClassVar[bool]
-
     @property
     def runtime(self) -> Runtime | None: ...
     @property
@@ -156,6 +152,7 @@ class BlockingTimeout(BlockingGuard): ...
 
 class BlockingAttemptSpans:
     def next(self) -> Opened: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 class BlockingAttempts:
     def __iter__(self) -> BlockingAttempts: ...

@@ -87,6 +87,27 @@ class Client:
         return path.encode()
 
 
+@Retry(on=ConnectionError)
+async def look(symbol: str, *, depth: int = 1) -> float:
+    return float(depth)
+
+
+@breaker
+def near(symbol: str) -> bytes:
+    return symbol.encode()
+
+
+@limiter.by(key_of)
+async def nod(user: int) -> str:
+    return f"{user}"
+
+
+class Caller:
+    @limiter
+    async def get(self, path: str) -> bytes:
+        return path.encode()
+
+
 def hear(notice: Notice) -> None:
     assert_type(notice.name, str)
     assert_type(notice.event, str)
@@ -114,6 +135,12 @@ async def watched() -> None:
 
 
 async def main() -> None:
+    assert_type(await look("ACME", depth=2), float)
+    await look(1)  # type: ignore[arg-type]
+    assert_type(near("x"), bytes)
+    assert_type(await nod(5), str)
+    assert_type(await Caller().get("/"), bytes)
+    quotes(3)  # type: ignore[call-overload]
     assert_type(await fetch("ACME", depth=2), float)
     later: Coroutine[Any, Any, float] = fetch("ACME")
     assert_type(await later, float)

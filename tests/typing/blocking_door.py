@@ -29,7 +29,14 @@ def greet(user: int) -> str:
     return f"{user}"
 
 
+@limiter
+def look(user: int) -> str:
+    return f"{user}"
+
+
 def main() -> None:
+    assert_type(look(5), str)
+    look("x")  # type: ignore[arg-type]
     assert_type(fetch("ACME", depth=2), float)
     fetch(1)  # type: ignore[arg-type]
     fetch("ACME", width=2)  # type: ignore[call-arg]

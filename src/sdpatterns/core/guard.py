@@ -82,6 +82,9 @@ class Passage:
         self._opened: Opened | None = None
         self.permit: Any = None
 
+    def __repr__(self) -> str:
+        return f"<Passage through {self._guard!r}>"
+
     async def __aenter__(self) -> Any:
         if TRACERS:
             return await self._enter_in_span()

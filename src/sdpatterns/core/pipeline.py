@@ -52,7 +52,9 @@ class Pipeline(Policy):
             raise ValueError("Pipeline needs at least one part")
         for place, part in enumerate(parts, 1):
             if not isinstance(part, Policy):
-                raise TypeError(f"Pipeline takes policies, such as Retry(...): part {place} is {title_of(part)}")
+                raise TypeError(
+                    f"Pipeline takes policies, one by one, such as Retry(...): part {place} is {title_of(part)}"
+                )
             check_keyed(part, None)
         self._given = parts
         self.parts = tuple(part.named(name) for part in parts)
@@ -84,6 +86,9 @@ class Pipeline(Policy):
     def describe(self) -> str:
         """Its parts in one line."""
         return " > ".join(part.describe() for part in self.parts)
+
+    def _shown(self) -> str:
+        return f"Pipeline {self.name!r}: {' > '.join(map(repr, self.parts))}"
 
     def explain(self) -> str:
         """The parts, outermost first, one a line, then a warning for each self-defeating order."""

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, 
 
 from sdpatterns.core.keys import KeyOf, key_of
 from sdpatterns.core.runtime import Runtime, finish
+from sdpatterns.core.spelling import explained
 
 __all__ = [
     "AsyncCall",
@@ -23,6 +24,7 @@ __all__ = [
     "Trait",
     "Unawaited",
     "awaitable_call",
+    "check_function",
     "check_keyed",
     "is_async",
     "lifted",
@@ -60,10 +62,14 @@ class Policy(ABC):
 
     name: str
     """What its owner called it; the name in notices, metrics and refusals."""
-    needs_key: ClassVar[bool] = False
+    needs_key: bool = False
     """Whether it means nothing without a key: such a part is bound with `by` first."""
     traits: ClassVar[frozenset[Trait]] = frozenset()
     """How it bears on its neighbours; see `Trait`."""
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        explained(cls)
 
     @property
     def runtime(self) -> Runtime | None:
@@ -87,6 +93,20 @@ class Policy(ABC):
         """One line for `explain()`: the settings that matter."""
         return type(self).__name__
 
+    def standing(self) -> str:
+        """Its state just now, for `repr`: a few words, read without waiting for a lock. Empty: it has none."""
+        return ""
+
+    def __repr__(self) -> str:
+        try:
+            return f"<{self._shown()}>"
+        except Exception:  # noqa: BLE001 - half built, or a part of the user's; a debugger shows it all the same
+            return f"<{type(self).__name__}>"
+
+    def _shown(self) -> str:
+        now = self.standing()
+        return f"{self.describe()}: {now}" if now else self.describe()
+
     def named(self, name: str, /) -> Policy:
         """Itself, or, where it was given no name, a copy that takes this one."""
         return self
@@ -109,6 +129,14 @@ class Policy(ABC):
         generators, whose work happens after the call has returned.
         """
         return _protect(self, function)
+
+    @overload
+    def __call__(self, function: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        """The same as `protect`: the part itself is the decorator, `@limiter`."""
+        return self.protect(function)
 
     async def call(self, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run one call under this policy, without decorating the function."""
@@ -155,6 +183,10 @@ class Keyed(Policy):
         """Its parts in one line."""
         return f"{self.part.describe()} by key"
 
+    def standing(self) -> str:
+        """That of its part."""
+        return self.part.standing()
+
     def by(self, key: str | Callable[..., str], /) -> Keyed:
         """The same guard bound to a key: a string, or a function of the call's arguments."""
         raise TypeError(f"{self.name!r} has its key already")
@@ -165,6 +197,12 @@ def check_keyed(part: Policy, key: KeyOf | None) -> None:
     if part.needs_key and key is None:
         kind = type(part).__name__
         raise TypeError(f"{kind} {part.name!r} is keyed: bind one with .by('name') or .by(function)")
+
+
+def check_function(part: object, function: object) -> None:
+    """Raise TypeError for what is no function, where a part is to decorate one."""
+    if not callable(function):
+        raise TypeError(f"{type(part).__name__} decorates a function, got {function!r}")
 
 
 _RESULTS = (None, bool, int, float, str, bytes, list, dict, set, tuple)
@@ -226,6 +264,7 @@ def protect_plain(part: Policy, function: Callable[..., Any]) -> Callable[..., A
 
 
 def _protect(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
+    check_function(part, function)
     check_keyed(part, None)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"{title_of(function)} is a generator: protect the call that makes each item")

@@ -19,7 +19,17 @@ from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyTransition, Transition
 
-__all__ = ["KEYS_MAX", "Cells", "DirectCells", "ForgetfulStore", "Overflow", "StateStore", "check_store", "rely_on"]
+__all__ = [
+    "KEYS_MAX",
+    "Cells",
+    "DirectCells",
+    "ForgetfulStore",
+    "Overflow",
+    "StateStore",
+    "check_store",
+    "rely_on",
+    "where_of",
+]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -106,6 +116,11 @@ class StateStore(Protocol):
         `group` puts all of them on one node of a cluster, which steps on several cells need.
         """
         ...
+
+
+def where_of(store: StateStore | None) -> str:
+    """Where a pattern keeps its state, for its `repr`."""
+    return "in this process" if store is None else f"in {type(store).__name__}"
 
 
 def check_store(store: StateStore) -> None:

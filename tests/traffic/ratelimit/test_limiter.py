@@ -229,10 +229,10 @@ def test_a_plain_function_is_protected_where_nothing_can_wait() -> None:
     assert not limiter.acquire_now("x").allowed
 
 
-async def test_used_bare_it_is_refused_because_it_has_no_key() -> None:
-    limiter = RateLimiter("api", per_minute(1))
+async def test_used_bare_one_with_scopes_is_refused_because_it_has_no_key() -> None:
+    limiter = RateLimiter("api", {"user": per_minute(1)})
     with pytest.raises(TypeError, match="keyed"):
-        limiter.protect(test_used_bare_it_is_refused_because_it_has_no_key)
+        limiter.protect(test_used_bare_one_with_scopes_is_refused_because_it_has_no_key)
     with pytest.raises(TypeError, match="keyed"):
         limiter.guard()
     with pytest.raises(TypeError, match="keyed"):

@@ -73,7 +73,7 @@ class Idempotency(Policy):
     Source: draft-ietf-httpapi-idempotency-key-header.
     """
 
-    needs_key: ClassVar[bool] = True
+    needs_key = True
     traits: ClassVar[frozenset[Trait]] = frozenset({"absorbs_repeats"})
 
     def __init__(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
+from sdpatterns.core.spelling import explained
 from sdpatterns.resilience.ranges import number, ratio, seconds, whole
 
 __all__ = ["BreakerConfig", "Window"]
@@ -14,6 +15,7 @@ _CALLS_MIN = 10
 _STEPS = 30
 
 
+@explained
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """Which calls a rate is taken over: the last so many, or those of the last so many seconds.

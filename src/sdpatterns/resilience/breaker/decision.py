@@ -71,6 +71,9 @@ class Uncounted:
     __slots__ = ()
     spotless = True
 
+    def __repr__(self) -> str:
+        return "UNCOUNTED"
+
 
 UNCOUNTED = Uncounted()
 Term: TypeAlias = Tally | Probes | Uncounted

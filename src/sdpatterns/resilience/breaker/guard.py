@@ -48,6 +48,10 @@ class CircuitPermit(NamedTuple):
     term: Term
     started_s: float
 
+    def __repr__(self) -> str:
+        key = f" of key {self.circuit.key!r}" if self.circuit.key else ""
+        return f"<CircuitPermit: {self.circuit.state.value} circuit{key}>"
+
 
 class CircuitSnapshot(NamedTuple):
     """One circuit as it stands. The counts are those of the window (of the last one, once open)."""
@@ -183,6 +187,17 @@ class CircuitBreaker(Guard):
         """What opens it and for how long."""
         config = self._config
         return f"CircuitBreaker {self.name!r}: open for {config.open_s:g} s after {config.conditions()}"
+
+    def standing(self) -> str:
+        """The state of the circuit without a key, its failure rate, and how many keys have one."""
+        circuit, tally, keys = self._circuit, self._circuit.tally, len(self._circuits)
+        by_hand = "" if circuit.mode is CircuitMode.AUTO else f" ({circuit.mode.value})"
+        said = [circuit.state.value + by_hand]
+        if tally.calls:
+            said.append(f"{tally.failures / tally.calls:.0%} of {tally.calls} calls failed")
+        if keys:
+            said.append(f"{keys} keys with a circuit each")
+        return ", ".join(said)
 
     def snapshot(self, key: str = "") -> CircuitSnapshot:
         """One circuit as it stands; a key not in use shows as a fresh one."""

@@ -127,6 +127,12 @@ class Bulkhead(Guard):
         wait = "" if self.max_wait_s is None else f" up to {self.max_wait_s:g} s"
         return f"Bulkhead {self.name!r}: {self.concurrent_max} at once, {self.queue_max} waiting{wait}"
 
+    def standing(self) -> str:
+        """How many run and wait without a key, and how many keys are in use."""
+        keys = len(self._lanes) - 1
+        more = f", {keys} keys in use" if keys else ""
+        return f"{self.concurrent_max - self._lane.free} running, {len(self._lane.queue)} waiting{more}"
+
     def occupancy(self, key: str = "") -> Occupancy:
         """How many run and how many wait just now."""
         with self._lock:

@@ -68,7 +68,7 @@ class Fallback(Policy):
         name: str | None = None,
     ) -> None:
         if on == () and on_result is None:
-            raise ValueError("on (or on_result) must say what to replace, got neither")
+            raise ValueError("on (or on_result) must say what to replace, such as on=ConnectionError; got neither")
         if on_result is not None and not callable(on_result):
             raise ValueError(f"on_result must be a predicate, got {on_result!r}")
         self._alternatives = _checked(alternatives)

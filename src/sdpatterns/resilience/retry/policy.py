@@ -79,7 +79,7 @@ class Retry(Policy):
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         if on == () and on_result is None:
-            raise ValueError("on (or on_result) must say what to repeat, got neither")
+            raise ValueError("on (or on_result) must say what to repeat, such as on=ConnectionError; got neither")
         self._config = RetryConfig(
             attempts_max=attempts_max,
             backoff=backoff,
@@ -262,6 +262,9 @@ class Attempt:
         self._opened: Opened | None = None
         self.number = course.attempts
         self.delay_s: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Attempt {self.number} of {self._retry!r}>"
 
     def __enter__(self) -> Self:
         self._before, carried = deadline_at.get(), carried_deadline()

@@ -36,6 +36,9 @@ class TimePermit(NamedTuple):
     left_s: float
     before: float | None
 
+    def __repr__(self) -> str:
+        return f"<TimePermit: {self.left_s:g} s>"
+
 
 def _more_s(carried: float, own_at: float) -> float:
     """What the work may still take when the carried deadline is reached: a deadline that ended binds no more."""

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from sdpatterns.core.spelling import explained
+
 __all__ = ["PERIODS", "Allowance", "Period", "Plans", "daily", "monthly", "plans_of", "weekly", "yearly"]
 
 Period: TypeAlias = Literal["day", "week", "month", "year"]
@@ -17,6 +19,7 @@ PERIODS: tuple[Period, ...] = ("day", "week", "month", "year")
 _COUNT_MAX = 10**12
 
 
+@explained
 @dataclasses.dataclass(frozen=True)
 class Allowance:
     """`count` in each `period` of the calendar."""
@@ -36,21 +39,25 @@ Plans: TypeAlias = Allowance | Sequence[Allowance] | Mapping[str, Allowance | Se
 """One allowance; several that all must hold; or such by the name of a plan."""
 
 
+@explained
 def daily(count: int) -> Allowance:
     """`count` a day."""
     return Allowance(count, "day")
 
 
+@explained
 def weekly(count: int) -> Allowance:
     """`count` a week, which begins on Monday."""
     return Allowance(count, "week")
 
 
+@explained
 def monthly(count: int) -> Allowance:
     """`count` a month."""
     return Allowance(count, "month")
 
 
+@explained
 def yearly(count: int) -> Allowance:
     """`count` a year."""
     return Allowance(count, "year")

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import ClassVar, cast
+from typing import cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
@@ -18,7 +18,7 @@ from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.core.tracing import TRACERS, decided_in_span
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on
+from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on, where_of
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, Page
 from sdpatterns.traffic.quota.config import PERIODS, Allowance, Plans, plans_of
@@ -33,9 +33,9 @@ _SETTLING = threading.Lock()
 
 
 class Quota(Guard):
-    """Lets each key use so much in a day, a week, a month or a year of the calendar.
+    """Limits how much each key may use in a day, a week, a month or a year of the calendar.
 
-    `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or such by the name of
+    `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or allowances by the name of
     a plan, and then `plan` says which one is a key's: a mapping from key to plan, or a function.
     `zone`: whose midnights count. `month_begins`: the day on which months begin, for plans that are
     billed from another day than the first. `notify_at`: the shares of an allowance whose use is told
@@ -43,7 +43,10 @@ class Quota(Guard):
 
     **Keeps**: no period of the store's calendar holds more than the plan's count for a key; a
     request counts in all periods or in none; a refused one uses nothing; what was used stays used
-    when a key changes its plan; a count lasts until its own end, whatever becomes of zones.
+    when a key changes its plan; a count lasts until its own end, whatever becomes of zones. Used
+    without a key (`@quota`, `quota.guard()`, in a `Pipeline`) it counts all these calls together, under
+    the empty key, in every process that shares the store. A quota with several plans always needs its key.
+
     **May fail**: `acquire` never refuses by exception; a store that is away is answered as
     `on_outage` says, with a `QuotaBypassed` notice. `ValueError` for a cost above the plan's smallest
     allowance, as it could never pass, and for a plan that there is none of.
@@ -55,8 +58,6 @@ class Quota(Guard):
     decision = await quota.acquire("partner:7")
     ```
     """
-
-    needs_key: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Quota(Guard):
         keys_max: int = KEYS_MAX,
     ) -> None:
         self.name = check_name("Quota", name)
+        self.needs_key = plan is not None
         self._outage = Outage(f"Quota {name!r}", on_outage)
         self._plans = plans_of(plans)
         if (plan is None) != ("" in self._plans):
@@ -90,6 +92,7 @@ class Quota(Guard):
             check_store(store)
             rely_on(store, f"Quota {name!r}")
         self._runtime: Runtime | None = None if store is None else store.runtime
+        self._where = where_of(store)
         space = join_key("quota", name)
         self._cells: Cells[State] = (
             LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
@@ -113,6 +116,10 @@ class Quota(Guard):
             for how in [", ".join(f"{allowance.count} a {allowance.period}" for allowance in allowances)]
         )
         return f"Quota {self.name!r} ({'; '.join(each)}; {self._zone})"
+
+    def standing(self) -> str:
+        """Where it counts."""
+        return self._where + (", which is away" if self._outage.is_on else "")
 
     async def acquire(self, key: str, cost: int = 1) -> QuotaDecision:
         """Whether `cost` may be used for this key now; then it is. Never waits, never raises a refusal."""

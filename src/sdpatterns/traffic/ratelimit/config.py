@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from sdpatterns.core.spelling import explained
 
 __all__ = ["Rate", "Rates", "per_day", "per_hour", "per_minute", "per_second"]
 
 _DAY_S = 86_400.0
 _PERIOD_MAX_S = 366 * _DAY_S
 _COUNT_MAX = 1_000_000_000
+_TEXT = re.compile(
+    r"(?P<count>[0-9]+) *(?:/| per ) *"
+    r"(?P<periods>[0-9]+(?:\.[0-9]+)?)? *"
+    r"(?:(?P<s>s|sec|seconds?)|(?P<m>m|min|minutes?)|(?P<h>h|hours?)|(?P<d>d|days?))"
+    r"(?: +burst +(?P<burst>[0-9]+))?"
+)
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": _DAY_S}
+_WORDS = {1.0: "second", 60.0: "minute", 3_600.0: "hour", _DAY_S: "day"}
 
 
+@explained
 @dataclasses.dataclass(frozen=True)
 class Rate:
     """`count` requests per `period_s` seconds, `burst` of them at once (default: all of them).
+
+    `Rate.parse("100/minute burst 20")` reads one from text, and `str(rate)` writes it. A model of pydantic
+    takes such a text for a field of this type.
 
     The interval between two requests is a whole number of microseconds, rounded up: a rate that
     does not divide a second evenly is kept low by less than one part in `interval_us`. A rate of
@@ -31,12 +47,43 @@ class Rate:
         _whole("count", self.count, 1, _COUNT_MAX)
         if self.burst is not None:
             _whole("burst", self.burst, 1, _COUNT_MAX)
-        if not 0 < self.period_s <= _PERIOD_MAX_S:
-            raise ValueError(f"period_s must be above 0 and at most 366 days, got {self.period_s!r}")
+        if type(self.period_s) not in (int, float) or not 0 < self.period_s <= _PERIOD_MAX_S:
+            raise ValueError(f"period_s must be above 0 and at most 366 days, in seconds, got {self.period_s!r}")
         if self.count > self.period_s * 1_000_000:
             raise ValueError(f"count must be at most one a microsecond, got {self.count!r}")
         if self.tolerance_us > 2**51:
             raise ValueError(f"burst must refill within 71 years, got {self.burst!r}")
+
+    @classmethod
+    def parse(cls, text: str, /) -> Rate:
+        """A rate from text: `"5/s"`, `"100 per hour"`, `"10/15s"`, `"100/minute burst 20"`.
+
+        A count, `/` or `per`, an optional number of periods (1.5 too), one of s, sec, second, m, min, minute,
+        h, hour, d, day or their plurals, and an optional burst. Raises `ValueError` for any other text, and
+        for a rate out of range.
+        """
+        given: object = text
+        found = _TEXT.fullmatch(given.strip()) if isinstance(given, str) else None
+        if found is None:
+            raise ValueError(
+                f"a rate is written like '5/s', '100 per hour', '10/15s' or '100/minute burst 20', got {text!r}"
+            )
+        unit_s = next(unit_s for unit, unit_s in _UNITS_S.items() if found[unit])
+        burst = None if found["burst"] is None else _number("burst", found["burst"])
+        return cls(_number("count", found["count"]), float(found["periods"] or 1) * unit_s, burst=burst)
+
+    def __str__(self) -> str:
+        period = _WORDS.get(self.period_s) or _decimal(self.period_s) + "s"
+        return f"{self.count}/{period}" + ("" if self.burst is None else f" burst {self.burst}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
+        # What pydantic asks a type for, in its own words and without importing it: a text is parsed, a
+        # rate is taken as it is, and JSON holds the text.
+        read = {"type": "function-after", "schema": {"type": "str"}, "function": _without_info(cls.parse)}
+        either = {"type": "union", "choices": [{"type": "is-instance", "cls": cls}, read]}
+        written = {"type": "to-string", "when_used": "json-unless-none"}
+        return {"type": "json-or-python", "json_schema": read, "python_schema": either, "serialization": written}
 
     @property
     def interval_us(self) -> int:
@@ -60,29 +107,50 @@ class Rate:
 
 
 Rates: TypeAlias = Rate | Sequence[Rate] | Mapping[str, Rate | Sequence[Rate]]
-"""One rate; several that all must hold; or such by the name of a scope (`{"user": ..., "ip": ...}`)."""
+"""One rate; several that all must hold; or rates by the name of a scope (`{"user": ..., "ip": ...}`)."""
+
+
+def _without_info(function: Any) -> dict[str, Any]:
+    return {"type": "no-info", "function": function}
+
+
+def _decimal(value: float) -> str:
+    """The shortest text of digits that is read as the same number."""
+    return f"{Decimal(repr(float(value))):f}".removesuffix(".0")
+
+
+def _number(field: str, digits: str) -> int:
+    # `int` itself refuses very long texts, in words that do not name the field.
+    if len(digits) > len(str(_COUNT_MAX)):
+        raise ValueError(f"{field} must be a whole number from 1 to {_COUNT_MAX}, got one of {len(digits)} digits")
+    return int(digits)
 
 
 def _whole(field: str, value: object, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{field} must be a whole number from {low} to {high}, got {value!r}")
+        how = ": read a text with Rate.parse('5/minute')" if isinstance(value, str) else ""
+        raise ValueError(f"{field} must be a whole number from {low} to {high}, got {value!r}{how}")
 
 
+@explained
 def per_second(count: int, *, burst: int | None = None) -> Rate:
     """`count` a second, `burst` at once (default `count`)."""
     return Rate(count, 1.0, burst=burst)
 
 
+@explained
 def per_minute(count: int, *, burst: int | None = None) -> Rate:
     """`count` a minute, `burst` at once (default `count`)."""
     return Rate(count, 60.0, burst=burst)
 
 
+@explained
 def per_hour(count: int, *, burst: int | None = None) -> Rate:
     """`count` an hour, `burst` at once (default `count`)."""
     return Rate(count, 3_600.0, burst=burst)
 
 
+@explained
 def per_day(count: int, *, burst: int | None = None) -> Rate:
     """`count` in 24 hours, `burst` at once (default `count`)."""
     return Rate(count, _DAY_S, burst=burst)

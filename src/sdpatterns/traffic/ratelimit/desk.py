@@ -9,7 +9,7 @@ from sdpatterns.core.keys import check_key, join_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store
+from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store, where_of
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm
 from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
@@ -41,6 +41,7 @@ class Desk:
         if store is not None:
             check_store(store)
         self.runtime: Runtime | None = None if store is None else store.runtime
+        self.where = where_of(store)
         self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
         self.burst = min(limit.rate.limit for limit in self.limits)
         space = join_key("limiter", name, *algorithm.space)
@@ -137,7 +138,10 @@ def _limits(rates: Rates, algorithm: Algorithm) -> dict[str, tuple[Limit, ...]]:
 def _scope(scope: str, rates: Rate | Sequence[Rate], algorithm: Algorithm) -> tuple[Limit, ...]:
     several = tuple(rates) if isinstance(rates, Sequence) else (rates,)
     if not several or not all(isinstance(rate, Rate) for rate in several):
-        raise ValueError(f"rates must be a Rate or several of them, got {rates!r}")
+        given: Sequence[object] = (rates, *several)
+        text = next((rate for rate in given if isinstance(rate, str)), None)
+        how = ": make one with per_minute(n)" if text is None else f": read a text with Rate.parse({text!r})"
+        raise ValueError(f"rates must be a Rate or several of them, got {rates!r}{how}")
     return tuple(algorithm.limit(rate, scope) for rate in several)
 
 

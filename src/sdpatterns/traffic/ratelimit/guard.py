@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
@@ -33,9 +33,9 @@ _WAIT_MAX_S = 60.0
 
 
 class RateLimiter(Guard):
-    """Lets each key do so much in a time, exactly, in this process or across a fleet.
+    """Limits how many requests each key may make per period, in one process or in all that share a store.
 
-    `rates`: one `Rate`; several that must all hold; or such by scope, and then a key is a mapping
+    `rates`: one `Rate`; several that must all hold; or rates by scope, and then a key is a mapping
     from scope to key and all scopes are decided in one atomic step. `algorithm`: how to count
     (`GCRA()`, `TokenBucket()`, `LeakyBucket()`, `FixedWindow()`, `SlidingLog()`, `SlidingCounter()`).
     `store`: where the counts live (None: in this process). `on_outage`: what to answer while the
@@ -47,7 +47,10 @@ class RateLimiter(Guard):
     **Keeps**: in any time t a key passes at most `burst + t / interval` (GCRA, in whole
     microseconds of the store's clock; each other algorithm says what it keeps); a
     refused request uses nothing; a key is forgotten only when its state equals a fresh one; keys
-    don't touch each other.
+    don't touch each other. Used without a key (`@limiter`, `limiter.guard()`, in a `Pipeline`) it counts
+    all these calls together, under the empty key, in every process that shares the store. A limiter by
+    scopes always needs its key.
+
     **May fail**: `acquire` never refuses by exception; a store that is away is answered as
     `on_outage` says, with a `LimitBypassed` notice each time and one warning in the log until it is
     back. `ValueError` for a cost above the burst, as it
@@ -58,10 +61,14 @@ class RateLimiter(Guard):
     ```python
     limiter = RateLimiter("api", per_second(100, burst=20))
     decision = await limiter.acquire("user:42")
+
+    @limiter                                        # all calls together
+    async def fetch(): ...
+
+    @limiter.by(lambda order: order.customer)       # each customer alone
+    async def place(order): ...
     ```
     """
-
-    needs_key: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -76,6 +83,7 @@ class RateLimiter(Guard):
         keys_max: int = KEYS_MAX,
     ) -> None:
         self.name = check_name("RateLimiter", name)
+        self.needs_key = isinstance(rates, Mapping)
         self._outage = Outage(f"RateLimiter {name!r}", on_outage)
         algorithm = GCRA() if algorithm is None else algorithm
         if not isinstance(algorithm, GCRA | Meter):
@@ -102,6 +110,10 @@ class RateLimiter(Guard):
         """Its rates."""
         how = ", ".join([*map(str, self._desk.limits), *self._algorithm.space])
         return f"RateLimiter {self.name!r} ({how})"
+
+    def standing(self) -> str:
+        """Where it counts."""
+        return self._desk.where + (", which is away" if self._outage.is_on else "")
 
     async def acquire(self, key: RateKey, cost: int = 1) -> Decision:
         """Whether `cost` may pass for this key now. Never waits, never raises a refusal."""

@@ -132,6 +132,9 @@ class Meter(ABC):
         cls.source = chunk(cls.__module__, file) + _FRAME
         cls.fresh = fresh
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @property
     def codec(self) -> WordsCodec:
         """The numbers as text."""
