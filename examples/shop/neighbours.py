@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -132,12 +134,19 @@ def client_of(place: Place, name: str, *, connections_max: int, patience_s: floa
     full, and takes time in the square of its length.
     """
     pool = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
+    http = httpx.AsyncHTTPTransport(limits=pool, verify=_certificates())
     transport = AsyncTransport(
         Bulkhead(f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s),
-        inner=_Counted(Spread(place.replicas(name), httpx.AsyncHTTPTransport(limits=pool)), place.context, name),
+        inner=_Counted(Spread(place.replicas(name), http), place.context, name),
     )
     timeout = httpx.Timeout(patience_s, connect=1.0, pool=None)
     return httpx.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """One for all clients: each would read the machine's certificates again, most of a start's time."""
+    return ssl.create_default_context()
 
 
 @asynccontextmanager

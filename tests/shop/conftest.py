@@ -10,7 +10,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))  # the shop is run from there, as `python -m shop`
 
-from .visitor import Visitor, visiting  # noqa: E402 - needs the path above
+from .stock import Stocked  # noqa: E402 - needs the path above
+from .visitor import Visitor, visiting  # noqa: E402 - the same
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +19,18 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
+    """Fills a folder with what a shop's first start writes: five thousand products take most of its time."""
+    return Stocked(tmp_path_factory.mktemp("stocked")).copy_to
+
+
 @pytest.fixture(scope="module")
-async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Visitor]:
+async def shared(tmp_path_factory: pytest.TempPathFactory, stocked: Callable[[Path], None]) -> AsyncIterator[Visitor]:
     """One shop for a module whose tests leave no traces."""
-    async with visiting(tmp_path_factory.mktemp("shop") / "data") as open_shop:
+    data_dir = tmp_path_factory.mktemp("shop") / "data"
+    stocked(data_dir)
+    async with visiting(data_dir) as open_shop:
         yield open_shop
 
 
@@ -31,8 +40,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opening(data_dir: Path) -> Callable[[], AbstractAsyncContextManager[Visitor]]:
+def opening(data_dir: Path, stocked: Callable[[Path], None]) -> Callable[[], AbstractAsyncContextManager[Visitor]]:
     """Opens the shop on free ports; may be opened again on the same data."""
+    stocked(data_dir)
     return lambda: visiting(data_dir)
 
 
