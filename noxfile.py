@@ -18,6 +18,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -77,7 +80,7 @@ def print_commands() -> int:
             ast.unparse(mark) == "nox.session" for mark in node.decorator_list
         ):
             told = (ast.get_docstring(node) or "").partition("\n")[0]
-            print(f"  python3 noxfile.py {node.name:10}{told}")
+            print(f"  python3 noxfile.py {node.name:12}{told}")
     print("\nStart with the shop. Its options: python3 noxfile.py shop --help")
     return 0
 
@@ -179,10 +182,14 @@ def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> P
 def run(session: nox.Session, name: str, *words: str, **options: object) -> None:
     """A program of the development environment, with that environment around it."""
     place = environment(session, *DEVELOPMENT)
-    path = f"{program(place, name).parent}{os.pathsep}{os.environ['PATH']}"
+    session.run(str(program(place, name)), *words, external=True, env=surroundings(place), **options)
+
+
+def surroundings(place: Path) -> dict[str, str]:
+    """The variables under which an environment's programs find each other."""
+    path = f"{program(place, 'x').parent}{os.pathsep}{os.environ['PATH']}"
     # The last one silences an advertisement in every build of the docs.
-    around = {"PATH": path, "VIRTUAL_ENV": str(place), "NO_MKDOCS_2_WARNING": "1"}
-    session.run(str(program(place, name)), *words, external=True, env=around, **options)
+    return {"PATH": path, "VIRTUAL_ENV": str(place), "NO_MKDOCS_2_WARNING": "1"}
 
 
 SHOP_COMMAND = "python3 noxfile.py shop"
@@ -200,7 +207,36 @@ def shop(session: nox.Session) -> None:
 
 
 WHOLE_SHOPS = ("tests/shop", "tests/e2e")
-"""Tests that run whole shops, with deadlines of seconds: nothing else shall take the machine from them."""
+"""Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
+
+WORKERS = ("--numprocesses=2", "--dist=worksteal")
+
+PURE = (
+    "tests/algorithms",
+    "tests/core",
+    "tests/resilience",
+    "tests/backends/memory",
+    "tests/contracts/test_memory.py",
+    "tests/contracts/test_contracts_bite.py",
+    "tests/contracts/test_verdicts.py",
+    "tests/simulation",
+    "tests/testing/test_clock.py",
+    "tests/testing/test_faults.py",
+    "tests/testing/test_loop.py",
+    "tests/testing/test_plugin.py",
+)
+"""Tests that need neither a server nor Unix."""
+
+LINT = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("interrogate", "-vv", "--omit-covered-files", "src"),
+    ("lint-imports",),
+    ("towncrier", "build", "--draft", "--version", "next"),
+    ("zizmor", "--offline", "--quiet", ".github"),
+)
+TYPES = (("mypy",), ("pyright",))
+DOCS = (("mkdocs", "build", "--strict", "--quiet"),)
 
 
 @nox.session
@@ -209,43 +245,93 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
+    tools(session, *TOOLS)
+    lint(session)
+    # The type checkers and mkdocs use one core each and the tests two: together they take less time.
+    with beside(session, *TYPES, *DOCS):
+        library(session)
+        shop_tests(session)
+
+
+@nox.session
+def library(session: nox.Session) -> None:
+    """The tests of the library, with coverage or `--no-cov`."""
+    tools(session, "prometheus")
+    say("Tests of the library")
+    others = [f"--ignore={folder}" for folder in WHOLE_SHOPS]
+    words = [word for word in session.posargs if word != "--no-cov"]
+    measured = ["--cov", "--cov-report=term"] if words == session.posargs else []
+    run(session, "pytest", *WORKERS, *measured, *others, *words)
+
+
+@nox.session
+def shop_tests(session: nox.Session) -> None:
+    """The tests of the reference shop, over HTTP and in a browser."""
+    tools(session, "chromium")
+    say("Tests of the shop")
+    run(session, "pytest", *WORKERS, *WHOLE_SHOPS, *session.posargs)
+
+
+@nox.session
+def pure(session: nox.Session) -> None:
+    """The tests that need no server and no Unix: what CI runs on macOS and Windows."""
+    run(session, "pytest", *PURE, *session.posargs)
+
+
+@nox.session
+def static(session: nox.Session) -> None:
+    """All that is checked without running the code: lint, types, docs."""
     lint(session)
     types(session)
     docs(session)
-    tools(session)
-    say("Tests of the library, with coverage")
-    others = [f"--ignore={folder}" for folder in WHOLE_SHOPS]
-    run(session, "pytest", "--numprocesses=2", "--dist=loadfile", "--cov", "--cov-report=term", *others)
-    say("Tests of the shop, one after the other")
-    run(session, "pytest", *WHOLE_SHOPS)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, docstrings, layers, changelog fragments, workflows."""
     say("Lint")
-    run(session, "ruff", "check", ".")
-    run(session, "ruff", "format", "--check", ".")
-    run(session, "interrogate", "-vv", "--omit-covered-files", "src")
-    run(session, "lint-imports")
-    run(session, "towncrier", "build", "--draft", "--version", "next", silent=True)
-    run(session, "zizmor", "--offline", "--quiet", ".github")
+    for program_name, *words in LINT:
+        run(session, program_name, *words, silent=program_name == "towncrier")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Both type checkers, strictly."""
     say("Types")
-    run(session, "mypy")
-    run(session, "pyright")
+    for (program_name,) in TYPES:
+        run(session, program_name)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site into site/, strictly; with `serve`, live on a local port."""
     say("Docs")
-    words = session.posargs or ["build", "--strict", "--quiet"]
-    run(session, "mkdocs", *words)
+    ((program_name, *usual),) = DOCS
+    run(session, program_name, *(session.posargs or usual))
+
+
+@contextmanager
+def beside(session: nox.Session, *commands: tuple[str, ...]) -> Iterator[None]:
+    """Run the commands one after the other while the block runs; say at its end which of them failed."""
+    place = environment(session, *DEVELOPMENT)
+    around = {**os.environ, **surroundings(place)}
+
+    def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        words = [str(program(place, command[0])), *command[1:]]
+        return subprocess.run(words, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
+
+    say(f"Beside the tests: {', '.join(command[0] for command in commands)}")
+    with ThreadPoolExecutor(1) as thread:
+        checks = [thread.submit(check, command) for command in commands]
+        try:
+            yield
+        finally:
+            failed = [done for done in (each.result() for each in checks) if done.returncode]
+            for done in failed:
+                say(f"Failed: {' '.join(done.args)}")
+                print(done.stdout, done.stderr, sep="\n", flush=True)
+    if failed:
+        session.error("a check that ran beside the tests failed; its words are above")
 
 
 @nox.session
@@ -264,7 +350,7 @@ def simulate(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """What takes hours: the tests marked `long`, each with a bound of its own, then a million seeds of every world."""
-    run(session, "pytest", "tests", "-m", "long")
+    run(session, "pytest", "tests", "-m", "long", "-o", "faulthandler_timeout=0")
     words = session.posargs or ["--seeds", "0:1000000", "--jobs", "2"]
     run(session, "python", "-m", "sdpatterns.testing.simulation", *words)
 
@@ -285,9 +371,10 @@ FONTS = ("fonts-dejavu-core", "fonts-liberation")
 """What the pictures of pages are drawn with; Chromium's package only recommends some."""
 
 
-def tools(session: nox.Session) -> None:
+def tools(session: nox.Session, *packages: str) -> None:
     """Programs that some tests need: CI gets them, a laptop is told."""
-    missing = {name: why for name, (programs, why) in TOOLS.items() if not any(map(shutil.which, programs))}
+    wanted = {name: TOOLS[name] for name in packages}
+    missing = {name: why for name, (programs, why) in wanted.items() if not any(map(shutil.which, programs))}
     if missing and os.environ.get("CI"):
         install(session, *missing, *(FONTS if "chromium" in missing else ()))
         return

@@ -3,12 +3,16 @@ minutes. A pattern's tests run on three backends, each time the same."""
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backends.everywhere import KINDS, is_for_long_runs
 from tests.conftest import pytest_assertrepr_compare
+
+pytest_plugins = ["pytester"]
 
 
 @pytest.mark.parametrize(
@@ -52,3 +56,27 @@ def test_tests_of_backends_and_contracts_run_on_all() -> None:
 def test_a_test_without_a_backend_always_runs() -> None:
     assert not is_for_long_runs("tests/traffic/test_x.py::test_a", {})
     assert not is_for_long_runs("tests/traffic/test_x.py::test_a[3-own]", {"count": 3, "store": "own"})
+
+
+def test_a_test_that_swallows_the_time_limit_is_ended_with_its_worker(
+    pytester: pytest.Pytester, only_named_plugins: None
+) -> None:
+    pytester.makepyfile(
+        """
+        import time
+        def test_hangs():
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    pass
+        def test_passes(): pass
+        """
+    )
+    ours = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["tool"]["pytest"]
+    assert float(ours["faulthandler_timeout"]) > float(ours["timeout"])
+    limits = ("-o", "timeout=0.2", "-o", "faulthandler_timeout=1", "-o", "faulthandler_exit_on_timeout=true")
+    assert ours["faulthandler_exit_on_timeout"] is True
+    result = pytester.runpytest_subprocess("-p", "xdist", "-p", "pytest_timeout", "-n", "1", *limits)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*crashed while running*test_hangs*"])
