@@ -11,7 +11,7 @@ import pytest
 
 from sdpatterns.core.runtime.alarm import ALARM, Alarm
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 def until(holds: Callable[[], bool]) -> bool:
@@ -41,8 +41,8 @@ def test_a_bell_that_was_taken_off_is_never_rung() -> None:
     def mine() -> None:
         rung.append("mine")
 
-    alarm.put_on(mine, 0.01)
-    alarm.put_on(lambda: rung.append("theirs"), 0.02)
+    alarm.put_on(mine, 0.4)
+    alarm.put_on(lambda: rung.append("theirs"), 0.41)
     assert alarm.take_off(mine) is True
     assert until(lambda: bool(rung))
     assert rung == ["theirs"]
@@ -93,12 +93,12 @@ def test_without_a_thread_to_be_had_the_caller_is_told_and_nothing_is_left(monke
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_a_forked_child_has_no_bell_of_its_parents_and_a_thread_of_its_own() -> None:
     rung: list[str] = []
-    ALARM.put_on(mine := lambda: rung.append("parent"), 0.1)
+    ALARM.put_on(mine := lambda: rung.append("parent"), 0.4)
     child = os.fork()
     if child == 0:
         ALARM.put_on(lambda: rung.append("child"), 0.01)
         until(lambda: bool(rung))
-        time.sleep(0.15)
+        time.sleep(0.45)
         os._exit(0 if rung == ["child"] else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0

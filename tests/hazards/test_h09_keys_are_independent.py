@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,8 @@ async def test_a_waiting_key_does_not_block_an_idle_one(
         limiter = RateLimiter(unique("api"), per_hour(60, burst=1), store=backend.states)
         await limiter.wait("busy")
         waiting = [asyncio.ensure_future(limiter.wait("busy", max_wait_s=3600.0)) for _ in range(10)]
-        started_s = time.monotonic()
         await limiter.wait("idle")
-        assert time.monotonic() - started_s < 5.0
+        assert not any(task.done() for task in waiting)  # the first of them is due in a minute
         for task in waiting:
             task.cancel()
         ends = await asyncio.gather(*waiting, return_exceptions=True)

@@ -33,7 +33,9 @@ def connections_of(url: str, name: str) -> int:
 
 def test_two_hundred_threads_wait_for_four_connections(valkey_url: str) -> None:
     name = secrets.token_hex(4)
-    backend = RedisBackend.from_url(f"{valkey_url}?client_name={name}", blocking=True, connections_max=4)
+    backend = RedisBackend.from_url(
+        f"{valkey_url}?client_name={name}", blocking=True, connections_max=4, timeout_s=60.0
+    )
     cells = backend.states.cells(f"h17/{name}", IntegersCodec())
     together = threading.Barrier(200)
     most: list[int] = []
@@ -52,7 +54,8 @@ def test_two_hundred_threads_wait_for_four_connections(valkey_url: str) -> None:
 
 def test_two_thousand_tasks_share_one_connection(valkey_url: str) -> None:
     name = secrets.token_hex(4)
-    backend = RedisBackend.from_url(f"{valkey_url}?client_name={name}")
+    # A loop that starts two thousand tasks on a busy machine looks at a new connection late.
+    backend = RedisBackend.from_url(f"{valkey_url}?client_name={name}", timeout_s=60.0)
     cells = backend.states.cells(f"h17/{name}", IntegersCodec())
 
     async def play() -> None:

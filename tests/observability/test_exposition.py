@@ -55,7 +55,7 @@ def told(request: pytest.FixtureRequest) -> tuple[CollectorRegistry, Trace]:
 
 def test_promtool_finds_nothing_to_complain_of(told: tuple[CollectorRegistry, Trace], promtool: str) -> None:
     text = generate_latest(told[0])
-    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False, timeout=60)
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -65,7 +65,6 @@ def test_promtool_would_complain(promtool: str) -> None:
         input=b"# TYPE bad counter\nbad 1\n",
         capture_output=True,
         check=False,
-        timeout=60,
     )
     assert done.returncode != 0
 

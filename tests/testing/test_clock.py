@@ -74,7 +74,7 @@ def test_trio_sleeps_a_day_at_once_and_sdpatterns_reads_the_same_time() -> None:
     started = time.monotonic()
     with trio_clock() as clock:
         assert trio.run(main, clock=clock) == (90_000_000_000, False)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 600
 
 
 def test_a_clock_that_follows_another_is_not_moved_by_hand() -> None:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _TRIES = 5
-_PATIENCE_S = 10.0
+_PATIENCE_S = 30.0
 
 # Reads until the pipe from the test run closes; argv: pid, stop signal, directory unless it is kept.
 _REAPER = """
@@ -107,7 +107,7 @@ class ServerProcess:
     """The account to run under; only root may name one."""
     kept: bool = False
     """Whether the directory outlives the test run: it is somebody else's."""
-    start_timeout_s: float = 20.0
+    start_timeout_s: float = 60.0
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _reaper: subprocess.Popen[bytes] | None = field(default=None, repr=False)

@@ -20,7 +20,7 @@ from sdpatterns.testing.processes import (
 __all__ = ["valkey_cluster", "valkey_process"]
 
 _SLOTS = 16384
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 @contextlib.contextmanager

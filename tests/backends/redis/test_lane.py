@@ -161,7 +161,7 @@ class Waiting:
             return type(error).__name__
 
     def wait_for(self, waiting: int) -> None:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while len(self.lane._waiting) < waiting and time.monotonic() < until:
             time.sleep(0.001)
 

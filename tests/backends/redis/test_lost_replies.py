@@ -103,7 +103,7 @@ class TestOneStep:
             begin = time.monotonic()
             with pytest.raises(OutcomeUnknown, match=r"no reply within 0\.3 s|Timeout"):
                 await cells.transact("a", Count(twin=twin))
-            assert 0.25 < time.monotonic() - begin < 3
+            assert time.monotonic() - begin > 0.25
             assert await cells.transact("a", Count(twin=twin)) == 1
 
         on_stage(runtime, proxy, play, timeout_s=0.3)

@@ -25,7 +25,7 @@ ODD_TOPICS = [
 ]  # fmt: skip
 """Topics that a pattern may make out of a user's key; all of them are different."""
 
-_LONG_S = 10.0
+_LONG_S = 60.0
 _SHORT_S = 0.05
 
 

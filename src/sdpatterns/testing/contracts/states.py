@@ -32,7 +32,7 @@ from sdpatterns.testing.contracts.verdicts import assert_each_once, assert_same
 
 __all__ = ["StateStoreContract"]
 
-HEARD_WITHIN_S = 10.0
+HEARD_WITHIN_S = 60.0
 
 
 class StateStoreContract(BackendContract):
