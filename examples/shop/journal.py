@@ -69,7 +69,7 @@ def journal(path: Path) -> Iterator[None]:
     terminal.setLevel(logging.ERROR)
     before = root.level
     root.setLevel(logging.INFO)
-    for chatty in ("httpx", "uvicorn"):  # a line for each hop would drown the rest
+    for chatty in ("httpx2", "uvicorn"):  # a line for each hop would drown the rest
         logging.getLogger(chatty).setLevel(logging.WARNING)
     told, pseudonyms = logging.getLogger("sdpatterns.notices"), _Pseudonyms()
     told.addFilter(pseudonyms)  # at the source: each record passes once, whoever writes it down

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 
-from sdpatterns import Bulkhead
+from sdpatterns import Bulkhead, Pipeline, Timeout
 from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
-from sdpatterns.web.httpx import AsyncTransport
+from sdpatterns.web.httpx2 import AsyncTransport
 from shop.place import Place
 from shop.problems import Problem, not_found
 from shop.pulse import CallFinished
@@ -26,6 +26,7 @@ from shop.values import is_slug
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
 _log = logging.getLogger("shop.neighbours")
 _PATIENCE_S = 5.0
+_CONNECTS_S = 1.0
 _QUEUE_MAX = 1_000
 
 
@@ -36,31 +37,31 @@ class Neighbour:
     a neighbour that cannot be reached in time is a Problem 503 with Retry-After.
     """
 
-    def __init__(self, name: str, client: httpx.AsyncClient) -> None:
+    def __init__(self, name: str, client: httpx2.AsyncClient) -> None:
         self.name = name
         self._client = client
 
     async def send(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """The raw answer to raw bytes, whatever its status."""
         try:
             return await self._client.request(method, path, content=body, headers=headers)
-        except httpx.InvalidURL:
+        except httpx2.InvalidURL:
             raise _too_long() from None
-        except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
+        except (httpx2.HTTPError, DeadlineExceeded, Rejected) as error:
             raise self._away(error) from None
 
     async def stream(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """The answer as soon as it begins; whoever reads it closes it."""
         try:
             request = self._client.build_request(method, path, content=body, headers=headers)
             return await self._client.send(request, stream=True)
-        except httpx.InvalidURL:
+        except httpx2.InvalidURL:
             raise _too_long() from None
-        except (httpx.HTTPError, DeadlineExceeded, Rejected) as error:
+        except (httpx2.HTTPError, DeadlineExceeded, Rejected) as error:
             raise self._away(error) from None
 
     def _away(self, error: Exception) -> Problem:
@@ -83,7 +84,7 @@ def _too_long() -> Problem:
     return Problem(414, "uri-too-long", "This address is longer than any here.")
 
 
-def _as_problem(name: str, response: httpx.Response) -> Problem:
+def _as_problem(name: str, response: httpx2.Response) -> Problem:
     try:
         document = response.json()
         slug = document["type"].removeprefix("/problems/")
@@ -102,15 +103,15 @@ def segment(text: str) -> str:
     return text
 
 
-class _Counted(httpx.AsyncBaseTransport):
+class _Counted(httpx2.AsyncBaseTransport):
     """Tells of each call, so that the control room can draw who asks whom."""
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, caller: str, name: str) -> None:
+    def __init__(self, inner: httpx2.AsyncBaseTransport, caller: str, name: str) -> None:
         self._inner = inner
         self._caller = caller
         self._name = name
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; an answer of 500 or more, none, or one that came too late for the caller has failed."""
         began_s, failed = time.monotonic(), True
         try:
@@ -127,20 +128,23 @@ class _Counted(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx.AsyncClient:
-    """An HTTP client that carries trace and deadline along.
+def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx2.AsyncClient:
+    """An HTTP client that carries trace and deadline along, and waits for nothing without a bound.
 
-    Its callers queue in a bulkhead, first come first served: a pool's own queue fails them when it is
-    full, and takes time in the square of its length.
+    Its callers queue in a bulkhead, first come first served, for at most `patience_s`. Then the call has
+    `patience_s` for the connection, the answer and its body together; connecting has one second of it.
     """
-    pool = httpx.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
-    http = httpx.AsyncHTTPTransport(limits=pool, verify=_certificates())
+    pool = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
+    slots = Bulkhead(
+        f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s
+    )
+    http = httpx2.AsyncHTTPTransport(limits=pool, verify=_certificates())
     transport = AsyncTransport(
-        Bulkhead(f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s),
+        Pipeline(slots, Timeout(patience_s), name=name),
         inner=_Counted(Spread(place.replicas(name), http), place.context, name),
     )
-    timeout = httpx.Timeout(patience_s, connect=1.0, pool=None)
-    return httpx.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
+    timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))
+    return httpx2.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
 
 
 @functools.cache

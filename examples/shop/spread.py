@@ -7,13 +7,13 @@ import secrets
 import time
 from collections.abc import Sequence
 
-import httpx
+import httpx2
 
 _LEFT_ALONE_S = 1.0
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
-class Spread(httpx.AsyncBaseTransport):
+class Spread(httpx2.AsyncBaseTransport):
     """Calls spread over the replicas of a service, one after the other.
 
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
@@ -22,27 +22,27 @@ class Spread(httpx.AsyncBaseTransport):
     how well each replica is, will take this place.
     """
 
-    def __init__(self, addresses: Sequence[str], inner: httpx.AsyncBaseTransport) -> None:
-        self._targets = [httpx.URL(address) for address in addresses]
+    def __init__(self, addresses: Sequence[str], inner: httpx2.AsyncBaseTransport) -> None:
+        self._targets = [httpx2.URL(address) for address in addresses]
         self._inner = inner
         self._turn = itertools.count(secrets.randbelow(len(addresses)))  # many callers do not begin with the same
         self._away_until = dict.fromkeys(self._targets, 0.0)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer of the first replica that gives one."""
         *others, last = self._by_turn()
         for target in others:
             try:
                 return await self._send(request, target)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
-            except (httpx.NetworkError, httpx.RemoteProtocolError):
+            except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
                 if request.method not in _REPEATABLE:
                     raise
         return await self._send(request, last)
 
-    def _by_turn(self) -> list[httpx.URL]:
+    def _by_turn(self) -> list[httpx2.URL]:
         """Whom to ask, the one whose turn it is first, and those that were away a moment ago last."""
         if len(self._targets) == 1:
             return self._targets * 2
@@ -51,7 +51,7 @@ class Spread(httpx.AsyncBaseTransport):
         now = time.monotonic()
         return sorted(turned, key=lambda target: self._away_until[target] > now)
 
-    async def _send(self, request: httpx.Request, target: httpx.URL) -> httpx.Response:
+    async def _send(self, request: httpx2.Request, target: httpx2.URL) -> httpx2.Response:
         request.url = request.url.copy_with(host=target.host, port=target.port)
         return await self._inner.handle_async_request(request)
 

@@ -14,12 +14,14 @@ ALLOWED_EVERYWHERE = {"sdpatterns", "anyio", "typing_extensions"}
 
 # The word in a path that opens a file to a library. `testing` is for tools of tests.
 NAMED_FOR = {
+    "aiohttp": "aiohttp",
     "aiosqlite": "sqlalchemy",
     "asyncpg": "sqlalchemy",
     "brotli": "brotli",
     "hiredis": "redis",
     "http_sf": "http_sf",
     "httpx": "httpx",
+    "httpx2": "httpx2",
     "hypothesis": "testing",
     "opentelemetry": "opentelemetry otlp span_redaction traces",
     "prometheus_client": "prometheus",

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import anyio
-import httpx
+import httpx2
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
@@ -44,11 +44,11 @@ async def _request(stream: ByteReceiveStream) -> bool:
 
 
 @asynccontextmanager
-async def asking(server: Hangs) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(server: Hangs) -> AsyncIterator[httpx2.AsyncClient]:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, server)
         url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        async with httpx.AsyncClient(transport=Spread([url], httpx.AsyncHTTPTransport()), base_url=url) as client:
+        async with httpx2.AsyncClient(transport=Spread([url], httpx2.AsyncHTTPTransport()), base_url=url) as client:
             yield client
         tasks.cancel_scope.cancel()
 
@@ -64,7 +64,7 @@ async def test_a_broken_connection_to_the_only_replica_is_made_anew(method: str)
 async def test_it_is_made_anew_once_only() -> None:
     server = Hangs(5)
     async with asking(server) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await client.get("/")
     assert server.asked == 2
 
@@ -72,6 +72,6 @@ async def test_it_is_made_anew_once_only() -> None:
 async def test_what_may_not_happen_twice_is_sent_once() -> None:
     server = Hangs(1)
     async with asking(server) as client:
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx2.RemoteProtocolError):
             await client.post("/")
     assert server.asked == 1

@@ -1,15 +1,17 @@
-"""Clients with a pipeline, against a real server where bytes on a socket matter."""
+"""Clients of httpx and of httpx2 with a pipeline, against a real server where bytes on a socket matter."""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
 import gzip
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
+import httpx2
 import pytest
 
 from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, with_deadline
@@ -21,13 +23,30 @@ from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.tracecontext import parse_trace
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.testing.clock import VirtualClock
-from sdpatterns.web.httpx import AnsweredUnavailable, AsyncTransport, Transport, retry_after_s
+from sdpatterns.web import httpx as ours
+from sdpatterns.web import httpx2 as ours2
+from sdpatterns.web.outgoing import retry_after_s
 from tests.web.conftest import Serve, serving
 
 pytestmark = pytest.mark.anyio
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-Answers = Callable[[httpx.Request], httpx.Response]
+Answers = Callable[[Any], Any]
+
+
+class Library(NamedTuple):
+    """A client library, and our module for it."""
+
+    http: Any
+    ours: Any
+
+
+lib = Library(httpx, ours)
+
+
+@pytest.fixture(autouse=True, params=[Library(httpx, ours), Library(httpx2, ours2)], ids=["httpx", "httpx2"])
+def _each_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "lib", request.param)
 
 
 class Server:
@@ -36,15 +55,15 @@ class Server:
     def __init__(self, *statuses: int, headers: dict[str, str] | None = None) -> None:
         self.statuses = list(statuses)
         self.headers = headers or {}
-        self.requests: list[httpx.Request] = []
+        self.requests: list[Any] = []
         self.timeouts: list[Any] = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        kept = httpx.Request(request.method, request.url, headers=request.headers)
+    def __call__(self, request: Any) -> Any:
+        kept = lib.http.Request(request.method, request.url, headers=request.headers)
         self.requests.append(kept)
         self.timeouts.append(request.extensions.get("timeout"))
         status = self.statuses.pop(0) if self.statuses else 200
-        return httpx.Response(status, headers=self.headers, text=f"answer {len(self.requests)}")
+        return lib.http.Response(status, headers=self.headers, text=f"answer {len(self.requests)}")
 
     @property
     def count(self) -> int:
@@ -52,13 +71,13 @@ class Server:
 
 
 def retry(attempts_max: int = 3, **settings: Any) -> Retry:
-    return Retry(on=httpx.TransportError, attempts_max=attempts_max, base_s=0.0, max_s=0.0, **settings)
+    return Retry(on=lib.http.TransportError, attempts_max=attempts_max, base_s=0.0, max_s=0.0, **settings)
 
 
-def client(server: Answers, *parts: Any, **settings: Any) -> httpx.AsyncClient:
+def client(server: Answers, *parts: Any, **settings: Any) -> Any:
     pipeline = Pipeline(*(parts or [retry()]), name="shop")
-    transport = AsyncTransport(pipeline, inner=httpx.MockTransport(server), **settings)
-    return httpx.AsyncClient(transport=transport, base_url="http://shop.example")
+    transport = lib.ours.AsyncTransport(pipeline, inner=lib.http.MockTransport(server), **settings)
+    return lib.http.AsyncClient(transport=transport, base_url="http://shop.example")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
@@ -120,8 +139,8 @@ async def test_a_part_may_take_its_key_from_the_request() -> None:
 
 async def test_a_pipeline_of_nothing_but_a_retry_lets_a_post_through() -> None:
     server = Server(503)
-    transport = AsyncTransport(retry(name="shop"), inner=httpx.MockTransport(server))
-    async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
+    transport = lib.ours.AsyncTransport(retry(name="shop"), inner=lib.http.MockTransport(server))
+    async with lib.http.AsyncClient(transport=transport, base_url="http://shop.example") as http:
         assert (await http.post("/")).status_code == 503
         assert (await http.get("/")).status_code == 200
 
@@ -138,7 +157,7 @@ async def test_a_retry_waits_as_long_as_the_server_asks() -> None:
     server = Server(429, 503, headers={"retry-after": "0"})
 
     def seen(error: Exception) -> float | None:
-        assert isinstance(error, AnsweredUnavailable)
+        assert isinstance(error, lib.ours.AnsweredUnavailable)
         waits.append(error.retry_after_s)
         return error.retry_after_s
 
@@ -170,7 +189,7 @@ async def test_trace_correlation_and_deadline_travel_along() -> None:
     context.correlation_id.set("order-7")
     with VirtualClock(), with_deadline(2.5):
         async with client(server) as http:
-            await http.get("/", timeout=httpx.Timeout(1.0, read=9.0))
+            await http.get("/", timeout=lib.http.Timeout(1.0, read=9.0))
     first, second = (request.headers for request in server.requests)
     spans = [parse_trace([headers["traceparent"]]) for headers in (first, second)]
     assert {span.trace_id for span in spans if span} == {ID}
@@ -217,7 +236,7 @@ async def test_a_keyed_part_without_a_key_is_refused_at_once() -> None:
     from sdpatterns import RateLimiter, per_second
 
     with pytest.raises(TypeError, match="keyed"):
-        AsyncTransport(RateLimiter("api", per_second(1)))
+        lib.ours.AsyncTransport(RateLimiter("api", per_second(1)))
 
 
 class App:
@@ -241,12 +260,12 @@ class App:
 
 async def test_over_real_sockets_a_refused_request_is_sent_again(serve: Serve) -> None:
     app = App()
-    limits = httpx.Limits(max_connections=1)
-    transport = AsyncTransport(
+    limits = lib.http.Limits(max_connections=1)
+    transport = lib.ours.AsyncTransport(
         Pipeline(retry(), CircuitBreaker("shop", consecutive=9), Timeout(5.0), name="shop"),
-        inner=httpx.AsyncHTTPTransport(limits=limits),
+        inner=lib.http.AsyncHTTPTransport(limits=limits),
     )
-    async with serve(app) as url, httpx.AsyncClient(transport=transport, base_url=url) as http:
+    async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url) as http:
         response = await http.get("/")
         assert (response.status_code, response.text) == (200, "answer 3")
         app.paths.clear()
@@ -275,9 +294,9 @@ async def test_over_real_sockets_an_answer_that_is_not_wanted_holds_no_connectio
     parts: list[Any] = [retry(on_result=lambda response: response.status_code == 503)]
     if ends == "in the pipeline":
         parts.insert(0, Broken())
-    inner = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=1))
-    transport = AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=())
-    async with serve(app) as url, httpx.AsyncClient(transport=transport, base_url=url, timeout=0.5) as http:
+    inner = lib.http.AsyncHTTPTransport(limits=lib.http.Limits(max_connections=1))
+    transport = lib.ours.AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=())
+    async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url, timeout=0.5) as http:
         for _ in range(2):
             app.paths.clear()
             if ends == "served":
@@ -290,9 +309,9 @@ async def test_over_real_sockets_an_answer_that_is_not_wanted_holds_no_connectio
 
 async def test_over_real_sockets_a_hanging_server_is_left_at_the_deadline(serve: Serve) -> None:
     app = App()
-    transport = AsyncTransport(Pipeline(retry(), name="shop"))
-    async with serve(app) as url, httpx.AsyncClient(transport=transport, base_url=url) as http:
-        with with_deadline(0.2), pytest.raises((httpx.ReadTimeout, DeadlineExceeded)):
+    transport = lib.ours.AsyncTransport(Pipeline(retry(), name="shop"))
+    async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url) as http:
+        with with_deadline(0.2), pytest.raises((lib.http.ReadTimeout, DeadlineExceeded)):
             await http.get("/hang")
     assert app.paths == ["/hang"]
     assert 0 < int(app.deadlines[0]) <= 200
@@ -321,8 +340,8 @@ def served() -> Iterator[tuple[App, str]]:
 
 def test_without_a_loop_the_same_pipeline_stands_around_a_plain_client(served: tuple[App, str]) -> None:
     app, url = served
-    transport = Transport(Pipeline(retry(), CircuitBreaker("shop", consecutive=9), name="shop"))
-    with httpx.Client(transport=transport, base_url=url) as http, with_deadline(5.0):
+    transport = lib.ours.Transport(Pipeline(retry(), CircuitBreaker("shop", consecutive=9), name="shop"))
+    with lib.http.Client(transport=transport, base_url=url) as http, with_deadline(5.0):
         response = http.get("/")
         assert (response.status_code, response.text) == (200, "answer 3")
         app.paths.clear()
@@ -332,21 +351,21 @@ def test_without_a_loop_the_same_pipeline_stands_around_a_plain_client(served: t
 
 def test_without_a_loop_an_answer_that_is_not_wanted_holds_no_connection(served: tuple[App, str]) -> None:
     _, url = served
-    inner = httpx.HTTPTransport(limits=httpx.Limits(max_connections=1))
+    inner = lib.http.HTTPTransport(limits=lib.http.Limits(max_connections=1))
     pipeline = Pipeline(retry(on_result=lambda response: response.status_code == 503), name="shop")
-    transport = Transport(pipeline, inner=inner, unavailable=())
-    with httpx.Client(transport=transport, base_url=url, timeout=0.5) as http:
+    transport = lib.ours.Transport(pipeline, inner=inner, unavailable=())
+    with lib.http.Client(transport=transport, base_url=url, timeout=0.5) as http:
         assert [http.get("/").text for _ in range(2)] == ["answer 3", "answer 4"]
 
 
 def test_a_blocking_client_gives_up_at_its_deadline(served: tuple[App, str]) -> None:
     _, url = served
-    transport = Transport(Pipeline(retry(), name="shop"))
-    with httpx.Client(transport=transport, base_url=url) as http, with_deadline(0.2):  # noqa: SIM117
-        with pytest.raises((httpx.ReadTimeout, DeadlineExceeded)):
+    transport = lib.ours.Transport(Pipeline(retry(), name="shop"))
+    with lib.http.Client(transport=transport, base_url=url) as http, with_deadline(0.2):  # noqa: SIM117
+        with pytest.raises((lib.http.ReadTimeout, DeadlineExceeded)):
             http.get("/hang")
 
 
 def test_a_part_that_needs_a_loop_is_refused_without_one() -> None:
     with pytest.raises(TypeError, match="event loop"):
-        Transport(Pipeline(retry(), Timeout(1.0), name="shop"))
+        lib.ours.Transport(Pipeline(retry(), Timeout(1.0), name="shop"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 from shop.place import CONTEXTS, Place
 from shop.problems import Problem
@@ -18,7 +18,7 @@ PATIENCE_S = 1.5
 class Fleet:
     """The replicas of the shop, each at an address of its own."""
 
-    def __init__(self, place: Place, client: httpx.AsyncClient) -> None:
+    def __init__(self, place: Place, client: httpx2.AsyncClient) -> None:
         self._place = place
         self._client = client
 
@@ -31,7 +31,7 @@ class Fleet:
         try:
             answer = await self._send(address, method, path, body)
             return answer.json() if answer.is_success else None
-        except (httpx.HTTPError, ValueError):
+        except (httpx2.HTTPError, ValueError):
             return None
 
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
@@ -43,7 +43,7 @@ class Fleet:
         try:
             answer = await self._send(address, method, path, body)
             document = answer.json()
-        except (httpx.HTTPError, ValueError):
+        except (httpx2.HTTPError, ValueError):
             raise Problem(503, "unavailable", f"{address} does not answer.", retry_after_s=2) from None
         if answer.is_success:
             return document
@@ -51,7 +51,7 @@ class Fleet:
         slug = str(document.get("type", "")).removeprefix("/problems/")
         raise Problem(answer.status_code, slug, str(document.get("detail", "")), **members)
 
-    async def _send(self, address: str, method: str, path: str, body: Any) -> httpx.Response:
+    async def _send(self, address: str, method: str, path: str, body: Any) -> httpx2.Response:
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"content-type": "application/json"}
         return await self._client.request(method, address + path, content=content, headers=headers)

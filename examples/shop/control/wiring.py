@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx
+import httpx2
 from starlette.types import ASGIApp
 
 from shop.background import alongside
@@ -26,7 +26,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The control room, reading everybody's ledgers and feeling everybody's pulse."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
-        client = await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE_S))
+        client = await stack.enter_async_context(httpx2.AsyncClient(timeout=PATIENCE_S))
         theatre, load = await stack.enter_async_context(opened(place.public))
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
         await stack.enter_async_context(alongside(control.settle()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
+import httpx2
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -69,7 +69,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "date"
 class _Relayed(StreamingResponse):
     """An answer passed on as it comes, and let go of whoever goes first."""
 
-    def __init__(self, answer: httpx.Response) -> None:
+    def __init__(self, answer: httpx2.Response) -> None:
         kept = {name: value for name, value in answer.headers.items() if name not in _HOP_BY_HOP}
         super().__init__(answer.aiter_raw(), answer.status_code, kept)
         self._answer = answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import DeadlineExceeded, Rejected
@@ -16,7 +16,7 @@ class ProviderFailed(Exception):
     """The provider answered with an error of its own: whether it did the work is unknown."""
 
 
-TROUBLE = (httpx.TransportError, DeadlineExceeded, ProviderFailed)
+TROUBLE = (httpx2.TransportError, DeadlineExceeded, ProviderFailed)
 
 
 class Answer(NamedTuple):
@@ -35,7 +35,7 @@ class ProviderClient:
     the pipeline, the book is read without it, because it is asked for when the rest is in doubt.
     """
 
-    def __init__(self, client: httpx.AsyncClient, pipeline: Policy) -> None:
+    def __init__(self, client: httpx2.AsyncClient, pipeline: Policy) -> None:
         self._client = client
         self._pipeline = pipeline
 
@@ -44,7 +44,7 @@ class ProviderClient:
         body = {"order_id": order_id, "amount_minor": amount_minor, "card": asdict(card)}
         sent = False
 
-        async def attempt() -> httpx.Response:
+        async def attempt() -> httpx2.Response:
             nonlocal sent
             sent = True
             return await self._post("/psp/v1/charges", body, {"Idempotency-Key": order_id})
@@ -60,7 +60,7 @@ class ProviderClient:
     async def refund(self, charge_id: str) -> bool:
         """Ask for a refund in full; False when it is not known to be done."""
 
-        async def attempt() -> httpx.Response:
+        async def attempt() -> httpx2.Response:
             return await self._post(f"/psp/v1/charges/{charge_id}/refund", {}, {})
 
         try:
@@ -76,14 +76,14 @@ class ProviderClient:
             return None
         return response.json() if response.status_code == 200 else None
 
-    async def _post(self, path: str, body: Any, headers: dict[str, str]) -> httpx.Response:
+    async def _post(self, path: str, body: Any, headers: dict[str, str]) -> httpx2.Response:
         response = await self._client.post(path, json=body, headers=headers)
         if response.status_code >= 500:
             raise ProviderFailed(f"{path} answered {response.status_code}")
         return response
 
 
-def _slug(response: httpx.Response) -> str:
+def _slug(response: httpx2.Response) -> str:
     try:
         return str(response.json()["type"]).removeprefix("/problems/")
     except (ValueError, KeyError, TypeError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-import httpx
+import httpx2
 
 from shop.arguments import program
 from shop.scenarios import script
@@ -49,17 +49,17 @@ async def played(name: str, url: str, pace: float) -> int:
 
 async def _is_open(url: str) -> bool:
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=5.0) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=5.0) as http:
             return (await http.get("/livez")).is_success
-    except (httpx.HTTPError, httpx.InvalidURL):
+    except (httpx2.HTTPError, httpx2.InvalidURL):
         return False
 
 
 async def _playing(url: str) -> str:
     """The title of what the control room plays at the moment: two plays would put back what the other has thrown."""
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=20.0) as http:
+        async with httpx2.AsyncClient(base_url=url, timeout=20.0) as http:
             scenario = (await http.get("/control/api/state")).json().get("scenario")
-    except (httpx.HTTPError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         return ""  # the play itself will say what is wrong
     return str(scenario["title"]) if scenario and not scenario["ended"] else ""

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
+import httpx2
 
 _WORDS = ("lamp", "oak", "teapot", "wool", "radio", "brass", "mug", "linen")
 _PATIENCE_S = 40.0
@@ -67,7 +67,7 @@ class Tally:
 class Person:
     """Somebody in the shop."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
         self.key = f"key-{secrets.token_hex(8)}"
         self.cart_id = f"cart-{secrets.token_hex(8)}"
@@ -86,17 +86,17 @@ class Person:
         path = f"/api/v1/carts/{self.cart_id}/items/{sku}"
         await _patiently(lambda: self._http.put(path, json={"quantity": 1}), _PATIENCE_S)
 
-    async def pay(self) -> httpx.Response:
+    async def pay(self) -> httpx2.Response:
         """Press Pay: always with the same key."""
         headers = {"Idempotency-Key": f'"{self.key}"'}
         return await self._http.post("/api/v1/checkout", json=_checkout(self.cart_id), headers=headers)
 
-    async def pay_within(self, patience_s: float) -> httpx.Response:
+    async def pay_within(self, patience_s: float) -> httpx2.Response:
         """Press Pay again, after no answer too, for as long as the patience lasts: the key makes that harmless."""
         return await _patiently(self.pay, patience_s)
 
 
-async def _patiently(ask: Callable[[], Awaitable[httpx.Response]], patience_s: float) -> httpx.Response:
+async def _patiently(ask: Callable[[], Awaitable[httpx2.Response]], patience_s: float) -> httpx2.Response:
     """The first answer but "not now", asked for again for as long as the patience lasts."""
     ends_s = time.monotonic() + patience_s
     while True:
@@ -106,7 +106,7 @@ async def _patiently(ask: Callable[[], Awaitable[httpx.Response]], patience_s: f
             wait_s = min(float(answer.headers.get("retry-after", "1")), _WAIT_MAX_S)
             if answer.status_code != 503 or time.monotonic() + wait_s > ends_s:
                 return answer
-        except httpx.TransportError:
+        except httpx2.TransportError:
             if time.monotonic() + wait_s > ends_s:
                 raise
         await asyncio.sleep(wait_s)
@@ -127,15 +127,15 @@ class Crowd:
         self._tls = ssl.create_default_context()  # made once: it takes longer than many requests
 
     @asynccontextmanager
-    async def somebody(self, connections: int = 2) -> AsyncIterator[tuple[Person, httpx.AsyncClient]]:
+    async def somebody(self, connections: int = 2) -> AsyncIterator[tuple[Person, httpx2.AsyncClient]]:
         """A person with an address of their own."""
         self._next += 1
-        transport = httpx.AsyncHTTPTransport(
+        transport = httpx2.AsyncHTTPTransport(
             verify=self._tls,
             local_address=address(self._next % 10_000),
-            limits=httpx.Limits(max_connections=connections),
+            limits=httpx2.Limits(max_connections=connections),
         )
-        async with httpx.AsyncClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
+        async with httpx2.AsyncClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
             yield Person(http), http
 
     async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> Tally:
@@ -152,7 +152,7 @@ class Crowd:
                     answers = await asyncio.gather(*(person.pay_within(patience_s) for _ in range(presses)))
                     tally.took_s.append(time.monotonic() - began_s)
                     _count(tally, answers)
-                except httpx.HTTPError:
+                except httpx2.HTTPError:
                     tally.lost += 1
                     ready.done()
 
@@ -183,7 +183,7 @@ class Crowd:
             async def one() -> None:
                 try:
                     await person.search()
-                except httpx.HTTPError:
+                except httpx2.HTTPError:
                     pass
                 finally:
                     turns.release()
@@ -200,7 +200,7 @@ class Crowd:
             async with self.somebody() as (person, _http):
                 try:
                     await self._round(person)
-                except httpx.HTTPError:
+                except httpx2.HTTPError:
                     await asyncio.sleep(_THINKS_S[1])
 
     async def _round(self, person: Person) -> None:
@@ -230,7 +230,7 @@ class _Ready:
             self._all.set()
 
 
-def _count(tally: Tally, answers: list[httpx.Response]) -> None:
+def _count(tally: Tally, answers: list[httpx2.Response]) -> None:
     """One person's answers: the best of them is what they remember."""
     orders = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
     statuses = Counter(answer.status_code for answer in answers)

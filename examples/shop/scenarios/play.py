@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
+import httpx2
 
 from shop.scenarios.crowd import Crowd
 from shop.scenarios.script import Script, Step
@@ -67,7 +67,7 @@ class Play:
 
     async def perform(self) -> bool:
         """Play it all; whether everything held. NoShop when the shop cannot be reached."""
-        async with httpx.AsyncClient(base_url=self._url) as http:
+        async with httpx2.AsyncClient(base_url=self._url) as http:
             stage = Stage(http)
             try:
                 async with self._put_back(stage):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+import httpx2
 
 _PATIENCE_S = 20.0
 
@@ -20,7 +20,7 @@ class Stage:
     Keeps: `restore` undoes whatever was done through it, as often as it takes.
     """
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
         self._switches: dict[str, bool] = {}
         self._broken: set[str] = set()
@@ -87,6 +87,6 @@ class Stage:
             answer = await self._http.request(method, path, json=body, timeout=_PATIENCE_S)
             if answer.is_success:
                 return answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise NoShop(f"{method} {path}: {type(error).__name__}") from None
         raise NoShop(f"{method} {path} was answered with {answer.status_code}")

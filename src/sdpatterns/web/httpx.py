@@ -9,38 +9,31 @@ client = httpx.AsyncClient(transport=AsyncTransport(Pipeline(Retry(on=httpx.Tran
 | `traceparent`, `tracestate` | the current trace, with a span for each attempt |
 | `X-Deadline-Ms` | the milliseconds that the current call has left |
 | `X-Correlation-Id` | the current correlation id |
+
+For new programs prefer httpx2, the maintained fork, with `sdpatterns.web.httpx2`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from contextvars import ContextVar
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+import ssl
+from collections.abc import Collection, Iterable
+from typing import TypeAlias, cast
 
-from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import correlation_id, deadline_left_s, trace
-from sdpatterns.core.pipeline import Pipeline
-from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed, lifted
-from sdpatterns.core.runtime import finish
-from sdpatterns.core.tracecontext import child_of, traceparent_of
-from sdpatterns.core.tracing import TRACERS, Opened, Span, Value
-from sdpatterns.errors import DeadlineExceeded
+from sdpatterns.core.policy import Policy
+from sdpatterns.web.connections import LentStream, Slots
+from sdpatterns.web.outgoing import BODY_BYTES_MAX, UNAVAILABLE, Outgoing, retry_after_s
+from sdpatterns.web.sockets import closing_handshakes
+from sdpatterns.web.transports import AsyncExchange, AsyncLive, Exchange, Library, Live
 
 try:
     import httpx
 except ImportError as missing:
     raise ImportError('pip install "sdpatterns[httpx]"') from missing
 
-__all__ = ["AnsweredUnavailable", "AsyncTransport", "Transport", "retry_after_s"]
+__all__ = ["AnsweredUnavailable", "AsyncPool", "AsyncTransport", "Transport", "retry_after_s"]
 
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_UNAVAILABLE = (429, 502, 503, 504)
-_RETRY_AFTER_MAX_S = 86_400.0
-
-_LAST: ContextVar[httpx.Response | None] = ContextVar("sdpatterns_last_answer", default=None)
-# What the last attempt of this request got, for the next one to let go of. A context variable, so
-# that attempts that run beside each other, in tasks of their own, do not take it for unwanted.
+_SocketOption: TypeAlias = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
 class AnsweredUnavailable(httpx.TransportError):
@@ -56,110 +49,87 @@ class AnsweredUnavailable(httpx.TransportError):
         self.retry_after_s = retry_after_s(response.headers.get("retry-after"))
 
 
-def retry_after_s(value: str | None) -> float | None:
-    """The seconds that a Retry-After header asks for, from 0 to a day; None for none or nonsense."""
-    if value is None:
-        return None
-    if value.isascii() and value.isdigit():
-        return min(float(value), _RETRY_AFTER_MAX_S)
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return min(max(0.0, at.timestamp() - SYSTEM.now_us() / 1e6), _RETRY_AFTER_MAX_S)
+class _AsyncLive(AsyncLive, httpx.AsyncByteStream):
+    pass
 
 
-class _Door:
-    """What the two transports share: which pipeline a request takes, and what it carries."""
+class _Live(Live, httpx.SyncByteStream):
+    pass
 
-    def __init__(self, pipeline: Policy, unavailable: Collection[int], *, carries_context: bool) -> None:
-        check_keyed(pipeline, None)
-        self.name = pipeline.name
-        self._pipeline = pipeline
-        self._single = _without_retry(pipeline)
-        self._unavailable = frozenset(unavailable)
-        self._carries_context = carries_context
 
-    def wrapped(self, request: httpx.Request, call: AsyncCall) -> AsyncCall:
-        """`call` in the pipeline, or in what is left of it without its retries."""
-        part = self._pipeline if _is_repeatable(request) else self._single
-        return call if part is None else part.wrap(call)
+class _Lent(LentStream, httpx.AsyncByteStream):
+    pass
 
-    def is_unavailable(self, response: httpx.Response) -> bool:
-        """Whether the answer counts as a failure of the transport."""
-        return response.status_code in self._unavailable
 
-    def prepared(self, request: httpx.Request) -> httpx.Request:
-        """A copy with trace and deadline, anew for each attempt: the request may be sent again later."""
-        left_s = deadline_left_s()
-        attempt = httpx.Request(
-            request.method,
-            request.url,
-            headers=request.headers,
-            stream=request.stream,
-            extensions=request.extensions,
+_ASYNC = Library(httpx.Request, httpx.Response, httpx.ByteStream, _AsyncLive, AnsweredUnavailable)
+_BLOCKING = Library(httpx.Request, httpx.Response, httpx.ByteStream, _Live, AnsweredUnavailable)
+
+
+class AsyncPool(httpx.AsyncBaseTransport):
+    """Connections for an `httpx.AsyncClient`, of which no cancelled request loses any.
+
+    It takes the place of `httpx.AsyncHTTPTransport`, whose pool loses a connection for good when a
+    request is cancelled in the wrong moment (httpcore 1.0.9). Here each connection is a transport of
+    its own, which is closed with a request that is cancelled or fails.
+
+    **Keeps**: after any number of cancellations all `limits.max_connections` can be used. Requests
+    that wait for a connection get it first come, first served, within their pool timeout. A free
+    connection is closed `limits.keepalive_expiry` after its last request, when the next request
+    begins or ends.
+
+    **May fail** with httpx's exceptions; `httpx.PoolTimeout` also when 10,000 requests wait already.
+
+    **Costs** less than httpx's pool, because that one looks at all its connections for each request.
+    There is no HTTP/2: one connection serves one request at a time. For HTTP/2 use
+    `httpx.AsyncHTTPTransport(http2=True)`, whose pool can lose connections, or httpx2.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: httpx.Limits = _LIMITS,
+        verify: ssl.SSLContext | bool = True,
+        trust_env: bool = True,
+        proxy: httpx.Proxy | httpx.URL | str | None = None,
+        uds: str | None = None,
+        local_address: str | None = None,
+        retries: int = 0,
+        socket_options: Iterable[_SocketOption] | None = None,
+    ) -> None:
+        context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
+        single = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=limits.keepalive_expiry)
+        options = None if socket_options is None else list(socket_options)
+
+        def make() -> httpx.AsyncHTTPTransport:
+            return httpx.AsyncHTTPTransport(
+                verify=context,
+                trust_env=trust_env,
+                limits=single,
+                proxy=proxy,
+                uds=uds,
+                local_address=local_address,
+                retries=retries,
+                socket_options=options,
+            )
+
+        self._slots = Slots(
+            make,
+            slots_max=limits.max_connections,
+            idle_max=limits.max_keepalive_connections,
+            idle_s=limits.keepalive_expiry,
+            too_late=httpx.PoolTimeout,
+            lent=_Lent,
         )
-        if left_s is not None:
-            if left_s <= 0:
-                raise DeadlineExceeded(self.name, 0.0)
-            self._limit(attempt, left_s)
-        if self._carries_context:
-            _carry(attempt, left_s)
-        return attempt
 
-    @staticmethod
-    def _limit(request: httpx.Request, left_s: float) -> None:
-        asked = request.extensions.get("timeout", {})
-        phases = {phase: asked.get(phase) for phase in ("connect", "read", "write", "pool")}
-        limited = {phase: left_s if asked_s is None else min(asked_s, left_s) for phase, asked_s in phases.items()}
-        request.extensions = {**request.extensions, "timeout": limited}
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request on a connection of its own."""
+        if request.url.scheme == "https":
+            request.extensions = closing_handshakes(request.extensions)
+        return cast("httpx.Response", await self._slots.send(request))
 
-
-def _carry(request: httpx.Request, left_s: float | None) -> None:
-    here = trace.get()
-    if here is not None:
-        # With a tracer there is a span for this attempt, and it is the current one.
-        request.headers["traceparent"] = traceparent_of(here if TRACERS else child_of(here))
-        if here.state:
-            request.headers["tracestate"] = here.state
-    if left_s is not None:
-        request.headers["x-deadline-ms"] = str(int(left_s * 1000))
-    correlation = correlation_id.get()
-    if correlation is not None:
-        request.headers.setdefault("x-correlation-id", correlation)
-
-
-def _opened(request: httpx.Request) -> Opened:
-    """The span of one attempt. Of the address neither user, password nor query: they may be secrets."""
-    url = request.url
-    facts: dict[str, Value] = {
-        "http.request.method": request.method,
-        "url.full": str(url.copy_with(userinfo=b"", query=None, fragment=None)),
-        "server.address": url.host,
-    }
-    return Opened(request.method, "client", facts)
-
-
-def _note_answer(span: Span, response: httpx.Response) -> None:
-    span.note("http.response.status_code", response.status_code)
-    if response.status_code >= 400:
-        span.fail(f"{response.status_code}")
-
-
-def _is_repeatable(request: httpx.Request) -> bool:
-    """Whether sending it twice does what sending it once does, and its body can be sent twice."""
-    is_harmless = request.method in _REPEATABLE or "idempotency-key" in request.headers
-    return is_harmless and isinstance(request.stream, httpx.ByteStream)
-
-
-def _without_retry(policy: Policy) -> Policy | None:
-    """The same part without anything that would repeat the call; None when nothing is left."""
-    inner = policy.part if isinstance(policy, Keyed) else policy
-    if not isinstance(inner, Pipeline):
-        return None if "repeats" in inner.traits else policy
-    left = [part for part in map(_without_retry, inner.parts) if part is not None]
-    return Pipeline(*left, name=inner.name) if left else None
+    async def aclose(self) -> None:
+        """Close all connections, those in use too."""
+        await self._slots.aclose()
 
 
 class AsyncTransport(httpx.AsyncBaseTransport):
@@ -171,10 +141,17 @@ class AsyncTransport(httpx.AsyncBaseTransport):
     are failures to the pipeline, `AnsweredUnavailable` with the server's `retry_after_s`; the
     client gets the last one as the answer that it is.
 
-    **Keeps**: no request that is not idempotent is sent twice; nothing waits longer for the network
-    than the carried deadline; an answer that the pipeline does not pass on holds no connection.
-    **May fail** with httpx's exceptions, `DeadlineExceeded`, and whatever the pipeline's parts
-    raise. **Costs** what they cost; an answer that counts as unavailable is read into memory.
+    The body is read inside the attempt, so that retry, timeout and breaker see one that drips, hangs
+    or breaks off. Not read are bodies longer than `body_bytes_max` (from there on), streams of events
+    and the like, and those of requests with `extensions={"reads_body": False}`; `reads_body=False`
+    says so for all. For them the pipeline ends with the headers, and the carried deadline goes on.
+
+    **Keeps**: no request that is not idempotent is sent twice; a request and its body end with the
+    carried deadline; no cancellation costs a connection; an answer that the pipeline does not pass on
+    holds none. **May fail** with httpx's exceptions, `DeadlineExceeded`, and whatever the pipeline's
+    parts raise. **Costs** what they cost, and the memory of the bodies that it reads.
+
+    `inner` sends the requests, an `AsyncPool()` if you give none.
     """
 
     def __init__(
@@ -182,62 +159,18 @@ class AsyncTransport(httpx.AsyncBaseTransport):
         pipeline: Policy,
         *,
         inner: httpx.AsyncBaseTransport | None = None,
-        unavailable: Collection[int] = _UNAVAILABLE,
+        unavailable: Collection[int] = UNAVAILABLE,
         carries_context: bool = True,
+        reads_body: bool = True,
+        body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
-        self._door = _Door(pipeline, unavailable, carries_context=carries_context)
-        self._inner = httpx.AsyncHTTPTransport() if inner is None else inner
+        outgoing = Outgoing(pipeline, unavailable, carries_context=carries_context, body_bytes_max=body_bytes_max)
+        self._inner = AsyncPool() if inner is None else inner
+        self._exchange = AsyncExchange(self._inner.handle_async_request, outgoing, _ASYNC, reads_body=reads_body)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request through the pipeline."""
-        answers: list[httpx.Response] = []
-
-        async def attempt(request: httpx.Request) -> httpx.Response:
-            """One request over the wire; the answer before it, if any, is closed first."""
-            unwanted = _LAST.get()
-            if unwanted is not None:
-                await unwanted.aclose()
-            answers.append(await self._send(request))
-            _LAST.set(answers[-1])
-            return answers[-1]
-
-        response: httpx.Response
-        kept: object = None
-        before = _LAST.get()
-        _LAST.set(None)
-        try:
-            kept = response = await self._door.wrapped(request, attempt)(request)
-        except AnsweredUnavailable as refused:
-            kept = response = refused.response
-        finally:
-            _LAST.set(before)
-            for answer in answers:
-                if answer is not kept:
-                    await answer.aclose()
-        return response
-
-    async def _send(self, request: httpx.Request) -> httpx.Response:
-        if not TRACERS:
-            return await self._exchange(request)
-        with _opened(request) as span:
-            try:
-                response = await self._exchange(request)
-            except AnsweredUnavailable as refused:
-                _note_answer(span, refused.response)
-                raise
-            _note_answer(span, response)
-            return response
-
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(self._door.prepared(request))
-        if self._door.is_unavailable(response):
-            assert isinstance(response.stream, httpx.AsyncByteStream)
-            try:
-                content = b"".join([chunk async for chunk in response.stream])
-            finally:
-                await response.aclose()
-            raise AnsweredUnavailable(_held(response, content))
-        return response
+        return cast("httpx.Response", await self._exchange(request))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -247,8 +180,9 @@ class AsyncTransport(httpx.AsyncBaseTransport):
 class Transport(httpx.BaseTransport):
     """`AsyncTransport` for `httpx.Client`, in programs without an event loop.
 
-    Raises TypeError for a pipeline with a part that needs a loop, such as `Timeout`: the network's
-    own timeouts are bound by the carried deadline instead.
+    Raises TypeError for a pipeline with a part that needs a loop, such as `Timeout`: a thread cannot
+    be interrupted. The network's own timeouts are bound by the carried deadline instead, and a body
+    that is not there by then is cut off.
     """
 
     def __init__(
@@ -256,75 +190,22 @@ class Transport(httpx.BaseTransport):
         pipeline: Policy,
         *,
         inner: httpx.BaseTransport | None = None,
-        unavailable: Collection[int] = _UNAVAILABLE,
+        unavailable: Collection[int] = UNAVAILABLE,
         carries_context: bool = True,
+        reads_body: bool = True,
+        body_bytes_max: int = BODY_BYTES_MAX,
     ) -> None:
         reason = pipeline.needs_loop()
         if reason:
             raise TypeError(f"{pipeline.name!r} needs an event loop: {reason}")
-        self._door = _Door(pipeline, unavailable, carries_context=carries_context)
+        outgoing = Outgoing(pipeline, unavailable, carries_context=carries_context, body_bytes_max=body_bytes_max)
         self._inner = httpx.HTTPTransport() if inner is None else inner
+        self._exchange = Exchange(self._inner.handle_request, outgoing, _BLOCKING, reads_body=reads_body)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request through the pipeline."""
-        answers: list[httpx.Response] = []
-
-        def attempt(request: httpx.Request) -> httpx.Response:
-            unwanted = _LAST.get()
-            if unwanted is not None:
-                unwanted.close()
-            answers.append(self._send(request))
-            _LAST.set(answers[-1])
-            return answers[-1]
-
-        response: httpx.Response
-        kept: object = None
-        before = _LAST.get()
-        _LAST.set(None)
-        try:
-            kept = response = finish(self._door.wrapped(request, lifted(attempt))(request))
-        except AnsweredUnavailable as refused:
-            kept = response = refused.response
-        finally:
-            _LAST.set(before)
-            for answer in answers:
-                if answer is not kept:
-                    answer.close()
-        return response
-
-    def _send(self, request: httpx.Request) -> httpx.Response:
-        if not TRACERS:
-            return self._exchange(request)
-        with _opened(request) as span:
-            try:
-                response = self._exchange(request)
-            except AnsweredUnavailable as refused:
-                _note_answer(span, refused.response)
-                raise
-            _note_answer(span, response)
-            return response
-
-    def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response = self._inner.handle_request(self._door.prepared(request))
-        if self._door.is_unavailable(response):
-            assert isinstance(response.stream, httpx.SyncByteStream)
-            try:
-                content = b"".join(response.stream)
-            finally:
-                response.close()
-            raise AnsweredUnavailable(_held(response, content))
-        return response
+        return cast("httpx.Response", self._exchange(request))
 
     def close(self) -> None:
         """Close the connections."""
         self._inner.close()
-
-
-def _held(response: httpx.Response, content: bytes) -> httpx.Response:
-    # The bytes as they came over the wire, so that the client decodes them as ever.
-    return httpx.Response(
-        response.status_code,
-        headers=response.headers,
-        stream=httpx.ByteStream(content),
-        extensions=response.extensions,
-    )
