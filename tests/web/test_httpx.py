@@ -236,7 +236,7 @@ async def test_a_keyed_part_without_a_key_is_refused_at_once() -> None:
     from sdpatterns import RateLimiter, per_second
 
     with pytest.raises(TypeError, match="keyed"):
-        lib.ours.AsyncTransport(RateLimiter("api", per_second(1)))
+        lib.ours.AsyncTransport(RateLimiter("api", {"each": per_second(1)}))
 
 
 class App:

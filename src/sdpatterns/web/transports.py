@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import deadline_at
+from sdpatterns.core.context import carried_deadline
 from sdpatterns.core.policy import lifted
 from sdpatterns.core.runtime import current, finish
 from sdpatterns.core.tracing import TRACERS, Opened
@@ -129,7 +129,7 @@ class AsyncExchange(_Exchange):
     async def __call__(self, request: Any) -> Any:
         """Send one request through the pipeline."""
         call = _Exchanges()
-        until = deadline_at.get()
+        until = carried_deadline()
         tokens = _CALL.set(call), _LAST.set(None)
         kept: Any = None
         try:
@@ -277,7 +277,7 @@ class Exchange(_Exchange):
     def __call__(self, request: Any) -> Any:
         """Send one request through the pipeline."""
         call = _Exchanges()
-        until = deadline_at.get()
+        until = carried_deadline()
         tokens = _CALL.set(call), _LAST.set(None)
         kept: Any = None
         try:
@@ -311,7 +311,7 @@ class Exchange(_Exchange):
             return response
 
     def _answered(self, request: Any) -> Any:
-        until = deadline_at.get()
+        until = carried_deadline()
         response = self._send(self._prepared(request, self._outgoing.left_s()))
         content = None
         if self._is_read(request, response):
