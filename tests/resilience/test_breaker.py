@@ -148,7 +148,7 @@ async def test_only_the_named_exceptions_are_failures_and_others_count_neither_w
     assert breaker.state is CircuitState.OPEN
 
 
-async def test_a_predicate_tells_failures_and_one_that_raises_harms_nothing() -> None:
+async def test_a_predicate_tells_failures_and_one_that_raises_has_found_one() -> None:
     def judge(error: Exception) -> bool:
         return bool(error.args[0] == "down")
 
@@ -158,7 +158,9 @@ async def test_a_predicate_tells_failures_and_one_that_raises_harms_nothing() ->
     async def silent() -> None:
         raise ConnectionError
 
-    assert await call(breaker, silent) == "IndexError"
+    assert await call(breaker, silent) == "ConnectionError"
+    assert breaker.state is CircuitState.OPEN
+    await anyio.sleep(1.0)
     assert await call(breaker, fine) == "fine"
     assert breaker.state is CircuitState.CLOSED
 
@@ -168,7 +170,7 @@ async def test_a_result_may_be_a_failure() -> None:
     assert [await call(breaker, fine) for _ in range(3)] == ["fine", "fine", "refused"]
 
 
-async def test_a_judge_of_results_that_raises_counts_as_a_failure_and_keeps_no_place() -> None:
+async def test_a_judge_of_results_that_raises_counts_neither_way_and_keeps_no_place() -> None:
     def judge(result: object) -> bool:
         raise LookupError
 

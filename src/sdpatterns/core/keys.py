@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CoroutineType
 from typing import Any, TypeAlias
+
+from sdpatterns.core.judging import is_async, title_of
 
 __all__ = ["KEY_BYTES_MAX", "KeyOf", "check_key", "check_name", "join_key", "key_of"]
 
@@ -32,6 +35,9 @@ def check_key(key: object) -> str:
     surrogate), which has no bytes.
     """
     if not isinstance(key, str):
+        if isinstance(key, CoroutineType):
+            key.close()
+            raise TypeError(f"a key must be a string, got a coroutine, {key.__qualname__}: make the function plain")
         raise TypeError(f"a key must be a string, got {key!r}")
     if not key.isascii() or len(key) > KEY_BYTES_MAX:
         size = len(key.encode())
@@ -48,6 +54,10 @@ def join_key(*parts: str) -> str:
 def key_of(key: str | Callable[..., str]) -> Callable[..., Any]:
     """A function from a call's arguments to its key."""
     if callable(key):
+        if is_async(key):
+            raise TypeError(
+                f"a key must come from a plain function, because it is not awaited: {title_of(key)} is async"
+            )
         return key
     if not isinstance(key, str):
         raise TypeError(f"a key is a string or a function of the call, got {type(key).__name__}")

@@ -15,7 +15,10 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from types import CoroutineType
+from typing import Any, TypeAlias
+
+from sdpatterns.core.judging import answering
 
 __all__ = ["LISTENERS", "Listener", "Notice", "listen", "tell"]
 
@@ -55,7 +58,10 @@ def tell(notice: Notice) -> None:
     """Hand the notice to every listener, in the order in which they came."""
     for listener in tuple(LISTENERS):
         try:
-            listener(notice)
+            heard: Any = listener(notice)
+            if heard is not None and isinstance(heard, CoroutineType):
+                heard.close()
+                _log.error("a listener gave a coroutine on %s, which is not awaited", type(notice).__name__)
         except Exception:  # noqa: BLE001 - whatever a listener raises, the call must not feel it
             _log.exception("a listener failed on %s", type(notice).__name__)
 
@@ -64,8 +70,10 @@ def tell(notice: Notice) -> None:
 def listen(listener: Listener) -> Iterator[Listener]:
     """Call `listener` with every notice until the block ends.
 
-    A program that listens for its whole life enters it once, as in `ExitStack.enter_context`.
+    A program that listens for its whole life enters it once, as in `ExitStack.enter_context`. Raises
+    TypeError for an async one, which would never run.
     """
+    answering("listener", listener)
     LISTENERS.append(listener)
     try:
         yield listener

@@ -10,11 +10,13 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from types import CoroutineType, FunctionType
+from concurrent.futures import Future
+from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
 from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
+from sdpatterns.core.judging import is_async, title_of
 from sdpatterns.core.keys import KeyOf, key_of
-from sdpatterns.core.runtime import Runtime, finish
+from sdpatterns.core.runtime import Runtime, Stopped, finish
 from sdpatterns.core.spelling import explained
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Trait",
     "Unawaited",
     "awaitable_call",
+    "check_done",
     "check_function",
     "check_keyed",
     "is_async",
@@ -39,22 +42,6 @@ AsyncCall: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 Trait: TypeAlias = Literal["repeats", "limits_time", "counts_outcomes", "holds_slot", "absorbs_repeats"]
 """What the neighbours of a part in a pipeline must know of it, to tell an order that defeats itself."""
-
-
-def title_of(thing: object) -> str:
-    """A function, or another thing that a caller handed in, as messages name it: never by its address."""
-    if isinstance(thing, functools.partial):
-        return title_of(thing.func)
-    found = getattr(thing, "__qualname__", None)
-    return found if isinstance(found, str) else type(thing).__name__
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling `function` gives a coroutine (async def, partial, or async `__call__`)."""
-    target = function.func if isinstance(function, functools.partial) else function
-    return inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(
-        getattr(target, "__call__", None)  # noqa: B004 - the method itself is wanted, not callable()
-    )
 
 
 class Policy(ABC):
@@ -237,19 +224,54 @@ def awaitable_call(function: Callable[..., Any]) -> AsyncCall:
 def lifted(function: Callable[..., Any]) -> AsyncCall:
     """A plain function as an async one that never suspends.
 
-    Called, it raises TypeError where `function` gives a coroutine: its work would come after the call.
+    Called, it raises TypeError where `function` gives what still has to run (a coroutine, a task or another
+    awaitable, a generator, what `@contextmanager` makes, a future of an executor), because that work would
+    come after the call. A task that runs already goes on.
     """
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        """Call the plain function, and see that it gave no coroutine."""
-        result = function(*args, **kwargs)
-        if type(result) is CoroutineType:
-            result.close()
-            title = title_of(function)
-            raise TypeError(f"{title} is a plain def that gives a coroutine, {result.__qualname__}: make it async")
+        """Call the plain function, and see that it has done its work."""
+        try:
+            result = function(*args, **kwargs)
+        except StopIteration as stop:
+            raise Stopped(stop) from stop
+        if type(result) not in _DONE:
+            check_done(function, result)
         return result
 
     return call
+
+
+_DONE: set[type] = {type(None), bool, int, float, str, bytes, list, dict, tuple, set}
+"""Kinds of results that have nothing left to run: those seen first, a bounded number of them."""
+_DONE_MAX = 256
+
+
+def check_done(function: Callable[..., Any], result: object) -> None:
+    """Raise TypeError where the result of a plain function is work that is still to come."""
+    kind = type(result)
+    remedy = _remedy_for(kind)
+    if remedy is None:
+        if len(_DONE) < _DONE_MAX:
+            _DONE.add(kind)
+        return
+    made = "a coroutine" if kind is CoroutineType else f"a {kind.__name__.lstrip('_')}"
+    if isinstance(result, CoroutineType | GeneratorType):
+        made += f", {result.__qualname__}"
+        result.close()
+    raise TypeError(f"{title_of(function)} is a plain def that gives {made}, whose work comes after the call: {remedy}")
+
+
+def _remedy_for(kind: type) -> str | None:
+    if hasattr(kind, "__await__"):
+        return "make it async"
+    if issubclass(kind, Future):
+        return "protect the function that the executor runs"
+    # What `@contextmanager` makes says so by its name alone, and a subclass of it does too.
+    made = {"_GeneratorContextManager", "_AsyncGeneratorContextManager"} & {each.__name__ for each in kind.__mro__}
+    if made or issubclass(kind, GeneratorType | AsyncGeneratorType):
+        return "protect the call that makes each item"
+    return None
 
 
 def protect_plain(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from sdpatterns.core.judging import about_failures
+from sdpatterns.core.runtime import meant
+
 __all__ = ["Errors", "catches", "matcher"]
 
 Errors: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
@@ -17,20 +20,21 @@ def _types(given: object) -> tuple[type[BaseException], ...] | None:
     return kinds if all(isinstance(kind, type) for kind in kinds) else None
 
 
-def matcher(field: str, given: Errors) -> Callable[[Exception], bool]:
-    """A function that tells whether an exception is meant.
+def matcher(field: str, given: Errors, *, otherwise: bool) -> Callable[[Exception], bool]:
+    """A function that tells whether an exception is meant; `otherwise` where a predicate fails on it.
 
-    Raises `ValueError` for a type that is no Exception (such as a cancellation).
+    Raises `ValueError` for a type that is no Exception (such as a cancellation), TypeError for a predicate
+    that is async.
     """
     kinds = _types(given)
     if kinds is None:
         if not callable(given):
             raise ValueError(f"{field} must be exception types or a predicate, got {given!r}")
-        return cast("Callable[[Exception], bool]", given)
+        return about_failures(field, cast("Callable[[Exception], bool]", given), otherwise=otherwise)
     for kind in kinds:
         if not issubclass(kind, Exception):
             raise ValueError(f"{field} must name subclasses of Exception, got {kind.__name__}")  # noqa: TRY004 - a setting
-    return lambda error: isinstance(error, kinds)
+    return lambda error: isinstance(meant(error), kinds)
 
 
 def catches(given: Errors, kind: type[Exception]) -> bool:

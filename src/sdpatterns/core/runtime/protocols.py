@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["Bound", "Runtime", "Waiter", "finish"]
+__all__ = ["Bound", "Runtime", "Stopped", "Waiter", "finish", "meant"]
 
 T = TypeVar("T")
 
@@ -74,6 +74,28 @@ class Runtime(Protocol):
         ...
 
 
+class Stopped(RuntimeError):
+    """A plain function raised StopIteration, which no coroutine can let through; `finish` raises it bare."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__("a plain function raised StopIteration")
+        self.stop = stop
+
+
+def meant(error: Exception) -> Exception:
+    """The exception that a function raised, also where that is a StopIteration and Python has to hide it.
+
+    A coroutine that raises one arrives as a RuntimeError whose cause it is (PEP 479).
+    """
+    cause = error.__cause__
+    if isinstance(cause, StopIteration) and (
+        isinstance(error, Stopped)
+        or (type(error) is RuntimeError and error.args == ("coroutine raised StopIteration",))
+    ):
+        return cause
+    return error
+
+
 def finish(work: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine that never suspends.
 
@@ -83,5 +105,9 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
         work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
-    work.close()
-    raise RuntimeError("this call has to wait on an event loop, and there is none here")
+    except Stopped as stopped:
+        bare = stopped.stop
+    else:
+        work.close()
+        raise RuntimeError("this call has to wait on an event loop, and there is none here")
+    raise bare

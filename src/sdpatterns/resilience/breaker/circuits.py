@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from sdpatterns.core.keys import check_key
 from sdpatterns.resilience.breaker.config import BreakerConfig
 from sdpatterns.resilience.breaker.decision import Circuit
 
@@ -70,6 +71,7 @@ class Circuits:
         if circuit is not None and not self._is_idle(circuit, now_s):
             return circuit
         if circuit is None:
+            check_key(key)
             self._sweep(now_s)
             if len(self._by_key) >= self._keys_max:
                 return self._overflow(now_s)

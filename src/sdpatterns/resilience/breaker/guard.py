@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
+from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
@@ -97,9 +98,10 @@ class CircuitBreaker(Guard):
     `failure_rate` of the window failed; a share `slow_call_rate` took `slow_call_s` or longer. A
     rate counts once the window holds `calls_min` calls. With no condition, `failure_rate=0.5`.
 
-    A failure is an exception that `failures` matches, or a result that `on_result` condemns. Other
+    A failure is an exception that `failures` matches, or a result for which `on_result` returns true. Other
     exceptions count neither way, and so does, unless you name it, a `Rejected` from a part further
-    in. A cancelled call says nothing about the callee and counts neither way.
+    in. An exception on which `failures` itself raises is a failure, and the log tells it. A cancelled
+    call says nothing about the callee and counts neither way.
 
     The open time is `open_s`, times `open_growth` each time the probes fail, up to `open_max_s`,
     plus a random share up to `open_jitter`. Then at most `probes` calls at once are let through;
@@ -166,8 +168,8 @@ class CircuitBreaker(Guard):
             probe_successes=probe_successes,
             half_open_max_s=half_open_max_s,
         )
-        self._fails = matcher("failures", failures)
-        self._on_result = on_result
+        self._fails = matcher("failures", failures, otherwise=True)
+        self._on_result = None if on_result is None else answering("on_result", on_result)
         self._slow_s = math.inf if slow_call_s is None else slow_call_s
         whole("keys_max", keys_max, 1, _KEYS_LIMIT)
         self._circuit = Circuit(self._config, random)
@@ -297,6 +299,17 @@ class CircuitBreaker(Guard):
             slow = SLOW if now_s - started_s >= self._slow_s else FINE
             self._settle(circuit, term, FAILED | slow, now_s)
 
+    def _judge(self, circuit: Circuit, term: Term, result: Any) -> int:
+        """A call gave a result. One that cannot be judged counts neither way."""
+        unwanted = self._on_result
+        assert unwanted is not None
+        try:
+            return FAILED if unwanted(result) else FINE
+        except BaseException:
+            with circuit.lock:
+                circuit.release(term)
+            raise
+
     def _settle(self, circuit: Circuit, term: Term, verdict: int, now_s: float) -> None:
         with circuit.lock:
             change = circuit.settle(term, verdict, now_s)
@@ -328,7 +341,7 @@ class CircuitBreaker(Guard):
         """The call inside its circuit."""
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
-        admit, settle, failed = self._admit, self._settle, self._failed
+        admit, settle, failed, judge = self._admit, self._settle, self._failed, self._judge
         # A reading of the clock costs as much as the lock: none is taken that nobody needs.
         times_calls = slow_s < math.inf
         times_window = self._config.window.span_s is not None or times_calls
@@ -342,10 +355,10 @@ class CircuitBreaker(Guard):
             started_s = clock.monotonic() if times_calls else 0.0
             try:
                 result = await call(*args, **kwargs)
-                verdict = FAILED if unwanted is not None and unwanted(result) else FINE
             except BaseException as error:
                 failed(circuit, term, started_s, error)
                 raise
+            verdict = FINE if unwanted is None else judge(circuit, term, result)
             now_s = clock.monotonic() if times_window else 0.0
             if now_s - started_s >= slow_s:
                 verdict |= SLOW

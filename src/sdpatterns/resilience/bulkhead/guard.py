@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.guard import Guard
-from sdpatterns.core.keys import KeyOf, check_name
+from sdpatterns.core.keys import KeyOf, check_key, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
@@ -146,7 +146,7 @@ class Bulkhead(Guard):
         with self._lock:
             lane = self._lanes.get(key)
             if lane is None:
-                lane = self._lanes[key] = Lane(self.concurrent_max)
+                lane = self._lanes[check_key(key)] = Lane(self.concurrent_max)
             if lane.free:
                 lane.free -= 1
                 return key

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.policy import AsyncCall, Policy, is_async, title_of
+from sdpatterns.core.policy import AsyncCall, Policy, check_done, is_async, title_of
+from sdpatterns.core.runtime import Stopped, meant
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.resilience.fallback.notices import AlternativesExhausted, AlternativeUsed
@@ -54,7 +56,8 @@ class Fallback(Policy):
     before it failed. Cancellation, and whatever else is no `Exception`, is never caught.
 
     **May fail** with whatever the function tried last raises, bare; after results that are no good, it
-    gives the last one. An exception that `on` does not mean ends the chain at once.
+    gives the last one. An exception that `on` does not mean ends the chain at once, and so does one on which
+    the predicate `on` itself raises, which the log tells.
 
     **Costs** about 0.2 µs when the call succeeds. No state between calls. On a plain `def` it works
     where no alternative is async.
@@ -69,12 +72,10 @@ class Fallback(Policy):
     ) -> None:
         if on == () and on_result is None:
             raise ValueError("on (or on_result) must say what to replace, such as on=ConnectionError; got neither")
-        if on_result is not None and not callable(on_result):
-            raise ValueError(f"on_result must be a predicate, got {on_result!r}")
         self._alternatives = _checked(alternatives)
         self._on = on
-        self._matches = matcher("on", on)
-        self._on_result = on_result
+        self._matches = matcher("on", on, otherwise=False)
+        self._on_result = None if on_result is None else answering("on_result", on_result)
         self.name = "fallback" if name is None else check_name("Fallback", name)
         self._is_named = name is not None
 
@@ -140,7 +141,7 @@ class Fallback(Policy):
                 if not callable(alternative):
                     return self._used(number, cause, alternative, span)
                 try:
-                    result = await _given(alternative(*args, **kwargs))
+                    result = await _given(alternative, args, kwargs)
                 except Exception as error:  # noqa: BLE001 - the same
                     failure = error
                 else:
@@ -189,10 +190,17 @@ def _checked(alternatives: tuple[Any, ...]) -> tuple[Any, ...]:
     return alternatives
 
 
-async def _given(result: Any) -> Any:
-    """The result itself, also where a lambda hands on the coroutine of another function."""
-    return await result if isinstance(result, Coroutine) else result
+async def _given(alternative: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The answer of an alternative, which may be async, or plain and hand on something to await."""
+    try:
+        result = alternative(*args, **kwargs)
+    except StopIteration as stop:
+        raise Stopped(stop) from stop
+    if inspect.isawaitable(result):
+        return await result
+    check_done(alternative, result)
+    return result
 
 
 def _kind(failure: Exception | None) -> str:
-    return "" if failure is None else type(failure).__name__
+    return "" if failure is None else type(meant(failure)).__name__

@@ -11,14 +11,15 @@ from typing import Any, Self
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import carried_deadline, deadline_at, deadline_left_s
+from sdpatterns.core.judging import NotAwaited, answering
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
-from sdpatterns.core.runtime import current
+from sdpatterns.core.runtime import current, meant
 from sdpatterns.core.tracing import TRACERS, AttemptSpans, Opened, Span, in_span
 from sdpatterns.errors import DeadlineExceeded
 from sdpatterns.resilience.matching import Errors, catches, matcher
-from sdpatterns.resilience.retry.config import Hint, RetryConfig, hinted_s
+from sdpatterns.resilience.retry.config import Hint, RetryConfig, hint_of, hinted_s
 from sdpatterns.resilience.retry.decision import Course
 from sdpatterns.resilience.retry.notices import RetriesExhausted, RetryScheduled
 
@@ -53,9 +54,12 @@ class Retry(Policy):
     **Keeps**: at most `attempts_max` attempts. It never waits past the caller's deadline or its own
     `timeout_s`: where the next wait would, the last failure is raised at once. Cancellation, and
     whatever else is no `Exception`, is never caught. The caller gets the exception object that the
-    last attempt raised, bare; after results that are no good, the last result.
+    last attempt raised, bare; after results that are no good, the last result. `on` and `retry_after` never
+    hide a failure: where one of them raises, the log tells it, and the failure counts as not meant, or as
+    without a hint; a `backoff` that raises is a wait of `max_s`.
 
-    **May fail** with whatever the call raises. Cancelled while it waits, it makes no further attempt.
+    **May fail** with whatever the call, or `on_result`, raises; TypeError for a function among its settings
+    that is async, when it is built or first asked. Cancelled while it waits, it makes no further attempt.
 
     **Costs** under 0.2 µs when the first attempt succeeds. No state between calls.
     """
@@ -93,8 +97,9 @@ class Retry(Policy):
         self.idempotent = idempotent
         self._is_named = name is not None
         self._on = on
-        self._matches = matcher("on", on)
-        self._on_result = on_result
+        self._matches = matcher("on", on, otherwise=False)
+        self._hint_s = hint_of(retry_after)
+        self._on_result = None if on_result is None else answering("on_result", on_result)
         self._random = random
 
     def named(self, name: str, /) -> Retry:
@@ -185,14 +190,17 @@ class Retry(Policy):
         """Seconds to wait after this failure (None: an unwanted result), or None to give up."""
         if failure is not None and not self._matches(failure):
             return None
-        hint_s = None if failure is None else self._config.retry_after(failure)
-        delay_s, reason = course.next_delay_s(hint_s, deadline_left_s(), self._random())
+        hint_s = None if failure is None else self._hint_s(failure)
+        try:
+            delay_s, reason = course.next_delay_s(hint_s, deadline_left_s(), self._random())
+        except NotAwaited as mistake:
+            raise mistake from failure
         if LISTENERS:
             self._tell(course, failure, delay_s, reason)
         return None if reason else delay_s
 
     def _tell(self, course: Course, failure: Exception | None, delay_s: float, reason: str) -> None:
-        error = "" if failure is None else type(failure).__name__
+        error = "" if failure is None else type(meant(failure)).__name__
         if reason:
             tell(RetriesExhausted(name=self.name, attempts=course.attempts, reason=reason, error=error))
         else:

@@ -10,6 +10,7 @@ from typing import cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import Guard
+from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import OnOutage, Outage
@@ -80,7 +81,7 @@ class Quota(Guard):
             raise ValueError("plan must say which of several plans a key has, and be left out where they have no names")
         if not all(0 < share <= 1 for share in notify_at):
             raise ValueError(f"notify_at must hold shares above 0 and at most 1, got {notify_at!r}")
-        self._plan = plan
+        self._plan = answering("plan", plan) if callable(plan) else plan
         self._marks = {
             name: [(allowance, _marks(allowance, notify_at)) for allowance in allowances]
             for name, allowances in self._plans.items()
