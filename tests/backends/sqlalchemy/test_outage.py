@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_a_wrong_password_and_a_wrong_database_are_named_with_the_fix(postgres_u
     url = postgres_url.replace("postgresql:", "postgresql+psycopg:")
     server = url.rpartition("@")[2]
     wrong = {
-        f"postgresql+psycopg://postgres:wrong@{server}": "correct the password",
+        f"postgresql+psycopg://postgres:wrong@{server}": "correct the user and the password",
         f"{url}_none": "make the database",
     }
     for address, fix in wrong.items():
@@ -248,3 +249,38 @@ def test_without_a_driver_in_the_url_blocking_decides() -> None:
     shown = [SQLBackend.from_url("postgresql://h/d", blocking=blocks).shown for blocks in (None, True, False)]
     assert shown == ["postgresql+psycopg://h/d"] * 2 + ["postgresql+asyncpg://h/d"]
     assert SQLBackend.from_url("sqlite:///f", blocking=False).shown == "sqlite+aiosqlite:///f"
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_a_database_that_refuses_is_named_as_what_it_is(driver: str) -> None:
+    """Read-only, a missing permission, no connection left, a wrong password: each with its fix, none as away."""
+    with postgres_process(connections_max=10) as (_, url), psycopg.connect(url, autocommit=True) as admin:
+        with SQLBackend(url.replace("postgresql:", "postgresql+psycopg:")) as backend:
+            finish(backend.create())
+        admin.execute("CREATE ROLE reader LOGIN PASSWORD 'secret'")
+        admin.execute("GRANT SELECT ON sdp_cells, sdp_schema TO reader")
+        port = url.rsplit(":", 1)[1]
+        _refuses(driver, f"postgresql://reader:secret@127.0.0.1:{port}", "grant the URL's user SELECT, INSERT")
+        _refuses(driver, f"postgresql://reader:wrong@127.0.0.1:{port}", "correct the user and the password")
+        _refuses(driver, f"postgresql://reader:secret@127.0.0.1:{port.split('/')[0]}/none", "correct its name")
+        admin.execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        _refuses(driver, url, "name the primary")
+        admin.execute("ALTER DATABASE postgres SET default_transaction_read_only = off")
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    stack.enter_context(psycopg.connect(url))
+            _refuses(driver, url, "raise max_connections")
+
+
+def _refuses(driver: str, url: str, fix: str) -> None:
+    async def play() -> None:
+        async with SQLBackend(url.replace("postgresql:", f"postgresql+{driver}:")) as backend:
+            with pytest.raises(BackendUnavailable, match="refuses") as caught:
+                await counters(backend).transact("a", Add())
+            assert fix in str(caught.value)
+
+    if driver == "asyncpg":
+        asyncio.run(play())
+    else:
+        finish(play())

@@ -228,7 +228,7 @@ async def test_the_first_call_that_an_outage_lets_through_is_logged_though_nobod
             assert await idem.call(next(keys), Work(1.0)) == "paid"
         return [record.getMessage() for record in caplog.records if record.name == "sdpatterns"]
 
-    warning = "Idempotency 'till': its store is away, on_outage='allow': the store is away"
+    warning = "Idempotency 'till' goes on without its store, on_outage='allow': the store is away"
     assert await told() == []
     assert await told("TakeClaim") == [warning]
     assert await told("TakeClaim") == []
@@ -242,7 +242,7 @@ async def test_an_answer_that_an_outage_leaves_unstored_is_logged_too(
     store.before = away("Settle")
     assert await idem.call("k", Work(1.0)) == "paid"
     [record] = [record for record in caplog.records if record.name == "sdpatterns"]
-    assert record.getMessage().startswith("Idempotency 'till': its store is away, on_outage='allow'")
+    assert record.getMessage().startswith("Idempotency 'till' goes on without its store, on_outage='allow'")
 
 
 async def test_an_answer_waits_for_a_store_that_comes_back(idem: Idempotency, store: SlowStates) -> None:

@@ -46,6 +46,12 @@ class BetweenCells:
         await self._way(type(transition).__name__)
         return await self.inner.transact_many(keys, transition)
 
+    async def read(self, key: str, /) -> Any:
+        return await self.inner.read(key)
+
+    async def read_many(self, keys: Sequence[str], /) -> Any:
+        return await self.inner.read_many(keys)
+
     async def delete(self, key: str, /) -> None:
         await self._way("delete")
         await self.inner.delete(key)

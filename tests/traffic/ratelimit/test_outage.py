@@ -25,7 +25,7 @@ def store() -> Between:
     return Between(MemoryBackend().states)
 
 
-@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown, BackendFull])
+@pytest.mark.parametrize("kind", [BackendUnavailable, OutcomeUnknown])
 async def test_allow_lets_the_request_pass_and_says_so(store: Between, kind: type[Exception]) -> None:
     limiter = RateLimiter("api", per_minute(1), store=store)
     store.fail = kind
@@ -39,6 +39,40 @@ async def test_allow_lets_the_request_pass_and_says_so(store: Between, kind: typ
     assert [notice.labels() for notice in heard] == [{"name": "api", "policy": "allow"}] * 5
     assert all(isinstance(notice, LimitBypassed) and notice.key == "x" for notice in heard)
     assert heard[0].error == "redis://store is away"  # type: ignore[attr-defined]
+
+
+async def test_a_full_store_lifts_no_limit(store: Between, caplog: pytest.LogCaptureFixture) -> None:
+    """Not by scope, not for who waits, not for what was used before; and room again is used again."""
+    limiter = RateLimiter("api", per_minute(5), store=store)
+    scoped = RateLimiter("scoped", SCOPES, store=store)
+    used = [await limiter.acquire("x") for _ in range(3)]
+    await scoped.acquire({"user": "a", "ip": "1"})
+    store.fail = BackendFull
+    heard: list[Notice] = []
+    with listen(heard.append):
+        decisions = [await limiter.acquire("x") for _ in range(300)]
+    assert sum(decision.allowed for decision in [*used, *decisions]) == 5
+    assert sum([(await limiter.acquire("y")).allowed for _ in range(300)]) == 5
+    assert {type(notice).__name__ for notice in heard} == {"CountedHere", "LimitReached"}
+    assert not (await scoped.acquire({"user": "a", "ip": "1"})).allowed
+    assert [(await scoped.acquire({"user": "a", "ip": "2"})).allowed for _ in range(2)] == [True, False]
+    with pytest.raises(RateLimited):
+        await limiter.wait("y", max_wait_s=0.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"RateLimiter {name!r}: its store is full, this process counts by itself: redis://store is away"
+        for name in ("api", "scoped")
+    ]
+    store.fail = None
+    assert (await limiter.acquire("x")).allowed
+
+
+async def test_a_full_store_is_refused_or_raised_where_the_owner_says_so(store: Between) -> None:
+    refusing = RateLimiter("api", per_minute(5), store=store, on_outage="refuse")
+    raising = Quota("api", monthly(5), store=store, on_outage="raise")
+    store.fail = BackendFull
+    assert not (await refusing.acquire("x")).allowed
+    with pytest.raises(BackendFull):
+        await raising.acquire("x")
 
 
 async def test_refuse_answers_no_with_a_time_to_come_back(store: Between) -> None:
@@ -175,7 +209,7 @@ async def test_the_first_bypass_of_an_outage_is_logged_though_nobody_listens(
             assert (await limiter.acquire("x")).allowed
         return [record.getMessage() for record in caplog.records if record.name == "sdpatterns"]
 
-    told = f"{kind.__name__} 'api': its store is away, on_outage='allow': redis://store is away"
+    told = f"{kind.__name__} 'api' goes on without its store, on_outage='allow': redis://store is away"
     assert await ask(None) == []
     assert await ask(BackendUnavailable) == [told]
     assert await ask(BackendUnavailable) == []

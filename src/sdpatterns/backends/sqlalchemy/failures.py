@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import URL
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingError
 
-from sdpatterns.errors import BackendUnavailable, OutcomeUnknown, SdpatternsError
+from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown, SdpatternsError
 
 __all__ = ["answered", "is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable", "waited_in_vain"]
 
@@ -19,16 +21,41 @@ _CONFLICTS = {
 # Classes of SQLSTATE: data exception, program limit exceeded.
 _BAD_VALUES = {"22", "54"}
 
+# SQLSTATE: what a database refuses though it is up, and what mends it.
+_REFUSALS = {
+    "25006": "the database is read-only (a standby, or default_transaction_read_only): name the primary in the URL",
+    "42501": "grant the URL's user SELECT, INSERT, UPDATE and DELETE on the tables sdp_cells and sdp_schema",
+    "53200": "the server is out of memory: give it more, or lower its settings",
+    "53300": "the server has no connection left: raise max_connections, or lower what others hold",
+    "53400": "a limit of the server's configuration is reached: raise it",
+    "57P03": "the server starts, stops or recovers: wait until it accepts connections",
+    "28000": "correct the user and the password in the URL, or pg_hba.conf there",
+    "28P01": "correct the user and the password in the URL",
+    "3D000": "make the database, or correct its name in the URL",
+}
+_DISK_FULL = "53100"
+
+_DISK_FULL = "53100"
+_REFUSAL_WORDS = (
+    ("too many clients", _REFUSALS["53300"]),
+    ("remaining connection slots", _REFUSALS["53300"]),
+    ("too many connections", _REFUSALS["53300"]),
+    ("starting up", _REFUSALS["57P03"]),
+    ("not yet accepting connections", _REFUSALS["57P03"]),
+    ("recovery", _REFUSALS["57P03"]),
+    ("password", _REFUSALS["28P01"]),
+    ('FATAL: database "', _REFUSALS["3D000"]),
+    ("readonly database", "let this account write the file and its directory"),
+)
+
 _FIXES = (
     ("no such table", "call `await backend.create()` once, or run your migrations"),
     ('relation "sdp_', "call `await backend.create()` once, or run your migrations"),
     ("unable to open database file", "make its directory, and let this account write there"),
-    ("readonly database", "let this account write the file and its directory"),
     ("not a database", "the file is damaged or something else: restore it, or name another one"),
     ("malformed", "the file is damaged: restore it from a backup"),
     ("database is locked", "another program holds the file's write lock: end its transaction"),
     ("lock timeout", "another transaction holds the row: end it"),
-    ("password", "correct the password in the URL"),
     ("does not exist", "make the database, or correct its name in the URL"),
     ("disk", "make room on the disk"),
 )
@@ -44,9 +71,19 @@ def unavailable(shown: str, cause: BaseException) -> SdpatternsError:
     """The exception for a step that did not happen."""
     if isinstance(cause, SdpatternsError):
         return _again(cause)
-    reason = _reason(cause)
-    fix = next((fix for words, fix in _FIXES if words in reason), "start the database, or correct the URL")
+    reason, state = _reason(cause), _state(cause) or ""
+    if state == _DISK_FULL or "database or disk is full" in reason:
+        full = BackendFull(f"{shown} is full ({reason}): make room on its disk")
+        return _because(full, cause)
+    refusal = _REFUSALS.get(state) or _fix(_REFUSAL_WORDS, reason)
+    if refusal is not None:
+        return _because(BackendUnavailable(f"{shown} refuses ({reason}): {refusal}"), cause)
+    fix = _fix(_FIXES, reason) or "start the database, or correct the URL"
     return _because(BackendUnavailable(f"{shown} is not available ({reason}): {fix}"), cause)
+
+
+def _fix(fixes: Sequence[tuple[str, str]], reason: str) -> str | None:
+    return next((fix for words, fix in fixes if words in reason), None)
 
 
 def lost_reply(shown: str, cause: BaseException) -> SdpatternsError:
@@ -66,7 +103,10 @@ def waited_in_vain(error: BaseException) -> bool:
 
 
 def _state(error: BaseException) -> str | None:
-    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+    # A connection that could not be made raises the driver's own error, with no statement around it.
+    inner = error.orig if isinstance(error, DBAPIError) else error
+    state = getattr(inner, "sqlstate", None)
+    return state if isinstance(state, str) else None
 
 
 def answered(error: BaseException) -> bool:

@@ -91,7 +91,7 @@ class Book:
         self.config = config
         self.codec = codec
         self.errors = errors
-        self.outage = Outage(f"Idempotency {name!r}", config.on_outage)
+        self.outage = Outage(f"Idempotency {name!r}", config.on_outage, store)
         self.space = join_key("idempotency", name)
         self.cells: Cells[Record] = store.cells(self.space, RecordCodec(), keys_max=keys_max, overflow="refuse")
         self.waits = not isinstance(self.cells, DirectCells)

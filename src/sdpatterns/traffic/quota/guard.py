@@ -19,6 +19,7 @@ from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.core.tracing import TRACERS, decided_in_span
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
+from sdpatterns.ports.spare import SpareCells
 from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on, where_of
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, Page
@@ -75,7 +76,7 @@ class Quota(Guard):
     ) -> None:
         self.name = check_name("Quota", name)
         self.needs_key = plan is not None
-        self._outage = Outage(f"Quota {name!r}", on_outage)
+        self._outage = Outage(f"Quota {name!r}", on_outage, store)
         self._plans = plans_of(plans)
         if (plan is None) != ("" in self._plans):
             raise ValueError("plan must say which of several plans a key has, and be left out where they have no names")
@@ -98,6 +99,8 @@ class Quota(Guard):
         self._cells: Cells[State] = (
             LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
         )
+        if on_outage == "allow" and not isinstance(self._cells, LocalCells):
+            self._cells = SpareCells(self._cells, f"Quota {name!r}", name, keys_max=keys_max, overflow="share")
 
     @property
     def runtime(self) -> Runtime | None:

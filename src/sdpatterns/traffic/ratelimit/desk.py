@@ -9,6 +9,7 @@ from sdpatterns.core.keys import check_key, join_key
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.local import LocalCells
+from sdpatterns.ports.spare import SpareCells
 from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store, where_of
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm
 from sdpatterns.traffic.ratelimit.answer import Limit, RateKey, Slot, check_cost
@@ -32,6 +33,7 @@ class Desk:
         group: str | None,
         atomic: bool,
         keys_max: int,
+        counts_here: bool,
     ) -> None:
         self.algorithm = algorithm
         self._scopes = _limits(rates, algorithm)
@@ -51,6 +53,9 @@ class Desk:
             self.cells = LocalCells(space, keys_max=keys_max, overflow=overflow)
         else:
             self.cells = store.cells(space, algorithm.codec, group=group, keys_max=keys_max, overflow=overflow)
+            if counts_here and not isinstance(self.cells, LocalCells):
+                whose = f"RateLimiter {name!r}"
+                self.cells = SpareCells(self.cells, whose, name, keys_max=keys_max, overflow=overflow)
 
     def places(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""

@@ -39,7 +39,8 @@ class RateLimiter(Guard):
     from scope to key and all scopes are decided in one atomic step. `algorithm`: how to count
     (`GCRA()`, `TokenBucket()`, `LeakyBucket()`, `FixedWindow()`, `SlidingLog()`, `SlidingCounter()`).
     `store`: where the counts live (None: in this process). `on_outage`: what to answer while the
-    store is away. `group`: puts all keys on one node of a Redis Cluster, which scopes need; without
+    store is away (while it is full, `"allow"` lets this process count by itself). `group`: puts all
+    keys on one node of a Redis Cluster, which scopes need; without
     it `atomic=False` asks scope by scope and gives back what a later one refuses. `keys_max`: how
     many keys a store in memory holds; beyond it new keys share one count (of their scope), with a
     notice.
@@ -84,12 +85,15 @@ class RateLimiter(Guard):
     ) -> None:
         self.name = check_name("RateLimiter", name)
         self.needs_key = isinstance(rates, Mapping)
-        self._outage = Outage(f"RateLimiter {name!r}", on_outage)
+        self._outage = Outage(f"RateLimiter {name!r}", on_outage, store)
         algorithm = GCRA() if algorithm is None else algorithm
         if not isinstance(algorithm, GCRA | Meter):
             raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
         self._algorithm = algorithm
-        self._desk = Desk(name, rates, store, algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max)
+        self._desk = Desk(
+            name, rates, store,
+            algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max, counts_here=on_outage == "allow",
+        )  # fmt: skip
         self._direct: DirectBook | None = None
         cells, limits = self._desk.cells, self._desk.limits
         single = len(limits) == 1 and not isinstance(rates, Mapping)
