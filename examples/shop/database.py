@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy import MetaData, Table, text
+from sqlalchemy import Executable, MetaData, Row, Table, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop import postgres as on_postgres
 from shop import sqlite as on_sqlite
@@ -21,7 +21,20 @@ from shop.problems import Problem
 _log = logging.getLogger("shop.database")
 Storage: TypeAlias = Path | str
 """Where data lives: a SQLite file, or the URL of a database on Postgres."""
+Rows: TypeAlias = Sequence[Row[Any]]
 _TURN = text("SELECT pg_advisory_xact_lock(hashtextextended(:about, 0))")
+
+
+class Readers(Protocol):
+    """What reads a database's rows."""
+
+    async def read(self, queries: Sequence[Executable]) -> list[Rows]:
+        """The rows of each query, in one view of the data."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
 
 
 class Database:
@@ -37,7 +50,9 @@ class Database:
 
     def __init__(self, storage: Storage) -> None:
         self._name = storage.name if isinstance(storage, Path) else on_postgres.name_of(storage)
-        self._writer, self._reader = _engines(storage)
+        on_backend = on_sqlite if isinstance(storage, Path) else on_postgres
+        self._writer = on_backend.writer(storage)
+        self._readers: Readers = on_backend.Readers(storage)
 
     @asynccontextmanager
     async def write(self, about: str | None = None) -> AsyncIterator[AsyncConnection]:
@@ -56,12 +71,15 @@ class Database:
         except (DBAPIError, OSError) as error:
             raise self._problem("cannot write", error) from error
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view of the data; a Problem 503 when there is none."""
+    async def rows(self, query: Executable) -> Rows:
+        """The rows of one query; a Problem 503 when the data cannot be read."""
+        (rows,) = await self.read(query)
+        return rows
+
+    async def read(self, *queries: Executable) -> list[Rows]:
+        """The rows of each query, all from one consistent view of the data; a Problem 503 when there is none."""
         try:
-            async with self._reader.begin() as connection:
-                yield connection
+            return await self._readers.read(queries)
         except (DBAPIError, OSError) as error:
             raise self._problem("cannot read", error) from error
 
@@ -80,8 +98,12 @@ class Database:
             await database._prepare(schema)
             yield database
         finally:
-            await database._reader.dispose()
-            await database._writer.dispose()
+            await database.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._readers.close()
+        await self._writer.dispose()
 
     async def _prepare(self, schema: MetaData) -> None:
         try:
@@ -97,7 +119,3 @@ class Database:
 def insert_into(table: Table, connection: AsyncConnection) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that can say what is to happen on a conflict, in the words of this database."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
-
-
-def _engines(storage: Storage) -> tuple[AsyncEngine, AsyncEngine]:
-    return on_sqlite.engines(storage) if isinstance(storage, Path) else on_postgres.engines(storage)

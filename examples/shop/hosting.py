@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from sqlalchemy import select
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -120,7 +121,6 @@ def _pulse(pulse: Pulse, switches: Sequence[Switch], moods: Moods) -> BaseRoute:
 
 async def _touch(database: Database) -> None:
     try:
-        async with database.read() as connection:
-            await connection.exec_driver_sql("SELECT 1")
+        await database.rows(select(1))
     except Exception as error:
         raise Problem(503, "not-ready", "The database cannot be read.", retry_after_s=1) from error

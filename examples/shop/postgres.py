@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import make_url
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Executable, Row, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 # For each context of each replica; the server is told how many there may be in all.
@@ -15,12 +18,27 @@ def name_of(url: str) -> str:
     return f"the database {make_url(url).database}"
 
 
-def engines(url: str) -> tuple[AsyncEngine, AsyncEngine]:
-    """Writers in READ COMMITTED, and readers that see one state from their first query to their last."""
-    writer = create_async_engine(
+def writer(url: str) -> AsyncEngine:
+    """Writers in READ COMMITTED."""
+    return create_async_engine(
         url, pool_size=WRITERS_MAX, max_overflow=0, pool_timeout=_WAIT_S, isolation_level="READ COMMITTED"
     )
-    reader = create_async_engine(
-        url, pool_size=READERS_MAX, max_overflow=0, pool_timeout=_WAIT_S, isolation_level="REPEATABLE READ"
-    )
-    return writer, reader.execution_options(postgresql_readonly=True)
+
+
+class Readers:
+    """Connections that see one state from their first query to their last, and cannot write."""
+
+    def __init__(self, url: str) -> None:
+        engine = create_async_engine(
+            url, pool_size=READERS_MAX, max_overflow=0, pool_timeout=_WAIT_S, isolation_level="REPEATABLE READ"
+        )
+        self._engine = engine.execution_options(postgresql_readonly=True)
+
+    async def read(self, queries: Sequence[Executable]) -> list[Sequence[Row[Any]]]:
+        """The rows of each query, in one view of the data."""
+        async with self._engine.begin() as connection:
+            return [(await connection.execute(query)).all() for query in queries]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
-from sqlalchemy import URL, event
+from sqlalchemy import URL, Executable, QueuePool, Row, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shop.failures import StartFailed
@@ -21,6 +22,7 @@ SCHEMA_VERSION = 2
 FIX = "move the data directory away or choose another with --data-dir"
 # How long a writer waits for those of other processes.
 _BUSY_TIMEOUT_S = 10.0
+_READERS_MAX = 2
 
 
 def url_of(path: Path) -> URL:
@@ -28,32 +30,57 @@ def url_of(path: Path) -> URL:
     return URL.create("sqlite+aiosqlite", database=str(path))
 
 
-def engines(path: Path) -> tuple[AsyncEngine, AsyncEngine]:
-    """A writer whose transactions are alone from their beginning, and readers that cannot write."""
-    writer = _engine(path, connections_max=1, begin="BEGIN IMMEDIATE", query_only=False)
-    return writer, _engine(path, connections_max=2, begin="BEGIN", query_only=True)
-
-
-def _engine(path: Path, *, connections_max: int, begin: str, query_only: bool) -> AsyncEngine:
+def writer(path: Path) -> AsyncEngine:
+    """A writer whose transactions are alone from their beginning."""
     engine = create_async_engine(
-        url_of(path),
-        pool_size=connections_max,
-        max_overflow=0,
-        pool_timeout=30.0,
-        async_creator=lambda: _connected(path),
+        url_of(path), pool_size=1, max_overflow=0, pool_timeout=30.0, async_creator=lambda: _connected(path)
     )
-
-    def prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves, so that a writer is one from the start
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute(f"PRAGMA query_only={'ON' if query_only else 'OFF'}")
-        cursor.close()
-
-    event.listen(engine.sync_engine, "connect", prepare)
-    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    event.listen(engine.sync_engine, "connect", lambda connection, _record: _prepare(connection))
+    event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def _prepare(connection: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, so that a writer is one from the start
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+class Readers:
+    """Threads with a connection each, which cannot write; a whole read is one trip to a thread and back.
+
+    Keeps: a read whose caller is cancelled ends in its thread, and the connection with it is whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._threads = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix=f"read {path.stem}")
+        self._engine = create_engine(
+            "sqlite://", creator=self._connected, poolclass=QueuePool, pool_size=_READERS_MAX, max_overflow=0
+        )
+
+    def _connected(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+        _prepare(connection)
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    async def read(self, queries: Sequence[Executable]) -> list[Sequence[Row[Any]]]:
+        """The rows of each query, in one view of the data."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, queries)
+
+    def _read(self, queries: Sequence[Executable]) -> list[Sequence[Row[Any]]]:
+        with self._engine.connect() as connection:
+            if len(queries) > 1:  # one alone is a view already
+                connection.exec_driver_sql("BEGIN")
+            return [connection.execute(query).all() for query in queries]
+
+    async def close(self) -> None:
+        """Close the connections, as soon as the last read has ended."""
+        await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        self._engine.dispose()
 
 
 async def _connected(path: Path) -> aiosqlite.Connection:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
 
 from shop.database import Database
+from shop.problems import Problem
 
 pytestmark = pytest.mark.anyio
 
@@ -28,26 +29,54 @@ async def test_a_caller_cancelled_while_a_file_is_opened_leaves_it_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[sqlite3.Connection] = []
-    reading = asyncio.Event()
-    connect = aiosqlite.core.sqlite3.connect
+    connect = sqlite3.connect
+    begun, may_go_on = threading.Event(), threading.Event()
 
-    def noted(*args: object, **kwargs: object) -> sqlite3.Connection:
-        loop.call_soon_threadsafe(reading.set)
-        opened.append(connect(*args, **kwargs))  # type: ignore[call-overload]
+    def noted(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        begun.set()
+        assert may_go_on.wait(10)
+        opened.append(connect(*args, **kwargs))
         return opened[-1]
 
-    loop = asyncio.get_running_loop()
-    async with Database.opened(tmp_path / "a.db", MetaData()) as database:
-        monkeypatch.setattr(aiosqlite.core.sqlite3, "connect", noted)
-        caller = asyncio.ensure_future(database.read().__aenter__())
-        await reading.wait()
-        caller.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await caller
-        monkeypatch.undo()
-    gc.collect()
-    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        opened[0].total_changes  # noqa: B018 - asked for its refusal
+    async with Database.opened(tmp_path / "a.db", SCHEMA):
+        pass
+    database = Database(tmp_path / "a.db")
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", noted)
+        for ask in (database.write().__aenter__, lambda: database.rows(select(ROWS))):
+            begun.clear()
+            may_go_on.clear()
+            caller = asyncio.ensure_future(ask())
+            await asyncio.to_thread(begun.wait, 10)
+            caller.cancel()
+            may_go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await caller
+    assert await database.rows(select(ROWS)) == []  # the connection that was opened for nobody is of use
+    await database.close()
+    assert len(opened) == 2
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.total_changes  # noqa: B018 - asked for its refusal
+
+
+async def test_several_queries_see_one_state_of_the_data(tmp_path: Path) -> None:
+    count = select(func.count()).select_from(ROWS)
+    async with Database.opened(tmp_path / "a.db", SCHEMA) as database:
+        first, last = 0, 0
+        while first < 20:
+            reading = asyncio.create_task(database.read(*[count] * 50))
+            await _two_rows(database, last := last + 1)
+            found = {number for ((number,),) in await reading}
+            assert len(found) == 1
+            first = found.pop()
+
+
+async def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    async with Database.opened(tmp_path / "a.db", SCHEMA) as database:
+        with pytest.raises(Problem):
+            await database.rows(insert(ROWS).values(number=1))
+        assert await database.rows(select(ROWS)) == []
 
 
 async def _two_rows(database: Database, number: int) -> None:
@@ -83,9 +112,8 @@ async def test_a_write_cancelled_at_any_await_is_whole_or_not_there(
                 doomed.append(asyncio.create_task(_two_rows(database, trip)))
                 await asyncio.wait(doomed)
             await _two_rows(database, 1_000 + trip)  # the connection, the only one that writes, is of use
-            async with database.read() as connection:
-                own = select(func.count()).where(func.abs(ROWS.c.number) == trip)
-                left.append((doomed[0].cancelled(), (await connection.execute(own)).scalar_one()))
+            ((own,),) = await database.rows(select(func.count()).where(func.abs(ROWS.c.number) == trip))
+            left.append((doomed[0].cancelled(), own))
     *statements, commit, beyond = left
     assert statements == [(True, 0)] * (TRIPS - 1)
     assert commit in [(True, 0), (True, 2)]  # nobody can tell whether it was done

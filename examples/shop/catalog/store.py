@@ -79,8 +79,8 @@ class CatalogStore:
 
     async def count(self) -> int:
         """How many products there are."""
-        async with self._database.read() as connection:
-            return (await connection.execute(select(func.count()).select_from(_products))).scalar_one()
+        ((count,),) = await self._database.rows(select(func.count()).select_from(_products))
+        return int(count)
 
     async def add(self, products: Iterable[Product]) -> None:
         """Insert products and their words, all or none."""
@@ -107,22 +107,21 @@ class CatalogStore:
     async def facets(self, wanted: Filter) -> dict[str, dict[Any, int]]:
         """How many products each category, maker and price band has; none is narrowed by its own choice."""
         parts = {"category": _products.c.category, "maker": _products.c.maker, "price": _band}
-        counts: dict[str, dict[Any, int]] = {}
-        async with self._database.read() as connection:
-            for name, part in parts.items():
-                query = select(part, func.count()).where(*_matching(wanted, but=name)).group_by(part)
-                counts[name] = {row[0]: row[1] for row in await connection.execute(query)}
-        return counts
+        queries = (
+            select(part, func.count()).where(*_matching(wanted, but=name)).group_by(part)
+            for name, part in parts.items()
+        )
+        found = await self._database.read(*queries)
+        return {name: dict(map(tuple, rows)) for name, rows in zip(parts, found, strict=True)}
 
     async def total(self, wanted: Filter) -> int:
         """How many products match."""
         query = select(func.count()).select_from(_products).where(*_matching(wanted))
-        async with self._database.read() as connection:
-            return (await connection.execute(query)).scalar_one()
+        ((count,),) = await self._database.rows(query)
+        return int(count)
 
     async def _load(self, query: Select[Any]) -> list[Product]:
-        async with self._database.read() as connection:
-            return [Product(**row) for row in (await connection.execute(query)).mappings()]
+        return [Product(**row._asdict()) for row in await self._database.rows(query)]
 
 
 def _matching(wanted: Filter, but: str = "") -> list[ColumnElement[bool]]:

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Row,
+    Select,
     Table,
     Text,
     func,
@@ -83,14 +84,12 @@ class InventoryStore:
     async def free(self, skus: Sequence[str]) -> dict[str, int]:
         """The free pieces of each of these products."""
         query = select(_stock.c.sku, _stock.c.free).where(_stock.c.sku.in_(skus))
-        async with self._database.read() as connection:
-            return {row.sku: row.free for row in await connection.execute(query)}
+        return {row.sku: row.free for row in await self._database.rows(query)}
 
     async def sold_out(self, limit: int) -> list[str]:
         """Products without a free piece."""
         query = select(_stock.c.sku).where(_stock.c.free == 0).order_by(_stock.c.sku).limit(limit)
-        async with self._database.read() as connection:
-            return list((await connection.execute(query)).scalars())
+        return [row.sku for row in await self._database.rows(query)]
 
     async def reserve(self, order_id: str, lines: Sequence[Line], expires_at_us: int) -> None:
         """Hold all lines or none; doing it again for the same order changes nothing."""
@@ -140,20 +139,19 @@ class InventoryStore:
     async def audit(self) -> dict[str, Any]:
         """Sums of all accounts, the accounts that do not add up, and those that differ from their reservations."""
         columns = (_stock.c.received, _stock.c.free, _stock.c.reserved, _stock.c.sold)
-        async with self._database.read() as connection:
-            sums = (
-                (await connection.execute(select(*(func.sum(column).label(column.name) for column in columns))))
-                .mappings()
-                .one()
-            )
-            moved = select(_stock).where((_stock.c.reserved != 0) | (_stock.c.sold != 0))
-            booked = {row.sku: (row.reserved, row.sold) for row in await connection.execute(moved)}
-            held = await _totals(connection, "held")
-            sold = await _totals(connection, "sold")
-            broken = (await connection.execute(select(_stock.c.sku).where(_UNBALANCED).limit(5))).scalars().all()
+        (sums,), moved, of_held, of_sold, broken = await self._database.read(
+            select(*(func.sum(column).label(column.name) for column in columns)),
+            select(_stock).where((_stock.c.reserved != 0) | (_stock.c.sold != 0)),
+            _totals("held"),
+            _totals("sold"),
+            select(_stock.c.sku).where(_UNBALANCED).limit(5),
+        )
+        booked = {row.sku: (row.reserved, row.sold) for row in moved}
+        held = {row.sku: row.pieces for row in of_held}
+        sold = {row.sku: row.pieces for row in of_sold}
         meant = {sku: (held.get(sku, 0), sold.get(sku, 0)) for sku in held.keys() | sold.keys()}
         apart = sorted(sku for sku in booked.keys() | meant.keys() if booked.get(sku) != meant.get(sku))
-        return {**sums, "unbalanced": list(broken), "apart": apart[:5]}
+        return {**sums._asdict(), "unbalanced": [row.sku for row in broken], "apart": apart[:5]}
 
 
 _UNBALANCED = (
@@ -196,7 +194,6 @@ async def _mark(connection: AsyncConnection, row: Row[Any], state: str) -> None:
     await connection.execute(update(_reservations).where(same).values(state=state))
 
 
-async def _totals(connection: AsyncConnection, state: str) -> dict[str, int]:
+def _totals(state: str) -> Select[Any]:
     query = select(_reservations.c.sku, func.sum(_reservations.c.quantity).label("pieces"))
-    query = query.where(_reservations.c.state == state).group_by(_reservations.c.sku)
-    return {row.sku: row.pieces for row in await connection.execute(query)}
+    return query.where(_reservations.c.state == state).group_by(_reservations.c.sku)

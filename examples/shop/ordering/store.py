@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Select, Table, Text, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -104,64 +104,56 @@ class OrderStore:
 
     async def find(self, order_id: str) -> Order | None:
         """An order."""
-        async with self._database.read() as connection:
-            row = (
-                (await connection.execute(select(*_ORDER).where(_orders.c.order_id == order_id)))
-                .mappings()
-                .one_or_none()
-            )
-        return None if row is None else Order(**row)
+        return await self._one(select(*_ORDER).where(_orders.c.order_id == order_id))
 
     async def of_key(self, checkout_key: str) -> Order | None:
         """The order of a checkout key that is not failed."""
         live = (_orders.c.checkout_key == checkout_key) & (_orders.c.status != FAILED)
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(*_ORDER).where(live))).mappings().one_or_none()
-        return None if row is None else Order(**row)
+        return await self._one(select(*_ORDER).where(live))
+
+    async def _one(self, query: Select[Any]) -> Order | None:
+        rows = await self._database.rows(query)
+        return Order(**rows[0]._asdict()) if rows else None
 
     async def details(self, order_id: str) -> tuple[list[Line], list[Step]]:
         """An order's lines and its journal."""
         lines = select(_lines).where(_lines.c.order_id == order_id).order_by(_lines.c.sku)
         steps = select(_steps).where(_steps.c.order_id == order_id).order_by(_steps.c.number)
-        async with self._database.read() as connection:
-            found = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in await connection.execute(lines)]
-            return found, [Step(row.step, row.state, row.at_us) for row in await connection.execute(steps)]
+        taken, done = await self._database.read(lines, steps)
+        found = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in taken]
+        return found, [Step(row.step, row.state, row.at_us) for row in done]
 
     async def unfinished(self, placed_before_us: int, limit: int = 100) -> list[Order]:
         """Orders being undone, and pending ones placed before an instant."""
         orphaned = (_orders.c.status == PENDING) & (_orders.c.placed_at_us < placed_before_us)
         query = select(*_ORDER).where((_orders.c.status == UNDOING) | orphaned)
-        async with self._database.read() as connection:
-            rows = await connection.execute(query.order_by(_orders.c.placed_at_us).limit(limit))
-            return [Order(**row) for row in rows.mappings()]
+        rows = await self._database.rows(query.order_by(_orders.c.placed_at_us).limit(limit))
+        return [Order(**row._asdict()) for row in rows]
 
     async def of_cart(self, cart_id: str, limit: int) -> list[Order]:
         """The orders of a cart, newest first."""
         query = select(*_ORDER).where(_orders.c.cart_id == cart_id)
         query = query.order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
-        async with self._database.read() as connection:
-            return [Order(**row) for row in (await connection.execute(query)).mappings()]
+        return [Order(**row._asdict()) for row in await self._database.rows(query)]
 
     async def lines_of(self, order_ids: Sequence[str]) -> dict[str, list[Line]]:
         """The lines of several orders."""
         found: dict[str, list[Line]] = {order_id: [] for order_id in order_ids}
         query = select(_lines).where(_lines.c.order_id.in_(order_ids)).order_by(_lines.c.sku)
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                found[row.order_id].append(Line(row.sku, row.title, row.quantity, row.price_minor))
+        for row in await self._database.rows(query):
+            found[row.order_id].append(Line(row.sku, row.title, row.quantity, row.price_minor))
         return found
 
     async def recent(self, limit: int) -> list[Order]:
         """The newest orders of all carts."""
         query = select(*_ORDER).order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
-        async with self._database.read() as connection:
-            return [Order(**row) for row in (await connection.execute(query)).mappings()]
+        return [Order(**row._asdict()) for row in await self._database.rows(query)]
 
     async def contact(self, order_id: str) -> dict[str, Any]:
         """The e-mail and the address that an order was placed with."""
         query = select(_orders.c.contact).where(_orders.c.order_id == order_id)
-        async with self._database.read() as connection:
-            contact: dict[str, Any] = json.loads((await connection.execute(query)).scalar_one())
+        ((text,),) = await self._database.rows(query)
+        contact: dict[str, Any] = json.loads(text)
         return contact
 
     async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
@@ -169,16 +161,14 @@ class OrderStore:
         query = select(*_LEDGER).where(_orders.c.order_id > after).order_by(_orders.c.order_id).limit(limit)
         if since_us:
             query = query.where(_orders.c.since_us >= since_us)
-        async with self._database.read() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [row._asdict() for row in await self._database.rows(query)]
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Number and sum of the orders in each status, and since when the first of them is in it."""
         sums = (func.count().label("orders"), func.sum(_orders.c.total_minor).label("total_minor"))
         oldest = func.min(_orders.c.since_us).label("oldest_at_us")
         query = select(_orders.c.status, *sums, oldest).group_by(_orders.c.status)
-        async with self._database.read() as connection:
-            rows = [dict(row) for row in (await connection.execute(query)).mappings()]
+        rows = [row._asdict() for row in await self._database.rows(query)]
         return {row.pop("status"): row for row in rows}
 
 

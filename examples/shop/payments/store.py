@@ -55,9 +55,8 @@ class PaymentStore:
 
     async def find(self, order_id: str) -> Payment | None:
         """What is known of an order's money."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(_select(order_id))).mappings().one_or_none()
-        return None if row is None else Payment(**row)
+        rows = await self._database.rows(_select(order_id))
+        return Payment(**rows[0]._asdict()) if rows else None
 
     async def charged(self, order_id: str, charge_id: str) -> Payment:
         """The provider has charged."""
@@ -91,8 +90,7 @@ class PaymentStore:
         query = select(_entries.c.account, func.sum(_entries.c.amount_minor).label("total")).group_by(
             _entries.c.account
         )
-        async with self._database.read() as connection:
-            return {row.account: row.total for row in await connection.execute(query)}
+        return {row.account: row.total for row in await self._database.rows(query)}
 
     async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
         """What the provider owes us, order by order, in the order of their ids; perhaps only what changed since."""
@@ -102,8 +100,7 @@ class PaymentStore:
             changed = select(_entries.c.order_id).where(_entries.c.at_us >= since_us)
             query = query.where(_entries.c.order_id.in_(changed))
         query = query.group_by(_entries.c.order_id).order_by(_entries.c.order_id).limit(limit)
-        async with self._database.read() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [row._asdict() for row in await self._database.rows(query)]
 
     async def _turn(
         self, order_id: str, state: str, kind: str | None, before: tuple[str, ...], **values: str

@@ -67,8 +67,7 @@ class Book:
     async def visits(self, after: int, limit: int) -> list[dict[str, Any]]:
         """Who came, in order, after a number."""
         query = select(_visits).where(_visits.c.number > after).order_by(_visits.c.number).limit(limit)
-        async with self._database.read() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [row._asdict() for row in await self._database.rows(query)]
 
     async def charge(self, key: str, charge: Charge, at_us: int) -> tuple[Charge, bool]:
         """Book a charge, or find the one booked under the same key; says whether it is new."""
@@ -83,9 +82,8 @@ class Book:
 
     async def find(self, charge_id: str) -> Charge | None:
         """A charge."""
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(_charges).where(_charges.c.charge_id == charge_id))).one_or_none()
-        return None if row is None else _charge(row)
+        rows = await self._database.rows(select(_charges).where(_charges.c.charge_id == charge_id))
+        return _charge(rows[0]) if rows else None
 
     async def refund(self, charge_id: str, at_us: int) -> Charge | None:
         """Refund a charge in full; doing it again changes nothing. None for a charge that is not here."""
@@ -99,9 +97,9 @@ class Book:
 
     async def of_order(self, order_id: str) -> list[Charge]:
         """All charges of an order."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(_charges).where(_charges.c.order_id == order_id))
-            return [_charge(row) for row in rows]
+        return [
+            _charge(row) for row in await self._database.rows(select(_charges).where(_charges.c.order_id == order_id))
+        ]
 
     async def ledger(self, after: str, limit: int, since_us: int = 0) -> list[dict[str, Any]]:
         """What was charged and refunded, order by order, in the order of their ids; perhaps only what changed since."""
@@ -115,8 +113,7 @@ class Book:
             changed = select(_changes.c.order_id).where(_changes.c.at_us >= since_us)
             query = query.where(_charges.c.order_id.in_(changed))
         query = query.group_by(_charges.c.order_id).order_by(_charges.c.order_id).limit(limit)
-        async with self._database.read() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return [row._asdict() for row in await self._database.rows(query)]
 
 
 async def _changed(connection: AsyncConnection, order_id: str, at_us: int) -> None:

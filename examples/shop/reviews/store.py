@@ -47,14 +47,12 @@ class ReviewStore:
     async def of(self, sku: str) -> list[Review]:
         """The reviews of a product, the newest first."""
         query = select(*_PUBLIC).where(_reviews.c.sku == sku).order_by(_reviews.c.on.desc(), _reviews.c.key)
-        async with self._database.read() as connection:
-            return [Review(**row) for row in (await connection.execute(query)).mappings()]
+        return [Review(**row._asdict()) for row in await self._database.rows(query)]
 
     async def stars(self, skus: Sequence[str]) -> dict[str, list[int]]:
         """The stars that were given to each of these products."""
         query = select(_reviews.c.sku, _reviews.c.stars).where(_reviews.c.sku.in_(skus))
         found: dict[str, list[int]] = {sku: [] for sku in skus}
-        async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                found[row.sku].append(row.stars)
+        for row in await self._database.rows(query):
+            found[row.sku].append(row.stars)
         return found
