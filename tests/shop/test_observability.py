@@ -156,7 +156,7 @@ async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
                 events.setdefault(name, []).extend([json.loads(value)] if name == "state" else json.loads(value))
             if "state" in events and len(events.get("dots", ())) >= 2:
                 break
-    dots = {dot["kind"]: dot for dot in events["dots"]}
+    dots = {dot["kind"]: dot for dot in events["dots"]["dots"]}
     assert dots["search"]["status"] == 200
     assert dots["api"]["status"] == 404
     assert dots["search"].keys() == {"at_ms", "kind", "status", "ms", "trace_id", "client"}

@@ -15,6 +15,7 @@ from shop.values import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000
 PACE_MAX = 100.0
+STATE_PATIENCE_S = 4.0  # below the gateway's own patience with control
 TRACES_DEFAULT, TRACES_MAX = 50, 200
 
 
@@ -25,7 +26,7 @@ def routes(control: Control) -> list[Route]:
         return JSONResponse(await control.invariants())
 
     async def state(_request: Request) -> Response:
-        return JSONResponse(await control.state())
+        return JSONResponse(await control.state(patience_s=STATE_PATIENCE_S))
 
     async def fault(request: Request) -> Response:
         if request.method == "DELETE":
@@ -40,7 +41,7 @@ def routes(control: Control) -> list[Route]:
         fields = Fields(wanted)
         on = fields.flag("on")
         fields.done()
-        await control.defences.throw(request.path_params["name"], on=on)
+        await control.throw(request.path_params["name"], on=on)
         return JSONResponse({"on": on})
 
     async def load(request: Request) -> Response:

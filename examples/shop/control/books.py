@@ -54,12 +54,13 @@ class Books:
     async def visits(self) -> list[Visit]:
         """Who came to the provider since this was last asked."""
         found: list[Visit] = []
+        visited = self._visited
         while True:
-            path = f"/psp/v1/visits?after={self._visited}"
-            page = (await self._neighbours["psp"].ask("GET", path))["visits"]
+            page = (await self._neighbours["psp"].ask("GET", f"/psp/v1/visits?after={visited}"))["visits"]
             if not page:
+                self._visited = visited  # only now: what a call cut short has read is read again
                 return found
-            self._visited = page[-1]["number"]
+            visited = page[-1]["number"]
             found += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in page]
 
     async def _read(self) -> list[Row]:

@@ -8,8 +8,10 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from shop.control.fleet import Fleet
+from shop.control.history import History
 
 _KEPT_MAX = 2_000
+_UNJUDGED_MAX = 50_000
 
 
 class Answer(NamedTuple):
@@ -44,9 +46,10 @@ class Feed:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self.history = History()
         self._lock = asyncio.Lock()
         self._read: dict[str, int] = {}
-        self._unjudged: list[Answer] = []
+        self._unjudged: deque[Answer] = deque(maxlen=_UNJUDGED_MAX)
         self._kept: deque[tuple[int, Answer]] = deque(maxlen=_KEPT_MAX)
         self._numbers = count(1)
         self._newest = 0
@@ -56,6 +59,11 @@ class Feed:
         async with self._lock:
             for address in self._fleet.replicas("gateway"):
                 await self._pull(address)
+
+    async def pull_unless_pulling(self) -> None:
+        """Read on, but do not wait where another call is reading already."""
+        if not self._lock.locked():
+            await self.pull()
 
     async def _pull(self, address: str) -> None:
         while rows := await self._page(address):
@@ -71,10 +79,12 @@ class Feed:
         self._newest = next(self._numbers)
         self._kept.append((self._newest, answer))
         self._unjudged.append(answer)
+        self.history.take(answer.kind, answer.status, answer.arrived_us, answer.answered_us)
 
     def judged(self) -> list[Answer]:
         """What the judge has not seen yet."""
-        answers, self._unjudged = self._unjudged, []
+        answers = list(self._unjudged)
+        self._unjudged.clear()
         return answers
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ import httpx2
 from shop.place import CONTEXTS, Place
 from shop.problems import Problem
 
-PATIENCE_S = 1.5
+PATIENCE_S = 3.0
+ORDER_PATIENCE_S = 12.0  # for what somebody asked for: on a busy machine it is done late rather than refused
+_BEAT_KEPT_S = 15.0
 
 
 class Fleet:
@@ -21,6 +24,7 @@ class Fleet:
     def __init__(self, place: Place, client: httpx2.AsyncClient) -> None:
         self._place = place
         self._client = client
+        self._beats: dict[str, tuple[float, Any]] = {}
 
     def replicas(self, context: str) -> tuple[str, ...]:
         """The addresses of a context."""
@@ -41,7 +45,7 @@ class Fleet:
 
     async def _told(self, address: str, method: str, path: str, body: Any) -> Any:
         try:
-            answer = await self._send(address, method, path, body)
+            answer = await self._send(address, method, path, body, ORDER_PATIENCE_S)
             document = answer.json()
         except (httpx2.HTTPError, ValueError):
             raise Problem(503, "unavailable", f"{address} does not answer.", retry_after_s=2) from None
@@ -51,19 +55,36 @@ class Fleet:
         slug = str(document.get("type", "")).removeprefix("/problems/")
         raise Problem(answer.status_code, slug, str(document.get("detail", "")), **members)
 
-    async def _send(self, address: str, method: str, path: str, body: Any) -> httpx2.Response:
+    async def _send(
+        self, address: str, method: str, path: str, body: Any, patience_s: float = PATIENCE_S
+    ) -> httpx2.Response:
         content = None if body is None else json.dumps(body).encode()
         headers = {} if body is None else {"content-type": "application/json"}
-        return await self._client.request(method, address + path, content=content, headers=headers)
+        return await self._client.request(method, address + path, content=content, headers=headers, timeout=patience_s)
 
     async def pulses(self) -> dict[str, list[Any]]:
-        """The pulse of each replica by context; None for one that does not answer."""
+        """The pulse of each replica by context; None for one that is away.
+
+        One that is only slow has its last pulse for `_BEAT_KEPT_S`: a busy machine is no reason to call it down.
+        """
         contexts = [(context, address) for context in CONTEXTS for address in self.replicas(context)]
-        found = await asyncio.gather(*(self.ask(address, "GET", "/internal/pulse") for _, address in contexts))
+        found = await asyncio.gather(*(self._beat(address) for _, address in contexts))
         pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
         for (context, _), pulse in zip(contexts, found, strict=True):
             pulses[context].append(pulse)
         return pulses
+
+    async def _beat(self, address: str) -> Any:
+        try:
+            answer = await self._send(address, "GET", "/internal/pulse", None)
+            beat = answer.json() if answer.is_success else None
+        except httpx2.TimeoutException:
+            at_s, beat = self._beats.get(address, (0.0, None))
+            return beat if time.monotonic() - at_s < _BEAT_KEPT_S else None
+        except (httpx2.HTTPError, ValueError):
+            return None
+        self._beats[address] = (time.monotonic(), beat)
+        return beat
 
     def services(self, pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         """Each replica with its rates, live or not."""

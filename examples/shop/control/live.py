@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from shop.control.service import Control
-from shop.problems import Problem
 
 LIVE_S = 30.0  # the browser connects again by itself; a gateway that drains must not wait for it
 _DOTS_S = 0.25
@@ -41,14 +39,14 @@ class Live:
         while time.monotonic() < ends_s:
             began_s = time.monotonic()
             if turn % _TURNS_PER_STATE == 0:
-                with contextlib.suppress(Problem):  # somebody is away: the next second tells
-                    yield _event("state", await self._control.state(age_max_s=0.8))
+                yield _event("state", await self._control.state(age_max_s=0.8, patience_s=1.0))
             else:
-                await self._control.feed.pull()
+                await self._control.feed.pull_unless_pulling()
             dots = self._control.feed.after(seen)
             seen = self._control.feed.newest
             if dots:
-                yield _event("dots", [answer.dot() for answer in dots[-_DOTS_MAX:]])
+                lanes = self._control.feed.history.lanes(self._control.now_us())
+                yield _event("dots", {"dots": [answer.dot() for answer in dots[-_DOTS_MAX:]], "lanes": lanes})
             turn += 1
             await asyncio.sleep(max(0.05, _DOTS_S - (time.monotonic() - began_s)))
 

@@ -24,6 +24,7 @@ SECURITY_HEADERS = {
 }
 ORDER_STATUSES = ("paid", "pending", "undoing", "failed")
 STATE_AGE_MAX_S = 2.0
+PAGE_PATIENCE_S = 1.5
 
 
 class Defence(NamedTuple):
@@ -105,7 +106,7 @@ def pages(control: Control) -> list[BaseRoute]:
     """The routes of the page."""
 
     async def room(_request: Request) -> Response:
-        page = render(await control.state(STATE_AGE_MAX_S), control.theatre.cards())
+        page = render(await control.state(STATE_AGE_MAX_S, PAGE_PATIENCE_S), control.theatre.cards())
         return HTMLResponse(page, headers={**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
     return [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,19 +14,19 @@ from shop.control.defences import Defences
 from shop.control.domain import judge_ledger, judge_progress, judge_stock
 from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
+from shop.control.looking import LOOK_MAX_S, Looking, State
 from shop.control.theatre import Load, Theatre
 from shop.control.traces import Traces
 from shop.control.wanted import Wanted
 from shop.faults import TARGETS, parse
 from shop.neighbours import Neighbour
+from shop.place import CONTEXTS
 from shop.problems import Problem
 from shop.switches import DEFENCES
 from shop.values import FieldError, InvalidInput
 
 SETTLED_S = 1.0
 _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
-
-State = dict[str, Any]
 
 
 class Control:
@@ -47,7 +46,7 @@ class Control:
     ) -> None:
         self._neighbours = neighbours
         self._fleet = fleet
-        self._now_us = now_us
+        self.now_us = now_us
         self._books = Books(neighbours, now_us)
         self.feed = Feed(fleet)
         self.traces = Traces(fleet)
@@ -55,9 +54,23 @@ class Control:
         self.defences = Defences(self._wanted, fleet, self._books, self.feed, now_us)
         self.theatre = theatre
         self.load = load
-        self._looking = asyncio.Lock()
-        self._last: State = {}
-        self._looked_s = 0.0
+        self._looking = Looking(self._look, self._unseen())
+
+    def _unseen(self) -> State:
+        """The state before the first look: the services there are, and nothing known of them."""
+        unknown: dict[str, list[Any]] = {context: [None] * len(self._fleet.replicas(context)) for context in CONTEXTS}
+        return {
+            "invariants": {},
+            "defences": self.defences.view({}, {}),
+            "faults": [],
+            "fault": None,
+            "services": self._fleet.services(unknown),
+            "edges": [],
+            "orders": {},
+            "limiter": {},
+            "breaker": {},
+            "turns": {},
+        }
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
         """Each invariant with its verdict of this moment, from ledgers read from end to end."""
@@ -75,24 +88,32 @@ class Control:
             **dict(zip(map(_AGREEMENTS.__getitem__, LEDGERS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
             "stock_accounted_for": judge_stock(stock),
-            "no_order_stuck": judge_progress(counts, self._now_us()),
+            "no_order_stuck": judge_progress(counts, self.now_us()),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
-    async def state(self, age_max_s: float = 0.0) -> State:
-        """Everything the control page shows, looked up afresh unless it is younger than `age_max_s`."""
-        asked_s = time.monotonic()
-        async with self._looking:  # whoever waited for somebody else's look shares it
-            if self._looked_s < asked_s - age_max_s:
-                began_s = time.monotonic()
-                self._last = await self._look()
-                self._looked_s = began_s
+    async def state(self, age_max_s: float = 0.0, patience_s: float = LOOK_MAX_S) -> State:
+        """Everything the control page shows, looked up afresh unless it is younger than `age_max_s`.
+
+        Keeps: answers within `patience_s`; where a new look takes longer, `age_s` says how old the answer is.
+        """
+        seen = await self._looking.seen(age_max_s, patience_s)
+        now_us = self.now_us()
+        faults = [_aged(fault, seen.age_s or 0.0) for fault in seen.state["faults"]]
         return {
-            **self._last,
+            **seen.state,
+            "faults": [fault for fault in faults if fault["left_s"] > 0],
+            "age_s": None if seen.age_s is None else round(seen.age_s, 1),
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "lanes": self.feed.history.lanes(now_us),
+            "history": self.feed.history.view(now_us),
             "load": self.load.view(),
             "scenario": self.theatre.view(),
         }
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        await self._looking.aclose()
 
     async def _look(self) -> State:
         ledgers, pulses, (limiter, breaker, turns, counts), _ = await asyncio.gather(
@@ -123,16 +144,7 @@ class Control:
             orders = await self._books.catch_up()
             return orders, await self._books.visits(), await self._verdicts()
         except Problem as problem:
-            stale = self._last.get("invariants", {})
-            note = f" (as last read: {problem.detail})"
-            return (
-                [],
-                [],
-                {
-                    name: {**verdict, "detail": verdict["detail"].partition(" (as last")[0] + note}
-                    for name, verdict in stale.items()
-                },
-            )
+            return [], [], _not_checked(self._looking.last["invariants"], problem.detail)
 
     async def _told(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
         """What services say of themselves: limiter, breaker, turns and the number of orders."""
@@ -148,18 +160,31 @@ class Control:
         with contextlib.suppress(Problem):
             answer: dict[str, Any] = await self._ask(service, path)
             return answer if whole else answer[name]
-        return dict(self._last.get(name, {}))
+        return dict(self._looking.last.get(name, {}))
 
     async def begin_fault(self, body: Any) -> Any:
         """Begin a fault at its target."""
-        return await self._wanted.begin(parse(body))
+        fault = parse(body)
+        begun = await self._wanted.begin(fault)
+        self._mark(f"{fault.target}: {fault.kind}")
+        return begun
 
     async def heal(self, *targets: str) -> Any:
         """Heal these targets at once, or all of them."""
         for target in targets or TARGETS:
             if target not in TARGETS:
                 raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
-        return await self._wanted.heal(*(targets or TARGETS))
+        healed = await self._wanted.heal(*(targets or TARGETS))
+        self._mark(f"{', '.join(targets) or 'everything'} healed")
+        return healed
+
+    async def throw(self, name: str, *, on: bool) -> None:
+        """Throw a defence's switch on all replicas that have its line."""
+        await self.defences.throw(name, on=on)
+        self._mark(f"{name} {'on' if on else 'off'}")
+
+    def _mark(self, text: str) -> None:
+        self.feed.history.mark(self.now_us(), text)
 
     async def settle(self) -> None:
         """Hold every replica to what is wanted, once a second; never ends by itself."""
@@ -174,6 +199,19 @@ class Control:
 
     async def _ask(self, name: str, path: str) -> Any:
         return await self._neighbours[name].ask("GET", path)
+
+
+def _aged(fault: Mapping[str, Any], age_s: float) -> dict[str, Any]:
+    """A fault with the seconds it has left now, rather than when it was looked up."""
+    return {**fault, "left_s": round(fault["left_s"] - age_s, 1)}
+
+
+def _not_checked(verdicts: Mapping[str, Mapping[str, Any]], why: str) -> dict[str, dict[str, Any]]:
+    """The last verdicts, marked as such: a ledger cannot be read."""
+    return {
+        name: {**verdict, "checked": False, "detail": f"not checked just now: {why}"}
+        for name, verdict in verdicts.items()
+    }
 
 
 def _positions(pulses: Mapping[str, list[Any]]) -> dict[str, bool]:

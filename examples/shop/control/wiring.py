@@ -29,6 +29,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         client = await stack.enter_async_context(httpx2.AsyncClient(timeout=PATIENCE_S))
         theatre, load = await stack.enter_async_context(opened(place.public))
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
+        stack.push_async_callback(control.aclose)
         await stack.enter_async_context(alongside(control.settle()))
         with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

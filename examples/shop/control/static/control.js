@@ -1,7 +1,7 @@
 // Keeps the control room up to date by server-sent events, and hands on what somebody does in it.
 import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
 import { drawMap } from "./map.js";
-import { countTraffic, onDot, runDots } from "./traffic.js";
+import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
 
 const SILENCE_MS = 4000;
@@ -116,7 +116,7 @@ function show(state) {
   showFaults(state.faults);
   showStory(state.scenario);
   showTables(state);
-  countTraffic();
+  showLanes(state.lanes);
   if (!busy && document.activeElement !== $("visitors")) {
     $("visitors").value = state.load.visitors;
     say($("visitors-now"), state.load.visitors);
@@ -144,7 +144,10 @@ function listen() {
     what(JSON.parse(event.data));
   };
   stream.addEventListener("state", hear(show));
-  stream.addEventListener("dots", hear(runDots));
+  stream.addEventListener("dots", hear(({ dots, lanes }) => {
+    runDots(dots);
+    showLanes(lanes);
+  }));
   // The server ends each stream after a while; a browser would wait for seconds, or give up on a 502.
   stream.onerror = () => {
     stream.close();

@@ -2,7 +2,6 @@
 import { $, html, keep } from "./dom.js";
 
 const DOTS_MAX = 400;
-const MINUTE_MS = 60_000;
 const DOOR = 0.34; // how far along the lane the gateway stands
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const lanes = $("lanes");
@@ -10,7 +9,6 @@ const canvas = $("dots");
 const pen = canvas.getContext("2d");
 const kinds = [...lanes.children].map((lane) => lane.dataset.key);
 const dots = [];
-const seen = [];
 let drawing = false;
 
 const outcomeOf = (status) => (status >= 500 ? "failed" : status >= 400 ? "refused" : "ok");
@@ -74,14 +72,10 @@ function draw() {
   if (drawing) requestAnimationFrame(draw);
 }
 
-/** Count the last minute, kind by kind. */
-export function countTraffic() {
-  const since = performance.now() - MINUTE_MS;
-  while (seen.length && seen[0].from < since) seen.shift();
-  const counts = Object.fromEntries(kinds.map((kind) => [kind, { ok: 0, refused: 0, failed: 0 }]));
-  for (const one of seen) counts[kinds[one.lane]][one.outcome] += 1;
+/** Show how many answers of each kind the last minute had, as the server counted them with the dots. */
+export function showLanes(counts) {
   for (const lane of lanes.children) {
-    const told = Object.entries(counts[lane.dataset.key]).filter(([outcome, n]) => n || outcome === "ok");
+    const told = Object.entries(counts[lane.dataset.key] ?? { ok: 0 }).filter(([outcome, n]) => n || outcome === "ok");
     keep(lane.lastElementChild, told, ([outcome]) => outcome, ([outcome]) => html("span", { class: outcome }), (span, [outcome, n]) => {
       span.replaceChildren(html("b", {}, n.toLocaleString("en")), html("i", {}, ` ${outcome}`));
     });
@@ -95,7 +89,6 @@ export function runDots(batch) {
   for (const told of batch) {
     const lane = kinds.includes(told.kind) ? kinds.indexOf(told.kind) : kinds.indexOf("other");
     const dot = { ...told, lane, outcome: outcomeOf(told.status), from: now + Math.min(1000, told.at_ms - first) };
-    seen.push(dot);
     if (dots.length < DOTS_MAX) dots.push(dot);
   }
   if (still.matches || document.hidden) dots.length = 0;

@@ -1,0 +1,78 @@
+"""The last look at the shop: shared by everybody who watches, and never waited for beyond a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from shop.problems import Problem
+
+_log = logging.getLogger("shop.control")
+LOOK_MAX_S = 8.0  # longer than any single question of a look may take
+
+State = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """A state, and how old it is; None as long as nothing has been seen."""
+
+    state: State
+    age_s: float | None
+
+
+class Looking:
+    """Looks at the shop on demand, one look at a time.
+
+    Keeps: `seen` answers within `patience_s`, with the last state when a newer one takes longer or fails;
+    no look runs longer than `LOOK_MAX_S`, so that one question without an answer cannot hold the next look.
+    """
+
+    def __init__(self, look: Callable[[], Awaitable[State]], unseen: State) -> None:
+        self._look = look
+        self._last = unseen
+        self._began_s: float | None = None
+        self._running: asyncio.Task[bool] | None = None
+
+    async def seen(self, age_max_s: float, patience_s: float) -> Seen:
+        """The state as of a look that began at most `age_max_s` before this call, or the last there is."""
+        wanted_s = time.monotonic() - age_max_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._began_s is None or self._began_s < wanted_s:
+                    if not await asyncio.shield(self._turn()):
+                        break
+        return Seen(self._last, None if self._began_s is None else time.monotonic() - self._began_s)
+
+    @property
+    def last(self) -> State:
+        """The last state, however old."""
+        return self._last
+
+    def _turn(self) -> asyncio.Task[bool]:
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._renew())
+        return self._running
+
+    async def _renew(self) -> bool:
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(LOOK_MAX_S):
+                self._last = await self._look()
+        except (Problem, TimeoutError) as error:
+            _log.warning("a look at the shop failed", extra={"reason": repr(error)})
+            return False
+        except Exception:  # noqa: BLE001 - the page goes on with the last state, and shows how old it is
+            _log.exception("a look at the shop failed")
+            return False
+        self._began_s = began_s
+        return True
+
+    async def aclose(self) -> None:
+        """End the look that is running."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
