@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
-from shop.cart.domain import QUANTITY_MAX, Line
+from shop.cart.domain import QUANTITY_MAX, Line, Taking
 from shop.cart.service import Carts
 from shop.problems import not_found
 from shop.values import Fields, is_slug
@@ -34,17 +34,33 @@ def routes(carts: Carts) -> list[Route]:
     async def pieces(request: Request) -> Response:
         return JSONResponse({"pieces": await carts.pieces(_cart_id(request))})
 
-    async def bought(request: Request) -> Response:
-        lines = [Line(item["sku"], item["quantity"]) for item in (await read_json(request))["items"]]
-        await carts.bought(_cart_id(request), lines)
+    async def take(request: Request) -> Response:
+        wanted = await read_json(request)
+        lines = [Line(item["sku"], item["quantity"]) for item in wanted["items"]]
+        taking = Taking(request.path_params["order_id"], wanted["cart_id"], wanted["placed_at_us"])
+        await carts.take(taking, lines, shared=wanted["shared"])
         return Response(status_code=204)
+
+    async def give_back(request: Request) -> Response:
+        await carts.give_back(request.path_params["order_id"])
+        return Response(status_code=204)
+
+    async def bought(request: Request) -> Response:
+        await carts.bought(request.path_params["order_id"])
+        return Response(status_code=204)
+
+    async def audit(_request: Request) -> Response:
+        return JSONResponse(await carts.audit())
 
     return [
         Route("/api/v1/carts/{cart_id}", show),
         Route("/api/v1/carts/{cart_id}/items/{sku}", put, methods=["PUT"]),
         Route("/api/v1/carts/{cart_id}/items/{sku}", drop, methods=["DELETE"]),
         Route("/internal/carts/{cart_id}/pieces", pieces),
-        Route("/internal/carts/{cart_id}/bought", bought, methods=["POST"]),
+        Route("/internal/takings/{order_id}", take, methods=["PUT"]),
+        Route("/internal/takings/{order_id}", give_back, methods=["DELETE"]),
+        Route("/internal/takings/{order_id}/bought", bought, methods=["POST"]),
+        Route("/internal/audit", audit),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 QUANTITY_MAX = 999
 LINES_MAX = 100
+TAKEN, SHARED, RETURNED = "taken", "shared", "returned"
 
 
 class Line(NamedTuple):
@@ -14,6 +15,14 @@ class Line(NamedTuple):
 
     sku: str
     quantity: int
+
+
+class Taking(NamedTuple):
+    """An order that takes what is in a cart."""
+
+    order_id: str
+    cart_id: str
+    placed_at_us: int
 
 
 def priced(cart_id: str, lines: Sequence[Line], products: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.cart.domain import LINES_MAX, Line, priced
+from shop.cart.domain import LINES_MAX, Line, Taking, priced
 from shop.cart.store import CartStore
 from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
@@ -52,6 +52,19 @@ class Carts:
         answer = await self._catalog.ask("GET", f"/internal/products?skus={','.join(line.sku for line in lines)}")
         return priced(cart_id, lines, {product["sku"]: product for product in answer["items"]})
 
-    async def bought(self, cart_id: str, lines: Sequence[Line]) -> None:
-        """Forget lines that became an order."""
-        await self._store.remove(cart_id, lines)
+    async def take(self, taking: Taking, lines: Sequence[Line], *, shared: bool) -> None:
+        """Give an order exactly these lines; a 409 problem when the cart has other ones by now."""
+        if not await self._store.take(taking, lines, shared=shared):
+            raise Problem(409, "cart-changed", "The cart has other lines than this order.")
+
+    async def give_back(self, order_id: str) -> None:
+        """Put an order's lines back; doing it again changes nothing."""
+        await self._store.give_back(order_id)
+
+    async def bought(self, order_id: str) -> None:
+        """Note that an order is paid."""
+        await self._store.bought(order_id)
+
+    async def audit(self) -> dict[str, Any]:
+        """What the book of takings says."""
+        return await self._store.audit()

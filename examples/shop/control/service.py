@@ -11,7 +11,7 @@ from typing import Any
 
 from shop.control.books import LEDGERS, Books
 from shop.control.defences import Defences
-from shop.control.domain import judge_ledger, judge_progress, judge_stock
+from shop.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
 from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
 from shop.control.looking import LOOK_MAX_S, Looking, State
@@ -78,9 +78,10 @@ class Control:
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
-        accounts, stock, counts, *agreements = await asyncio.gather(
+        accounts, stock, baskets, counts, *agreements = await asyncio.gather(
             self._ask("payments", "/internal/audit"),
             self._ask("inventory", "/internal/audit"),
+            self._ask("cart", "/internal/audit"),
             self._ask("ordering", "/internal/counts"),
             *(self._books.verdict(keeper) for keeper in LEDGERS),
         )
@@ -88,6 +89,7 @@ class Control:
             **dict(zip(map(_AGREEMENTS.__getitem__, LEDGERS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
             "stock_accounted_for": judge_stock(stock),
+            "carts_bought_once": judge_baskets(baskets, self._books.orders),
             "no_order_stuck": judge_progress(counts, self.now_us()),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}

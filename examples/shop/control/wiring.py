@@ -18,7 +18,7 @@ from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
 
-_READ = ("gateway", "inventory", "ordering", "payments", "psp")
+_READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
 
 
 @asynccontextmanager

@@ -17,6 +17,8 @@ _STATUS = {
     "cancelled": "Cancelled",
 }
 _STEPS = {
+    ("take", "begun"): "Taking the products from your cart",
+    ("take", "done"): "Products taken from your cart",
     ("reserve", "begun"): "Reserving the stock",
     ("reserve", "done"): "Stock reserved",
     ("charge", "begun"): "Charging the card",

@@ -11,6 +11,7 @@ from shop.values import Fields
 
 PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "failed", "cancelled"
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
+CART_IN_USE = "cart-in-use"  # the reason of an order that found its cart taken by another one
 CHECKOUT_S = 5.0
 ORPHANED_S = 15.0  # a pending order this old has nobody working at it any more
 

@@ -15,6 +15,7 @@ from sdpatterns.errors import BulkheadFull, DeadlineExceeded
 from shop.neighbours import Neighbour
 from shop.ordering.domain import (
     CANCELLED,
+    CART_IN_USE,
     ORPHANED_S,
     PAID,
     PENDING,
@@ -40,11 +41,17 @@ def once_per_client_key(client_key: str, _order_id: str) -> str:
     return client_key
 
 
+def never() -> bool:
+    """Two orders never share what is in a cart."""
+    return False
+
+
 class Ordering:
     """All orders.
 
-    Keeps: no charge without an order that is paid, and no order that is paid without its charge; what a
-    crash or a silent provider leaves in between, `recover` settles, also after a restart.
+    Keeps: no charge without an order that is paid, and no order that is paid without its charge; what is in
+    a cart becomes one order, whatever keys are sent with it. What a crash or a silent provider leaves in
+    between, `recover` settles, also after a restart.
     """
 
     def __init__(
@@ -57,6 +64,7 @@ class Ordering:
         in_turn: Policy,
         now_us: Callable[[], int],
         dedupe: Callable[[str, str], str] = once_per_client_key,
+        shares_cart: Callable[[], bool] = never,
         alone: bool = True,
     ) -> None:
         self._store = store
@@ -67,7 +75,9 @@ class Ordering:
         self._now_us = now_us
         self._dedupe = dedupe
         self._alone_since_us = now_us() if alone else 0
+        self._shares_cart = shares_cart
         steps = (
+            Step("take", self._take, self._give_back, free=True),
             Step("reserve", self._reserve, self._release),
             Step("charge", self._charge, self._repay),
             Step("sell", self._sell, self._release),
@@ -106,7 +116,8 @@ class Ordering:
             return _again(await self._store.of_key(checkout_key) or order, checkout)
         await self._runner.forward(Work(order, lines, checkout))
         _log.info("order paid", extra={"order_id": order_id, "total_minor": order.total_minor})
-        await self._empty_cart(checkout.cart_id, lines)
+        if self._shares_cart():
+            await self._empty_cart(order_id)
         return order._replace(status=PAID)
 
     async def show(self, order_id: str) -> dict[str, Any]:
@@ -222,10 +233,30 @@ class Ordering:
         lines = [Line(item["sku"], item["title"], item["quantity"], item["price_minor"]) for item in cart["items"]]
         return lines, cart["currency"]
 
-    async def _empty_cart(self, cart_id: str, lines: Sequence[Line]) -> None:
-        items = [{"sku": line.sku, "quantity": line.quantity} for line in lines]
+    async def _take(self, work: Work) -> None:
+        order = work.order
+        items = [{"sku": line.sku, "quantity": line.quantity} for line in work.lines]
+        whose = {"cart_id": order.cart_id, "placed_at_us": order.placed_at_us, "shared": self._shares_cart()}
+        try:
+            await self._cart.ask("PUT", f"/internal/takings/{order.order_id}", body={**whose, "items": items})
+        except Problem as problem:
+            if problem.status != 409:
+                raise
+            # Not a 409 of our own, which would be kept as the answer of this key: the lines may come back.
+            raise Refused(
+                503,
+                CART_IN_USE,
+                "Another order is buying this cart, or it has changed. Look at the cart and try again.",
+                retry_after_s=2,
+            ) from None
+
+    async def _give_back(self, order_id: str) -> bool:
+        await self._cart.ask("DELETE", f"/internal/takings/{order_id}")
+        return True
+
+    async def _empty_cart(self, order_id: str) -> None:
         with contextlib.suppress(Problem):  # a cart that keeps its lines harms nobody
-            await self._cart.ask("POST", f"/internal/carts/{cart_id}/bought", body={"items": items})
+            await self._cart.ask("POST", f"/internal/takings/{order_id}/bought")
 
     async def _reserve(self, work: Work) -> None:
         items = [{"sku": line.sku, "quantity": line.quantity} for line in work.lines]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-from shop.ordering.domain import BY_CUSTOMER, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order
+from shop.ordering.domain import BY_CUSTOMER, CANCELLED, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order
 from shop.ordering.store import OrderStore
 from shop.problems import Problem
 
@@ -26,12 +26,14 @@ class Work(NamedTuple):
 class Step(NamedTuple):
     """Something to do for an order, and how to undo it; undoing what was never done is harmless.
 
-    `undo` answers whether it is certain that nothing of the step is left.
+    `undo` answers whether it is certain that nothing of the step is left. A step that is `free` to undo
+    is undone as soon as the order is given up, and stays done when a paid order is cancelled.
     """
 
     name: str
     do: Callable[[Work], Awaitable[None]]
     undo: Callable[[str], Awaitable[bool]]
+    free: bool = False
 
 
 class Runner:
@@ -64,7 +66,12 @@ class Runner:
 
     async def give_up(self, order_id: str, reason: str) -> None:
         """Decide that a pending order will be undone."""
-        await self._store.turn(order_id, PENDING, UNDOING, self._now_us(), ("undo", "begun"), reason=reason)
+        journal = ("undo", "begun")
+        if await self._store.turn(order_id, PENDING, UNDOING, self._now_us(), journal, reason=reason):
+            for step in self.steps:
+                if step.free:
+                    with contextlib.suppress(Problem):  # the way back is taken again until it is done
+                        await step.undo(order_id)
 
     async def take_back(self, order_id: str) -> None:
         """Decide that a paid order will be undone, because its customer wants it."""
@@ -73,6 +80,8 @@ class Runner:
     async def back(self, order_id: str, end: str, steps: Sequence[Step] | None = None) -> bool:
         """Undo steps, the last first; True when the order is at this end for good."""
         for step in reversed(self.steps if steps is None else steps):
+            if end == CANCELLED and step.free:
+                continue
             if not await step.undo(order_id):
                 return False
         done = ("undo" if end == FAILED else "cancel", "done")

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database
-from shop.ordering.domain import FAILED, PENDING, UNDOING, Checkout, Line, Order, Step
+from shop.ordering.domain import CART_IN_USE, FAILED, PENDING, UNDOING, Checkout, Line, Order, Step
 
 SCHEMA = MetaData()
 _orders = Table(
@@ -131,8 +131,8 @@ class OrderStore:
         return [Order(**row._asdict()) for row in rows]
 
     async def of_cart(self, cart_id: str, limit: int) -> list[Order]:
-        """The orders of a cart, newest first."""
-        query = select(*_ORDER).where(_orders.c.cart_id == cart_id)
+        """The orders of a cart, newest first, but for those that another one left nothing to buy."""
+        query = select(*_ORDER).where(_orders.c.cart_id == cart_id, _orders.c.reason != CART_IN_USE)
         query = query.order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
         return [Order(**row._asdict()) for row in await self._database.rows(query)]
 

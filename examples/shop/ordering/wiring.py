@@ -116,6 +116,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
             now_us=place.now_us,
             alone=len(place.replicas("ordering")) == 1,
             dedupe=dedupe(switch),
+            shares_cart=lambda: not switch.on,
         )
 
         def defences() -> dict[str, Any]:
