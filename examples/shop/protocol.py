@@ -7,6 +7,8 @@ import asyncio
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from shop.headers import RAW
+
 HEAD_MAX_BYTES = 65_536
 
 
@@ -56,6 +58,13 @@ class Prompt(HttpToolsProtocol):
             raise ValueError(f"a request names one host, got {hosts}")
         super().on_headers_complete()
         self._has_begun = self._in_body = True
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that cannot be read, with the headers that every answer has, and close."""
+        told = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(msg)), *RAW]
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in (*told, (b"connection", b"close")))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + msg.encode("ascii"))
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         """What follows is another head."""

@@ -12,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shop.failures import StartFailed
+from shop.headers import HeadersMiddleware
 from shop.protocol import Prompt
 
 HOST = "127.0.0.1"
@@ -64,7 +65,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
-            app,
+            HeadersMiddleware(app),
             http=Prompt,
             log_config=None,
             access_log=False,

@@ -15,13 +15,9 @@ from starlette.staticfiles import StaticFiles
 from shop.control.service import Control
 from shop.control.theatre import VISITORS_MAX
 from shop.faults import KINDS, TTL_MAX_S
+from shop.headers import SECURITY_HEADERS
 
 _HERE = Path(__file__).parent
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
 ORDER_STATUSES = ("paid", "pending", "undoing", "failed")
 STATE_AGE_MAX_S = 2.0
 PAGE_PATIENCE_S = 1.5

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shop.catalog.domain import categories, makers, workshop
 from shop.gateway.art import emblem, picture, stars
 from shop.gateway.domain import clock, day, money, products_words, ships_by, status_words, step_words
+from shop.headers import SECURITY_HEADERS
 from shop.problems import Problem, answer, as_problem
 
 _HERE = Path(__file__).parent
@@ -23,11 +24,6 @@ _STATIC = _HERE / "static"
 _FOR_PROGRAMS = ("/api/", "/psp/", "/control", "/livez", "/readyz", "/metrics")
 _TOO_QUICK = "You sent more requests than one visitor may send in this time."
 _FOREVER = "public, max-age=31536000, immutable"
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
 _FINGERPRINTS = {
     path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in _STATIC.iterdir() if path.is_file()
 }
