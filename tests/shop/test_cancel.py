@@ -138,6 +138,7 @@ async def test_the_orders_of_a_cart_come_newest_first(visitor: Visitor) -> None:
         listed = (await ordering.get("/internal/orders", params={"cart_id": cart_id})).json()["orders"]
         assert (await ordering.get("/internal/orders")).status_code == 422
     assert all(order.pop("placed_at").startswith("20") for order in listed)
+    assert [order.pop("items")[0]["quantity"] for order in listed] == [2, 1]
     assert listed == expected
 
 
