@@ -110,8 +110,8 @@ class CartStore:
 
     async def _give_back(self, order_id: str) -> None:
         query = select(_takings.c.cart_id).where(_takings.c.order_id == order_id)
-        async with self._database.read() as connection:
-            cart_id = (await connection.execute(query)).scalar_one_or_none()
+        known = list(await self._database.rows(query))
+        cart_id = known[0].cart_id if known else None
         async with self._database.write(about=cart_id) as connection:
             if cart_id is None:
                 gone = {"order_id": order_id, "cart_id": "", "placed_at_us": 0, "basket": 0, "lines": "[]"}
@@ -129,10 +129,10 @@ class CartStore:
     async def bought(self, order_id: str) -> None:
         """Forget the lines of a paid order that it shared; what it took is gone from the cart already."""
         query = select(_takings).where(_takings.c.order_id == order_id, _takings.c.state == SHARED)
-        async with self._database.read() as connection:
-            found = (await connection.execute(query)).one_or_none()
-        if found is None:
+        rows = list(await self._database.rows(query))
+        if not rows:
             return
+        found = rows[0]
         async with self._database.write(about=found.cart_id) as connection:
             for sku, quantity in json.loads(found.lines):
                 same = (_lines.c.cart_id == found.cart_id) & (_lines.c.sku == sku) & (_lines.c.quantity == quantity)
@@ -148,15 +148,12 @@ class CartStore:
         theirs = select(*basket, _takings.c.order_id).join(
             several, (several.c.cart_id == _takings.c.cart_id) & (several.c.basket == _takings.c.basket)
         )
-        async with self._database.read() as connection:
-            number, since_us = (
-                await connection.execute(select(func.count(), func.min(_takings.c.placed_at_us)).where(live))
-            ).one()
-            rows = await connection.execute(theirs.where(live).order_by(_takings.c.order_id))
-            shared: dict[tuple[str, int], list[str]] = {}
-            for row in rows:
-                shared.setdefault((row.cart_id, row.basket), []).append(row.order_id)
-        return {"takings": number, "since_us": since_us, "shared": list(shared.values())}
+        sums = select(func.count().label("takings"), func.min(_takings.c.placed_at_us).label("since_us")).where(live)
+        totals, rows = await self._database.read(sums, theirs.where(live).order_by(_takings.c.order_id))
+        shared: dict[tuple[str, int], list[str]] = {}
+        for row in rows:
+            shared.setdefault((row.cart_id, row.basket), []).append(row.order_id)
+        return {"takings": totals[0].takings, "since_us": totals[0].since_us, "shared": list(shared.values())}
 
     async def drop(self, cart_id: str, sku: str) -> None:
         """Take a line out, whatever its quantity."""
