@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page, Playwright, expect
 
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DEVICES = {"desktop": DESKTOP, "phone": PHONE}
 BOTH = pytest.mark.parametrize("device", list(DEVICES))
+
+# Who waits for what a page shows waits long: a machine with other work is slow, and only a fault takes so long.
+expect.set_options(timeout=60_000)
 
 GOOD_CARD = "4242 4242 4242 4242"
 DECLINED_CARD = "4000 0000 0000 0002"
@@ -43,7 +46,7 @@ def visit(browser: Browser, url: str, device: str = "desktop", *, refused: int =
     """
     context = browser.new_context(base_url=url, **{**DEVICES[device], **settings})
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     strangers: list[str] = []
     unguarded: list[str] = []
     told: list[str] = []

@@ -15,6 +15,7 @@ from tests.shop.visitor import checkout_body
 
 _HTML = {"Accept": "text/html"}
 _FLOOD_MAX = 5_000  # requests, however slow the browser is
+_REFUSED_WITHIN = 500  # of the browser's own, between which the others may have had a pause
 
 
 class Customer(NamedTuple):
@@ -25,7 +26,7 @@ class Customer(NamedTuple):
 
     @classmethod
     def of(cls, url: str, name: str = "customer") -> Customer:
-        with httpx.Client(base_url=url, timeout=30) as http:
+        with httpx.Client(base_url=url, timeout=120) as http:
             items = f"/api/v1/carts/{name}/items"
             http.put(f"{items}/SP-00040", json={"quantity": 2}).raise_for_status()
             key = {"Idempotency-Key": f'"{name}"'}
@@ -85,11 +86,11 @@ def _pay_wrongly(page: Page) -> None:
 
 
 def _be_refused(page: Page, path: str) -> None:
-    for _ in range(20):
+    for _ in range(_REFUSED_WITHIN):
         answer = page.goto(path)
         if answer is not None and answer.status == 429:
             return
-    pytest.fail("twenty searches in a flood were all answered")
+    pytest.fail("so many searches in a flood were all answered")
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def _flooded(url: str) -> Iterator[None]:
     full, enough = threading.Event(), threading.Event()
 
     def flood() -> None:
-        with httpx.Client(base_url=url, timeout=30) as http:
+        with httpx.Client(base_url=url, timeout=120) as http:
             for _ in range(_FLOOD_MAX):
                 if http.get("/products?q=zeppelin", headers=_HTML).status_code == 429:
                     full.set()
@@ -109,7 +110,7 @@ def _flooded(url: str) -> Iterator[None]:
     for thread in floods:
         thread.start()
     try:
-        assert full.wait(30), "searches were never refused"
+        assert full.wait(120), "searches were never refused"
         yield
     finally:
         enough.set()

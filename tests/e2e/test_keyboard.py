@@ -26,7 +26,7 @@ def tab(page: Page, *, back: bool = False) -> str:
     """To the next stop, which must be seen; gives what it is."""
     page.keyboard.press("Shift+Tab" if back else "Tab")
     try:
-        page.wait_for_function(_SEEN, timeout=5_000)
+        page.wait_for_function(_SEEN, timeout=60_000)
     except PlaywrightTimeout:
         pytest.fail(f"has the focus, and nobody sees it: {page.evaluate('document.activeElement.outerHTML')[:200]}")
     return focused(page)

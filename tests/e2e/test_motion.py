@@ -64,6 +64,6 @@ def visitors(url: str) -> Iterator[None]:
 def test_the_control_room_counts_instead_of_drawing_dots(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device, reduced_motion="reduce") as page:
         page.goto("/control")
-        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=20_000)
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=90_000)
         expect(page.locator("#dots")).to_be_hidden()
         assert page.evaluate(MOVING) == []

@@ -6,6 +6,8 @@ import httpx
 import pytest
 from playwright.sync_api import Browser
 
+from tests.machine import slowness
+
 from .browsing import BOTH
 from .pages import Customer, Stop
 from .timings import MEASURED, seen, server_ms
@@ -32,7 +34,7 @@ def test_a_page_is_light_and_stands_still(
     assert 2_000 < found.size_bytes < SIZE_MAX_BYTES
     assert found.requests > 1
     assert found.cls < CLS_MAX
-    assert found.lcp_ms < LCP_MAX_MS
+    assert found.lcp_ms < LCP_MAX_MS * slowness()
 
 
 @every_page
@@ -41,4 +43,4 @@ def test_the_server_is_quick(url: str, customer: Customer, stop: Stop) -> None:
     with httpx.Client(base_url=url) as http:
         while len(medians_ms) < TRIES_MAX and min(medians_ms, default=SERVER_MAX_MS) >= SERVER_MAX_MS:
             medians_ms.append(server_ms(http, stop, customer, rounds=7))
-    assert min(medians_ms) < SERVER_MAX_MS, medians_ms
+    assert min(medians_ms) < SERVER_MAX_MS * slowness(), medians_ms

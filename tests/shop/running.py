@@ -19,7 +19,7 @@ import psutil
 from .conftest import EXAMPLES
 from .visitor import checkout_body
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0
 """For how long a customer presses again; every part of the shop is back long before."""
 
 
@@ -36,7 +36,7 @@ class Running:
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
         self.process.send_signal(number)
-        return self.process.communicate(timeout=30)
+        return self.process.communicate(timeout=120)
 
     def replicas(self) -> list[dict[str, Any]]:
         """The shop's processes as its control file lists them."""
@@ -83,7 +83,7 @@ def running(data_dir: Path, *more: str) -> Iterator[Running]:
 def refused(data_dir: Path, *more: str) -> str:
     """Start a shop that must not start; gives its only line."""
     ended = subprocess.run(
-        command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False
+        command(data_dir, *more), cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 1, ended
     assert ended.stdout == ""

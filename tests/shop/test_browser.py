@@ -144,7 +144,7 @@ def test_an_order_that_is_undone_is_followed_to_its_end(browser: Browser, url: s
     page.get_by_role("button", name="Cancel and refund").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Being cancelled")
     httpx.delete(f"{url}/control/api/fault").raise_for_status()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your order is cancelled.", timeout=30_000)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your order is cancelled.", timeout=90_000)
     page.close()
 
 

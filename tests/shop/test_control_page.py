@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from shop.control.pages import render
+from tests.machine import slowness
 
 from .running import running
 from .test_browser import chromium_or_else
@@ -37,7 +38,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    with running(tmp_path_factory.mktemp("shop") / "data") as shop, httpx.Client(base_url=shop.url) as http:
+    with (
+        running(tmp_path_factory.mktemp("shop") / "data") as shop,
+        httpx.Client(base_url=shop.url, timeout=120) as http,
+    ):
         yield http
 
 
@@ -143,8 +147,8 @@ def test_a_scenario_is_told_and_can_be_stopped(browser: Browser, shop: httpx.Cli
         caption = page.locator("#story-caption")
         expect(caption).not_to_be_empty()
         first = caption.inner_text()
-        expect(caption).not_to_have_text(first, timeout=30_000)
-        expect(page.locator("#expectations [data-is=held]").first).to_be_visible(timeout=30_000)
+        expect(caption).not_to_have_text(first, timeout=90_000)
+        expect(page.locator("#expectations [data-is=held]").first).to_be_visible(timeout=90_000)
         story.get_by_role("button", name="Stop").click()
         expect(story.get_by_role("button", name="Close")).to_be_visible()
         assert state(shop)["scenario"]["ended"]
@@ -198,8 +202,8 @@ def test_visitors_come_by_the_dial_and_are_seen(browser: Browser, shop: httpx.Cl
         dial = page.get_by_role("slider", name="Visitors")
         dial.fill("8")
         expect(box(page, "visitors")).to_contain_text("8 inside")
-        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=15_000)
-        expect(box(page, "gateway").locator(".rate")).to_have_text(re.compile(r"[1-9]"), timeout=15_000)
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=90_000)
+        expect(box(page, "gateway").locator(".rate")).to_have_text(re.compile(r"[1-9]"), timeout=90_000)
         assert page.locator("#dots").evaluate(
             "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(part => part)"
         )
@@ -212,7 +216,7 @@ def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Cli
         expect(lever).to_have_attribute("data-is", "closed")
         shop.put("/control/api/fault", json={**HANG, "kind": "fail"})
         shop.put("/control/api/load", json={"visitors": 40})
-        expect(lever).to_have_attribute("data-is", "open", timeout=30_000)
+        expect(lever).to_have_attribute("data-is", "open", timeout=90_000)
         expect(lever).to_contain_text("open")
         expect(page.locator("#edges [data-key='payments/psp']")).to_contain_text("open")
 
@@ -263,7 +267,7 @@ def test_invariants_explain_themselves_to_whoever_comes_near(browser: Browser, s
 def test_who_wants_no_motion_gets_figures(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop, reduced_motion="reduce") as page:
         page.get_by_role("slider", name="Visitors").fill("8")
-        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=15_000)
+        expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=90_000)
         expect(page.locator("#dots")).to_be_hidden()
         assert page.evaluate("document.getAnimations().length") == 0
 
@@ -314,9 +318,9 @@ def test_a_lost_connection_is_said_and_mended(browser: Browser, shop: httpx.Clie
     page.route("**/control/live", lambda route: route.abort())
     page.goto(f"{shop.base_url}{ROOM}")
     line = page.locator("#line")
-    expect(line).to_have_text("connection lost, trying again", timeout=10_000)
+    expect(line).to_have_text("connection lost, trying again", timeout=90_000)
     page.unroute("**/control/live")
-    expect(line).to_have_text("live", timeout=10_000)
+    expect(line).to_have_text("live", timeout=90_000)
     page.close()
 
 
@@ -336,7 +340,7 @@ def test_the_page_is_small_and_quick(shop: httpx.Client) -> None:
         began_s = time.perf_counter()
         shop.get(ROOM)
         took_s.append(time.perf_counter() - began_s)
-    assert statistics.median(took_s) < SERVER_MAX_S
+    assert statistics.median(took_s) < SERVER_MAX_S * slowness()
 
 
 def test_a_defence_that_is_new_has_a_card_at_once() -> None:

@@ -106,7 +106,7 @@ async def test_a_write_cancelled_at_any_await_is_whole_or_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[tuple[bool, int]] = []
-    async with Database.opened(tmp_path / "a.db", SCHEMA) as database, asyncio.timeout(30):
+    async with Database.opened(tmp_path / "a.db", SCHEMA) as database, asyncio.timeout(120):
         for trip in range(1, TRIPS + 2):
             with _cancelling_at(trip, monkeypatch) as doomed:
                 doomed.append(asyncio.create_task(_two_rows(database, trip)))

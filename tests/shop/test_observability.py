@@ -144,7 +144,7 @@ async def test_traces_are_listed_newest_first_and_looking_leaves_none(visitor: V
 
 async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
     events: dict[str, Any] = {}
-    async with asyncio.timeout(10), visitor.http.stream("GET", "/control/live") as stream:
+    async with asyncio.timeout(120), visitor.http.stream("GET", "/control/live") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         await visitor.http.get("/api/v1/products?limit=1&q=lamp")
         await visitor.http.get("/api/v1/products/SP-99999")

@@ -24,7 +24,7 @@ def pid_of(shop: Running, deployable: str, replica: int = 1) -> int:
     return pid
 
 
-async def settled(http: httpx.AsyncClient, within_s: float = 40.0) -> dict[str, Any]:
+async def settled(http: httpx.AsyncClient, within_s: float = 150.0) -> dict[str, Any]:
     """Wait until no order is in flight and all invariants hold; gives the orders by status."""
     async with asyncio.timeout(within_s):
         while True:
@@ -72,7 +72,7 @@ async def test_a_replica_of_each_kind_is_killed_under_load(data_dir: Path) -> No
         assert before.keys() == {(name, replica) for name in SEVERAL for replica in (1, 2)} | {
             (name, 1) for name in ALONE
         }
-        async with httpx.AsyncClient(base_url=shop.url, timeout=35) as http:
+        async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
             buyers = await killed_one_by_one(shop, http, ("ordering", "payments", *SEVERAL[:4], *ALONE))
             assert {answer for buyer in buyers for answer in buyer.answers} <= {200, 201, 409, 503, 0}
             orders = await settled(http)
@@ -88,7 +88,7 @@ async def test_a_replica_of_each_kind_is_killed_under_load(data_dir: Path) -> No
     assert shop.process.returncode == 0
     assert out.splitlines()[-1] == "Closed."
     assert err.count("was ended by SIGKILL; starting it again") == len(SEVERAL) + len(ALONE)
-    assert gone(family, 1.0) == []
+    assert gone(family, 60.0) == []
 
 
 @pytest.mark.anyio
@@ -96,7 +96,7 @@ async def test_what_is_in_flight_is_finished_and_the_next_start_has_the_data(dat
     with running(data_dir, "--procs") as shop:
         assert {row["deployable"] for row in shop.replicas()} == {*SEVERAL, *ALONE}
         slow = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
-        async with httpx.AsyncClient(base_url=shop.url, timeout=35) as http:
+        async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
             for number in range(8):
                 fill_cart(shop.url, f"c{number}", DROP)
             await http.put("/control/api/fault", json=slow | {"percent": 40})
@@ -112,7 +112,7 @@ async def test_what_is_in_flight_is_finished_and_the_next_start_has_the_data(dat
     assert {answer.status_code for answer in answers} <= {201, 503}
     bought = [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
     with running(data_dir, "--procs") as shop:
-        async with httpx.AsyncClient(base_url=shop.url, timeout=35) as http:
+        async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
             orders = await settled(http)
             for order_id in bought:
                 assert (await http.get(f"/api/v1/orders/{order_id}")).json()["status"] == "paid"
@@ -128,7 +128,7 @@ def test_a_killed_supervisor_leaves_no_orphans_and_the_data_free(data_dir: Path,
         )
         family = shop.family()
         shop.process.kill()
-        assert gone(family, 10.0) == []
+        assert gone(family, 60.0) == []
         assert httpx.get(f"{other.url}/readyz").status_code == 200
         with running(data_dir) as alone:  # the same data, in one process now
             assert httpx.get(f"{alone.url}/api/v1/products/{PLENTY}").status_code == 200
@@ -149,7 +149,7 @@ def test_replicas_need_processes(data_dir: Path) -> None:
     from .running import command
 
     ended = subprocess.run(
-        command(data_dir, "--replicas", "2"), cwd=EXAMPLES, capture_output=True, text=True, timeout=30, check=False
+        command(data_dir, "--replicas", "2"), cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].endswith("--replicas needs --procs")

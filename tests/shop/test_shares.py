@@ -19,7 +19,7 @@ HTML = {"Accept": "text/html"}
 
 def somebody(visitor: Visitor, source: str) -> httpx.AsyncClient:
     transport = httpx.AsyncHTTPTransport(local_address=source)
-    return httpx.AsyncClient(base_url=visitor.place.public, transport=transport, timeout=20)
+    return httpx.AsyncClient(base_url=visitor.place.public, transport=transport, timeout=120)
 
 
 async def watch(stack: contextlib.AsyncExitStack, http: httpx.AsyncClient) -> httpx.Response:
@@ -27,7 +27,7 @@ async def watch(stack: contextlib.AsyncExitStack, http: httpx.AsyncClient) -> ht
 
 
 async def test_one_client_holds_a_few_streams_and_others_still_get_theirs(shared: Visitor) -> None:
-    async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+    async with asyncio.timeout(120), contextlib.AsyncExitStack() as stack:
         greedy = await stack.enter_async_context(somebody(shared, "127.0.0.31"))
         held = [await watch(stack, greedy) for _ in range(STREAMS_EACH)]
         assert {answer.status_code for answer in held} == {200}

@@ -42,7 +42,7 @@ async def first(lines: AsyncIterator[str], number: int) -> AsyncIterator[str]:
 
 
 async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) -> None:
-    async with watched_by(shared, WATCHERS), asyncio.timeout(20):
+    async with watched_by(shared, WATCHERS), asyncio.timeout(120):
         assert (await shared.http.get("/control")).status_code == 200
         assert (await shared.http.get("/control/api/state")).status_code == 200
         assert (await shared.http.put("/control/api/load", json={"visitors": 0})).status_code == 200
@@ -52,7 +52,7 @@ async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) 
 async def test_when_they_go_others_may_watch(shared: Visitor) -> None:
     async with watched_by(shared, WATCHERS):
         pass
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         async with shared.http.stream("GET", "/control/live") as stream:
             assert stream.status_code == 200
             assert "event: state" in [line async for line in first(stream.aiter_lines(), 5)]

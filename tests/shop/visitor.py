@@ -87,7 +87,7 @@ class Visitor:
         broken = {name: verdict for name, verdict in verdicts.items() if not verdict["holds"]}
         assert not broken, broken
 
-    async def settled(self, within_s: float = 40.0) -> dict[str, Any]:
+    async def settled(self, within_s: float = 150.0) -> dict[str, Any]:
         """Wait until no order is in flight; gives the number of orders in each status."""
         async with asyncio.timeout(within_s):
             while True:
@@ -102,5 +102,5 @@ async def visiting(data_dir: Path) -> AsyncIterator[Visitor]:
     shift = Shift()
     async with shop(port=0, data_dir=data_dir, seed=1, now_us=shift.now_us) as place:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        async with httpx.AsyncClient(base_url=place.public, timeout=30.0, limits=limits) as http:
+        async with httpx.AsyncClient(base_url=place.public, timeout=120.0, limits=limits) as http:
             yield Visitor(http, place, shift)
