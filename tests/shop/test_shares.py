@@ -59,7 +59,7 @@ async def test_one_client_cannot_fill_a_page_with_reviews(shared: Visitor) -> No
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert "one too many" in refused.text, "the form still holds what was written"
-        assert "once more" in refused.text
+        assert "send it again later" in refused.text
         assert (await other.post(f"/products/{PLENTY}/reviews", data=words("hello"), headers=HTML)).status_code == 303
         shown = (await other.get(f"/products/{PLENTY}")).text
         assert "one too many" not in shown
