@@ -89,7 +89,11 @@ class DeadlineExceeded(SdpatternsError, TimeoutError):
     def __init__(self, name: str, timeout_s: float) -> None:
         self.name = name
         self.timeout_s = timeout_s
-        super().__init__(name, timeout_s)
+        # A TimeoutError is an OSError, which takes two arguments for its `errno` and `strerror`.
+        super().__init__(name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.name, self.timeout_s), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.name!r} did not finish within {self.timeout_s:.3f} s"

@@ -39,3 +39,8 @@ def test_an_error_may_cross_to_another_process(error: errors.SdpatternsError) ->
     for copied in (copy.copy(error), pickle.loads(pickle.dumps(error))):
         assert type(copied) is type(error)
         assert str(copied) == str(error)
+
+
+def test_a_deadline_has_no_error_number_though_a_timeout_error_is_an_os_error() -> None:
+    late = errors.DeadlineExceeded("psp", 2.0)
+    assert (late.errno, late.strerror) == (None, None), "clients such as aiohttp's look at it"

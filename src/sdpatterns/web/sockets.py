@@ -84,9 +84,12 @@ class CutOff:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._socket is None or ALARM.take_off(self._shut):
+        if self._until is None:
             return
-        if error is None or isinstance(error, Exception):
+        was_shut = self._socket is not None and not ALARM.take_off(self._shut)
+        # The client's own time limit is the same one, and may strike before the alarm does.
+        is_late = was_shut or (error is not None and SYSTEM.monotonic() >= self._until)
+        if is_late and (error is None or isinstance(error, Exception)):
             raise DeadlineExceeded(self._name, self._left_s) from error
 
     def _shut(self) -> None:
