@@ -12,6 +12,7 @@ A notice is a frozen dataclass with a past participle for a name. Listeners read
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,9 +36,7 @@ class Notice:
     @property
     def event(self) -> str:
         """What happened, in snake case: `CircuitOpened` is `circuit_opened`."""
-        return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in type(self).__name__).lstrip(
-            "_"
-        )
+        return _snake_case(type(self).__name__)
 
     def labels(self) -> dict[str, str]:
         """The fields that take few values and may label a metric (never a key or an id)."""
@@ -46,6 +45,11 @@ class Notice:
     def measures(self) -> dict[str, float]:
         """The fields that are worth a histogram, named with their unit (`duration_s`)."""
         return {}
+
+
+@functools.lru_cache(maxsize=1_000)
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 Listener: TypeAlias = Callable[[Notice], None]

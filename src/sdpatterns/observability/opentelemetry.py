@@ -18,7 +18,7 @@ from sdpatterns.core import context
 from sdpatterns.core.context import Trace
 from sdpatterns.core.notices import Notice
 from sdpatterns.core.tracing import NOWHERE, SpanKind, Value
-from sdpatterns.observability.redaction import redacted, redacted_text
+from sdpatterns.observability.redaction import redacted, redacted_name, redacted_text
 
 try:
     from opentelemetry import context as contexts
@@ -88,7 +88,10 @@ class OpenTelemetryTracer:
     def here(self) -> Trace | None:
         """OpenTelemetry's current span, or None."""
         found = trace.get_current_span().get_span_context()
-        return _trace_of(found, context.trace.get()) if found.is_valid else None
+        if not found.is_valid:
+            return None
+        known = context.trace.get()
+        return known if known is not None and _is_of(known, found) else _trace_of(found, known)
 
     def start(
         self,
@@ -111,7 +114,7 @@ class OpenTelemetryTracer:
         else:
             parent = context.trace.get()
         span = self._tracer.start_span(
-            redacted_text(name),
+            redacted_name(name),
             trace.set_span_in_context(outer, before),
             kind=_KINDS[kind],
             attributes=redacted({**_inherited(outer), **facts}),
@@ -137,7 +140,7 @@ class OpenTelemetrySpan:
 
     def rename(self, name: str, /) -> None:
         """Update the name."""
-        self._span.update_name(redacted_text(name))
+        self._span.update_name(redacted_name(name))
 
     def fail(self, reason: str, /) -> None:
         """Set its status to an error."""
@@ -172,9 +175,18 @@ def _inherited(outer: trace.Span) -> dict[str, Value]:
     return {} if service is None else {_SERVICE: service}
 
 
+def _is_of(known: Trace, found: trace.SpanContext) -> bool:
+    """Whether a position is that of a span, which is so for each of ours while it is open."""
+    return (
+        int(known.span_id, 16) == found.span_id
+        and int(known.trace_id, 16) == found.trace_id
+        and known.sampled == found.trace_flags.sampled
+    )
+
+
 def _trace_of(found: trace.SpanContext, known: Trace | None) -> Trace:
-    state = found.trace_state.to_header()
-    if known is not None and trace.TraceState.from_header([known.state]).to_header() == state:
+    state = found.trace_state.to_header() if found.trace_state else ""
+    if known is not None and known.state and trace.TraceState.from_header([known.state]).to_header() == state:
         state = known.state  # as it came: the API may read less of it than we may pass on
     return Trace(f"{found.trace_id:032x}", f"{found.span_id:016x}", sampled=found.trace_flags.sampled, state=state)
 

@@ -9,7 +9,7 @@ an exemplar, where that is sampled. `ResourceCollector` reads resources at each 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sdpatterns.core import tracing
 from sdpatterns.core.notices import Notice
@@ -50,49 +50,69 @@ class PrometheusListener:
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
-        self._seen: dict[str, set[tuple[str, ...]]] = {}
+        self._series: dict[str, dict[tuple[str, ...], _Series]] = {}
 
     def __call__(self, notice: Notice) -> None:
         """Count one notice."""
-        event = notice.event
-        labels = self._bounded(event, notice.labels())
-        with self._lock:
-            counter = self._counters.get(event)
-            if counter is None:
-                counter = self._counters[event] = Counter(
-                    f"sdpatterns_{event}", f"Notices of {event}", list(labels), registry=self._registry
-                )
+        event, labels = notice.event, notice.labels()
+        series = self._series.get(event, {}).get(tuple(labels.values()))
+        if series is None:
+            series = self._bounded(event, labels)
         exemplar = _exemplar()
-        counter.labels(**labels).inc(1, exemplar)
+        series.count.inc(1, exemplar)
         for measure, value in notice.measures().items():
-            self._histogram(event, measure, labels).labels(**labels).observe(value, exemplar)
+            series.measured(measure).observe(value, exemplar)
 
-    def _bounded(self, event: str, labels: dict[str, str]) -> dict[str, str]:
+    def _bounded(self, event: str, labels: dict[str, str]) -> _Series:
         # A lone surrogate would make every later exposition fail.
         labels = {name: value.encode("utf-8", "replace").decode() for name, value in labels.items()}
-        values = tuple(labels.values())
         with self._lock:
-            seen = self._seen.setdefault(event, set())
-            if values in seen:
-                return labels
-            if len(seen) < self._series_max:
-                seen.add(values)
-                return labels
-        return dict.fromkeys(labels, "other")
+            known = self._series.setdefault(event, {})
+            if tuple(labels.values()) not in known and len(known) >= self._series_max:
+                labels = dict.fromkeys(labels, "other")
+            values = tuple(labels.values())
+            if values not in known:
+                count = self._counter(event, labels).labels(**labels)
+                known[values] = _Series(count, lambda measure: self._histogram(event, measure, labels).labels(**labels))
+            return known[values]
+
+    def _counter(self, event: str, labels: dict[str, str]) -> Counter:
+        if event not in self._counters:
+            self._counters[event] = Counter(
+                f"sdpatterns_{event}", f"Notices of {event}", list(labels), registry=self._registry
+            )
+        return self._counters[event]
 
     def _histogram(self, event: str, measure: str, labels: dict[str, str]) -> Histogram:
         name = f"sdpatterns_{event}_{measure.removesuffix('_s')}_seconds"
         with self._lock:
-            histogram = self._histograms.get(name)
-            if histogram is None:
-                histogram = self._histograms[name] = Histogram(
+            if name not in self._histograms:
+                self._histograms[name] = Histogram(
                     name,
                     f"{measure} of {event}",
                     list(labels),
                     buckets=self._buckets_s,
                     registry=self._registry,
                 )
-        return histogram
+            return self._histograms[name]
+
+
+class _Series:
+    """What is counted and measured under one set of labels, looked up once."""
+
+    __slots__ = ("_make", "_measured", "count")
+
+    def __init__(self, count: Counter, make: Callable[[str], Histogram]) -> None:
+        self.count = count
+        self._make = make
+        self._measured: dict[str, Histogram] = {}
+
+    def measured(self, measure: str) -> Histogram:
+        """The histogram of a measure."""
+        found = self._measured.get(measure)
+        if found is None:
+            found = self._measured[measure] = self._make(measure)
+        return found
 
 
 class ResourceCollector(Collector):
