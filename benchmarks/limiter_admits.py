@@ -87,7 +87,7 @@ def table() -> str:
     names = [type(algorithm).__name__ for algorithm in ALGORITHMS]
     columns = [row(algorithm) for algorithm in ALGORITHMS]
     whats = [*(f"{what} ({count})" for what, _, _, count in TRAFFIC), "most in any second"]
-    lines = [f"| of | {' | '.join(f'`{name}`' for name in names)} |", f"|---|{'---:|' * len(names)}"]
+    lines = [f"| requests | {' | '.join(f'`{name}`' for name in names)} |", f"|---|{'---:|' * len(names)}"]
     for number, what in enumerate(whats):
         lines.append(f"| {what} | {' | '.join(str(column[number]) for column in columns)} |")
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from tests.house.source import ROOT, tracked_texts
 # Hosts that a reader is meant to visit, or that a specification is cited from.
 HOSTS = {
     "datatracker.ietf.org",
+    "docs.pydantic.dev",
     "doi.org",
     "dx.doi.org",
     "github.com",

@@ -68,6 +68,12 @@ class Timeout(Guard):
     cancellation and returns is late, not lost: its result, or its own exception, is the caller's.
     Inside, `deadline_left_s()` tells what is left; a nested `Timeout` can only shorten it.
 
+    A thread is work that cannot be cancelled: around `asyncio.to_thread` the caller gets `DeadlineExceeded` in
+    time, and the thread goes on until its function returns, also while the next attempt runs. Under trio, and
+    with `anyio.to_thread.run_sync`, the limit waits for the thread unless that is told to abandon it
+    (`abandon_on_cancel=True`), so nothing runs unseen. Give the function itself a time limit, such as a
+    client's `timeout=deadline_left_s()`.
+
     **May fail** with `DeadlineExceeded`: after the time, or at once, with the work not begun, when
     the caller has nothing left. A thread cannot be interrupted, so a program without an event loop
     gets TypeError; there, give the client a timeout of its own and carry the bound by `with_deadline`.

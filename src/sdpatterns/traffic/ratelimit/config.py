@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -26,7 +25,6 @@ _WORDS = {1.0: "second", 60.0: "minute", 3_600.0: "hour", _DAY_S: "day"}
 
 
 @explained
-@dataclasses.dataclass(frozen=True)
 class Rate:
     """`count` requests per `period_s` seconds, `burst` of them at once (default: all of them).
 
@@ -38,21 +36,47 @@ class Rate:
     more than one request a microsecond is refused.
     """
 
+    # Not a dataclass, because pydantic-settings takes a dataclass's variable for JSON, and a rate is a text.
+    __slots__ = ("burst", "count", "period_s")
+    __match_args__ = ("count", "period_s")
+
     count: int
     period_s: float
-    burst: int | None = dataclasses.field(default=None, kw_only=True)
+    burst: int | None
 
-    def __post_init__(self) -> None:
-        """Check the fields. Raises `ValueError` naming the one that is out of range."""
-        _whole("count", self.count, 1, _COUNT_MAX)
-        if self.burst is not None:
-            _whole("burst", self.burst, 1, _COUNT_MAX)
-        if type(self.period_s) not in (int, float) or not 0 < self.period_s <= _PERIOD_MAX_S:
-            raise ValueError(f"period_s must be above 0 and at most 366 days, in seconds, got {self.period_s!r}")
-        if self.count > self.period_s * 1_000_000:
-            raise ValueError(f"count must be at most one a microsecond, got {self.count!r}")
+    def __init__(self, count: int, period_s: float, *, burst: int | None = None) -> None:
+        _whole("count", count, 1, _COUNT_MAX)
+        if burst is not None:
+            _whole("burst", burst, 1, _COUNT_MAX)
+        if type(period_s) not in (int, float) or not 0 < period_s <= _PERIOD_MAX_S:
+            raise ValueError(f"period_s must be above 0 and at most 366 days, in seconds, got {period_s!r}")
+        if count > period_s * 1_000_000:
+            raise ValueError(f"count must be at most one a microsecond, got {count!r}")
+        for field, value in (("count", count), ("period_s", period_s), ("burst", burst)):
+            object.__setattr__(self, field, value)
         if self.tolerance_us > 2**51:
-            raise ValueError(f"burst must refill within 71 years, got {self.burst!r}")
+            raise ValueError(f"burst must refill within 71 years, got {burst!r}")
+
+    def __setattr__(self, field: str, value: object) -> None:
+        raise AttributeError(f"a Rate does not change: make another one for {field} = {value!r}")
+
+    def __delattr__(self, field: str) -> None:
+        raise AttributeError(f"a Rate does not change: {field} stays")
+
+    def __eq__(self, other: object) -> bool:
+        return self._fields() == other._fields() if isinstance(other, Rate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._fields())
+
+    def __repr__(self) -> str:
+        return f"Rate(count={self.count!r}, period_s={self.period_s!r}, burst={self.burst!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rate, self._fields()
+
+    def _fields(self) -> tuple[int, float, int | None]:
+        return self.count, self.period_s, self.burst
 
     @classmethod
     def parse(cls, text: str, /) -> Rate:
@@ -77,11 +101,15 @@ class Rate:
         return f"{self.count}/{period}" + ("" if self.burst is None else f" burst {self.burst}")
 
     @classmethod
+    def _taken(cls, value: Any) -> Rate:
+        return value if isinstance(value, Rate) else cls.parse(value)
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
         # What pydantic asks a type for, in its own words and without importing it: a text is parsed, a
         # rate is taken as it is, and JSON holds the text.
         read = {"type": "function-after", "schema": {"type": "str"}, "function": _without_info(cls.parse)}
-        either = {"type": "union", "choices": [{"type": "is-instance", "cls": cls}, read]}
+        either = {"type": "function-plain", "function": _without_info(cls._taken)}
         written = {"type": "to-string", "when_used": "json-unless-none"}
         return {"type": "json-or-python", "json_schema": read, "python_schema": either, "serialization": written}
 
@@ -108,6 +136,10 @@ class Rate:
 
 Rates: TypeAlias = Rate | Sequence[Rate] | Mapping[str, Rate | Sequence[Rate]]
 """One rate; several that all must hold; or rates by the name of a scope (`{"user": ..., "ip": ...}`)."""
+
+
+def _rate(count: int, period_s: float, burst: int | None) -> Rate:
+    return Rate(count, period_s, burst=burst)
 
 
 def _without_info(function: Any) -> dict[str, Any]:
