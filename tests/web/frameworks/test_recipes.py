@@ -23,9 +23,10 @@ ANN = {"X-User": "ann", "Idempotency-Key": '"8e03978e"'}
 
 @pytest.fixture
 def recipe(request: pytest.FixtureRequest) -> Iterator[types.ModuleType]:
-    """The first block of a page, which is its whole app, as a module."""
+    """The block of a page that makes its whole app, as a module."""
+    codes = [code for code, _ in compiled(ROOT / "docs" / "how-to" / f"{request.param}.md", {})]
     with fresh() as module:
-        exec(compiled(ROOT / "docs" / "how-to" / f"{request.param}.md", {})[0], vars(module))
+        exec(next(code for code in codes if {"create_app", "application"} & set(code.co_names)), vars(module))
         yield module
 
 
