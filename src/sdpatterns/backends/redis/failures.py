@@ -54,6 +54,14 @@ class Lost(Exception):
         self.cause = cause
         super().__init__(str(cause) or type(cause).__name__)
 
+    @property
+    def is_late(self) -> bool:
+        """The server was waited for as long as one may: to try again would be more than the caller agreed to."""
+        cause: object = self
+        while isinstance(cause, Lost):
+            cause = cause.cause
+        return isinstance(cause, TimeoutError | theirs.TimeoutError)
+
 
 class NotSent(Lost):
     """Nothing reached the server: nothing happened."""

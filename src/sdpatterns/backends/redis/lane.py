@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from sdpatterns.backends.redis.failures import NotSent
+from sdpatterns.backends.redis.failures import Lost, NotSent
 from sdpatterns.core.runtime import finish
 
 __all__ = ["Lane", "ThreadLane", "Work"]
@@ -64,8 +64,9 @@ class Lane(Generic[I, R]):
         self._busy = True
         try:
             results = await self._work((item,))
-        except NotSent as away:
-            self._send_away(away)
+        except Lost as lost:
+            if isinstance(lost, NotSent) or lost.is_late:
+                self.send_away(NotSent(lost.cause))
             raise
         finally:
             # No await between seeing the queue empty and clearing the flag, else a wake-up is lost.
@@ -97,8 +98,8 @@ class Lane(Generic[I, R]):
                 batch.append((item, future))
         return batch
 
-    def _send_away(self, away: NotSent) -> None:
-        # Else a thousand callers of a server that is away would find that out one batch after another.
+    def send_away(self, away: NotSent) -> None:
+        """Fail all who wait: else they would find out one batch after another that the server is away."""
         while self._waiting:
             future = self._waiting.popleft()[1]
             if not future.done():
@@ -111,8 +112,8 @@ class Lane(Generic[I, R]):
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-            if isinstance(error, NotSent):
-                self._send_away(error)
+            if isinstance(error, NotSent) or (isinstance(error, Lost) and error.is_late):
+                self.send_away(NotSent(error.cause))
             if not isinstance(error, Exception):
                 raise
             return
@@ -179,6 +180,16 @@ class ThreadLane(Generic[I, R]):
         if mine.error is not None:
             raise mine.error
         return cast("R", mine.result)
+
+    def send_away(self, away: NotSent) -> None:
+        """Fail all who wait. Called by the work, in the thread that leads."""
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for turn in waiting:
+            turn.error = NotSent(away.cause)
+            turn.done = True
+            turn.bell.set()
 
     def _lead(self) -> None:
         with self._lock:

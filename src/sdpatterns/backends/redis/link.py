@@ -31,7 +31,7 @@ async def opened(target: Target, node: Node | None) -> Any:
             await connection.connect()
     except TimeoutError:
         await drop(connection)
-        raise NotSent(f"no answer to a connection within {target.timeout_s:g} s") from None
+        raise NotSent(TimeoutError(f"no answer to a connection within {target.timeout_s:g} s")) from None
     except (RedisError, OSError) as cause:
         await drop(connection)
         raise NotSent(cause) from None
@@ -150,6 +150,7 @@ class Link:
         self._errors += 1
         if self._late:
             cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
+            self._lane.send_away(NotSent(cause))
         await self._drop()
         return [ReplyLost(cause) for _ in range(count)]
 

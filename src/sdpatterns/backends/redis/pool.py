@@ -39,6 +39,45 @@ def is_stale(connection: Any) -> bool:
         return True
 
 
+class Turns:
+    """So many threads at once; the others wait, and are sent away when the server did not answer in time.
+
+    Else those behind a frozen server would wait for it one after another.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._free = count
+        self._why: BaseException | str = ""
+        self._times_away = 0
+
+    def take(self, queue: Usage) -> None:
+        """Take a turn. Raises `NotSent` where those before found out that the server is away."""
+        with self._changed:
+            if not self._free:
+                with queue:
+                    self._wait()
+            self._free -= 1
+
+    def _wait(self) -> None:
+        seen = self._times_away
+        while not self._free:
+            self._changed.wait()
+            if self._times_away != seen:
+                raise NotSent(self._why)
+
+    def give_back(self, lost: Lost | None) -> None:
+        """End a turn; `lost` says how, where it did not end well."""
+        with self._changed:
+            self._free += 1
+            if lost is not None and lost.is_late:
+                self._times_away += 1
+                self._why = lost.cause
+                self._changed.notify_all()
+            else:
+                self._changed.notify()
+
+
 class Pool:
     """Sends packed commands, each on a connection of its own for as long as the reply takes.
 
@@ -50,7 +89,7 @@ class Pool:
     def __init__(self, target: Target, node: Node | None = None) -> None:
         self._target = target
         self._node = node
-        self._free = threading.Semaphore(target.connections_max)
+        self._turns = Turns(target.connections_max)
         self._queue = Usage()
         self._usage = Usage()
         self._idle: deque[Any] = deque()
@@ -58,17 +97,17 @@ class Pool:
 
     async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
         """The reply to one packed command."""
-        if not self._free.acquire(blocking=False):
-            with self._queue:
-                self._free.acquire()
+        self._turns.take(self._queue)
+        lost: Lost | None = None
         try:
             with self._usage:
                 reply = self._reply(command)
-        except Lost:
+        except Lost as error:
+            lost = error
             self._usage.fail()
             raise
         finally:
-            self._free.release()
+            self._turns.give_back(lost)
         if isinstance(reply, Exception):
             raise reply
         return reply

@@ -42,7 +42,7 @@ class RedisSignals:
             except ResponseError as refused:
                 raise self._sites.target.failure(refused) from refused
             except Lost as lost:
-                if last or not isinstance(lost, ReplyLost):
+                if last or lost.is_late or not isinstance(lost, ReplyLost):
                     raise BackendUnavailable(self._sites.target.away(lost)) from lost
             else:
                 return

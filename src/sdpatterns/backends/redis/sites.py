@@ -13,6 +13,7 @@ from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterWire
 from sdpatterns.backends.redis.durability import Durability
+from sdpatterns.backends.redis.failures import NotSent
 from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
 from sdpatterns.backends.redis.listener import Listener
@@ -67,6 +68,12 @@ class Site:
             # like those of two processes.
             if line.idle and self._lines.get(place) is line:
                 self._lines.pop(place, None)
+
+    def send_away(self, place: Any, away: NotSent) -> None:
+        """Fail those who wait in this place."""
+        line = self._lines.get(place)
+        if line is not None:
+            line.send_away(away)
 
     async def step(self, script: Script, job: Job) -> Any:
         """The reply to one step; on one server, those of one turn are one call of the script."""

@@ -93,7 +93,7 @@ class RedisCells(Generic[S]):
         try:
             reply = await site.step(script, job)
         except (Lost, ResponseError) as error:
-            if not isinstance(error, ReplyLost) or transition.repeats != "harmless":
+            if not isinstance(error, ReplyLost) or error.is_late or transition.repeats != "harmless":
                 raise self._sites.target.failure(error) from error
             try:
                 reply = await site.step(script, job)
@@ -112,22 +112,29 @@ class RedisCells(Generic[S]):
 
     async def _by_draft(self, wish: Wish) -> Any:
         site = self._sites.here()
-        line = _MANY if wish.many else wish.names[0]
-        done, value = await site.in_line((self, line), wish, self._settle)
+        try:
+            done, value = await site.in_line(self._place(wish), wish, self._settle)
+        except NotSent as away:
+            raise self._sites.target.failure(away) from away
         if self._sites.durability.is_due and done:
             await self._sites.durability.ask(site.seed)
         if done:
             return value
         raise value
 
+    def _place(self, wish: Wish) -> tuple[object, bytes]:
+        return self, _MANY if wish.many else wish.names[0]
+
     async def _settle(self, wishes: Sequence[Wish]) -> Sequence[tuple[bool, Any]]:
         """Each wish's answer (True) or exception (False), all written in one compare-and-set."""
         site = self._sites.here()
         try:
             return await self._write(site, wishes)
-        except ReplyLost as lost:
-            return await self._after_loss(site, wishes, lost)
         except (Lost, ResponseError) as error:
+            if isinstance(error, Lost) and error.is_late:
+                site.send_away(self._place(wishes[0]), NotSent(error.cause))
+            elif isinstance(error, ReplyLost):
+                return await self._after_loss(site, wishes, error)
             return [(False, self._sites.target.failure(error)) for _ in wishes]
 
     async def _after_loss(self, site: Site, wishes: Sequence[Wish], lost: ReplyLost) -> Sequence[tuple[bool, Any]]:
@@ -171,8 +178,9 @@ class RedisCells(Generic[S]):
     async def _read(self, site: Site, names: Sequence[bytes]) -> Any:
         try:
             return await READ.run(site.wire, names, ())
-        except ReplyLost:
-            pass
+        except ReplyLost as lost:
+            if lost.is_late:
+                raise NotSent(lost.cause) from lost
         try:
             return await READ.run(site.wire, names, ())
         except ReplyLost as lost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from sdpatterns.backends.redis.failures import NotSent
 from sdpatterns.backends.redis.lane import Work
 from sdpatterns.ports.pressure import Pressure
 
@@ -46,6 +47,10 @@ class Line(Protocol):
 
     async def run(self, item: Any, /) -> Any:
         """The result of the work for this item."""
+        ...
+
+    def send_away(self, away: NotSent, /) -> None:
+        """Fail all who wait."""
         ...
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 
+from sdpatterns.backends.sqlalchemy.bounds import Bound
 from sdpatterns.backends.sqlalchemy.dialer import Dialer
 from sdpatterns.backends.sqlalchemy.failures import unavailable
 from sdpatterns.backends.sqlalchemy.links import BlockingLink
@@ -89,8 +90,11 @@ class FileEars:
 class ThreadEars:
     """See `Ears`. A thread that holds a psycopg connection with LISTEN on it."""
 
-    def __init__(self, engine: Engine, local: LocalSignals, shown: str, random: Callable[[], float]) -> None:
+    def __init__(
+        self, engine: Engine, local: LocalSignals, shown: str, timeout_s: float, random: Callable[[], float]
+    ) -> None:
         self._engine = engine
+        self._timeout_s = timeout_s
         self._local = local
         self._shown = shown
         self._random = random
@@ -124,11 +128,13 @@ class ThreadEars:
 
     def _connect(self) -> Any:
         try:
-            connection = self._engine.raw_connection()
-            driver: Any = connection.driver_connection
-            connection.detach()
-            driver.autocommit = True
-            driver.execute(f"LISTEN {CHANNEL}")
+            with Bound(self._timeout_s) as bound:
+                connection = bound.made(self._engine.raw_connection, lambda late: late.close())
+                driver: Any = connection.driver_connection
+                bound.watch(driver)
+                connection.detach()
+                driver.autocommit = True
+                driver.execute(f"LISTEN {CHANNEL}")
         except Exception as error:
             raise unavailable(self._shown, error) from error
         return driver
@@ -155,7 +161,9 @@ class ThreadEars:
         while not stopped.is_set():
             readable, _, _ = select.select([driver.fileno(), bell], [], [], _PROOF_S)
             if not readable:
-                driver.execute("SELECT 1")  # A connection may be dead without having said so.
+                with Bound(self._timeout_s) as bound:
+                    bound.watch(driver)
+                    driver.execute("SELECT 1")  # A connection may be dead without having said so.
             driver.pgconn.consume_input()
             while (notice := driver.pgconn.notifies()) is not None:
                 self._local.ring([notice.extra.decode()])

@@ -142,4 +142,4 @@ def _because(error: SdpatternsError, cause: BaseException) -> SdpatternsError:
 def _reason(cause: BaseException) -> str:
     inner = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause
     text = " ".join(str(inner).split())
-    return text[:200] or type(inner).__name__
+    return text[:200] or ("no answer in time" if isinstance(inner, TimeoutError) else type(inner).__name__)

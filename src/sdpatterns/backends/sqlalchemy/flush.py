@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from sdpatterns.backends.sqlalchemy.calls import Call
@@ -15,18 +16,22 @@ from sdpatterns.backends.sqlalchemy.failures import (
 )
 from sdpatterns.backends.sqlalchemy.links import Link
 from sdpatterns.backends.sqlalchemy.work import Batch
+from sdpatterns.core.clock import SYSTEM
 
-__all__ = ["carry"]
+__all__ = ["carry", "send_away"]
 
 
-async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> None:
+async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> Exception | None:
     """Run the calls; when this returns each has an answer, an error, or is lost.
+
+    Returns the error where the database did not answer in time, because those who wait behind these
+    calls have then waited for as long as one may: see `send_away`.
 
     A connection that was kept may have died since: what surely did not happen is run once more on a
     new one. So is what may have happened and is harmless to repeat; the rest of it is
     `OutcomeUnknown`.
     """
-    todo = calls
+    todo, began = calls, SYSTEM.monotonic()
     try:
         for last in (False, True):
             batch = Batch(todo, hold=apart)
@@ -36,16 +41,37 @@ async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> No
             except Exception as error:  # noqa: BLE001 - sorted by what it leaves behind
                 if not answered(error):
                     link.usage.fail()
-                todo = _after(link.shown, batch, error, last=last)
+                is_late = isinstance(error, TimeoutError) or SYSTEM.monotonic() - began >= link.timeout_s
+                todo = _after(link.shown, batch, error, last=last or is_late)
+                if is_late:
+                    return error
             else:
-                return
+                return None
             if not todo:
-                return
+                return None
+        return None
     finally:
         # Cancelled or interrupted in the middle: nobody may wait for ever.
         for call in calls:
             if not call.done:
                 call.fail(lost_reply(link.shown, ConnectionAbortedError("the client was stopped")))
+
+
+def send_away(shown: str, pending: deque[Call], error: Exception) -> list[Call]:
+    """Fail the calls that wait behind those to which nothing answered in time; these, for whom nothing was sent.
+
+    Else each batch of a server that is frozen would wait for as long again. What only reads stays where
+    it is another writer that took too long.
+    """
+    gone: list[Call] = []
+    for _ in range(len(pending)):
+        call = pending.popleft()
+        if call.reads and not isinstance(error, TimeoutError):
+            pending.append(call)
+        else:
+            call.fail(unavailable(shown, error))
+            gone.append(call)
+    return gone
 
 
 def _after(shown: str, batch: Batch, error: Exception, *, last: bool) -> list[Call]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
 from sdpatterns.backends.sqlalchemy.calls import Call
-from sdpatterns.backends.sqlalchemy.flush import carry
+from sdpatterns.backends.sqlalchemy.flush import carry, send_away
 from sdpatterns.backends.sqlalchemy.links import Link
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
@@ -68,7 +68,9 @@ class LockFold:
         while not call.done:
             with self._lock:
                 if not call.done:
-                    finish(carry(self._link, _take(self._pending)))
+                    late = finish(carry(self._link, _take(self._pending)))
+                    if late is not None:
+                        send_away(self._link.shown, self._pending, late)
 
     async def run_apart(self, call: Call, /) -> None:
         """Alone, waiting for its rows."""
@@ -190,15 +192,18 @@ class ThreadFold:
 
     def _send(self, batch: list[Call], *, apart: bool) -> None:
         def job() -> None:
+            late: Exception | None = None
             try:
-                finish(carry(self._link, batch, apart=apart))
+                late = finish(carry(self._link, batch, apart=apart))
             finally:
-                tell_loop(self._loop, self._settle, batch, apart)
+                tell_loop(self._loop, self._settle, batch, apart, late)
 
         self._writer.post(job)
 
-    def _settle(self, batch: list[Call], apart: bool) -> None:  # noqa: FBT001 - the loop's callbacks have no keywords
+    def _settle(self, batch: list[Call], apart: bool, late: Exception | None) -> None:  # noqa: FBT001 - a callback
         _wake(batch)
+        if late is not None:
+            _wake(send_away(self._link.shown, self._pending, late))
         if not apart:
             # After the tasks just woken have run: their next steps go with this flush.
             self._loop.call_soon(self._flush)
@@ -237,8 +242,10 @@ class TaskFold:
             while self._pending:
                 batch = _take(self._pending)
                 if batch:
-                    await carry(self._link, batch)
+                    late = await carry(self._link, batch)
                     _wake(batch)
+                    if late is not None:
+                        _wake(send_away(self._link.shown, self._pending, late))
                     # Let the tasks just woken run first: their next steps go with the next flush.
                     await asyncio.sleep(0)
         finally:

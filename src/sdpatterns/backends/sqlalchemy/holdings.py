@@ -69,7 +69,7 @@ class Holdings:
                 if self._engines.database == "sqlite":
                     self._threads = ThreadsHome(link, FileEars(link, local))
                 else:
-                    ears = ThreadEars(link.engine, local, self._engines.shown, self._random)
+                    ears = ThreadEars(link.engine, local, self._engines.shown, self._timeout_s, self._random)
                     self._threads = ThreadsHome(link, ears)
             return self._threads
 
@@ -103,7 +103,7 @@ class Holdings:
             if bus is not None:
                 bus.ring(topics)
 
-        return BlockingLink(self._engines.make(), self._speech, self._engines.shown, ring)
+        return BlockingLink(self._engines.make(), self._speech, self._engines.shown, ring, self._timeout_s)
 
     def pressure(self) -> Pressure:
         """How busy the connections are, and how many steps wait for the next batch."""

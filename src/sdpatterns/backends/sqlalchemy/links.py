@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sdpatterns.backends.sqlalchemy.bounds import Bound
 from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.tables import check_version
@@ -30,6 +31,8 @@ class Link(Protocol):
 
     shown: str
     """The database's URL, fit to be shown."""
+    timeout_s: float
+    """How long one flush may wait for the database."""
     usage: Usage
     """Its connections that are at work, and how often one failed."""
 
@@ -45,6 +48,11 @@ class Link(Protocol):
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""
 
 
+def _driver_of(connection: Connection) -> Any:
+    # Not `driver_connection`: a connection that was detached from its pool has none.
+    return connection.connection.dbapi_connection
+
+
 def _make_ready(speech: Speech, connection: Connection) -> None:
     check_version(connection)
     speech.prepare(connection)
@@ -53,8 +61,11 @@ def _make_ready(speech: Speech, connection: Connection) -> None:
 class BlockingLink:
     """See `Link`. Its coroutines never suspend; any thread may call."""
 
-    def __init__(self, engine: Engine, speech: Speech, shown: str, ring: Callable[[list[str]], None]) -> None:
+    def __init__(
+        self, engine: Engine, speech: Speech, shown: str, ring: Callable[[list[str]], None], timeout_s: float
+    ) -> None:
         self.shown = shown
+        self.timeout_s = timeout_s
         self.usage = Usage()
         self.engine = engine
         self._speech = speech
@@ -74,10 +85,15 @@ class BlockingLink:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
         with self._lock:
             try:
-                batch.fresh = self._connection is None
-                connection = self._connection or self._open()
-                run_batch(self._speech, connection, batch)
-                self._broom.after(batch, connection)
+                with self._bound(self.timeout_s) as bound:
+                    batch.fresh = self._connection is None
+                    connection = self._connection
+                    if connection is None:
+                        connection = self._open(bound)
+                    else:
+                        bound.watch(_driver_of(connection))
+                    run_batch(self._speech, connection, batch)
+                    self._broom.after(batch, connection)
             except BaseException:
                 self._drop()
                 raise
@@ -90,29 +106,39 @@ class BlockingLink:
             # One writer at a time is all that SQLite has.
             await self.run(batch)
             return
-        with self._apart, self.engine.connect() as connection:
-            try:
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-                run_batch(self._speech, connection, batch)
-            except BaseException:
-                connection.invalidate()
-                raise
+        if not self._apart.acquire(timeout=self.timeout_s):
+            raise TimeoutError(f"no connection was free within {self.timeout_s:g} s")
+        try:
+            # Twice: a row may be waited for as long as `lock_timeout` says.
+            self._on_one(lambda connection: run_batch(self._speech, connection, batch), 2 * self.timeout_s)
+        finally:
+            self._apart.release()
 
     def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        with self.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
+        return self._on_one(task, 6 * self.timeout_s)
+
+    def _on_one(self, task: Callable[[Connection], T], within_s: float) -> T:
+        with self._bound(self.timeout_s) as bound:
+            opened = bound.made(self.engine.connect, Connection.close)
+        with opened as connection, self._bound(within_s) as bound:
             try:
+                bound.watch(_driver_of(connection))
+                connection.execution_options(isolation_level="AUTOCOMMIT")
                 return task(connection)
             except BaseException:
                 connection.invalidate()
                 raise
 
+    def _bound(self, within_s: float) -> Bound:
+        # SQLite waits for nothing but the file's lock, and for that its own timeout is the bound.
+        return Bound(within_s if self._speech.notifies else None)
+
     def others_wrote(self) -> bool:
         """Whether another connection has committed since the last look, or may have. SQLite only."""
         with self._lock:
             try:
-                seen = data_version(self._connection or self._open())
+                seen = data_version(self._connection or self._open(Bound(None)))
             except BaseException:
                 self._drop()
                 raise
@@ -125,9 +151,10 @@ class BlockingLink:
             self._drop()
         self.engine.dispose()
 
-    def _open(self) -> Connection:
-        connection = self.engine.connect()
+    def _open(self, bound: Bound) -> Connection:
+        connection = bound.made(self.engine.connect, Connection.close)
         try:
+            bound.watch(_driver_of(connection))
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
             _make_ready(self._speech, connection)
@@ -154,7 +181,7 @@ class AsyncLink:
         self.dialer = Dialer(engine)
         self._speech = speech
         self._broom = Broom(speech)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._wire: Wire | None = None
         self._apart = asyncio.Semaphore(_APART_MAX)
 
@@ -166,7 +193,7 @@ class AsyncLink:
     async def run(self, batch: Batch, /) -> None:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 batch.fresh = self._wire is None
                 wire = self._wire or await self._open()
                 await wire.run(self._run_batch, batch)
@@ -176,12 +203,12 @@ class AsyncLink:
 
     async def run_apart(self, batch: Batch, /) -> None:
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""
-        async with self._apart, asyncio.timeout(2 * self._timeout_s):
+        async with self._apart, asyncio.timeout(2 * self.timeout_s):
             await self._on_one(self._run_batch, batch)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        async with asyncio.timeout(6 * self._timeout_s):
+        async with asyncio.timeout(6 * self.timeout_s):
             return await self._on_one(task)
 
     async def close(self) -> None:
@@ -192,7 +219,8 @@ class AsyncLink:
         await self.dialer.engine.dispose()
 
     async def _on_one(self, task: Callable[..., T], *given: Any) -> T:
-        wire = await self.dialer.dial()
+        async with asyncio.timeout(self.timeout_s):
+            wire = await self.dialer.dial()
         result = await wire.run(task, *given)
         await wire.close()
         return result
