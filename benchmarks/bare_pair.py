@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-import httpx
+import httpx2
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from shop.serving import address, bind
 
 PAGE = {"items": [pick(product, FIELDS) for product in seed_products(1, PAGE_DEFAULT)], "next": "x" * 90}
 DOORS = [bind(0), bind(0)]
-CLIENT = httpx.AsyncClient(base_url=address(DOORS[1]))
+CLIENT = httpx2.AsyncClient(base_url=address(DOORS[1]))
 
 
 async def products(_request: Request) -> Response:

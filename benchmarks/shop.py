@@ -105,7 +105,7 @@ def measured(title: str, sides: dict[str, Side], rounds: int, against: str) -> N
         side.cpu_s.clear()
     found = interleaved(sides, rounds)
     computed: Rounds = {name: side.cpu_s for name, side in sides.items()}
-    versions = ["starlette", "uvicorn", "httptools", "httpx", "sqlalchemy", "opentelemetry-sdk"]
+    versions = ["starlette", "uvicorn", "httptools", "httpx2", "sqlalchemy", "opentelemetry-sdk"]
     report(title, found, against, versions, connections=CONNECTIONS)
     report(f"{title}_cpu", computed, against, versions, connections=CONNECTIONS)
 

@@ -70,13 +70,20 @@ class Neighbour:
 
     async def ask(self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """The decoded answer to a JSON body; a refusal is raised as the Problem it is."""
+        response = await self.answered(method, path, body=body, headers=headers)
+        return response.json() if response.content else None
+
+    async def answered(
+        self, method: str, path: str, *, body: Any = None, headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        """The answer to a JSON body as it came; a refusal is raised as the Problem it is."""
         sent = dict(headers or {})
         if body is not None:
             sent["content-type"] = "application/json"
             body = json.dumps(body).encode()
         response = await self.send(method, path, body=body, headers=sent)
         if response.is_success:
-            return response.json() if response.content else None
+            return response
         raise _as_problem(self.name, response)
 
 

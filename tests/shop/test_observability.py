@@ -43,7 +43,7 @@ async def test_one_trace_goes_through_all_hops_and_into_the_log(opening: Opening
 
 
 async def test_a_trace_that_is_nonsense_is_as_good_as_none(visitor: Visitor) -> None:
-    response = await visitor.http.get("/livez", headers={"traceparent": "00-zz-b7ad6b7169203331-01~"})
+    response = await visitor.http.get("/readyz", headers={"traceparent": "00-zz-b7ad6b7169203331-01~"})
     assert response.status_code == 200
     assert response.headers["x-correlation-id"]
 

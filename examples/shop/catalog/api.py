@@ -13,13 +13,17 @@ from shop.catalog.search import parse_fields, parse_page
 from shop.catalog.service import Catalog
 
 SKUS_MAX = 200
+NEXT_HEADER = "X-Next-Cursor"
+"""Has the cursor of the next page, for whoever passes the body on as it is."""
 
 
 def routes(catalog: Catalog) -> list[Route]:
     """The catalog's routes."""
 
     async def page(request: Request) -> Response:
-        return JSONResponse(await catalog.page(parse_page(dict(request.query_params), catalog.cursors)))
+        found = await catalog.page(parse_page(dict(request.query_params), catalog.cursors))
+        following = found["next"]
+        return JSONResponse(found, headers=None if following is None else {NEXT_HEADER: following})
 
     async def listing(request: Request) -> Response:
         wanted = parse_page(dict(request.query_params), catalog.cursors)

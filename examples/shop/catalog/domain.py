@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -119,8 +118,7 @@ _MAKERS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """Something for sale; the price is in minor units, and nobody may have it before it opens."""
 
     sku: str
@@ -135,9 +133,8 @@ class Product:
 
     def public(self) -> dict[str, Any]:
         """The product as a JSON object."""
-        whole = {name: getattr(self, name) for name in FIELDS[:-1]}
-        whole["opens_at"] = None if self.opens_at_us is None else instant(self.opens_at_us)
-        return whole
+        opens_at = None if self.opens_at_us is None else instant(self.opens_at_us)
+        return dict(zip(FIELDS, (*self[:-1], opens_at), strict=True))
 
 
 FIELDS = ("sku", "title", "description", "category", "maker", "price_minor", "currency", "drop", "opens_at")
@@ -151,7 +148,7 @@ def instant(at_us: int) -> str:
 def pick(product: Product, fields: tuple[str, ...]) -> dict[str, Any]:
     """The chosen fields of a product as a JSON object."""
     whole = product.public()
-    return {name: whole[name] for name in fields}
+    return whole if fields == FIELDS else {name: whole[name] for name in fields}
 
 
 def categories() -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import (
@@ -88,7 +87,7 @@ class CatalogStore:
         words = [{"word": word, "sku": product.sku} for product in known for word in indexed_words(product)]
         words.sort(key=lambda row: (row["word"], row["sku"]))  # in the order of the index, which fills it quickly
         async with self._database.write() as connection:
-            await connection.execute(insert(_products), [asdict(product) for product in known])
+            await connection.execute(insert(_products), [product._asdict() for product in known])
             await connection.execute(insert(_words), words)
 
     async def page(self, request: PageRequest) -> list[Product]:
@@ -121,7 +120,7 @@ class CatalogStore:
         return int(count)
 
     async def _load(self, query: Select[Any]) -> list[Product]:
-        return [Product(**row._asdict()) for row in await self._database.rows(query)]
+        return [Product._make(row) for row in await self._database.rows(query)]
 
 
 def _matching(wanted: Filter, but: str = "") -> list[ColumnElement[bool]]:

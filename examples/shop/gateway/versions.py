@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx2
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,7 @@ from sdpatterns.web.asgi.versions import VersionsMiddleware, version_of
 from sdpatterns.web.fields import Fields
 from sdpatterns.web.links import Link, link_header, with_parameters
 from sdpatterns.web.versions import ByHeader, Version
+from shop.catalog.api import NEXT_HEADER
 from shop.catalog.domain import FIELDS
 from shop.gateway.service import Front
 from shop.values import FieldError, InvalidInput
@@ -62,23 +64,22 @@ def _by_header(endpoints: dict[str, Endpoint]) -> Endpoint:
     return handler
 
 
-async def _page(front: Front, query: dict[str, str]) -> dict[str, Any]:
-    """A page as the catalog's own API shows it; the storefront's listing has more to it."""
-    page: dict[str, Any] = await front.neighbours["catalog"].ask("GET", f"/api/v1/products?{urlencode(query)}")
-    return page
-
-
 def _several(front: Front) -> dict[str, Endpoint]:
+    async def page(query: dict[str, str]) -> httpx2.Response:
+        """A page as the catalog's own API shows it; the storefront's listing has more to it."""
+        return await front.neighbours["catalog"].answered("GET", f"/api/v1/products?{urlencode(query)}")
+
     async def first(request: Request) -> Response:
-        page = await _page(front, dict(request.query_params))
-        return JSONResponse(page, headers=_links(request, page["next"]))
+        answer = await page(dict(request.query_params))
+        links = _links(request, answer.headers.get(NEXT_HEADER))
+        return Response(answer.content, headers=links, media_type="application/json")
 
     async def second(request: Request) -> Response:
         query = dict(request.query_params)
         fields = second_fields(query.pop("fields", ""))
-        page = await _page(front, query)
-        items = [fields.of(second_form(product)) for product in page["items"]]
-        return JSONResponse({"items": items, "next": page["next"]}, headers=_links(request, page["next"]))
+        found = (await page(query)).json()
+        items = [fields.of(second_form(product)) for product in found["items"]]
+        return JSONResponse({"items": items, "next": found["next"]}, headers=_links(request, found["next"]))
 
     return {"1": first, "2": second}
 
