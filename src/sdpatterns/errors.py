@@ -10,6 +10,7 @@ Exception
     │   └── ClaimHeld            somebody else is doing this work right now
     ├── DeadlineExceeded         the time ran out (also a TimeoutError)
     ├── KeyReused                one idempotency key, two different requests
+    ├── AnswerNotKept            the work of an idempotency key was done; its answer cannot be given again
     ├── ClaimLost                a newer claim owns the key: this result was not stored
     ├── StaleFence               a write with an older fence than the resource has seen
     ├── BackendError             the store, not the caller, is at fault
@@ -109,6 +110,30 @@ class KeyReused(SdpatternsError):
 
     def __str__(self) -> str:
         return f"{self.name!r}: key {self.key!r} was used before with a different request"
+
+
+class AnswerNotKept(SdpatternsError):
+    """The work of this idempotency key was carried out, and its answer could not be stored.
+
+    The work does not run again while the key is kept. The caller that ran it finds the result in
+    `answer`, and the reason in `__cause__`; for later callers `answer` is None.
+    """
+
+    def __init__(self, name: str, key: str, answer: object = None) -> None:
+        self.name = name
+        self.key = key
+        self.answer = answer
+        super().__init__(name, key)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The answer stays behind: that it cannot be written is what this error says.
+        return type(self), (self.name, self.key)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name!r}: the work of key {self.key!r} was carried out, and its answer was not kept;"
+            " return a smaller value of plain types, or give the policy a codec"
+        )
 
 
 class ClaimLost(SdpatternsError):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any, TypeAlias
 
 from sdpatterns.core.judging import is_async, title_of
 
-__all__ = ["KEY_BYTES_MAX", "KeyOf", "check_key", "check_name", "join_key", "key_of"]
+__all__ = ["KEY_BYTES_MAX", "KeyOf", "check_key", "check_name", "join_key", "key_of", "short_key"]
 
 KEY_BYTES_MAX = 1024
 """A longer key is refused: a key is a name, not a payload."""
@@ -49,6 +51,23 @@ def check_key(key: object) -> str:
 def join_key(*parts: str) -> str:
     """Several parts as one key, so that different parts never give the same key."""
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+
+
+def short_key(key: str) -> str:
+    """The key itself where each store can hold it, else a digest that no other key has.
+
+    Digested are keys of more than 1,024 bytes, with half a character (a lone surrogate) or with a NUL,
+    and those that look like a digest.
+    """
+    if key.isascii() and len(key) <= KEY_BYTES_MAX and not key.startswith(_DIGESTED) and "\0" not in key:
+        return key
+    data = key.encode("utf-8", "surrogatepass")
+    is_fine = len(data) <= KEY_BYTES_MAX and not _UNFIT.search(key)
+    return key if is_fine else _DIGESTED + hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+_DIGESTED = "~"
+_UNFIT = re.compile("^~|[\0\ud800-\udfff]")
 
 
 def key_of(key: str | Callable[..., str]) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any
 
 from sdpatterns.errors import (
+    AnswerNotKept,
     BackendError,
     BulkheadFull,
     CircuitIsOpen,
@@ -37,6 +38,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ClaimHeld, 409),
     (ClaimLost, 409),
     (KeyReused, 422),
+    (AnswerNotKept, 409),
     (CursorNotValid, 400),
     (CircuitIsOpen, 503),
     (BulkheadFull, 503),
@@ -105,7 +107,7 @@ def problem_of(error: Exception) -> Problem | None:
     for kind, status in _STATUS:
         if isinstance(error, kind):
             seconds = getattr(error, "retry_after_s", None)
-            if seconds is None and status == 503:
+            if seconds is None and (status == 503 or kind is ClaimLost):
                 seconds = 1.0
             type_ = QUOTA_EXCEEDED if kind is RateLimited else "about:blank"
             return Problem(status=status, type=type_, detail=_SAID.get(kind, ""), retry_after_s=seconds)
@@ -117,6 +119,7 @@ _SAID: dict[type[Exception], str] = {
     ClaimHeld: "The same request is in flight. Try again later.",
     ClaimLost: "The same request was taken over. Try again later.",
     CursorNotValid: "This cursor is not one of this list. Begin with the first page.",
+    AnswerNotKept: "This request was carried out before; its answer was not kept and is not available again.",
     KeyReused: "This idempotency key was used before with another request.",
     DeadlineExceeded: "The request could not be carried out in time.",
     BackendError: "A service that this one needs is away. Try again later.",

@@ -116,3 +116,18 @@ async def test_those_who_wait_hear_of_the_commit(ledger: Ledger) -> None:
     pay = paying(ledger, idem)
     assert await asyncio.gather(*(pay("o1") for _ in range(10))) == [{"paid": "o1"}] * 10
     assert await ledger.entries() == ["o1"]
+
+
+async def test_an_answer_that_cannot_be_kept_undoes_the_transaction_and_frees_the_key(ledger: Ledger) -> None:
+    idem = Idempotency(unique("till"), store=ledger.backend.states, fingerprint=lambda *_: "")
+
+    async def work(entry: str, answer: object) -> str:
+        async with AsyncSession(ledger.engine) as session, session.begin():
+            await session.execute(text(f"insert into {ledger.table} values (:entry)"), {"entry": entry})
+            await current_claim().store(answer, within=ledger.backend.within(session))
+        return entry
+
+    with pytest.raises(TypeError, match="cannot be stored"):
+        await idem.call("k", work, "lost", object())
+    assert await idem.call("k", work, "kept", "kept") == "kept"
+    assert await ledger.entries() == ["kept"]

@@ -76,6 +76,22 @@ async def test_a_traced_application_in_a_traced_one_is_part_of_its_request() -> 
     assert inner.headers["x-correlation-id"] == traces[0].trace_id
 
 
+async def test_one_policy_twice_in_the_way_of_a_request_claims_its_key_once() -> None:
+    calls = []
+
+    async def once(request: Any) -> PlainTextResponse:
+        calls.append(request.url.path)
+        return PlainTextResponse("fine")
+
+    policy = Idempotency("http", store=MemoryBackend().states)
+    mounted = IdempotencyMiddleware(Starlette(routes=[Route("/it", once, methods=["POST"])]), policy)
+    app = IdempotencyMiddleware(Starlette(routes=[Mount("/in", mounted)]), policy)
+    async with client(app) as http:
+        answers = [await http.post("/in/it", headers={"idempotency-key": '"8e"'}) for _ in range(2)]
+    assert [(each.status_code, each.text) for each in answers] == [(200, "fine")] * 2
+    assert calls == ["/in/it"]
+
+
 async def test_a_route_that_raises_is_no_route_and_hides_nothing() -> None:
     seen: list[Notice] = []
 

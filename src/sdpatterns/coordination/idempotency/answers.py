@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import json
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sdpatterns.core.codec import JsonCodec
+from sdpatterns.core.codec import JsonCodec, split_version
 from sdpatterns.core.policy import title_of
+from sdpatterns.core.values import is_plain, plain_of, value_of
 from sdpatterns.errors import CodecError
 
-__all__ = ["ErrorCodec", "StoredErrors", "plain_json"]
+__all__ = ["AnswerCodec", "ErrorCodec", "StoredErrors"]
 
 StoredErrors: TypeAlias = builtins.type[Exception] | Sequence[builtins.type[Exception]]
 
@@ -19,15 +21,42 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def plain_json() -> JsonCodec[Any]:
-    """Answers of plain JSON types and bytes. A tuple comes back as a list."""
-    return JsonCodec(_as_it_is, _as_it_is)
+class AnswerCodec:
+    """Answers whose replay equals the first one, type by type: see `sdpatterns.core.values`.
+
+    Raises TypeError for any other value, such as an object of a class of yours: give the policy a `codec`.
+    Answers of JSON's types and bytes are written as earlier releases write and read them.
+    """
+
+    __slots__ = ("_plain",)
+
+    def __init__(self) -> None:
+        self._plain: JsonCodec[Any] = JsonCodec(_as_it_is, _as_it_is)
+
+    def encode(self, value: Any, /) -> bytes:
+        """The value as JSON after its version."""
+        if is_plain(value):
+            return self._plain.encode(value)
+        return b"2:" + json.dumps(plain_of(value), separators=(",", ":")).encode()
+
+    def decode(self, data: bytes, /) -> Any:
+        """The value in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
+        version, body = split_version(data)
+        if version != _TYPED:
+            return self._plain.decode(data)
+        try:
+            return json.loads(body, object_hook=value_of)
+        except ValueError as cause:
+            raise CodecError(f"not JSON: {body[:40]!r}") from cause
+
+
+_TYPED = 2
 
 
 class ErrorCodec:
     """The exceptions that count as answers, by their exact class; no other is ever built from bytes.
 
-    An exception is kept as its `args` and attributes, which have to be plain JSON.
+    An exception is kept as its `args` and attributes, which have to be values that `AnswerCodec` takes.
     """
 
     __slots__ = ("_body", "_kinds")
@@ -39,19 +68,19 @@ class ErrorCodec:
         self._kinds = {kind.__qualname__: kind for kind in listed}
         if len(self._kinds) != len(set(listed)):
             raise ValueError("store_errors must list classes with different names")
-        self._body: JsonCodec[Exception] = JsonCodec(_dump, self._load)
+        self._body = AnswerCodec()
 
     def knows(self, error: BaseException) -> bool:
         """Whether it is declared to be an answer."""
         return self._kinds.get(type(error).__qualname__) is type(error)
 
     def encode(self, error: Exception, /) -> bytes:
-        """Its class, args and attributes. Raises `TypeError` where they are not plain JSON."""
-        return self._body.encode(error)
+        """Its class, args and attributes. Raises `TypeError` where they would not come back."""
+        return self._body.encode(_dump(error))
 
     def decode(self, data: bytes, /) -> Exception:
         """A new exception equal to the stored one. Raises `CodecError` for an undeclared class."""
-        return self._body.decode(data)
+        return self._load(self._body.decode(data))
 
     def _load(self, plain: Any) -> Exception:
         name, args, attributes = plain

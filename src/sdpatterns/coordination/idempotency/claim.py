@@ -18,7 +18,7 @@ from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import Outage
 from sdpatterns.core.runtime import Waiter, current
-from sdpatterns.errors import BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
+from sdpatterns.errors import AnswerNotKept, BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
 from sdpatterns.ports.states import Cells, DirectCells, StateStore
 
 __all__ = ["Book", "Claim", "Replay", "View", "current_claim"]
@@ -190,7 +190,8 @@ class Claim:
         return await self._held(function, self.release)
 
     async def _held(self, function: Callable[[], Awaitable[T]], cut_off: Callable[[], Awaitable[None]]) -> T:
-        token = _CURRENT.set(self)
+        before = _CURRENT.get()
+        _CURRENT.set(self)
         try:
             return await current().beside(function, self._heartbeat, after_s=self._beat_due_s)
         except Exception as error:
@@ -201,7 +202,8 @@ class Claim:
             await cut_off()
             raise
         finally:
-            _CURRENT.reset(token)
+            # By value, not by token: a coroutine that is dropped may be closed in another context.
+            _CURRENT.set(before)
 
     async def _keep(self, result: object) -> None:
         if self._ended or self._released:
@@ -223,14 +225,28 @@ class Claim:
 
         With `within=backend.within(session)` it becomes durable together with the caller's own
         rows, or not at all. Without, a store that is away is asked again while the lease lasts.
+
+        Raises `AnswerNotKept` for an answer that the codec cannot write, or that is over
+        `answer_bytes_max`: the key is then spent, because the work was carried out. With `within` such an
+        answer raises what the codec raised, so that the transaction and with it the work is undone.
         """
-        self._end_heartbeat()
         try:
             data = self._book.written(self._book.codec, answer)
-        except Exception:
-            await self.release()
-            raise
+        except Exception as error:
+            if within is not None:
+                # The caller's transaction is not committed, so nothing of the work has happened yet.
+                raise
+            await self._spend(error)
+            raise AnswerNotKept(self._book.name, self.key, answer) from error
+        self._end_heartbeat()
         await self._settle(Kind.DONE, data, within)
+
+    async def _spend(self, error: Exception) -> None:
+        """Remember that the work was carried out, where its answer cannot be kept."""
+        self._end_heartbeat()
+        await self._settle(Kind.SPENT, b"", None)
+        if LISTENERS:
+            tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
 
     async def release(self) -> None:
         """Give the key back without an answer. Never raises: at worst the lease runs out."""
@@ -251,9 +267,13 @@ class Claim:
             await self.release()
             return
         try:
-            data = self._book.written(self._book.errors, error)
-            await self._settle(Kind.FAILED, data, None)
-        except Exception as failure:  # noqa: BLE001 - the caller is owed the work's own exception
+            try:
+                data = self._book.written(self._book.errors, error)
+            except Exception as failure:  # noqa: BLE001 - the caller is owed the work's own exception
+                await self._spend(failure)
+            else:
+                await self._settle(Kind.FAILED, data, None)
+        except SdpatternsError as failure:
             if LISTENERS:
                 tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(failure)))
             await self.release()
@@ -268,7 +288,7 @@ class Claim:
         if not stored:
             raise self._loss("another claim owns the key")
         self._ended = True
-        if LISTENERS:
+        if LISTENERS and kind is not Kind.SPENT:
             tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
 
     async def _settled(self, step: Settle) -> bool:

@@ -2,7 +2,7 @@
 
 ```
         claim                    settle
-free ----------> claimed --------------------> done (answer, or a stored error)
+free ----------> claimed --------------------> done (answer, a stored error, or spent: no answer)
   ^               |  |  renew: lease moves on    |
   |    release    |  |                           |
   +---------------+  | lease over: the next      | kept for keep_s,
@@ -43,6 +43,7 @@ class Kind(StrEnum):
     CLAIMED = "c"
     DONE = "d"
     FAILED = "e"
+    SPENT = "s"
     BUSY = "b"
     REUSED = "r"
 
@@ -59,7 +60,9 @@ class Record(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The answer to a claim: taken (`CLAIMED`), answered before (`DONE`, `FAILED`), or refused."""
+    """The answer to a claim: taken (`CLAIMED`), answered before (`DONE`, `FAILED`), carried
+    out without an answer that could be kept (`SPENT`), or refused.
+    """
 
     kind: Kind
     fence: int

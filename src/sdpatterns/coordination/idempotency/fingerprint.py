@@ -91,7 +91,7 @@ def _mapping(value: Mapping[Any, object], depth: int) -> Iterator[bytes]:
         if not isinstance(key, str):
             raise TypeError(f"a mapping's keys are strings in a fingerprint, got {key!r}")
     for key in sorted(value):
-        yield _framed(b"s", key.encode())
+        yield _framed(b"s", key.encode("utf-8", "surrogatepass"))
         yield from _pieces(value[key], depth + 1)
 
 
@@ -131,7 +131,7 @@ def _(value: float) -> bytes:
 
 @_plain.register
 def _(value: str) -> bytes:
-    return _framed(b"s", value.encode())
+    return _framed(b"s", value.encode("utf-8", "surrogatepass"))
 
 
 @_plain.register(bytes)

@@ -28,7 +28,9 @@ class ClaimTaken(Notice):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimRefused(Notice):
-    """A caller was turned away: the work is in flight (`held`), or the request differs (`reused`)."""
+    """A caller was turned away: the work is in flight (`held`), the request differs (`reused`), or the answer
+    of the work was not kept (`spent`).
+    """
 
     key: str
     why: str

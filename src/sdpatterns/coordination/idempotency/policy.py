@@ -8,21 +8,32 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from sdpatterns.coordination.idempotency.answers import ErrorCodec, StoredErrors, plain_json
+from sdpatterns.coordination.idempotency.answers import AnswerCodec, ErrorCodec, StoredErrors
 from sdpatterns.coordination.idempotency.claim import Book, Claim, Replay, within_deadline_s
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
 from sdpatterns.coordination.idempotency.decision import Finding, Kind, Release, TakeClaim
+from sdpatterns.coordination.idempotency.doubtful import DoubtfulClaims
 from sdpatterns.coordination.idempotency.fingerprint import fingerprint as digest_of
 from sdpatterns.coordination.idempotency.fingerprint import of_call
 from sdpatterns.coordination.idempotency.notices import AnswerReplayed, ClaimBypassed, ClaimRefused, ClaimTaken
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
-from sdpatterns.core.keys import KeyOf, check_name, join_key
+from sdpatterns.core.judging import answering
+from sdpatterns.core.keys import KeyOf, check_name, join_key, short_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, check_keyed
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span, opened_by
-from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, ClaimHeld, KeyReused, SdpatternsError
+from sdpatterns.errors import (
+    AnswerNotKept,
+    BackendError,
+    BackendFull,
+    BackendUnavailable,
+    ClaimHeld,
+    KeyReused,
+    OutcomeUnknown,
+    SdpatternsError,
+)
 from sdpatterns.ports.signals import Ear, SignalBus
 from sdpatterns.ports.states import KEYS_MAX, StateStore, check_store, rely_on
 
@@ -58,15 +69,18 @@ class Idempotency(Policy):
     answer; a late owner, overtaken because its lease ran out, never overwrites what a newer one
     stored; one key with two different requests is refused. Work that fails stores nothing: the
     next caller runs it again. While it works a process may die: another takes over when the lease
-    is over, so what the work does outside the store may happen again, as with any lease.
+    is over, so what the work does outside the store may happen again, as with any lease. A replay equals
+    the first answer, type by type.
 
     **May fail** with `ClaimHeld` (in flight), `KeyReused` (another request), `ClaimLost` (overtaken),
+    `AnswerNotKept` (carried out, but its answer cannot be written or is over `answer_bytes_max`),
     `BackendUnavailable` or `OutcomeUnknown` (the store), `BackendFull` (`keys_max` reached).
 
     **Costs** one step on the store to claim and one to store; a replay costs one. One cell per key
     for `keep_s`.
 
-    `codec` turns answers into bytes (default: JSON). `store_errors` lists exceptions that are
+    `codec` turns answers into bytes; the default takes None, booleans, numbers, strings, bytes, `Decimal`,
+    `UUID`, dates and times, and lists, tuples, sets and dicts of them. `store_errors` lists exceptions that are
     answers too. `scope` gives the tenant of the running call; keys of two scopes never meet.
     `signals` wakes waiting callers; without it they look again, ever more slowly.
 
@@ -104,11 +118,15 @@ class Idempotency(Policy):
         rely_on(store, f"Idempotency {name!r}")
         self._store = store
         self._signals = signals
+        for field, function in (("fingerprint", fingerprint), ("scope", scope), ("owners", owners)):
+            if function is not None:
+                answering(field, function)
         self._scope = scope
         self._fingerprint = fingerprint
         self._owners = owners
-        codec = plain_json() if codec is None else codec
+        codec = AnswerCodec() if codec is None else codec
         self._book = Book(name, store, self.config, codec, ErrorCodec(store_errors), keys_max)
+        self._doubtful = DoubtfulClaims(self._book.cells, self._book.topic, lease_s)
 
     @property
     def runtime(self) -> Runtime | None:
@@ -184,9 +202,16 @@ class Idempotency(Policy):
 
     def _cell(self, key: Key) -> str:
         parts = (key,) if isinstance(key, str) else key
+        if not _are_text(parts):
+            raise TypeError(f"an idempotency key is a string or a tuple of strings, got {key!r}")
         if not any(parts):
             raise ValueError("an idempotency key has at least one character")
-        return join_key(*parts) if self._scope is None else join_key(self._scope(), *parts)
+        if self._scope is None:
+            return short_key(join_key(*parts))
+        scope: object = self._scope()
+        if not isinstance(scope, str):
+            raise TypeError(f"scope must give a string, got {scope!r}")
+        return short_key(join_key(scope, *parts))
 
     async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]], span: Span | None = None) -> R:
         try:
@@ -231,11 +256,18 @@ class Idempotency(Policy):
         if found.kind is Kind.REUSED:
             self._refused(key, "reused")
             raise KeyReused(self.name, _shown(key))
+        if found.kind is Kind.SPENT:
+            self._refused(key, "spent")
+            raise AnswerNotKept(self.name, _shown(key))
         return found if found.kind is Kind.BUSY else self._replay(key, found)
 
     async def _found(self, cell: str, step: TakeClaim) -> Finding:
         try:
             found = await self._book.cells.transact(cell, step)
+        except OutcomeUnknown:
+            # The claim may have been made, and its owner will never learn of it.
+            self._doubtful.add(cell, step.owner)
+            raise
         except Exception:
             raise
         except BaseException:
@@ -247,10 +279,21 @@ class Idempotency(Policy):
     async def _take_back(self, cell: str, owner: str) -> None:
         # Cancelled on the way: the claim may have been made, and nobody would know of it.
         step = Release(owner, 0, self._book.topic(cell))
+        is_answered = False
+
+        async def release() -> None:
+            nonlocal is_answered
+            await self._book.cells.transact(cell, step)
+            is_answered = True
+
         try:
-            await current().shield(lambda: self._book.cells.transact(cell, step), at_most_s=_RELEASE_MAX_S)
+            await current().shield(release, at_most_s=_RELEASE_MAX_S)
         except (SdpatternsError, TimeoutError):
             return
+        finally:
+            # Not in the handler: another cancellation may have come in place of the store's error.
+            if not is_answered:
+                self._doubtful.add(cell, owner)
 
     async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
         """Listen, look, park; and look again after a while, because a signal may be lost."""
@@ -305,6 +348,10 @@ class Idempotency(Policy):
 def _pause_s(left_s: float, busy: Finding, at_most_s: float) -> float:
     """Until the caller gives up, the other's lease is over, or it is time to look again."""
     return max(_PAUSE_MIN_S, min(left_s, busy.left_us / 1e6, at_most_s))
+
+
+def _are_text(parts: object) -> bool:
+    return isinstance(parts, tuple | list) and all(isinstance(part, str) for part in parts)
 
 
 def _shown(key: Key) -> str:

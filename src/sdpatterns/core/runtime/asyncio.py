@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
@@ -133,6 +135,23 @@ class AsyncioRuntime:
         finally:
             del error, failure
         return cast("T", result)
+
+    def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """See `Runtime`."""
+        task = asyncio.get_running_loop().create_task(_logged(work), context=contextvars.Context())
+        # A loop keeps only weak references to its tasks.
+        _APART.add(task)
+        task.add_done_callback(_APART.discard)
+
+
+_APART: set[asyncio.Task[None]] = set()
+
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        logging.getLogger("sdpatterns").exception("work in the background failed")
 
 
 class _Companion:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -83,6 +85,19 @@ class BlockingRuntime:
         if side.failure is not None:
             raise side.failure
         return result
+
+    def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """See `Runtime`."""
+
+        def run() -> None:
+            try:
+                finish(cast("Coroutine[Any, Any, None]", work()))
+            except Exception:
+                logging.getLogger("sdpatterns").exception("work in the background failed")
+
+        thread = threading.Thread(target=contextvars.Context().run, args=(run,), name="sdpatterns-apart", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread is to be had
+            thread.start()
 
 
 class _Companion:

@@ -73,6 +73,14 @@ class Runtime(Protocol):
         """
         ...
 
+    def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """Begin `work` beside the program, in a context of its own, and wait for nothing of it.
+
+        It is stopped where the loop or the program ends first. For what may as well not happen: work
+        that fails is reported to the log.
+        """
+        ...
+
 
 class Stopped(RuntimeError):
     """A plain function raised StopIteration, which no coroutine can let through; `finish` raises it bare."""

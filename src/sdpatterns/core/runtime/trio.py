@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
@@ -135,6 +137,17 @@ class TrioRuntime:
             raise error
         finally:
             del error
+
+    def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """See `Runtime`."""
+        trio.lowlevel.spawn_system_task(_logged, work, context=contextvars.Context())
+
+
+async def _logged(work: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await work()
+    except Exception:
+        logging.getLogger("sdpatterns").exception("work in the background failed")
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sdpatterns.coordination.idempotency import Claim
-from sdpatterns.errors import BackendError, SdpatternsError
-from sdpatterns.web.asgi.protocol import Headers, Message, Send, send_problem
+from sdpatterns.core.asking import told
+from sdpatterns.errors import AnswerNotKept, BackendError, SdpatternsError
+from sdpatterns.web.asgi.protocol import WITHOUT_BYTES, Headers, Message, Send, send_problem
 from sdpatterns.web.problems import Problem
 
 __all__ = ["Recorder", "StoredAnswer"]
@@ -61,7 +62,9 @@ _NOT_KEPT = Problem(
 
 
 class Recorder:
-    """Stands as `send`: holds the answer back until it is stored, or gives up and lets it pass."""
+    """Stands as `send`: holds the answer back until it is stored. A stream passes as it comes, and is stored before
+    its last part; one that is too long to be kept gives up on that.
+    """
 
     def __init__(self, claim: Claim, send: Send, bytes_max: int, stores: Callable[[int], bool]) -> None:
         self._claim = claim
@@ -69,8 +72,8 @@ class Recorder:
         self._bytes_max = bytes_max
         self._stores = stores
         self._start: Message | None = None
-        self._body = bytearray()
-        self._passes = False
+        self._body: bytearray | None = bytearray()
+        self._held: list[Message] = []
         self._complete = False
         self.has_sent = False
         self.client_has_left = False
@@ -79,60 +82,71 @@ class Recorder:
 
     async def __call__(self, message: Message) -> None:
         """Take one message from the application."""
-        if message["type"] == "http.response.start":
-            self._start = message
-            self._passes = _is_stream(message)
-            if self._passes:
-                await self._flush(message)
-        elif message["type"] == "http.response.body":
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start = {**message, "headers": list(message.get("headers", ()))}
+            if _is_endless(self._start):
+                self._body = None
+                await self._begin()
+        elif kind == "http.response.body":
+            await self._take(message)
+        elif kind in WITHOUT_BYTES and self._start is not None:
+            # An answer whose bytes only the server sees cannot be kept.
+            self._body = None
             await self._take(message)
         else:
             await self._send(message)
 
     async def _take(self, message: Message) -> None:
         last = not message.get("more_body", False)
-        if not self._passes:
-            self._body += message.get("body", b"")
+        if self._body is not None:
+            self._body.extend(message.get("body", b""))
             if len(self._body) > self._bytes_max:
-                await self._overflow(last=last)
-            elif last:
-                await self._finish()
-        else:
-            if last:
-                await self._end(None)
+                self._body = None
+        if last:
+            await self._end(None if self._body is None else bytes(self._body))
+        if last or self.has_sent or self._body is None or self._streams():
+            await self._begin()
             await self._flush(message)
+        else:
+            self._held.append(message)
         self._complete = self._complete or last
 
-    async def _overflow(self, *, last: bool) -> None:
+    def _streams(self) -> bool:
+        """Whether its client is to have each part at once: nobody has said how long the answer is."""
         assert self._start is not None
-        self._passes = True
-        body = bytes(self._body)
-        self._body.clear()
-        if last:
-            await self._end(None)
-        await self._flush(self._start)
-        await self._flush({"type": "http.response.body", "body": body, "more_body": not last})
+        return all(name.lower() != b"content-length" for name, _ in self._start["headers"])
 
-    async def _finish(self) -> None:
-        assert self._start is not None
-        body = bytes(self._body)
-        await self._end(body)
-        await self._flush(self._start)
-        await self._flush({"type": "http.response.body", "body": body})
+    async def _begin(self) -> None:
+        """Send the start, and what of the body was held back."""
+        if not self.has_sent:
+            assert self._start is not None
+            await self._flush(self._start)
+            held, self._held = self._held, []
+            for message in held:
+                await self._flush(message)
 
     async def _end(self, body: bytes | None) -> None:
-        """Store the answer, or free the key where its status says so."""
+        """Store the answer, or free the key where the answer says that nothing was decided."""
         assert self._start is not None
-        status = self._start["status"]
-        if self._stores(status):
-            answer = StoredAnswer(status, list(self._start.get("headers", ())), body)
-            await self._store(answer)
+        if self._is_final(self._start):
+            await self._store(StoredAnswer(self._start["status"], self._start["headers"], body))
         else:
             await self._claim.release()
+
+    def _is_final(self, start: Message) -> bool:
+        status = start["status"]
+        if status >= 400 and any(name.lower() == b"retry-after" for name, _ in start["headers"]):
+            return False
+        # Where `stores` raises, the work was done all the same.
+        return told("stores", self._stores, status, otherwise=True)
 
     async def _store(self, answer: StoredAnswer) -> None:
         try:
             await self._claim.store(answer.dumped())
+        except AnswerNotKept:
+            # This client gets it all the same; a later one hears that it was carried out.
+            return
         except BackendError as error:
             self.failure = error
             raise
@@ -143,7 +157,7 @@ class Recorder:
 
     async def break_off(self) -> bool:
         """Remember as carried out what was cut off: in part sent, or by its client. Else False."""
-        if self._complete or self._start is None or not (self._passes or self.client_has_left):
+        if self._complete or self._start is None or not (self.has_sent or self.client_has_left):
             return False
         with contextlib.suppress(SdpatternsError):
             await self._end(None)
@@ -155,6 +169,7 @@ class Recorder:
             await self._claim.release()
 
 
-def _is_stream(start: Message) -> bool:
-    headers = start.get("headers", ())
-    return any(name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
+def _is_endless(start: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"]
+    )

@@ -6,6 +6,7 @@
 | a key whose first request is in flight | 409 with Retry-After |
 | a key used before with another request | 422 |
 | a key used before with this request | the first answer: status, headers and body, byte for byte |
+| the same, where the answer was not kept | 409 without Retry-After |
 | a body over the bound | 413 |
 
 Source: draft-ietf-httpapi-idempotency-key-header.
@@ -14,10 +15,14 @@ Source: draft-ietf-httpapi-idempotency-key-header.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Awaitable, Callable, Collection
+from typing import Literal, TypeAlias
 
 from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
-from sdpatterns.errors import BackendError, ClaimHeld, ClaimLost, KeyReused
+from sdpatterns.core.asking import asked
+from sdpatterns.core.judging import answering
+from sdpatterns.errors import AnswerNotKept, BackendError, ClaimHeld, ClaimLost, KeyReused
 from sdpatterns.web.asgi.answer import Recorder, StoredAnswer
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
@@ -26,6 +31,7 @@ from sdpatterns.web.asgi.protocol import (
     Receive,
     Scope,
     Send,
+    altered,
     awaitable_part,
     by_bytes_alone,
     header_values,
@@ -34,10 +40,28 @@ from sdpatterns.web.asgi.protocol import (
 )
 from sdpatterns.web.problems import Problem, problem_of
 
-__all__ = ["IdempotencyMiddleware"]
+__all__ = ["IdempotencyMiddleware", "Quotes", "judges"]
 
-_HEADER = b"idempotency-key"
+Quotes: TypeAlias = Literal["required", "optional"]
+"""Whether a key stands in double quotes, as the draft has it, or may come without."""
+
 _KEY_CHARS_MAX = 255
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BARE = re.compile(r"[\x21\x23-\x7e][\x21-\x7e]*")
+_BARE_FORM = "one word of ASCII characters"
+_HELD = "sdpatterns.idempotency"
+# These say "elsewhere", "log in first", "with other headers" or "later": nothing was carried out, and the same
+# request may be right the next time. The headers that they ask for are no part of what makes a request the same.
+_NO_VERDICT = frozenset({300, 301, 304, 305, 307, 308, 401, 407, 408, 411, 412, 417, 421, 423, 425, 426, 428, 429, 431})
+
+
+def judges(status: int) -> bool:
+    """Whether an answer of this status is the answer of the request, rather than a reason to send it again.
+
+    So are successes, 302 and 303 (as after a form was taken), and those of 400 to 499 that judge the request
+    itself.
+    """
+    return status < 500 and status not in _NO_VERDICT
 
 
 class IdempotencyMiddleware:
@@ -48,19 +72,26 @@ class IdempotencyMiddleware:
     ```
 
     `methods` are the ones that are protected; others pass. `required` refuses those without a key,
-    for all of them or by scope. `tenant` gives the name of whoever the key belongs to (default:
-    nobody: keys are the application's), because two customers may choose the same key. A request
-    is the same when method, path, query, tenant, content type and body are.
+    for all of them or by scope. `tenant` gives the name of the customer that the key belongs to (default:
+    keys are the application's), because two customers may choose the same key; it may be async. A request
+    is the same when method, path (a slash at its end aside), query, tenant, content type and body are.
+    `header` is the name of the header; with `quotes="optional"` a key may come without double quotes, as
+    many clients send it.
 
     The answer is stored before its last byte is sent, so that whoever got it can get it again. Not
-    stored are `Date`, `Set-Cookie` and hop-by-hop headers, and by default answers of 500 and more:
-    they free the key, as an exception does. (A framework that answers 500 itself, as Starlette does,
+    stored are `Date`, `Set-Cookie` and hop-by-hop headers. An answer that decides nothing frees the key, as
+    an exception does: by default (`stores=judges`) those of 500 and more, 401, 407, 408, 412, 421, 425, 429
+    and others that ask for the same request again, and redirects of it (301, 307, 308); whatever `stores`
+    says, an error with Retry-After. (A framework that answers 500 itself, as Starlette does,
     frees it before the exception is seen: `store_errors` of the policy counts where nobody answered.)
-    An answer over `answer_bytes_max`, or of type text/event-stream, passes to its client as it comes;
-    only that it was carried out is stored, and a second request gets 409 without Retry-After rather
-    than a second execution. So does one whose first answer its client, or a failure, cut off.
+    A stream passes to its client as it comes, and is stored before its last part. Of an answer over
+    `answer_bytes_max`, or of type text/event-stream, only that it was carried out is stored, and a second
+    request gets 409 without Retry-After rather than a second execution. So does one whose first answer its
+    client, or a failure, cut off.
 
-    **Keeps**: one execution per key and request among those that were answered below 500.
+    Twice in the way of one request, as in a mounted application, it acts once.
+
+    **Keeps**: one execution per key and request among those whose answer is stored.
     **May fail**: 503 while the store is away (unless the policy says `on_outage="allow"`), 409 when
     the lease was lost. **Costs** two steps on the store, the body and the answer in memory.
     """
@@ -72,10 +103,12 @@ class IdempotencyMiddleware:
         *,
         methods: Collection[str] = ("POST", "PATCH"),
         required: bool | Callable[[Scope], bool] = False,
-        tenant: Callable[[Scope], str] = lambda _scope: "",
+        tenant: Callable[[Scope], str | Awaitable[str]] = lambda _scope: "",
+        header: str = "Idempotency-Key",
+        quotes: Quotes = "required",
         body_bytes_max: int = 1_048_576,
         answer_bytes_max: int = 524_288,
-        stores: Callable[[int], bool] = lambda status: status < 500,
+        stores: Callable[[int], bool] = judges,
     ) -> None:
         from sdpatterns.web import http_sf
 
@@ -88,11 +121,18 @@ class IdempotencyMiddleware:
         self._app = app
         self._idempotency = awaitable_part(idempotency)
         self._methods = frozenset(method.upper() for method in methods)
-        self._required = required
+        self._required = required if isinstance(required, bool) else answering("required", required)
         self._tenant = tenant
+        if not _NAME.fullmatch(header):
+            raise ValueError(f"header must be the name of a header, got {header!r}")
+        if quotes not in {"required", "optional"}:
+            raise ValueError(f"quotes must be 'required' or 'optional', got {quotes!r}")
+        self._header = header
+        self._lower_header = header.lower().encode()
+        self._takes_bare = quotes == "optional"
         self._body_bytes_max = body_bytes_max
         self._answer_bytes_max = answer_bytes_max
-        self._stores = stores
+        self._stores = answering("stores", stores)
         self._key_of = http_sf.string_item
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,45 +140,53 @@ class IdempotencyMiddleware:
         if scope["type"] != "http" or scope["method"] not in self._methods:
             await self._app(scope, receive, send)
             return
-        lines = header_values(scope, _HEADER)
+        lines = header_values(scope, self._lower_header)
         if not lines:
             await self._without_key(scope, receive, send)
             return
         try:
             key = self._key(lines)
         except ValueError as error:
-            await send_problem(send, _malformed(str(error)))
+            await send_problem(send, _malformed(self._header, str(error)))
+            return
+        tenant = await asked(self._tenant(scope))
+        held = (id(self._idempotency), tenant, key)
+        if held in scope.get(_HELD, ()):
+            await self._app(scope, receive, send)
             return
         try:
             body = await whole_body(scope, receive, self._body_bytes_max)
         except BodyTooLarge:
-            await send_problem(send, _too_large(self._body_bytes_max))
+            await send_problem(send, _too_large(self._header, self._body_bytes_max))
             return
         if body is not None:
-            await self._with_key(key, body, scope, receive, send)
+            inside = altered(by_bytes_alone(scope), {_HELD: (*scope.get(_HELD, ()), held)})
+            await self._with_key((tenant, key), body, inside, receive, send)
 
     async def _without_key(self, scope: Scope, receive: Receive, send: Send) -> None:
         required = self._required if isinstance(self._required, bool) else self._required(scope)
         if required:
-            await send_problem(send, _malformed("This request needs an Idempotency-Key header."))
+            await send_problem(send, _malformed(self._header, f"This request needs the header {self._header}."))
         else:
             await self._app(scope, receive, send)
 
     def _key(self, lines: list[str]) -> str:
         try:
-            key = self._key_of(lines)
+            is_bare = self._takes_bare and len(lines) == 1 and _BARE.fullmatch(lines[0])
+            key = lines[0] if is_bare else self._key_of(lines)
         except ValueError as cause:
-            raise ValueError('Idempotency-Key must be one structured-field string, as in "8e03978e".') from cause
+            form = (
+                "one word of ASCII characters" if self._takes_bare else 'one structured-field string, as in "8e03978e"'
+            )
+            raise ValueError(f"{self._header} must be {form}.") from cause
         if not 1 <= len(key) <= _KEY_CHARS_MAX:
-            raise ValueError(f"Idempotency-Key must have 1 to {_KEY_CHARS_MAX} characters.")
+            raise ValueError(f"{self._header} must have 1 to {_KEY_CHARS_MAX} characters.")
         return key
 
-    async def _with_key(self, key: str, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
-        tenant = self._tenant(scope)
-        whole = (tenant, key)
+    async def _with_key(self, whole: tuple[str, str], body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            taken = await self._idempotency.claim(whole, _request(scope, tenant, body))
-        except (ClaimHeld, KeyReused) as refusal:
+            taken = await self._idempotency.claim(whole, _request(scope, whole[0], body))
+        except (AnswerNotKept, ClaimHeld, KeyReused) as refusal:
             await send_problem(send, _problem_of(refusal))
             return
         except BackendError as error:
@@ -162,7 +210,7 @@ class IdempotencyMiddleware:
 
         async def work() -> None:
             try:
-                await self._app(by_bytes_alone(scope), _replayed(body, receive_and_see), recorder)
+                await self._app(scope, _replayed(body, receive_and_see), recorder)
             except BaseException:
                 await recorder.break_off()
                 raise
@@ -183,7 +231,8 @@ def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
     return [
         scope["method"],
         scope.get("root_path", ""),
-        path,
+        # Where a framework redirects between the two, its client sends the same request to either.
+        path.rstrip(b"/"),
         scope.get("query_string", b""),
         tenant,
         header_values(scope, b"content-type"),
@@ -200,12 +249,12 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _malformed(detail: str) -> Problem:
-    return Problem(status=400, title="Idempotency-Key is missing or malformed", detail=detail)
+def _malformed(header: str, detail: str) -> Problem:
+    return Problem(status=400, title=f"{header} is missing or malformed", detail=detail)
 
 
-def _too_large(bytes_max: int) -> Problem:
-    return Problem(status=413, detail=f"A request with an Idempotency-Key carries at most {bytes_max} bytes.")
+def _too_large(header: str, bytes_max: int) -> Problem:
+    return Problem(status=413, detail=f"A request with the header {header} carries at most {bytes_max} bytes.")
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sdpatterns.core.asking import told
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.web.asgi.asking import plain, told
 from sdpatterns.web.asgi.protocol import AnswerEnd, ASGIApp, Message, Receive, Scope, Send, innermost
 from sdpatterns.web.notices import RequestFinished
 
@@ -51,7 +52,7 @@ class MetricsMiddleware:
     def __init__(self, app: ASGIApp, *, name: str, route: Callable[[Scope], str] = route_of) -> None:
         self._app = app
         self._name = check_name("MetricsMiddleware", name)
-        self._route = plain("route", route)
+        self._route = answering("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

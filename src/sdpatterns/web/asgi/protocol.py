@@ -10,6 +10,7 @@ from sdpatterns.core.policy import Unawaited
 from sdpatterns.web.problems import Problem
 
 __all__ = [
+    "WITHOUT_BYTES",
     "ASGIApp",
     "AnswerEnd",
     "BodyTooLarge",
@@ -123,7 +124,9 @@ class AnswerEnd:
         return not message.get("more_body", False)
 
 
-_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+WITHOUT_BYTES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
+"""The parts of an answer's body whose bytes only the server sees."""
+_BODIES = WITHOUT_BYTES | {"http.response.body"}
 
 
 def by_bytes_alone(scope: Scope) -> Scope:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sdpatterns.core import context
+from sdpatterns.core.asking import told
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import Trace, Until
+from sdpatterns.core.judging import answering
 from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace
 from sdpatterns.core.tracing import NOWHERE, TRACERS, Opened, Span, Value
-from sdpatterns.web.asgi.asking import plain, told
 from sdpatterns.web.asgi.metrics import METHODS, route_of
 from sdpatterns.web.asgi.protocol import (
     AnswerEnd,
@@ -88,13 +89,13 @@ class TracingMiddleware:
                 f"deadline_default_s must be above 0 and at most deadline_max_s, got {deadline_default_s!r}"
             )
         self._app = app
-        self._trusts = plain("trusts", trusts)
+        self._trusts = answering("trusts", trusts)
         self._joins_traces = joins_traces
         self._deadline_default_s = deadline_default_s
         self._deadline_max_s = deadline_max_s
-        self._ids = plain("ids", ids)
+        self._ids = answering("ids", ids)
         self._service = service
-        self._route = plain("route", route)
+        self._route = answering("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sdpatterns.core.asking import told
+from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.web.asgi.asking import plain, told
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
     Headers,
@@ -73,7 +74,7 @@ class VersionsMiddleware:
         self._name = check_name("VersionsMiddleware", name)
         self._by = ByPath() if by is None else by
         self._versions = Versions(versions, self._by)
-        self._caller = plain("caller", caller)
+        self._caller = answering("caller", caller)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

@@ -22,6 +22,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar, cast
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from sdpatterns.core.judging import answering
 from sdpatterns.core.runtime import BLOCKING, current, finish
 from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, body_of
 from sdpatterns.web.wsgi.environ import declared_length, environ_headers, scope_of, with_body, with_headers
@@ -50,9 +51,12 @@ def environ_of(scope: Scope) -> WSGIEnvironment:
     return exchange.environ
 
 
-def from_environ(asked: Callable[[WSGIEnvironment], S]) -> Callable[[Scope], S]:
-    """A function of the environ as one of the scope."""
-    return lambda scope: asked(environ_of(scope))
+def from_environ(
+    asked: Callable[[WSGIEnvironment], S], field: str = "a function of the environ"
+) -> Callable[[Scope], S]:
+    """A function of the environ as one of the scope. Raises TypeError for an async one: nothing here awaits it."""
+    function = answering(field, asked)
+    return lambda scope: function(environ_of(scope))
 
 
 class Door:

@@ -19,7 +19,7 @@ __all__ = ["IdempotencyMiddleware"]
 class IdempotencyMiddleware(Door):
     """`sdpatterns.web.asgi.idempotency.IdempotencyMiddleware` for WSGI; its functions get the environ.
 
-    **Keeps**: one execution per key and request among those that were answered below 500, whichever
+    **Keeps**: one execution per key and request among those whose answer is stored, whichever
     thread or process they reach. **May fail** as the ASGI one; TypeError for a store that needs an
     event loop. **Costs** two steps on the store, the body and the answer in memory, and a thread for
     the heartbeat while the application works.
@@ -33,15 +33,17 @@ class IdempotencyMiddleware(Door):
         methods: Collection[str] = ("POST", "PATCH"),
         required: bool | Callable[[WSGIEnvironment], bool] = False,
         tenant: Callable[[WSGIEnvironment], str] = lambda _environ: "",
+        header: str = "Idempotency-Key",
+        quotes: asgi.Quotes = "required",
         body_bytes_max: int = 1_048_576,
         answer_bytes_max: int = 524_288,
-        stores: Callable[[int], bool] = lambda status: status < 500,
+        stores: Callable[[int], bool] = asgi.judges,
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
             return asgi.IdempotencyMiddleware(
                 inside, needing_no_loop(idempotency), methods=methods,
-                required=required if isinstance(required, bool) else from_environ(required),
-                tenant=from_environ(tenant), body_bytes_max=body_bytes_max,
+                required=required if isinstance(required, bool) else from_environ(required, "required"),
+                tenant=from_environ(tenant, "tenant"), header=header, quotes=quotes, body_bytes_max=body_bytes_max,
                 answer_bytes_max=answer_bytes_max, stores=stores,
             )  # fmt: skip
 

@@ -26,4 +26,6 @@ class MetricsMiddleware(Door):
     """
 
     def __init__(self, app: WSGIApplication, *, name: str, route: Callable[[WSGIEnvironment], str] = route_of) -> None:
-        super().__init__(app, lambda inside: asgi.MetricsMiddleware(inside, name=name, route=from_environ(route)))
+        super().__init__(
+            app, lambda inside: asgi.MetricsMiddleware(inside, name=name, route=from_environ(route, "route"))
+        )

@@ -37,9 +37,9 @@ class RateLimitMiddleware(Door):
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
             return asgi.RateLimitMiddleware(
-                inside, needing_no_loop(limiter), key=from_environ(key),
+                inside, needing_no_loop(limiter), key=from_environ(key, "key"),
                 cost=cost if isinstance(cost, int) else from_environ(cost), rates=rates,
-                partition=None if partition is None else from_environ(partition),
+                partition=None if partition is None else from_environ(partition, "partition"),
             )  # fmt: skip
 
         super().__init__(app, part)

@@ -39,9 +39,9 @@ class TracingMiddleware(Door):
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
             return asgi.TracingMiddleware(
-                inside, trusts=from_environ(trusts), joins_traces=joins_traces,
+                inside, trusts=from_environ(trusts, "trusts"), joins_traces=joins_traces,
                 deadline_default_s=deadline_default_s, deadline_max_s=deadline_max_s, ids=ids,
-                service=service, route=from_environ(route),
+                service=service, route=from_environ(route, "route"),
             )  # fmt: skip
 
         super().__init__(app, part)
