@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DRAWINGS = HERE.parent / "docs" / "drawings"
-PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "limiter_admits"]
+PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "clients", "limiter_admits"]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -40,6 +40,8 @@ TITLES = {
     "states_postgres_32_tasks_1000_keys": "One step on Postgres, 32 tasks on 1,000 keys",
     "web_asgi": "A request through one part at the ASGI door",
     "web_wsgi": "A request through one part at the WSGI door",
+    "clients_1_at_once": "A request of an HTTP client, one after another",
+    "clients_16_at_once": "A request of an HTTP client, 16 at once",
 }
 HEAD = """# Benchmarks
 
