@@ -38,17 +38,17 @@ TITLES = {
     "states_postgres_alone": "One step on Postgres, one task",
     "states_postgres_32_tasks_one_key": "One step on Postgres, 32 tasks on one key",
     "states_postgres_32_tasks_1000_keys": "One step on Postgres, 32 tasks on 1,000 keys",
-    "web_asgi": "A request through one part at the ASGI door",
-    "web_wsgi": "A request through one part at the WSGI door",
+    "web_asgi": "A request through one ASGI middleware",
+    "web_wsgi": "A request through one WSGI middleware",
     "clients_1_at_once": "A request of an HTTP client, one after another",
     "clients_16_at_once": "A request of an HTTP client, 16 at once",
 }
 HEAD = """# Benchmarks
 
-Each table comes from one run in which all cases took turns, so that a busy machine was busy for all of
-them. Read the ratio, which is the median over the rounds with its quartiles (in the plots a dot with its
-bar, on a scale of powers of ten); the absolute times are those of one shared machine. The figures are
-committed in `benchmarks/results/`; `python -m benchmarks` makes them and this page anew.
+These benchmarks compare sdpatterns with other libraries. Each table comes from one run in which all cases took turns,
+so a busy machine was busy for all of them. Read the ratio: it is the median over the rounds, with its quartiles. In the
+plots it is a dot with a bar, on a scale of powers of ten. The absolute times are those of one shared machine. The
+figures are committed in `benchmarks/results/`; `python -m benchmarks` makes them and this page.
 """
 
 
@@ -76,7 +76,7 @@ def admits() -> str:
         [
             "## What each algorithm of the limiter lets pass", "",
             "The limit is 10 a second for all. The thin line counts the requests that come, the thick one those that",
-            "pass; the vertical lines are full seconds, at which a fixed window begins anew. The",
+            "pass; the vertical lines are full seconds, at which a fixed window begins again. The",
             "[rate limiter's page](patterns/rate-limiter.md#other-algorithms) has the same as a table.", "",
             "{{ drawing limiter_admits }}", "",
             f"`{read('limiter_admits')['command']}`, in virtual time: the same on every machine.",

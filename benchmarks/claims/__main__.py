@@ -39,8 +39,8 @@ QUESTIONS = [
     Question(
         "probes",
         "breakers",
-        "Who reaches a sick service when the open period ends?",
-        "A breaker is open. Its time is over, the service is still sick, and fifty callers come at once.",
+        "How many calls reach a failing service when the open time ends?",
+        "A breaker is open. Its time is over, the service still fails, and fifty callers come at once.",
         "1 of 50",
     ),
     Question(
@@ -145,11 +145,11 @@ QUESTIONS = [
 
 HEAD = """# Comparison
 
-What sdpatterns and other Python libraries do in the moments that matter, asked of all of them in one
-run by the programs in `benchmarks/claims/`. Each library is used as its own documentation shows, in
-memory. An answer in **bold** is what we hold to be right; a library may have chosen otherwise on
-purpose. An empty cell means that it was not asked: it has no such way of use. How fast they are is on
-the page of [benchmarks](benchmarks.md).
+This page compares what sdpatterns and other Python libraries do in difficult situations. The programs in
+`benchmarks/claims/` ask all of them in one run. Each library is used in memory, as its own documentation shows. An
+answer in **bold** is the one that we think is right; a library may have chosen another one on purpose. An empty cell
+means that the library was not asked, because it cannot be used in this way. [Benchmarks](benchmarks.md) shows how fast
+they are.
 """
 
 

@@ -135,6 +135,11 @@ def too_wide(page: Path) -> list[str]:
     return [line for line in code.splitlines() if len(line) > COLUMNS_MAX]
 
 
+def test_the_code_of_a_page_fits_its_width():
+    wide = {page.relative_to(ROOT).as_posix(): too_wide(page) for page in PAGES}
+    assert {page: lines for page, lines in wide.items() if lines} == {}
+
+
 def test_a_block_for_a_plain_program_runs_beside_awaits(tmp_path):
     page = tmp_path / "page.md"
     plain = "import asyncio\ntry:\n    asyncio.get_running_loop()\nexcept RuntimeError:\n    seen = 1\n"

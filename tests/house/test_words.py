@@ -1,8 +1,10 @@
-"""The tree speaks of the project alone: no trace of the machine or the desk that it was written at."""
+"""The tree speaks of the project alone, without a trace of a machine; pages speak plain English."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 from tests.house.source import ROOT, tracked_texts
 
@@ -55,3 +57,48 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
         if pattern.search(line)
     ]
     assert traces == []
+
+
+# Words that a reader whose first language is another one stumbles over, and what to write.
+STUMBLES = {
+    "anew": "again",
+    "bad day": "what fails",
+    "but for": "except",
+    "for ever": "without end",
+    "heed": "respect",
+    "knob": "setting",
+    "nobody's": "what it is",
+    "sick": "failing",
+    "somebody": "who it is: a caller, a client, another process",
+    "somebody else": "another process, another company",
+    "whoever": "who it is: the caller that, callers that",
+}
+STUMBLE = re.compile(rf"(?i)\b(?:{'|'.join(STUMBLES)})(?:s|'s)?\b")
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """What users read: README, changelog, the site's pages and the pages of the shop."""
+    for path, text in tracked_texts():
+        place = path.relative_to(ROOT).as_posix()
+        if place in {"README.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md"} or (
+            place.startswith("docs/") and path.suffix == ".md"
+        ):
+            yield path, CODE.sub("", text)
+        elif place.startswith("examples/shop/gateway/templates/"):
+            yield path, re.sub(r"\{[%{#].*?[#%}]\}|<[^>]*>", " ", text, flags=re.DOTALL)
+
+
+def test_pages_have_no_word_that_has_to_be_looked_up() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match[0]!r}, write {STUMBLES.get(match[0].lower(), 'another word')!r}"
+        for path, text in pages()
+        for match in STUMBLE.finditer(text)
+    ]
+    assert found == []
+
+
+def test_a_word_that_has_to_be_looked_up_is_found() -> None:
+    assert STUMBLE.search("Whoever comes later")
+    assert STUMBLE.search("it begins anew")
+    assert not STUMBLE.search("a whole renewal")
