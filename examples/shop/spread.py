@@ -52,7 +52,8 @@ class Spread(httpx2.AsyncBaseTransport):
         return sorted(turned, key=lambda target: self._away_until[target] > now)
 
     async def _send(self, request: httpx2.Request, target: httpx2.URL) -> httpx2.Response:
-        request.url = request.url.copy_with(host=target.host, port=target.port)
+        if (request.url.host, request.url.port) != (target.host, target.port):
+            request.url = request.url.copy_with(host=target.host, port=target.port)
         return await self._inner.handle_async_request(request)
 
     async def aclose(self) -> None:

@@ -96,7 +96,7 @@ def answer_in_kind(request: Request, error: Exception) -> Response:
 
 
 def _for_a_person(request: Request) -> bool:
-    return not request.url.path.startswith(_FOR_PROGRAMS) and "text/html" in request.headers.get("accept", "")
+    return not request.scope["path"].startswith(_FOR_PROGRAMS) and "text/html" in request.headers.get("accept", "")
 
 
 class InKindMiddleware:
