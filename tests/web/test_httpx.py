@@ -295,7 +295,7 @@ async def test_over_real_sockets_an_answer_that_is_not_wanted_holds_no_connectio
     if ends == "in the pipeline":
         parts.insert(0, Broken())
     inner = lib.http.AsyncHTTPTransport(limits=lib.http.Limits(max_connections=1))
-    transport = lib.ours.AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=())
+    transport = lib.ours.AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=(), reads_body=False)
     async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url, timeout=0.5) as http:
         for _ in range(2):
             app.paths.clear()
@@ -353,7 +353,7 @@ def test_without_a_loop_an_answer_that_is_not_wanted_holds_no_connection(served:
     _, url = served
     inner = lib.http.HTTPTransport(limits=lib.http.Limits(max_connections=1))
     pipeline = Pipeline(retry(on_result=lambda response: response.status_code == 503), name="shop")
-    transport = lib.ours.Transport(pipeline, inner=inner, unavailable=())
+    transport = lib.ours.Transport(pipeline, inner=inner, unavailable=(), reads_body=False)
     with lib.http.Client(transport=transport, base_url=url, timeout=0.5) as http:
         assert [http.get("/").text for _ in range(2)] == ["answer 3", "answer 4"]
 
