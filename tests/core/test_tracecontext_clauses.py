@@ -1,6 +1,7 @@
 """The W3C recommendation "Trace Context", clause by clause: each MUST that a participant can break.
 
-https://www.w3.org/TR/trace-context-1/ (Recommendation, 23 November 2021); section numbers are its own.
+https://www.w3.org/TR/trace-context-1/ (Recommendation, 23 November 2021); section numbers are its own. Where
+level 2 changed a clause (keys, keys given twice, the flag for random ids), the test is that of level 2.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.anyio
 ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 GOOD = f"00-{ID}-{SPAN}-01"
-TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
+TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[0-3]")
 
 
 class App:
@@ -91,7 +92,7 @@ def test_3_2_2_5_flags_are_two_digits_in_lower_case(flags):
 def test_3_2_2_5_2_flags_not_known_are_not_believed_and_sent_as_zero(flags):
     found = parse_trace([f"00-{ID}-{SPAN}-{flags:02x}"])
     assert found is not None
-    assert traceparent_of(child_of(found))[-2:] == f"{flags & 1:02x}"
+    assert traceparent_of(child_of(found))[-2:] == f"{flags & 3:02x}"
 
 
 @pytest.mark.parametrize("rest", ["", "-", "-what", "-01-ff", "-\u00e9"])
@@ -153,7 +154,11 @@ def test_3_3_1_1_there_are_at_most_32_members():
 
 
 @pytest.mark.parametrize(
-    "key", ["a", "z" * 256, "a_-*/9", "tenant@system", "9tenant@system", "t" * 241 + "@" + "s" * 14]
+    "key",
+    [
+        *("a", "z" * 256, "a_-*/9", "tenant@system", "9tenant@system", "t" * 241 + "@" + "s" * 14),
+        *("a@", "a@b@c", "a@@b", "a@9", "t" * 242 + "@s", "t@" + "s" * 15),
+    ],
 )
 def test_3_3_1_3_1_good_keys(key):
     assert parse_tracestate([f"{key}=1"]) == f"{key}=1"
@@ -161,16 +166,16 @@ def test_3_3_1_3_1_good_keys(key):
 
 @pytest.mark.parametrize(
     "key",
-    ["", "A", "a" * 257, "a b", "é", "a.b", "a@", "@a", "a@b@c", "a@9", "a@B", "t" * 242 + "@s", "t@" + "s" * 15, "_a"],
+    ["", "A", "a" * 257, "a b", "é", "a.b", "@a", "a@B", "t" * 255 + "@s", "_a"],
 )
 def test_3_3_1_3_1_a_bad_key_makes_the_whole_state_be_ignored(key):
     assert parse_tracestate([f"good=1,{key}=1"]) == ""
 
 
 @pytest.mark.parametrize("key", ["a", "tenant@system"])
-def test_3_3_1_3_1_a_key_is_given_once(key):
-    assert parse_tracestate([f"{key}=1,b=2,{key}=1"]) == ""
-    assert parse_tracestate([f"{key}=1", f"{key}=2"]) == ""
+def test_3_3_1_3_1_of_a_key_given_twice_the_first_stays_and_so_do_the_others(key):
+    assert parse_tracestate([f"{key}=1,b=2,{key}=3"]) == f"{key}=1,b=2"
+    assert parse_tracestate([f"{key}=1", f"{key}=2"]) == f"{key}=1"
 
 
 @pytest.mark.parametrize("value", ["1", "a b", "!#$%&'()*+-./:;<>?@[]^_`{|}~", "x" * 256, '"', "a  b"])
@@ -216,7 +221,7 @@ async def test_4_3_a_state_without_a_traceparent_is_not_read():
     assert (seen.state, "tracestate" in sent) == ("", False)
 
 
-@pytest.mark.parametrize("bad", [b"A=1", b"a", b"a=1,a=2", b"a=1=2"])
+@pytest.mark.parametrize("bad", [b"A=1", b"a", b"@a=1", b"a=1=2"])
 async def test_4_3_an_invalid_state_is_dropped_and_the_trace_goes_on(bad):
     seen, sent = await passed_on((b"traceparent", GOOD.encode()), (b"tracestate", bad))
     assert seen.trace_id == ID
@@ -224,7 +229,7 @@ async def test_4_3_an_invalid_state_is_dropped_and_the_trace_goes_on(bad):
     assert sent["traceparent"].startswith(f"00-{ID}-")
 
 
-@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize("flags", ["00", "01", "02", "03"])
 async def test_4_3_who_does_not_decide_passes_the_decision_on(flags):
     _, sent = await passed_on((b"traceparent", f"00-{ID}-{SPAN}-{flags}".encode()))
     assert sent["traceparent"][-2:] == flags

@@ -28,12 +28,16 @@ __all__ = [
 
 
 class Trace(NamedTuple):
-    """A position in a W3C trace: ids as lower-case hexadecimal, `state` as the raw tracestate."""
+    """A position in a W3C trace: ids as lower-case hexadecimal, `state` as the raw tracestate.
+
+    `random` says that whoever began the trace drew its id at random, so that samplers may rely on it.
+    """
 
     trace_id: str
     span_id: str
     sampled: bool = True
     state: str = ""
+    random: bool = False
 
 
 class Until(float):

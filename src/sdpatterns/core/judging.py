@@ -58,9 +58,9 @@ def answering(field: str, function: F) -> F:
     if is_async(function):
         raise TypeError(f"{field} must be a plain function, because it is not awaited: {title_of(function)} is async")
 
-    def asked(*args: Any) -> Any:
+    def asked(about: Any, /) -> Any:
         """The answer, which is no promise of one."""
-        answer = function(*args)
+        answer = function(about)
         if type(answer) not in _AT_ONCE and inspect.isawaitable(answer):
             if inspect.iscoroutine(answer):
                 answer.close()

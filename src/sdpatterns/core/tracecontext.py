@@ -5,9 +5,10 @@ traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
              version   trace id (32)               span id (16)   flags
 ```
 
-What cannot be read starts a new trace; it is never mended and never passed on.
+What cannot be read starts a new trace; it is never mended and never passed on. Of the flags 01 says that the
+trace is sampled, and 02 that its id is random; both are passed on as they came, all others are sent as zero.
 
-Source: W3C Recommendation "Trace Context", https://www.w3.org/TR/trace-context/
+Source: W3C "Trace Context Level 2", https://www.w3.org/TR/trace-context-2/
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from sdpatterns.core.context import Trace
 __all__ = ["child_of", "new_trace", "parse_trace", "parse_tracestate", "traceparent_of"]
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_SAMPLED, _RANDOM = 1, 2
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
-_SIMPLE_KEY = r"[a-z0-9][a-z0-9_\-*/]{0,255}"
-_TENANT_KEY = r"[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13}"
+_KEY = r"[a-z0-9][a-z0-9_\-*/@]{0,255}"
 _VALUE = r"[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
-_MEMBER = re.compile(rf"({_TENANT_KEY}|{_SIMPLE_KEY})=({_VALUE})")
+_MEMBER = re.compile(rf"({_KEY})=({_VALUE})")
 
 MEMBERS_MAX = 32
 STATE_CHARS_MAX = 512
@@ -51,21 +52,26 @@ def parse_trace(traceparents: Sequence[str], tracestates: Sequence[str] = ()) ->
     version, trace_id, span_id, flags, rest = found.groups()
     if version == "ff" or (version == "00" and rest) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    return Trace(trace_id, span_id, bool(int(flags, 16) & 1), parse_tracestate(tracestates))
+    bits = int(flags, 16)
+    return Trace(trace_id, span_id, bool(bits & _SAMPLED), parse_tracestate(tracestates), bool(bits & _RANDOM))
 
 
 def parse_tracestate(tracestates: Sequence[str]) -> str:
     """The combined tracestate, or the empty string where any of it is malformed.
 
-    More than 32 members or a key given twice count as malformed. Beyond 512 characters whole
+    More than 32 members count as malformed. Of a key given twice the first member stays, because the newest
+    stands first. Beyond 512 characters whole
     members are dropped: the long ones first, then from the end, where the oldest stand.
     """
     members = [member for value in tracestates for part in value.split(",") if (member := part.strip(" \t"))]
     found = [_MEMBER.fullmatch(member) for member in members]
-    keys = {match.group(1) for match in found if match}
-    if len(keys) != len(members) or len(members) > MEMBERS_MAX:
+    if not all(found) or len(members) > MEMBERS_MAX:
         return ""
-    return ",".join(_shortened(members))
+    firsts: dict[str, str] = {}
+    for match in found:
+        if match is not None:
+            firsts.setdefault(match.group(1), match.group())
+    return ",".join(_shortened(list(firsts.values())))
 
 
 def _shortened(members: list[str]) -> list[str]:
@@ -83,12 +89,13 @@ def _shortened(members: list[str]) -> list[str]:
 
 def traceparent_of(trace: Trace) -> str:
     """The header that names this position, in version 00."""
-    return f"00-{trace.trace_id}-{trace.span_id}-{'01' if trace.sampled else '00'}"
+    flags = _SAMPLED * trace.sampled | _RANDOM * trace.random
+    return f"00-{trace.trace_id}-{trace.span_id}-{flags:02x}"
 
 
 def new_trace(ids: Ids = secrets.token_hex, *, sampled: bool = True) -> Trace:
-    """The first span of a new trace."""
-    return Trace(_id(ids, 16), _id(ids, 8), sampled)
+    """The first span of a new trace. Its id counts as random where no ids were handed in."""
+    return Trace(_id(ids, 16), _id(ids, 8), sampled, random=ids is secrets.token_hex)
 
 
 def child_of(parent: Trace, ids: Ids = secrets.token_hex) -> Trace:

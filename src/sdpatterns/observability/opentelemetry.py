@@ -29,6 +29,7 @@ except ImportError as missing:
 __all__ = ["OpenTelemetryListener", "OpenTelemetrySpan", "OpenTelemetryTracer"]
 
 _KINDS: dict[str, trace.SpanKind] = {kind.name.lower(): kind for kind in trace.SpanKind}
+_RANDOM = 0x02
 _SERVICE = "service.name"
 
 
@@ -188,7 +189,10 @@ def _trace_of(found: trace.SpanContext, known: Trace | None) -> Trace:
     state = found.trace_state.to_header() if found.trace_state else ""
     if known is not None and known.state and trace.TraceState.from_header([known.state]).to_header() == state:
         state = known.state  # as it came: the API may read less of it than we may pass on
-    return Trace(f"{found.trace_id:032x}", f"{found.span_id:016x}", sampled=found.trace_flags.sampled, state=state)
+    trace_id, flags = f"{found.trace_id:032x}", found.trace_flags
+    # An SDK may not pass the flag for random ids on, which belongs to the trace.
+    random = bool(flags & _RANDOM) or (known is not None and known.trace_id == trace_id and known.random)
+    return Trace(trace_id, f"{found.span_id:016x}", sampled=flags.sampled, state=state, random=random)
 
 
 def _context_of(position: Trace) -> trace.SpanContext:
@@ -196,6 +200,6 @@ def _context_of(position: Trace) -> trace.SpanContext:
         int(position.trace_id, 16),
         int(position.span_id, 16),
         is_remote=True,
-        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED if position.sampled else trace.TraceFlags.DEFAULT),
+        trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED * position.sampled | _RANDOM * position.random),
         trace_state=trace.TraceState.from_header([position.state] if position.state else []),
     )

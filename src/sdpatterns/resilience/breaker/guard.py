@@ -285,11 +285,13 @@ class CircuitBreaker(Guard):
             raise CircuitIsOpen(self.name, circuit.key, retry_after_s=admission.retry_after_s)
         return admission.term
 
-    def _failed(self, circuit: Circuit, term: Term, started_s: float, error: BaseException) -> None:
-        """A call raised: a failure, or nothing that counts."""
+    def _failed(
+        self, circuit: Circuit, term: Term, started_s: float, error: BaseException, *, of_callee: bool = True
+    ) -> None:
+        """A call raised: a failure, or nothing that counts, as an `on_result` that cannot judge."""
         counts = False
         try:
-            counts = isinstance(error, Exception) and self._fails(error)
+            counts = of_callee and isinstance(error, Exception) and self._fails(error)
         finally:
             if not counts:
                 with circuit.lock:
@@ -298,17 +300,6 @@ class CircuitBreaker(Guard):
             now_s = SYSTEM.monotonic()
             slow = SLOW if now_s - started_s >= self._slow_s else FINE
             self._settle(circuit, term, FAILED | slow, now_s)
-
-    def _judge(self, circuit: Circuit, term: Term, result: Any) -> int:
-        """A call gave a result. One that cannot be judged counts neither way."""
-        unwanted = self._on_result
-        assert unwanted is not None
-        try:
-            return FAILED if unwanted(result) else FINE
-        except BaseException:
-            with circuit.lock:
-                circuit.release(term)
-            raise
 
     def _settle(self, circuit: Circuit, term: Term, verdict: int, now_s: float) -> None:
         with circuit.lock:
@@ -337,11 +328,11 @@ class CircuitBreaker(Guard):
             )
         )
 
-    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
+    def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:  # noqa: C901 - a call more would cost every call
         """The call inside its circuit."""
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
-        admit, settle, failed, judge = self._admit, self._settle, self._failed, self._judge
+        admit, settle, failed = self._admit, self._settle, self._failed
         # A reading of the clock costs as much as the lock: none is taken that nobody needs.
         times_calls = slow_s < math.inf
         times_window = self._config.window.span_s is not None or times_calls
@@ -358,7 +349,14 @@ class CircuitBreaker(Guard):
             except BaseException as error:
                 failed(circuit, term, started_s, error)
                 raise
-            verdict = FINE if unwanted is None else judge(circuit, term, result)
+            verdict = FINE
+            if unwanted is not None:
+                try:
+                    if unwanted(result):
+                        verdict = FAILED
+                except BaseException as error:
+                    failed(circuit, term, started_s, error, of_callee=False)
+                    raise
             now_s = clock.monotonic() if times_window else 0.0
             if now_s - started_s >= slow_s:
                 verdict |= SLOW
