@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+import uuid
+import zoneinfo
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -59,7 +63,7 @@ def test_made_up_cursors_are_refused(text: str) -> None:
 
 
 def test_a_cursor_of_a_newer_release_is_refused() -> None:
-    text = Signer(KEY, purpose="web/cursor").sealed(b"2[1]", about="orders")
+    text = Signer(KEY, purpose="web/cursor").sealed(b"3[1]", about="orders")
     with pytest.raises(CursorNotValid, match="newer release"):
         Cursors(KEY).read(text, of="orders")
 
@@ -81,3 +85,40 @@ def test_there_is_a_next_page_where_there_is_a_row_for_it(count: int, has_next: 
 def test_a_page_has_a_row_at_least() -> None:
     with pytest.raises(ValueError, match="limit"):
         Cursors(KEY).page([1, 2], limit=0, position=lambda row: (row,), of="rows")
+
+
+def test_a_position_comes_back_as_the_types_that_it_had() -> None:
+    cursors = Cursors(KEY)
+    berlin = zoneinfo.ZoneInfo("Europe/Berlin")
+    for position in (
+        (dt.datetime(2026, 5, 1, 12, 0, 0, 123456, tzinfo=dt.UTC), uuid.UUID(int=7)),
+        (dt.datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=berlin), Decimal("0.10"), Decimal("-1E+30")),
+        (dt.date(2026, 5, 1), dt.time(23, 59), dt.timedelta(seconds=-1), None, True, 1, 1.5, "x"),
+        (dt.datetime(2026, 5, 1, 12, tzinfo=dt.UTC).replace(tzinfo=None), "2026-05-01"),
+    ):
+        read = cursors.read(cursors.made(position, of="orders"), of="orders")
+        assert read == position
+        assert [(type(value), repr(value)) for value in read] == [(type(value), repr(value)) for value in position]
+
+
+def test_what_an_earlier_release_reads_is_written_as_it_reads_it() -> None:
+    text = Cursors(KEY).made((1, "a"), of="orders")
+    assert Signer(KEY, purpose="web/cursor").opened(text, about="orders") == b'1[1,"a"]'
+
+
+def test_a_value_that_would_not_come_back_is_refused_when_it_is_made() -> None:
+    odd_zone = dt.timezone(dt.timedelta(hours=1), "CET")
+    for value in (Decimal("NaN"), Decimal("Infinity"), dt.datetime(2026, 5, 1, tzinfo=odd_zone), object(), {"a": 1}):
+        with pytest.raises(ValueError, match="position must hold"):
+            Cursors(KEY).made((value,), of="orders")  # type: ignore[arg-type]
+
+
+def test_a_value_that_this_release_cannot_read_is_a_400() -> None:
+    for payload in (
+        b'2[["unheard","x"]]',
+        b'2[["datetime","x"]]',
+        b'2[["datetime","2026-05-01T12:00:00 0 /No/Where"]]',
+    ):
+        text = Signer(KEY, purpose="web/cursor").sealed(payload, about="orders")
+        with pytest.raises(CursorNotValid, match="cannot be read here"):
+            Cursors(KEY).read(text, of="orders")

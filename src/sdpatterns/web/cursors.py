@@ -11,12 +11,16 @@ one does. A cursor is signed, so that the position in it is one that the server 
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
+import uuid
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from decimal import Decimal
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from sdpatterns.algorithms.signing import Signer
+from sdpatterns.core.values import scalar_of, scalar_text
 from sdpatterns.errors import CodecError, CursorNotValid
 
 __all__ = ["CHARS_MAX", "POSITION_MAX", "Cursors", "Page", "Scalar"]
@@ -26,11 +30,16 @@ CHARS_MAX = 2048
 POSITION_MAX = 16
 """Values in one position."""
 
-Scalar: TypeAlias = str | int | float | bool | None
-Position: TypeAlias = tuple[Scalar, ...]
+Scalar: TypeAlias = (
+    str | int | float | bool | dt.datetime | dt.date | dt.time | dt.timedelta | uuid.UUID | Decimal | None
+)
+Position: TypeAlias = tuple[Any, ...]
+"""The values of a position, each of a type of `Scalar`."""
 T = TypeVar("T")
 
 _VERSION = b"1"
+_TYPED = b"2"
+_KINDS = (dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, Decimal)
 
 
 class Page(NamedTuple, Generic[T]):
@@ -58,8 +67,9 @@ class Cursors:
     assert [order["id"] for order in rows] == [4, 5, 6, 7]
     ```
 
-    `of` is what the list is: its name with whatever decides order, filter and owner. A cursor of one
-    list is refused for another. Keys are those of a `Signer`: the first signs, each is trusted.
+    A position holds strings, numbers, booleans, None, dates and times, UUIDs and Decimals, and each comes back
+    as the type that it was. `of` is what the list is: its name with whatever decides order, filter and
+    owner. A cursor of one list is refused for another. Keys are those of a `Signer`: the first signs, each is trusted.
 
     **Keeps**: what is read is a position that was made with one of the keys for the same list. It is
     signed, not encrypted: its holder can read it. **May fail** with `CursorNotValid`, which is a 400.
@@ -75,9 +85,14 @@ class Cursors:
             raise ValueError(f"position must have 1 to {POSITION_MAX} values, got {len(position)}")
         for value in position:
             if not _is_scalar(value):
-                raise ValueError(f"position must hold strings, finite numbers, booleans or None, got {value!r}")
-        plain = json.dumps(list(position), separators=(",", ":"), allow_nan=False)
-        text = self._signer.sealed(_VERSION + plain.encode(), about=of)
+                raise ValueError(
+                    "position must hold strings, finite numbers, booleans, dates and times, UUIDs, Decimals or None,"
+                    f" got {value!r}"
+                )
+        plain = [_written(value) for value in position]
+        # What an earlier release can read is written as it reads it.
+        version = _TYPED if any(isinstance(value, list) for value in plain) else _VERSION
+        text = self._signer.sealed(version + json.dumps(plain, separators=(",", ":")).encode(), about=of)
         if len(text) > CHARS_MAX:
             raise ValueError(f"position must fit into a cursor of {CHARS_MAX} characters, got {len(text)}")
         return text
@@ -90,9 +105,12 @@ class Cursors:
             payload = self._signer.opened(cursor, about=of)
         except CodecError as cause:
             raise CursorNotValid("the cursor is not one of this list") from cause
-        if payload[:1] != _VERSION:
+        if payload[:1] not in {_VERSION, _TYPED}:
             raise CursorNotValid("the cursor was made by a newer release")
-        return tuple(json.loads(payload[1:]))
+        try:
+            return tuple(_read(value) for value in json.loads(payload[1:]))
+        except CodecError as cause:
+            raise CursorNotValid("the cursor holds a value that cannot be read here") from cause
 
     def page(self, rows: Sequence[T], *, limit: int, position: Callable[[T], Sequence[Scalar]], of: str) -> Page[T]:
         """A page of `rows`, which are one more than `limit` where there is a next page."""
@@ -107,4 +125,21 @@ class Cursors:
 def _is_scalar(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or isinstance(value, (str, int))
+    if type(value) is Decimal:
+        return value.is_finite()
+    return value is None or isinstance(value, (str, int)) or type(value) in _KINDS
+
+
+def _written(value: Scalar) -> Any:
+    """The value as JSON: itself, or its kind and its text."""
+    if type(value) not in _KINDS:
+        return value
+    try:
+        tagged = scalar_text(value)
+    except TypeError as cause:
+        raise ValueError(f"position must hold values that come back as they are: {cause}") from cause
+    return None if tagged is None else list(tagged)
+
+
+def _read(value: Any) -> Any:
+    return scalar_of(*value) if isinstance(value, list) else value

@@ -6,6 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
 from sdpatterns.web.asgi.compression import CompressionMiddleware, shrinks
 from sdpatterns.web.asgi.conditional import ConditionalMiddleware
@@ -125,10 +128,58 @@ async def test_the_size_rule_holds_for_streams_that_tell_their_length(length: in
     assert (DECODERS["gzip"](raw) if coded else raw) == body
 
 
-async def test_an_empty_body_stays_empty_and_head_has_none() -> None:
+async def test_an_empty_body_stays_empty() -> None:
     assert (await ask(App(b""))).extensions["raw"] == b""
-    response = await ask(App(), method="HEAD")
-    assert (response.headers["vary"], "content-encoding" in response.headers) == ("Accept-Encoding", False)
+
+
+async def test_head_is_told_the_same_as_get_or_less() -> None:
+    async def whole(request: Any) -> Response:
+        return Response(b"fine" * int(request.path_params["times"]), headers={"etag": '"a"'}, media_type="text/plain")
+
+    async def stream(request: Any) -> Response:
+        return StreamingResponse(iter([b"fine"] * 300), headers={"etag": '"a"'}, media_type="text/plain")
+
+    routes = [Route("/whole/{times}", whole), Route("/stream", stream)]
+    async with client(CompressionMiddleware(Starlette(routes=routes))) as http:
+        for path in ("/whole/300", "/whole/3", "/whole/0", "/stream"):
+            for wish in ("gzip", "br", "identity", "zstd;q=0.1, gzip"):
+                get = await http.get(path, headers={"accept-encoding": wish})
+                head = await http.head(path, headers={"accept-encoding": wish})
+                told = {(name, value) for name, value in head.headers.items()}
+                assert told <= set(get.headers.items()), (path, wish, told - set(get.headers.items()))
+                assert "vary" in head.headers
+        seen = (await http.head("/whole/300", headers={"accept-encoding": "gzip"})).headers
+        assert (seen["etag"], seen["content-encoding"]) == ('"a--gzip"', "gzip")
+
+
+async def test_an_answer_whose_bytes_only_the_server_sees_passes_whole() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.pathsend", "path": "/srv/x"})
+
+    for wrap in (CompressionMiddleware, ConditionalMiddleware):
+        sent: list[str] = []
+
+        async def send(message: Any, sent: list[str] = sent) -> None:
+            sent.append(message["type"])
+
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"accept-encoding", b"gzip")]}
+        await wrap(app)(scope, None, send)  # type: ignore[arg-type]
+        assert sent == ["http.response.start", "http.response.pathsend"]
+
+
+async def test_types_that_is_async_is_refused_and_one_that_raises_compresses_nothing() -> None:
+    async def later(_media_type: str) -> bool:
+        return True
+
+    def broken(_media_type: str) -> bool:
+        raise KeyError("type")
+
+    with pytest.raises(TypeError, match="types must be a plain function"):
+        CompressionMiddleware(App(), types=later)  # type: ignore[arg-type]
+    async with client(CompressionMiddleware(App(), types=broken)) as http:
+        answer = await http.get("/", headers={"accept-encoding": "gzip"})
+    assert (answer.status_code, "content-encoding" in answer.headers) == (200, False)
 
 
 @pytest.mark.parametrize("status", [204, 206])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sdpatterns.web.asgi.conditional import ConditionalMiddleware
@@ -37,7 +38,9 @@ class Resource:
         def parts() -> Iterator[bytes]:
             yield from (b"x" * 600, b"y" * 600)
 
-        return StreamingResponse(parts(), media_type=request.query_params.get("type", "text/plain"))
+        return StreamingResponse(
+            parts(), headers=self.headers, media_type=request.query_params.get("type", "text/plain")
+        )
 
     async def put(self, request: Any) -> Response:
         self.changes += 1
@@ -114,6 +117,7 @@ async def test_other_answers_than_200_are_left_alone(resource: Resource) -> None
 async def test_a_body_over_the_bound_passes_whole_and_has_no_tag(
     resource: Resource, bytes_max: int, tagged: bool
 ) -> None:
+    resource.headers = {"content-length": "1200"}
     async with asking(resource, body_bytes_max=bytes_max) as http:
         answer = await http.get("/stream")
         again = await http.get("/stream", headers={"If-None-Match": answer.headers.get("etag", '"x"')})
@@ -210,3 +214,81 @@ async def test_behind_a_real_server(resource: Resource, serve: Serve) -> None:
 async def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="body_bytes_max"):
         ConditionalMiddleware(None, body_bytes_max=-1)  # type: ignore[arg-type]
+
+
+async def test_a_stream_passes_at_once() -> None:
+    for kind in (b"application/x-ndjson", b"text/plain", b"text/html", b"text/event-stream; charset=utf-8"):
+        sent: list[Any] = []
+
+        async def app(scope: Any, receive: Any, send: Any, kind: bytes = kind, sent: list[Any] = sent) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": iter([(b"content-type", kind)])})
+            for part in (b"a", b"b"):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+                assert sent[-1]["body"] == part
+            await send({"type": "http.response.body"})
+
+        async def send(message: Any, sent: list[Any] = sent) -> None:
+            sent.append(message)
+
+        await ConditionalMiddleware(app)({"type": "http", "method": "GET", "headers": []}, None, send)  # type: ignore[arg-type]
+        assert [each.get("body", b"") for each in sent] == [b"", b"a", b"b", b""]
+        assert list(sent[0]["headers"]) == [(b"content-type", kind)]
+
+
+RANGED = {"range": "bytes=0-1"}
+
+
+async def test_conditions_come_before_the_range(tmp_path: Path) -> None:
+    file = tmp_path / "page.txt"
+    file.write_bytes(b"fine")
+
+    async def get(request: Any) -> Response:
+        return FileResponse(file)
+
+    async with client(ConditionalMiddleware(Starlette(routes=[Route("/it", get)]))) as http:
+        whole = await http.get("/it")
+        tag, at = whole.headers["etag"], whole.headers["last-modified"]
+        for condition, status in (
+            ({}, 206), ({"if-none-match": tag}, 304), ({"if-none-match": '"other"'}, 206), ({"if-match": tag}, 206),
+            ({"if-match": '"other"'}, 412), ({"if-modified-since": at}, 304), ({"if-unmodified-since": at}, 206),
+            ({"if-unmodified-since": "Fri, 01 May 2020 12:00:00 GMT"}, 412), ({"if-none-match": "*"}, 304),
+        ):  # fmt: skip
+            answer = await http.get("/it", headers={**RANGED, **condition})
+            assert (answer.status_code, condition) == (status, condition)
+            assert answer.content == (b"fi" if status == 206 else answer.content if status == 412 else b"")
+            assert ("content-range" in answer.headers) == (status == 206)
+
+
+async def test_a_part_gets_no_tag_of_its_own(resource: Resource) -> None:
+    resource.status = 206
+    async with asking(resource) as http:
+        answer = await http.get("/it", headers=RANGED)
+        unknown = await http.get("/it", headers={**RANGED, "if-match": '"x"'})
+    assert ("etag" in answer.headers, answer.status_code, unknown.status_code) == (False, 206, 412)
+
+
+async def test_a_range_that_is_out_of_bounds_is_judged_after_the_conditions(resource: Resource) -> None:
+    resource.status, resource.headers = 416, {"etag": '"a"', "content-range": "bytes */4"}
+    async with asking(resource) as http:
+        same = await http.get("/it", headers={"range": "bytes=9-", "if-none-match": '"a"'})
+        other = await http.get("/it", headers={"range": "bytes=9-", "if-none-match": '"b"'})
+    assert (same.status_code, other.status_code) == (304, 416)
+
+
+async def test_each_success_is_judged(resource: Resource) -> None:
+    for status, tagged in ((200, True), (203, True), (201, False), (204, False)):
+        resource.status, resource.headers = status, {}
+        async with asking(resource) as http:
+            first = await http.get("/it")
+            assert ("etag" in first.headers) == tagged
+            if tagged:
+                assert (await http.get("/it", headers={"if-none-match": first.headers["etag"]})).status_code == 304
+            resource.headers = {"etag": '"own"'}
+            assert (await http.get("/it", headers={"if-none-match": '"own"'})).status_code == 304
+            assert (await http.get("/it", headers={"if-match": '"b"'})).status_code == 412
+
+
+async def test_what_is_current_may_be_told_at_once(resource: Resource) -> None:
+    async with asking(resource, current=lambda _scope: ETag("a")) as http:
+        assert (await http.put("/it", headers={"if-match": '"b"'})).status_code == 412
+        assert (await http.put("/it", headers={"if-match": '"a"'})).status_code == 204

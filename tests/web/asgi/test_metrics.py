@@ -4,7 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -112,4 +112,32 @@ async def test_what_is_mounted_is_told_with_its_place_and_never_with_a_value() -
                 await http.get(path)
     assert [notice.route for notice in seen] == [
         "/sub/items/{id}", "/sub", "/raw", "/m/r/{id}", "/m/raw", "/r/{id}", "/raw", "",
+    ]  # fmt: skip
+
+
+async def test_each_place_of_a_router_is_a_route_of_its_own_in_fastapi() -> None:
+    items, teams, app, mounted = APIRouter(), APIRouter(prefix="/teams/{team}"), FastAPI(), FastAPI()
+
+    @items.get("/items/{id}")
+    async def item(id: str) -> str:  # noqa: A002 - the parameter of the route
+        return id
+
+    teams.include_router(items)
+    app.include_router(items, prefix="/v1")
+    app.include_router(items, prefix="/v2")
+    app.include_router(teams, prefix="/v2")
+    mounted.include_router(items, prefix="/in")
+    mounted.mount("/deep", Starlette(routes=[Route("/x/{y}", lambda _request: PlainTextResponse("fine"))]))
+    app.mount("/mounted", mounted)
+    app.get("/plain/{id}")(item)
+    seen: list[Notice] = []
+    with listen(seen.append):
+        async with client(MetricsMiddleware(app, name="shop")) as http:
+            for path in ("/v1", "/v2", "/v2/teams/a", "/mounted/in"):
+                assert (await http.get(f"{path}/items/7")).status_code == 200
+            for path in ("/plain/7", "/mounted/deep/x/7"):
+                assert (await http.get(path)).status_code == 200
+    assert [notice.route for notice in seen if isinstance(notice, RequestFinished)] == [
+        "/v1/items/{id}", "/v2/items/{id}", "/v2/teams/{team}/items/{id}", "/mounted/in/items/{id}", "/plain/{id}",
+        "/mounted/deep/x/{y}",
     ]  # fmt: skip

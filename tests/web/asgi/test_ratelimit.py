@@ -215,3 +215,71 @@ async def test_a_rate_that_is_not_among_those_shown_has_the_limiters_name(clock:
     shown = RateLimitMiddleware(App(), RateLimiter("api", per_minute(3)), rates=[per_hour(1), per_hour(2)])
     async with client(shown) as http:
         assert fields(await http.get("/"), "ratelimit")[0][0] == "api"
+
+
+async def test_exempt_requests_and_those_without_a_key_pass_without_a_limit(clock: VirtualClock) -> None:
+    app = App()
+    limiter = RateLimiter("api", per_minute(1))
+
+    def exempt(scope: Any) -> bool:
+        return bool(scope["path"] == "/livez" or scope["method"] == "OPTIONS")
+
+    def key(scope: Any) -> str | None:
+        return None if scope["path"] == "/static" else "everybody"
+
+    async with client(RateLimitMiddleware(app, limiter, key=key, exempt=exempt)) as http:
+        assert (await http.get("/it")).status_code == 200
+        passed = [await http.get("/livez"), await http.options("/it"), await http.get("/static")]
+        refused = await http.get("/it")
+    assert [(each.status_code, "ratelimit" in each.headers) for each in passed] == [(200, False)] * 3
+    assert (refused.status_code, app.seen) == (429, 4)
+
+
+async def test_key_and_cost_may_be_looked_up(clock: VirtualClock) -> None:
+    async def key(scope: Any) -> str | None:
+        return {"/ann": "ann", "/bob": "bob"}.get(scope["path"])
+
+    async def cost(scope: Any) -> int:
+        return 2
+
+    async with client(RateLimitMiddleware(App(), RateLimiter("api", per_minute(2)), key=key, cost=cost)) as http:
+        found = [(await http.get(path)).status_code for path in ("/ann", "/bob", "/none", "/none", "/ann")]
+    assert found == [200, 200, 200, 200, 429]
+
+
+async def test_a_function_that_is_not_awaited_must_be_a_plain_one() -> None:
+    async def later(_scope: Any) -> bool:
+        return True
+
+    for field in ("exempt", "partition"):
+        with pytest.raises(TypeError, match=f"{field} must be a plain function"):
+            RateLimitMiddleware(App(), RateLimiter("api", per_minute(1)), **{field: later})  # type: ignore[arg-type]
+
+
+async def test_a_refused_websocket_is_answered_with_429_where_the_server_can(clock: VirtualClock) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "client": None,
+        "headers": [],
+        "path": "/",
+        "extensions": {"websocket.http.response": {}},
+    }
+    limited = RateLimitMiddleware(App(), RateLimiter("api", per_minute(1)))
+    for _ in range(2):
+        await limited(dict(scope), None, send)  # type: ignore[arg-type]
+    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    headers = dict(sent[0]["headers"])
+    assert (sent[0]["status"], headers[b"retry-after"]) == (429, b"60")
+    assert b"ratelimit" in headers
+    away: list[Any] = []
+
+    async def send_away(message: Any) -> None:
+        away.append(message)
+
+    await RateLimitMiddleware(App(), Away())(dict(scope), None, send_away)  # type: ignore[arg-type]
+    assert (away[0]["type"], away[0]["status"]) == ("websocket.http.response.start", 503)

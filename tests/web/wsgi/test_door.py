@@ -16,13 +16,17 @@ from wsgiref.validate import validator
 
 import pytest
 
-from sdpatterns import Idempotency, RateLimiter, per_minute
+from sdpatterns import Idempotency, RateLimiter, listen, per_minute
+from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.web.asgi.protocol import whole_body
+from sdpatterns.web.notices import RequestFinished
 from sdpatterns.web.wsgi.door import Door, environ_of, needing_no_loop
 from sdpatterns.web.wsgi.environ import environ_headers
 from sdpatterns.web.wsgi.idempotency import IdempotencyMiddleware
+from sdpatterns.web.wsgi.metrics import MetricsMiddleware
 from sdpatterns.web.wsgi.ratelimit import RateLimitMiddleware
+from sdpatterns.web.wsgi.tracing import TracingMiddleware
 from tests.web.wsgi.serving import client
 
 WHERE: ContextVar[str] = ContextVar("where", default="outside")
@@ -484,3 +488,62 @@ def test_a_store_that_needs_a_loop_is_refused_at_construction() -> None:
 def test_a_client_without_a_server(tmp_path: Any) -> None:
     with client(Door(app_of([b"fine"]), plain)) as http, contextlib.closing(http.get("/")) as answer:
         assert answer.text == "fine"
+
+
+def test_an_application_that_ends_by_stop_iteration_ends_so_for_the_server() -> None:
+    seen: list[Any] = []
+
+    def taken_over(environ: Any, start_response: Any) -> Any:
+        raise StopIteration("the socket has its own protocol")
+
+    policy = Idempotency("http", store=MemoryBackend().states)
+    doors = [
+        Door(taken_over, plain),
+        Door(Door(taken_over, plain), plain),
+        MetricsMiddleware(TracingMiddleware(taken_over), name="shop"),
+        IdempotencyMiddleware(taken_over, policy),
+    ]
+    with listen(seen.append):
+        for app in doors * 2:
+            environ = environ_for("POST", HTTP_IDEMPOTENCY_KEY='"8e"')
+            with pytest.raises(StopIteration, match="its own protocol"):
+                app(environ, Server().start_response)
+    assert [notice.status for notice in seen if isinstance(notice, RequestFinished)] == [499, 499]
+
+
+def test_an_application_that_closes_by_stop_iteration_ends_so_too() -> None:
+    class Closing(Parts):
+        def close(self) -> None:
+            raise StopIteration
+
+    server = Server()
+    app = Door(app_of(Closing(b"fine")), plain)
+    with contextlib.suppress(StopIteration):
+        for part in app(environ_for(), server.start_response):
+            server.written.append(part)
+    assert (server.status, b"".join(server.written)) == ("200 OK", b"fine")
+
+
+def test_exempt_requests_and_functions_of_the_environ() -> None:
+    def fine(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"fine"]
+
+    async def later(_environ: Any) -> bool:
+        return True
+
+    limiter = RateLimiter("api", per_minute(1))
+    settings: dict[str, Any] = {
+        "exempt": lambda environ: environ["PATH_INFO"] == "/livez",
+        "key": lambda environ: None if environ["PATH_INFO"] == "/static" else "all",
+    }
+    app = RateLimitMiddleware(fine, limiter, **settings)
+    statuses = []
+    for path in ("/", "/livez", "/static", "/"):
+        server = Server()
+        server.ask(app, environ_for(path=path))
+        statuses.append(server.status.partition(" ")[0])
+    assert statuses == ["200", "200", "200", "429"]
+    for field in ("exempt", "key", "cost", "partition"):
+        with pytest.raises(TypeError, match=f"{field} must be a plain function"):
+            RateLimitMiddleware(fine, limiter, **{field: later})

@@ -240,7 +240,7 @@ def test_what_the_client_has_is_not_sent_and_what_changed_not_overwritten() -> N
     def wiki(environ: Any, start_response: Any) -> Any:
         if environ["REQUEST_METHOD"] == "PUT":
             text["now"] = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        start_response("200 OK", [("Content-Type", "text/plain")])
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(text["now"])))])
         return [text["now"]]
 
     def current(environ: Any) -> ETag:

@@ -47,7 +47,7 @@ HEADERS = (
 
 _log = logging.getLogger("sdpatterns")
 _MARK = "sdpatterns.batch"
-_ROUTED = ("app", "endpoint", "path_params", "route", "router", "sdpatterns.inner")
+_ROUTED = ("app", "endpoint", "fastapi", "path_params", "route", "router", "sdpatterns.inner")
 # What describes the batch as a message, or is a condition on it, says nothing of its items.
 _NOT_INHERITED = frozenset(
     b"accept accept-encoding connection content-encoding content-language content-length content-type"

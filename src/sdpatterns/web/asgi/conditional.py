@@ -16,24 +16,39 @@ import datetime as dt
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeAlias
 
-from sdpatterns.web.asgi.protocol import ASGIApp, Headers, Message, Receive, Scope, Send, by_bytes_alone, send_problem
+from sdpatterns.core.asking import asked
+from sdpatterns.web.asgi.protocol import (
+    WITHOUT_BYTES,
+    ASGIApp,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    by_bytes_alone,
+    send_problem,
+)
 from sdpatterns.web.dates import date_of
 from sdpatterns.web.etags import ETag, etag_of, parse_etag, precondition
 from sdpatterns.web.problems import Problem
 
 __all__ = ["ConditionalMiddleware", "Current"]
 
-Current: TypeAlias = Callable[[Scope], Awaitable[ETag | None]]
+Current: TypeAlias = Callable[[Scope], Awaitable[ETag | None] | ETag | None]
 """The tag of what a request is about, as it is now; None where there is nothing."""
 
-_LEFT_OUT = frozenset(b"content-length content-type content-encoding content-language transfer-encoding".split())
+_LEFT_OUT = frozenset(
+    b"content-length content-range content-type content-encoding content-language transfer-encoding".split()
+)
 
 
 class ConditionalMiddleware:
     """Gives answers to GET a tag and answers 304 and 412 where the request's conditions say so.
 
-    An answer of 200 to GET keeps the ETag that the application gave it; one without gets a strong tag
-    of its bytes, up to `body_bytes_max`, over which it passes as it comes, as streams of events do.
+    An answer of 200 or 203 to GET keeps the ETag that the application gave it; one without gets a strong
+    tag of its bytes, up to `body_bytes_max`, over which it passes as it comes. So does a stream: an answer
+    in several parts that does not say its length. The conditions hold for each answer from 200 to 299, and
+    before its Range: a part (206) is judged by the tag and date that the application gives it.
 
     `current` tells the tag of a resource before `methods` change it; without it only GET and HEAD are
     looked at, and an application checks the others by `precondition`. Between that check and the
@@ -75,7 +90,7 @@ class ConditionalMiddleware:
         if not names & {b"if-match", b"if-none-match"}:
             await self._app(scope, receive, send)
             return
-        etag = await current(scope)
+        etag = await asked(current(scope))
         if precondition(scope["method"], scope["headers"], etag=etag, exists=etag is not None):
             await send_problem(send, _CHANGED, [] if etag is None else [(b"etag", str(etag).encode("latin-1"))])
         else:
@@ -104,42 +119,59 @@ class _Judge:
             return
         elif message["type"] == "http.response.body" and self._holds:
             await self._hold(message)
+        elif message["type"] in WITHOUT_BYTES:
+            await self._pass_unseen(message)
         else:
             await self._send(message)
 
+    async def _pass_unseen(self, message: Message) -> None:
+        """A part whose bytes only the server sees: there is nothing that a tag could be made of."""
+        if self._holds:
+            self._holds = False
+            await self._judge(None)
+        if not self._drops:
+            await self._send(message)
+
     async def _begin(self, start: Message) -> None:
-        self._start = start
         headers: Headers = list(start.get("headers", ()))
+        self._start = {**start, "headers": headers}
         given = _value(headers, b"etag")
-        if start["status"] != 200:
-            await self._send(start)
-        elif given is not None or self._scope["method"] == "HEAD" or _is_endless(headers):
+        if not (200 <= start["status"] < 300 or _is_out_of_range(start["status"], headers)):
+            await self._send(self._start)
+        elif given is not None or start["status"] not in _TAGGED or self._scope["method"] == "HEAD":
             # A tag of its own, or nothing that one could be made of: HEAD has no body.
             await self._judge(_readable(given))
+        elif _is_endless(headers):
+            await self._judge(None)
         else:
             self._holds = True
 
     async def _hold(self, message: Message) -> None:
-        self._body += message.get("body", b"")
         last = not message.get("more_body", False)
+        if not self._body and not last and _value(self._start["headers"], b"content-length") is None:
+            await self._let_go(None)
+            if not self._drops:
+                await self._send(message)
+            return
+        self._body += message.get("body", b"")
         if not last and len(self._body) <= self._bytes_max:
             return
-        self._holds = False
         body = bytes(self._body)
         self._body.clear()
-        if last and len(body) <= self._bytes_max:
-            tag = etag_of(body)
-            headers = [*self._start.get("headers", ()), (b"etag", str(tag).encode())]
-            self._start = {**self._start, "headers": headers}
-            await self._judge(tag)
-        else:
-            await self._judge(None)
+        await self._let_go(etag_of(body) if last and len(body) <= self._bytes_max else None)
         if not self._drops:
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
 
+    async def _let_go(self, tag: ETag | None) -> None:
+        self._holds = False
+        if tag is not None:
+            headers = [*self._start["headers"], (b"etag", str(tag).encode())]
+            self._start = {**self._start, "headers": headers}
+        await self._judge(tag)
+
     async def _judge(self, tag: ETag | None) -> None:
         """Send the start of the answer, or what the request's conditions say instead of it."""
-        headers: Headers = list(self._start.get("headers", ()))
+        headers: Headers = self._start["headers"]
         status = precondition(
             self._scope["method"], self._scope["headers"], etag=tag, modified_at=_modified_at(headers)
         )
@@ -152,6 +184,15 @@ class _Judge:
             await self._send({"type": "http.response.body", "body": b""})
         else:
             await self._send(self._start)
+
+
+_TAGGED = frozenset({200, 203})
+"""The answers that hold the whole resource, so that a tag may be made of their bytes."""
+
+
+def _is_out_of_range(status: int, headers: Headers) -> bool:
+    """Whether the range alone was refused: the conditions come before it."""
+    return status == 416 and (_value(headers, b"etag") or _value(headers, b"last-modified")) is not None
 
 
 def _value(headers: Headers, name: bytes) -> str | None:

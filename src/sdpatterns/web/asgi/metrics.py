@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sdpatterns.core.asking import told
 from sdpatterns.core.clock import SYSTEM
@@ -26,7 +26,7 @@ def route_of(scope: Scope) -> str:
     that has parameters is left out: the scope holds their values, which are without bound.
     """
     route = scope.get("route")
-    path = str(getattr(route, "path", ""))
+    path = str(getattr(_whole(scope, route), "path", ""))
     mount = scope.get("root_path", "").removeprefix(scope["app_root_path"]) if "app_root_path" in scope else ""
     named = (f"{{{name}}}" in path or f"{{{name}:" in path for name in scope.get("path_params") or ())
     if not mount or not all(named):
@@ -34,6 +34,13 @@ def route_of(scope: Scope) -> str:
     if hasattr(route, "routes"):  # a mount itself
         return mount if mount.endswith(path) else path
     return f"{mount}{path}"
+
+
+def _whole(scope: Scope, route: object) -> object:
+    """The route with the prefixes of its routers, where the framework keeps them apart (FastAPI from 0.137)."""
+    told = scope.get("fastapi")
+    context = told.get("effective_route_context") if isinstance(told, Mapping) else None
+    return route if context is None or getattr(context, "original_route", None) is not route else context
 
 
 class MetricsMiddleware:

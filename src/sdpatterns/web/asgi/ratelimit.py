@@ -8,9 +8,11 @@ Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-Af
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from sdpatterns.core.asking import asked
+from sdpatterns.core.judging import answering
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
@@ -48,10 +50,15 @@ class RateLimitMiddleware:
     """Asks `limiter` before each HTTP request and WebSocket handshake.
 
     `key` gives the key of a request from its scope (default: the client's address), or one for each
-    scope of a limiter with several; `cost` gives what it costs. `partition`, if given, is the public
+    scope of a limiter with several; `cost` gives what it costs. Both may be async, as one that looks up a
+    tenant. A request that `exempt` names, or whose key is None, passes without a limit: health checks, or a
+    browser's preflight (`lambda scope: scope.get("method") == "OPTIONS"`). `partition`, if given, is the public
     name of the key, for the parameter `pk`. `rates` are the ones that RateLimit-Policy shows, in the
     form in which the limiter got them, so by scope where it has scopes; by default the one that binds.
     A rate's quota is what it lets pass at once, its window the time in which that much comes back.
+
+    A refused WebSocket gets the same answer where the server can send one (`websocket.http.response`), else
+    it is closed before it was accepted, which a server answers with 403.
 
     **Keeps**: a refused request never reaches the application; every HTTP answer says where its
     client stands. **May fail**: a limiter that raises because its store is away gets a 503.
@@ -63,8 +70,9 @@ class RateLimitMiddleware:
         app: ASGIApp,
         limiter: Limiter,
         *,
-        key: Callable[[Scope], Key] = client_address,
-        cost: int | Callable[[Scope], int] = 1,
+        key: Callable[[Scope], Key | Awaitable[Key | None] | None] = client_address,
+        cost: int | Callable[[Scope], int | Awaitable[int]] = 1,
+        exempt: Callable[[Scope], bool] | None = None,
         rates: Shown = (),
         partition: Callable[[Scope], bytes] | None = None,
     ) -> None:
@@ -72,7 +80,8 @@ class RateLimitMiddleware:
         self._limiter = awaitable_part(limiter)
         self._key = key
         self._cost = cost
-        self._partition = partition
+        self._exempt = None if exempt is None else answering("exempt", exempt)
+        self._partition = None if partition is None else answering("partition", partition)
         self._shown = RateLimitFields(limiter.name, rates)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -80,9 +89,15 @@ class RateLimitMiddleware:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        cost = self._cost if isinstance(self._cost, int) else self._cost(scope)
+        key = None
+        if self._exempt is None or not self._exempt(scope):
+            key = await asked(self._key(scope))
+        if key is None:
+            await self._app(scope, receive, send)
+            return
+        cost = self._cost if isinstance(self._cost, int) else await asked(self._cost(scope))
         try:
-            decision = await self._limiter.acquire(self._key(scope), cost)
+            decision = await self._limiter.acquire(key, cost)
         except BackendError as error:
             await _turn_away(scope, send, problem_of(error), [])
             return
@@ -119,6 +134,15 @@ async def _turn_away(scope: Scope, send: Send, problem: Problem | None, fields: 
     assert problem is not None
     if scope["type"] == "http":
         await send_problem(send, problem, fields)
+    elif "websocket.http.response" in (scope.get("extensions") or {}):
+        await send_problem(_instead_of_a_socket(send), problem, fields)
     else:
         # Closed before it was accepted: the server answers the handshake with 403.
         await send({"type": "websocket.close", "code": 1013, "reason": problem.detail})
+
+
+def _instead_of_a_socket(send: Send) -> Send:
+    async def send_in_kind(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    return send_in_kind

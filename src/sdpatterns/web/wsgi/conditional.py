@@ -10,9 +10,9 @@ from typing import TypeAlias
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from sdpatterns.web.asgi import conditional as asgi
-from sdpatterns.web.asgi.protocol import ASGIApp, Scope
+from sdpatterns.web.asgi.protocol import ASGIApp
 from sdpatterns.web.etags import ETag
-from sdpatterns.web.wsgi.door import Door, environ_of
+from sdpatterns.web.wsgi.door import Door, from_environ
 
 __all__ = ["ConditionalMiddleware", "Current"]
 
@@ -35,13 +35,9 @@ class ConditionalMiddleware(Door):
         methods: Collection[str] = ("PUT", "PATCH", "DELETE", "POST"),
         body_bytes_max: int = 1_048_576,
     ) -> None:
-        async def found(scope: Scope) -> ETag | None:
-            assert current is not None
-            return current(environ_of(scope))
+        found = None if current is None else from_environ(current, "current")
 
         def part(inside: ASGIApp) -> ASGIApp:
-            return asgi.ConditionalMiddleware(
-                inside, current=None if current is None else found, methods=methods, body_bytes_max=body_bytes_max
-            )
+            return asgi.ConditionalMiddleware(inside, current=found, methods=methods, body_bytes_max=body_bytes_max)
 
         super().__init__(app, part)

@@ -205,6 +205,9 @@ class _Answer:
             self._is_done = True
             self._exchange.respond_to_nobody()
             return {"type": "ended"}
+        except _Stopped as stopped:
+            self._is_done = True
+            raise stopped.stop from None
         except BaseException:
             self._is_done = True
             raise
@@ -220,6 +223,17 @@ def _phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+class _Stopped(BaseException):
+    """The application ended by StopIteration, as one does whose server is to let go of the connection.
+
+    Like a cancellation it is neither an answer nor a failure for the parts that it passes.
+    """
+
+    def __init__(self, stop: StopIteration) -> None:
+        self.stop = stop
+        super().__init__()
 
 
 class _Inside:
@@ -240,13 +254,17 @@ class _Inside:
             environ = with_body(environ, body)
         exchange.environ = environ
         caller = _Caller(exchange, send)
-        parts = self._app(environ, caller.start_response)
         try:
-            await caller.pass_on(parts)
-        finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()
+            parts = self._app(environ, caller.start_response)
+            try:
+                await caller.pass_on(parts)
+            finally:
+                close = getattr(parts, "close", None)
+                if close is not None:
+                    close()
+        except StopIteration as stop:
+            # No coroutine can raise it: it would arrive as a RuntimeError.
+            raise _Stopped(stop) from None
 
 
 class _Caller:

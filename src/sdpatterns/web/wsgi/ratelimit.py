@@ -30,15 +30,17 @@ class RateLimitMiddleware(Door):
         app: WSGIApplication,
         limiter: asgi.Limiter,
         *,
-        key: Callable[[WSGIEnvironment], asgi.Key] = remote_address,
+        key: Callable[[WSGIEnvironment], asgi.Key | None] = remote_address,
         cost: int | Callable[[WSGIEnvironment], int] = 1,
+        exempt: Callable[[WSGIEnvironment], bool] | None = None,
         rates: Shown = (),
         partition: Callable[[WSGIEnvironment], bytes] | None = None,
     ) -> None:
         def part(inside: ASGIApp) -> ASGIApp:
             return asgi.RateLimitMiddleware(
                 inside, needing_no_loop(limiter), key=from_environ(key, "key"),
-                cost=cost if isinstance(cost, int) else from_environ(cost), rates=rates,
+                cost=cost if isinstance(cost, int) else from_environ(cost, "cost"), rates=rates,
+                exempt=None if exempt is None else from_environ(exempt, "exempt"),
                 partition=None if partition is None else from_environ(partition, "partition"),
             )  # fmt: skip
 
