@@ -42,7 +42,12 @@ def check_key(key: object) -> str:
             raise TypeError(f"a key must be a string, got a coroutine, {key.__qualname__}: make the function plain")
         raise TypeError(f"a key must be a string, got {key!r}")
     if not key.isascii() or len(key) > KEY_BYTES_MAX:
-        size = len(key.encode())
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError as cause:
+            raise ValueError(
+                f"a key must be text, got half a character at place {cause.start} of {key[:60]!r}"
+            ) from None
         if size > KEY_BYTES_MAX:
             raise ValueError(f"a key must be at most {KEY_BYTES_MAX} bytes long, got {size}")
     return key

@@ -20,6 +20,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar, cast
 
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, SYSTEM, WHOLE, Clock, process_now_us
+from sdpatterns.core.keys import check_key
 from sdpatterns.core.notices import LISTENERS, Notice, tell
 from sdpatterns.core.step import GONE, UNCHANGED, ManyTransition, Transition
 from sdpatterns.errors import BackendFull
@@ -160,17 +161,20 @@ class LocalCells(Generic[S]):
     async def read(self, key: str, /) -> S | None:
         """The state of a cell; it may be past an instant inside it that only a step would judge."""
         with self.lock:
-            return cast("S | None", self._shard(key).get(key))
+            return self._look(key)
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
         """The states of several cells, in order."""
         with self.lock:
-            return [self._shard(key).get(key) for key in keys]
+            return [self._look(key) for key in keys]
 
     async def delete(self, key: str, /) -> None:
         """Forget a cell."""
         with self.lock:
-            self._count -= self._shard(key).forget(key)
+            self._count -= self._shard(check_key(key)).forget(key)
+
+    def _look(self, key: str) -> S | None:
+        return cast("S | None", self._shard(check_key(key)).get(key))
 
     def _shard(self, key: str) -> Shard:
         return self.shards[hash(key) & (_SHARDS - 1)]
@@ -181,8 +185,10 @@ class LocalCells(Generic[S]):
         if now_us >= shard.old_until_us and shard.young:
             self._count -= shard.rotate(now_us + self._least_keep_us)
         state = shard.get(key)
-        if state is None and self._count + ahead >= self._keys_max:
-            return self._find_when_full(key, shard, now_us, ahead)
+        if state is None:
+            check_key(key)  # one that is held has been checked
+            if self._count + ahead >= self._keys_max:
+                return self._find_when_full(key, shard, now_us, ahead)
         return key, shard, state
 
     def _find_when_full(self, key: str, shard: Shard, now_us: int, ahead: int) -> tuple[str, Shard, Any]:

@@ -15,6 +15,7 @@ from sdpatterns.backends.redis.names import cell_space
 from sdpatterns.backends.redis.scripts import COMPARE_AND_SET
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
+from sdpatterns.backends.redis.sources import Source, what_of
 from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
 from sdpatterns.core.runtime import Runtime, finish
@@ -37,8 +38,40 @@ class RedisBackend:
     May fail with `ValueError` for a bad setting, at once.
     """
 
-    def __init__(self, target: Target) -> None:
-        self._sites = Sites(target)
+    def __init__(
+        self,
+        source: Source,
+        *,
+        blocking: bool | None = None,
+        cluster: bool = False,
+        prefix: str = "sdp",
+        timeout_s: float = 5.0,
+        connections_max: int = 16,
+        random: Callable[[], float] = random.random,
+        warns_of_loss: bool = True,
+    ) -> None:
+        """A backend for the server at a URL, or at the one that a client of redis-py is set up for.
+
+        `source`: `redis://`, `rediss://` or `unix://`, with redis-py's options; or a `redis.Redis` or
+        `redis.asyncio.Redis`, whose settings are copied (credential provider and Sentinel too) and
+        whose connections are not used. `blocking` for programs without an event loop, whose threads
+        share `connections_max` connections; a client says it itself. `cluster` when the server is a
+        node of a Redis Cluster. `prefix` begins every key. `timeout_s` bounds how long one reply is
+        waited for. `random` gives the jitter between two tries. `warns_of_loss=False` where the server
+        may lose what it has answered, and that is meant: else a quota or an idempotency that relies on
+        such a server is worth one warning.
+        """
+        self._sites = Sites(
+            Target(
+                **what_of(source, blocking=blocking),
+                cluster=cluster,
+                prefix=prefix,
+                timeout_s=timeout_s,
+                connections_max=connections_max,
+                random=random,
+                warns_of_loss=warns_of_loss,
+            )
+        )
         self.states = RedisStates(self._sites)
         self.signals = RedisSignals(self._sites)
 
@@ -55,25 +88,16 @@ class RedisBackend:
         random: Callable[[], float] = random.random,
         warns_of_loss: bool = True,
     ) -> Self:
-        """A backend for the server at `url` (`redis://`, `rediss://` or `unix://`, with redis-py's options).
-
-        `blocking` for programs without an event loop, whose threads share `connections_max`
-        connections. `cluster` when the server is a node of a Redis Cluster. `prefix` begins every
-        key. `timeout_s` bounds how long one reply is waited for. `random` gives the jitter between
-        two tries. `warns_of_loss=False` where the server may lose what it has answered, and that is
-        meant: else a quota or an idempotency that relies on such a server is worth one warning.
-        """
+        """The same as `RedisBackend(url, ...)`."""
         return cls(
-            Target(
-                url=url,
-                blocking=blocking,
-                cluster=cluster,
-                prefix=prefix,
-                timeout_s=timeout_s,
-                connections_max=connections_max,
-                random=random,
-                warns_of_loss=warns_of_loss,
-            )
+            url,
+            blocking=blocking,
+            cluster=cluster,
+            prefix=prefix,
+            timeout_s=timeout_s,
+            connections_max=connections_max,
+            random=random,
+            warns_of_loss=warns_of_loss,
         )
 
     @property

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from sdpatterns.core.keys import check_key
+
 __all__ = ["cell_name", "cell_space"]
 
 _ODD = re.compile(r"[%{}/]")
@@ -27,7 +29,8 @@ def cell_space(prefix: str, space: str, group: str | None) -> bytes:
 
 
 def cell_name(start: bytes, key: str) -> bytes:
-    """The name of one cell. A key holds no slash here, so that the last one ends the space."""
+    """The name of one cell. Raises what `check_key` does. The first slash ends the space."""
+    check_key(key)
     if _ODD.search(key) is not None:
         key = _escaped(key, slashes=True)
     return start + key.encode()

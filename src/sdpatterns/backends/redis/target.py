@@ -26,7 +26,12 @@ __all__ = ["Node", "Target"]
 Node = tuple[str, int]
 """Host and port of one server of a cluster."""
 
-_POOL_OPTIONS = ("max_connections", "timeout", "retry_on_timeout", "retry_on_error", "retry")
+_POOL_OPTIONS = (
+    "max_connections", "timeout", "retry_on_timeout", "retry_on_error", "retry",
+    # Of a client of redis-py 7 and newer: what its own pool does at a server's maintenance.
+    "maint_notifications_pool_handler", "maint_notifications_config", "himport_registry",
+    "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout",
+)  # fmt: skip
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -44,6 +49,8 @@ class Target:
     """Between 0 and 1: the jitter of pauses."""
     warns_of_loss: bool = True
     """Whether a server that may lose what it has answered is worth a warning."""
+    client: Any = None
+    """A client of redis-py whose settings are taken in place of the URL's. Held for Sentinel's look-ups."""
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s <= 3600:
@@ -53,6 +60,10 @@ class Target:
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError(f"prefix must be 1 to 64 letters, digits, '_', '.', ':' or '-', got {self.prefix!r}")
         side: Any = sync_side if self.blocking else async_side
+        if self.client is not None:
+            pool = self.client.connection_pool
+            self._settle(dict(pool.connection_kwargs), pool.connection_class)
+            return
         try:
             options = dict(side.parse_url(self.url))
         except ValueError as cause:

@@ -69,12 +69,21 @@ class SQLBackend:
         self.signals = SQLSignals(self.runtime, self._holdings.home, self.states.run)
 
     @classmethod
-    def from_url(cls, url: str | URL, *, blocking: bool | None = None, timeout_s: float = 5.0) -> Self:
+    def from_url(
+        cls,
+        url: str | URL,
+        *,
+        blocking: bool | None = None,
+        timeout_s: float = 5.0,
+        durable: bool = True,
+        random: Callable[[], float] = random_module.random,
+    ) -> Self:
         """From `sqlite+aiosqlite:///file`, `postgresql+asyncpg://…`, `sqlite:///file` or `postgresql+psycopg://…`.
 
         The driver says whether it blocks; without one in the URL, `blocking` does (by default it blocks).
+        The other settings are those of `SQLBackend(...)`.
         """
-        return cls(url, blocking=blocking, timeout_s=timeout_s)
+        return cls(url, blocking=blocking, timeout_s=timeout_s, durable=durable, random=random)
 
     async def create(self) -> None:
         """Make the tables that are missing. Raises `BackendUnavailable`, or `UnknownVersion` for a newer schema."""

@@ -29,6 +29,8 @@ class Engines:
     def __init__(
         self, source: str | URL | Engine | AsyncEngine, *, blocking: bool | None, timeout_s: float, durable: bool
     ) -> None:
+        if not isinstance(source, str | URL | Engine | AsyncEngine):
+            raise TypeError(f"source must be a URL or an engine of SQLAlchemy, got {type(source).__name__}")
         self._given = source.sync_engine if isinstance(source, AsyncEngine) else source
         url = self._given.url if isinstance(self._given, Engine) else make_url(self._given)
         self.url, self.blocking = _with_driver(url, blocking=blocking)
