@@ -62,13 +62,15 @@ async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterato
             seed=arguments.seed,
             replicas=arguments.replicas,
             with_fleet=arguments.fleet,
+            visitors=arguments.visitors,
         ) as url:
             listed = json.loads((data_dir / "processes.json").read_text(encoding="utf-8"))["replicas"]
             yield _Open(url, _ports([url, *(at for one in listed for at in one["addresses"].values())]))
     else:
         from shop.launch import shop
 
-        async with shop(port=arguments.port, data_dir=data_dir, seed=arguments.seed) as place:
+        wanted = {"port": arguments.port, "seed": arguments.seed, "visitors": arguments.visitors}
+        async with shop(data_dir=data_dir, **wanted) as place:
             inner = [address for addresses in place.addresses.values() for address in addresses]
             yield _Open(place.public, _ports([place.public, *inner]))
 

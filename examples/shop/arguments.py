@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from shop.place import VISITORS_MAX
 from shop.scenarios import script
 
 REPLICAS_MAX = 16
@@ -51,6 +52,9 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--port", type=_port, default=8000, help="the shop's port (default: 8000); it also takes nine more")
     up.add_argument("--data-dir", type=Path, default=DATA_DIR, help=f"where the data lives (default: {DATA_DIR})")
     up.add_argument("--seed", type=int, default=1, help="decides the range of products at the first start (default: 1)")
+    up.add_argument(
+        "--visitors", type=_visitors, default=2, help="how many simulated visitors walk about; 0 for none (default: 2)"
+    )
     up.add_argument("--procs", action="store_true", help="a process for each service instead of one for all")
     up.add_argument(
         "--replicas", type=_replicas, default=1, help="with --procs: how many of each service that may have several"
@@ -68,6 +72,12 @@ def _add_scenario(scenario: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, default=DATA_DIR, help=f"find the shop that runs on this data (default: {DATA_DIR})"
     )
     scenario.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
+
+
+def _visitors(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 2 and int(text) <= VISITORS_MAX):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {VISITORS_MAX}")
+    return int(text)
 
 
 def _replicas(text: str) -> int:

@@ -15,7 +15,7 @@ from shop.wirings import START_ORDER, running
 
 @asynccontextmanager
 async def shop(
-    *, port: int, data_dir: Path, seed: int, now_us: Callable[[], int] = wall_clock_us
+    *, port: int, data_dir: Path, seed: int, visitors: int = 0, now_us: Callable[[], int] = wall_clock_us
 ) -> AsyncIterator[Place]:
     """The shop, answering on all its ports during the block; StartFailed says why it cannot."""
     async with AsyncExitStack() as stack:
@@ -23,7 +23,14 @@ async def shop(
         stack.enter_context(owned(data_dir))
         stack.enter_context(journal(data_dir / "shop.log"))
         addresses = {name: (address(listener),) for name, listener in listeners.items()}
-        place = Place(data_dir=data_dir, seed=seed, public=address(public), addresses=addresses, now_us=now_us)
+        place = Place(
+            data_dir=data_dir,
+            seed=seed,
+            public=address(public),
+            addresses=addresses,
+            visitors=visitors,
+            now_us=now_us,
+        )
         apps = {name: await stack.enter_async_context(running(name, place)) for name in START_ORDER}
         doors = {name: [listener] for name, listener in listeners.items()}
         doors[PUBLIC].append(public)

@@ -19,6 +19,7 @@ DEPLOYABLES = {
     "control": ("control",),
 }
 PUBLIC = "gateway"
+VISITORS_MAX = 50
 CONTEXTS = tuple(context for contexts in DEPLOYABLES.values() for context in contexts)
 
 
@@ -48,6 +49,8 @@ class Place:
     context: str = ""
     replica: int = 1
     fleet: Fleet | None = None
+    visitors: int = 0
+    """How many simulated visitors walk through the shop from the start."""
     now_us: Callable[[], int] = wall_clock_us
 
     def address(self, context: str) -> str:

@@ -33,6 +33,7 @@ class Plan:
     seed: int
     public: str
     fleet: Mapping[str, str] | None
+    visitors: int = 0
     deployable: str = ""
     replica: int = 1
     addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -54,6 +55,7 @@ class Plan:
             addresses=addresses,
             replica=self.replica,
             fleet=fleet,
+            visitors=self.visitors,
         )
 
     @property

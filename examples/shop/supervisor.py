@@ -25,7 +25,9 @@ _DRAIN_ORDER = (("gateway",), ("control", "ordering"))
 
 
 @asynccontextmanager
-async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int, with_fleet: bool) -> AsyncIterator[str]:
+async def supervised(
+    *, port: int, data_dir: Path, seed: int, replicas: int, with_fleet: bool, visitors: int = 0
+) -> AsyncIterator[str]:
     """The shop as processes, answering at the URL during the block; StartFailed says why it cannot.
 
     Keeps: when the block begins every replica answers; one that dies is started again; at the end the
@@ -36,7 +38,7 @@ async def supervised(*, port: int, data_dir: Path, seed: int, replicas: int, wit
     async with AsyncExitStack() as stack:
         public = stack.enter_context(bind(port))
         lock = stack.enter_context(owned(data_dir))
-        plan = Plan(data_dir=str(data_dir), seed=seed, public=address(public), fleet=None)
+        plan = Plan(data_dir=str(data_dir), seed=seed, public=address(public), fleet=None, visitors=visitors)
         if with_fleet:
             plan = replace(plan, fleet=asdict(await _fleet(stack, data_dir, replicas)))
         crew = Crew(stack.enter_context(_workers(plan, replicas, public, lock)))

@@ -24,7 +24,7 @@ PATIENCE_S = 200.0
 
 
 def command(data_dir: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "shop", "up", "--data-dir", str(data_dir), *more]
+    return [sys.executable, "-m", "shop", "up", "--visitors", "0", "--data-dir", str(data_dir), *more]
 
 
 class Running:

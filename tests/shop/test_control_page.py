@@ -318,9 +318,11 @@ def test_a_lost_connection_is_said_and_mended(browser: Browser, shop: httpx.Clie
     page.route("**/control/live", lambda route: route.abort())
     page.goto(f"{shop.base_url}{ROOM}")
     line = page.locator("#line")
-    expect(line).to_have_text("connection lost, trying again", timeout=90_000)
+    expect(line).to_have_text(re.compile(r"connection lost, trying again; as of \d+ s ago"), timeout=90_000)
+    expect(page.locator("body")).to_have_attribute("data-old", "true")
     page.unroute("**/control/live")
     expect(line).to_have_text("live", timeout=90_000)
+    expect(page.locator("body")).to_have_attribute("data-old", "false")
     page.close()
 
 
@@ -347,7 +349,15 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
     harm = {"count": 3, "unit": "orders lost", "detail": "of 9 orders", "source": "the ledger"}
     hedge = {"on": False, "since": "2030-01-01T10:00:00+00:00", "harm": harm, "state": {"hedged": 2}}
     bare: dict[str, Any] = {"invariants": {}, "orders": {}, "scenario": None, "load": {"visitors": 0}}
-    bare |= {"faults": [], "services": [], "edges": [], "defences": {"slow_start": hedge}}
+    bare |= {
+        "age_s": None,
+        "lanes": {},
+        "history": {},
+        "faults": [],
+        "services": [],
+        "edges": [],
+        "defences": {"slow_start": hedge},
+    }
     page = render(bare, [])
     assert 'data-defence="slow_start" data-on="false"' in page
     assert ">Slow start</h3>" in page

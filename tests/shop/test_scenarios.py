@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
+import httpx2
 import pytest
 
 from shop.__main__ import main
-from shop.scenarios.play import holds, look_up
-from shop.scenarios.script import BadScript, load, names, parse
+from shop.scenarios.machine import Machine
+from shop.scenarios.play import Play, filled, holds, look_up
+from shop.scenarios.script import BadScript, Script, load, names, parse
+from shop.scenarios.stage import Stage
 
 from .visitor import Visitor
 
@@ -19,7 +23,7 @@ FAST = {"pace": 50}
 
 
 async def scenario(visitor: Visitor) -> dict[str, Any]:
-    found: dict[str, Any] = (await visitor.get("/control/api/state"))["scenario"]
+    found: dict[str, Any] = (await visitor.get("/control/api/scenario"))["scenario"]
     return found
 
 
@@ -45,14 +49,18 @@ async def test_a_scenario_holds_and_may_be_played_again(visitor: Visitor, name: 
     for _ in range(times):
         seen = await played(visitor, name)
         missed = [expectation["text"] for expectation in seen["expectations"] if not expectation["held"]]
-        assert not missed
+        assert not missed, seen["told"]
+        assert seen["held"]
+        assert all("–" not in row.values() for row in seen["table"])
+        assert len(seen["table"]) >= 2
+        assert not any("{" in text for text in seen["told"]), "numbers come from what happened"
         assert seen["step"] == seen["steps"]
         await is_as_before(visitor)
     await visitor.all_holds()
 
 
 async def test_a_scenario_that_is_stopped_puts_everything_back(visitor: Visitor) -> None:
-    slow = {"pace": 0.1}
+    slow = {"pace": 1}
     assert (await visitor.http.post("/control/api/scenarios/payment-provider-dies", json=slow)).status_code == 202
     async with asyncio.timeout(120):
         while not (await visitor.get("/control/api/state"))["faults"]:  # noqa: ASYNC110 - as above
@@ -104,6 +112,10 @@ async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys
     said = capsys.readouterr().out
     assert "holds: customers are charged twice" in said
     assert "DOES NOT HOLD" not in said
+    assert "One purchase takes" in said
+    assert re.search(r"Customers charged twice +[1-9]\d* +0\n", said), "each ends with a table: without, with"
+    assert "{" not in said
+    assert "equals" not in said
 
 
 @pytest.mark.parametrize(
@@ -154,3 +166,73 @@ async def test_the_command_waits_for_no_other_and_disturbs_none(
     assert said.err == "shop: Double click is being played there; stop it on the page, or wait for its end\n"
     assert not (await scenario(visitor))["ended"]
     assert (await visitor.http.request("DELETE", "/control/api/scenarios")).status_code == 200
+
+
+def script_of(*steps: str) -> Script:
+    return parse("story", 'title = "t"\nsummary = "s"\ntakes_s = 60\n' + "\n".join(steps))
+
+
+WRONG = '[[steps]]\nexpect = "pigs fly"\nof = "broken"\nequals = 77\nwithin_s = 0'
+NEXT = '[[steps]]\nsay = "and so they flew"'
+
+
+async def test_a_check_that_fails_ends_the_story_at_once(visitor: Visitor) -> None:
+    play = Play(script_of(WRONG, NEXT), visitor.place.public, pace=50)
+    assert not await play.perform()
+    seen = play.view()
+    assert seen["step"] == 1
+    assert "  DOES NOT HOLD: pigs fly" in seen["told"]
+    assert "and so they flew" not in seen["told"]
+    assert seen["told"][-1].startswith("Stopped: ")
+    await is_as_before(visitor)
+
+
+def test_the_machine_is_measured_and_crowds_are_cut_to_it() -> None:
+    quick, slow, stuck = (Machine(purchase_s, 0.01) for purchase_s in (0.05, 0.7, 9.0))
+    assert (quick.share, slow.share) == (1.0, 0.5)
+    assert "quick enough" in quick.in_words()
+    assert "50%" in slow.in_words()
+    assert stuck.is_too_busy
+    assert "too busy for this story" in stuck.in_words()
+    assert not quick.explains(Machine(0.0, 0.02))
+    assert quick.explains(Machine(0.0, 2.0))
+    assert slow.explains(Machine(0.0, 0.01))
+
+
+async def test_a_machine_that_is_too_busy_is_told_and_nothing_begins(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slowly(*_whom: object, **_how: object) -> Machine:
+        return Machine(9.0, 1.0)
+
+    monkeypatch.setattr("shop.scenarios.play.measured", slowly)
+    play = Play(load("payment-provider-dies"), visitor.place.public)
+    assert not await play.perform()
+    assert play.view()["step"] == 0
+    assert "too busy for this story" in "".join(play.view()["told"])
+
+
+async def test_a_control_room_that_is_busy_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [503, 503, 429, 200]
+
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(answers.pop(0), json={"available": 4})
+
+    async def no_waiting(_seconds: float) -> None: ...
+
+    monkeypatch.setattr("shop.scenarios.stage.asyncio.sleep", no_waiting)
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://shop") as http:
+        assert await Stage(http).free("SP-00001") == 4
+        assert answers == []
+
+
+def test_texts_take_their_numbers_from_what_happened() -> None:
+    known = {"crowd": {"people": 6, "typical_s": 0.214}}
+    assert filled("{crowd.people} people, {crowd.typical_s} s", known) == "6 people, 0.21 s"
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_text_of_a_scenario_has_a_number_of_people_of_its_own(name: str) -> None:
+    numbers = re.compile(r"\b(twenty|hundred|twelve|\d{2,} (people|customers|orders|requests))\b", re.IGNORECASE)
+    texts = [step.say for step in load(name).steps]
+    assert [text for text in texts if numbers.search(text)] == []

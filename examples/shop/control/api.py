@@ -9,13 +9,14 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.control.live import Live
 from shop.control.service import Control
-from shop.control.theatre import VISITORS_MAX, Theatre
+from shop.control.theatre import Theatre
 from shop.control.traces import Traces
+from shop.place import VISITORS_MAX
 from shop.values import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000
 PACE_MAX = 100.0
-STATE_PATIENCE_S = 4.0  # below the gateway's own patience with control
+STATE_PATIENCE_S = 2.5
 TRACES_DEFAULT, TRACES_MAX = 50, 200
 
 
@@ -84,7 +85,11 @@ def _scenarios(theatre: Theatre) -> list[Route]:
         await theatre.stop()
         return JSONResponse({"scenario": theatre.view()})
 
+    async def seen(_request: Request) -> Response:
+        return JSONResponse({"scenario": theatre.view()})
+
     return [
+        Route("/control/api/scenario", seen),
         Route("/control/api/scenarios", bill),
         Route("/control/api/scenarios", stop, methods=["DELETE"]),
         Route("/control/api/scenarios/{name}", begin, methods=["POST"]),

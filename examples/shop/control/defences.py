@@ -114,13 +114,13 @@ class Defences:
         greedy = max(hurt, key=lambda client: hurt[client], default="")
         detail = f"{greedy} alone got {hurt[greedy]} too many" if hurt else f"{len(counts)} clients searched"
         source = "the answers that clients saw"
-        return Harm(sum(hurt.values()), "searches served beyond one client's share", detail, source)
+        return Harm(sum(hurt.values()), "searches above the limit that were let through", detail, source)
 
     def _breaker(self) -> Harm:
         placed = self._placed["breaker"]
         breakers, callers = (len(self._fleet.replicas(name)) for name in ("payments", "ordering"))
         count = kept_waiting(placed.values(), self._visits, known_down_after(breakers, callers))
-        unit = "customers kept waiting for a provider known to be down"
+        unit = "customers kept waiting for a provider that is known to be down"
         return Harm(count, unit, f"of {len(placed)} orders", "orders and the provider's access book")
 
     def _idempotency(self) -> Harm:

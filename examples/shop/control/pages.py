@@ -13,12 +13,13 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from shop.control.service import Control
-from shop.control.theatre import VISITORS_MAX
 from shop.faults import KINDS, TTL_MAX_S
 from shop.headers import SECURITY_HEADERS
+from shop.place import VISITORS_MAX
 
 _HERE = Path(__file__).parent
 ORDER_STATUSES = ("paid", "pending", "undoing", "failed")
+FIRST = "payment-provider-dies"  # the story that a newcomer is invited to
 STATE_AGE_MAX_S = 2.0
 PAGE_PATIENCE_S = 1.5
 
@@ -34,26 +35,26 @@ class Defence(NamedTuple):
 DEFENCES = {
     "limiter": Defence(
         "Limiter",
-        "One client in a rush gets its share of searches and no more, so that everybody else is served.",
+        "Limits how many searches each client may make per second, so that one client cannot slow down all others.",
         "examples/shop/gateway/wiring.py",
     ),
     "breaker": Defence(
         "Circuit breaker",
-        "When the provider is known to be down, customers hear so at once instead of waiting for it in vain.",
+        "After too many failed calls it stops calling the payment provider, so that customers get an answer at once.",
         "examples/shop/payments/wiring.py",
     ),
     "idempotency": Defence(
         "Idempotency",
-        "Pressing Pay twice, or asking again after a lost answer, is the same purchase and costs once.",
+        "Pressing Pay twice, or sending a request again, is one purchase and is charged once.",
         "examples/shop/ordering/wiring.py",
     ),
 }
 
 KIND_WORDS = {
     "fail": "answers 500",
-    "slow": "takes its time",
+    "slow": "answers after 1.5 s",
     "hang": "never answers",
-    "late": "does it when nobody listens any more",
+    "late": "charges 4 s later, after the caller has gone",
     "twice": "does everything twice",
 }
 
@@ -93,8 +94,9 @@ def described(name: str) -> Defence:
 
 def render(state: Mapping[str, Any], scenarios: list[dict[str, Any]]) -> str:
     """The page, as it stands at this moment."""
+    first = sorted(scenarios, key=lambda scenario: scenario["name"] != FIRST)
     return _ENVIRONMENT.get_template("control.html").render(
-        state=state, scenarios=scenarios, cards={name: described(name) for name in state["defences"]}
+        state=state, scenarios=first, first=FIRST, cards={name: described(name) for name in state["defences"]}
     )
 
 

@@ -15,7 +15,6 @@ from shop.scenarios.crowd import Crowd
 from shop.scenarios.play import Play
 
 _log = logging.getLogger("shop.control")
-VISITORS_MAX = 50
 
 
 class Theatre:

@@ -31,5 +31,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
         stack.push_async_callback(control.aclose)
         await stack.enter_async_context(alongside(control.settle()))
+        await load.turn(place.visitors)
         with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
             yield app

@@ -96,7 +96,9 @@ def answer_in_kind(request: Request, error: Exception) -> Response:
 
 
 def _for_a_person(request: Request) -> bool:
-    return not request.scope["path"].startswith(_FOR_PROGRAMS) and "text/html" in request.headers.get("accept", "")
+    path = request.scope["path"]
+    is_page = path == "/control" or not path.startswith(_FOR_PROGRAMS)
+    return is_page and "text/html" in request.headers.get("accept", "")
 
 
 class InKindMiddleware:

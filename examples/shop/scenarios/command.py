@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
+from typing import Any
 
 import httpx2
 
 from shop.arguments import program
 from shop.scenarios import script
-from shop.scenarios.play import Play
-from shop.scenarios.stage import NoShop
+
+_PATIENCE_S = 20.0
+_TRIES = 30
+_LOOKS_S = 0.3
 
 
 def listed() -> int:
@@ -21,45 +26,83 @@ def listed() -> int:
 
 
 async def played(name: str, url: str, pace: float) -> int:
-    """Play a scenario; 0 when all expectations held."""
+    """Let the shop's control room play a scenario, and print what it tells; 0 when all expectations held.
+
+    The page shows the same. Ctrl-C stops it, and everything is put back.
+    """
     try:
         written = script.load(name)
     except KeyError:
         print(f"shop: there is no scenario {name}; there are: {', '.join(script.names())}", file=sys.stderr)
         return 1
-    if not await _is_open(url):
-        start, other = f"{program()} up", f"{program()} scenario {name} --port NUMBER"
-        print(f"shop: no shop answers at {url}", file=sys.stderr)
-        print(f"  start one in another terminal:  {start}", file=sys.stderr)
-        print(f"  it runs at another port:        {other}", file=sys.stderr)
-        return 1
-    if title := await _playing(url):
+    try:
+        async with httpx2.AsyncClient(base_url=url, timeout=_PATIENCE_S) as http:
+            if not (await http.get("/livez")).is_success:
+                return _no_shop(url, name)
+            return await _followed(http, written, pace)
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        return _no_shop(url, name)
+
+
+def _no_shop(url: str, name: str) -> int:
+    start, other = f"{program()} up", f"{program()} scenario {name} --port NUMBER"
+    print(f"shop: no shop answers at {url}", file=sys.stderr)
+    print(f"  start one in another terminal:  {start}", file=sys.stderr)
+    print(f"  it runs at another port:        {other}", file=sys.stderr)
+    return 1
+
+
+async def _followed(http: httpx2.AsyncClient, written: script.Script, pace: float) -> int:
+    begun = await http.post(f"/control/api/scenarios/{written.name}", json={"pace": pace})
+    if begun.status_code == 409:
+        title = (await _scenario(http))["title"]
         print(f"shop: {title} is being played there; stop it on the page, or wait for its end", file=sys.stderr)
         return 1
-    print(f"{written.title}: {written.summary}\n", flush=True)
-    play = Play(written, url, pace=pace, tell=lambda text: print(text, flush=True))
-    try:
-        held = await play.perform()
-    except NoShop as failure:
-        print(f"shop: the scenario broke off: {failure}", file=sys.stderr)
+    if not begun.is_success:
+        print(f"shop: the scenario cannot begin: {begun.status_code}", file=sys.stderr)
         return 1
+    print(f"{written.title}: {written.summary}\n", flush=True)
+    try:
+        seen = await _told(http)
+    except BaseException:
+        with contextlib.suppress(httpx2.HTTPError):
+            await asyncio.shield(http.request("DELETE", "/control/api/scenarios"))
+        raise
+    _print_table(seen["table"])
+    held = bool(seen["held"])
     print(f"\n{'Everything held' if held else 'Not everything held'}; switches, faults and load are as before.")
     return 0 if held else 1
 
 
-async def _is_open(url: str) -> bool:
-    try:
-        async with httpx2.AsyncClient(base_url=url, timeout=5.0) as http:
-            return (await http.get("/livez")).is_success
-    except (httpx2.HTTPError, httpx2.InvalidURL):
-        return False
+async def _told(http: httpx2.AsyncClient) -> dict[str, Any]:
+    """Print what is told as it comes, until the end."""
+    printed = 0
+    while True:
+        seen = await _scenario(http)
+        for text in seen["told"][printed:]:
+            print(text, flush=True)
+        printed = len(seen["told"])
+        if seen["ended"]:
+            return seen
+        await asyncio.sleep(_LOOKS_S)
 
 
-async def _playing(url: str) -> str:
-    """The title of what the control room plays at the moment: two plays would put back what the other has thrown."""
-    try:
-        async with httpx2.AsyncClient(base_url=url, timeout=20.0) as http:
-            scenario = (await http.get("/control/api/state")).json().get("scenario")
-    except (httpx2.HTTPError, ValueError):
-        return ""  # the play itself will say what is wrong
-    return str(scenario["title"]) if scenario and not scenario["ended"] else ""
+async def _scenario(http: httpx2.AsyncClient) -> dict[str, Any]:
+    """How far the scenario is; a control room that is busy is asked again."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(httpx2.TransportError):
+            answer = await http.get("/control/api/scenario")
+            if answer.is_success:
+                found: dict[str, Any] = answer.json()["scenario"]
+                return found
+        await asyncio.sleep(1.0)
+    raise httpx2.ReadTimeout("the control room does not answer")
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    if not rows:
+        return
+    wide = max(len(row["row"]) for row in rows)
+    print(f"\n{'':{wide}}  {'without':>10}  {'with':>10}")
+    for row in rows:
+        print(f"{row['row']:{wide}}  {row['without']:>10}  {row['with']:>10}")

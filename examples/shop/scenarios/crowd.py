@@ -46,7 +46,9 @@ class Tally:
     limited: int = 0
     lost: int = 0
     orders: set[str] = field(default_factory=set)
+    extra: set[str] = field(default_factory=set)
     took_s: list[float] = field(default_factory=list)
+    presses: int = 0
 
     def view(self) -> dict[str, Any]:
         """The figures that an expectation may name."""
@@ -58,7 +60,10 @@ class Tally:
             "unpaid": self.unpaid,
             "limited": self.limited,
             "lost": self.lost,
+            "others": self.people - self.bought,
             "orders": len(self.orders),
+            "twice": len(self.extra),
+            "presses": self.presses,
             "slowest_s": round(took_s[-1], 2) if took_s else 0.0,
             "typical_s": round(took_s[len(took_s) // 2], 2) if took_s else 0.0,
         }
@@ -140,7 +145,7 @@ class Crowd:
 
     async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> Tally:
         """Each buys one piece, all at once or one after the other; `presses` on Pay are made at the same time."""
-        tally = Tally(people=people)
+        tally = Tally(people=people, presses=people * presses)
 
         async def one(number: int) -> None:
             async with self.somebody(presses) as (person, _http):
@@ -167,7 +172,10 @@ class Crowd:
         async def one() -> None:
             async with self.somebody() as (person, _http):
                 for _ in range(searches):
-                    status = await person.search()
+                    try:
+                        status = await person.search()
+                    except httpx2.HTTPError:
+                        status = 503
                     tally.limited += status == 429
                     tally.lost += status >= 500
                     await asyncio.sleep(0.25)
@@ -232,9 +240,10 @@ class _Ready:
 
 def _count(tally: Tally, answers: list[httpx2.Response]) -> None:
     """One person's answers: the best of them is what they remember."""
-    orders = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
+    orders = {answer.json()["order_id"]: None for answer in answers if answer.status_code == 201}
     statuses = Counter(answer.status_code for answer in answers)
-    tally.orders |= orders
+    tally.orders |= orders.keys()
+    tally.extra |= set(list(orders)[1:])
     if orders:
         tally.bought += 1
     elif statuses[409]:

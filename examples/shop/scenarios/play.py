@@ -4,40 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
 
 from shop.scenarios.crowd import Crowd
-from shop.scenarios.script import Script, Step
-from shop.scenarios.stage import Stage
+from shop.scenarios.machine import Machine, measured
+from shop.scenarios.script import COLUMNS, Script, Step
+from shop.scenarios.stage import NoShop, Stage
 
 _LOOKS_S = 0.3
 _EXPECT_S = 5.0
+_PEOPLE_MIN = 6
+_MEASURED_PIECES = 30
+_NAMED = re.compile(r"\{([a-z_.]+)\}")
 _FIRST_PERSON = 1_000  # addresses before are for the visitors of the load dial
+
+
+class TooBusy(Exception):
+    """A scenario that stops early; says why in a sentence for people."""
 
 
 class Play:
     """One performance of a script.
 
-    Keeps: however it ends (done, failed, stopped), switches, faults and load are as they were before.
+    Keeps: however it ends (done, failed, stopped), switches, faults and load are as they were before, and
+    second orders of one cart are refunded. It stops at the first check that fails.
     """
 
-    def __init__(
-        self, script: Script, url: str, *, pace: float = 1.0, tell: Callable[[str], None] = lambda _text: None
-    ) -> None:
+    def __init__(self, script: Script, url: str, *, pace: float = 1.0) -> None:
         self.script = script
         self.expectations: list[dict[str, Any]] = [
-            {"text": step.object, "held": None} for step in script.steps if step.verb == "expect"
+            {"text": step.object, "held": None, "part": part, "found": ""}
+            for part, step in parts(script)
+            if step.verb == "expect"
         ]
         self._url = url
         self._pace = pace
-        self._tell = tell
         self._crowd = Crowd(url, _FIRST_PERSON)
         self._fared: dict[str, Any] = {}
+        self._table: dict[str, dict[str, str]] = {}
+        self._told: list[str] = []
+        self._machine = Machine(0.0, 0.0)
         self._flood: asyncio.Task[None] | None = None
         self._began_s = time.monotonic()
         self._ended_s: float | None = None
@@ -62,8 +74,14 @@ class Play:
             "elapsed_s": round(elapsed_s, 1),
             "takes_s": self.script.takes_s,
             "ended": self._ended_s is not None,
+            "held": self.held,
             "expectations": [dict(expectation) for expectation in self.expectations],
+            "table": [{"row": row, **{name: cells.get(name, "–") for name in COLUMNS}} for row, cells in self._rows()],
+            "told": list(self._told),
         }
+
+    def _rows(self) -> list[tuple[str, dict[str, str]]]:
+        return list(self._table.items())
 
     async def perform(self) -> bool:
         """Play it all; whether everything held. NoShop when the shop cannot be reached."""
@@ -71,12 +89,26 @@ class Play:
             stage = Stage(http)
             try:
                 async with self._put_back(stage):
-                    for step in self.script.steps:
-                        self._step += 1
-                        await self._take(stage, step)
+                    await self._perform(stage)
+            except TooBusy as reason:
+                self._say(str(reason))
+            except NoShop as failure:
+                self._say(f"The scenario broke off: {failure}.")
+                raise
             finally:
                 self._ended_s = time.monotonic()
         return self.held
+
+    async def _perform(self, stage: Stage) -> None:
+        self._say("Timing one purchase, to see how busy this machine is.")
+        await stage.deliver(self.script.sku, _MEASURED_PIECES)
+        self._machine = await measured(self._crowd, self.script.sku)
+        self._say(self._machine.in_words())
+        if self._machine.is_too_busy:
+            raise TooBusy("Nothing was changed.")
+        for step in self.script.steps:
+            self._step += 1
+            await self._take(stage, step)
 
     @asynccontextmanager
     async def _put_back(self, stage: Stage) -> AsyncIterator[None]:
@@ -92,10 +124,17 @@ class Play:
                 await restoring
                 raise
 
+    def _say(self, text: str) -> None:
+        self._caption = text
+        self._told.append(text)
+
+    def _known(self, state: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What texts and expectations may name."""
+        return {**(state or {}), "crowd": self._fared}
+
     async def _take(self, stage: Stage, step: Step) -> None:
         if step.say:
-            self._caption = step.say
-            self._tell(step.say)
+            self._say(filled(step.say, self._known(await stage.state() if "{defences" in step.say else None)))
         await getattr(self, f"do_{step.verb}")(stage, step)
 
     async def do_switch(self, stage: Stage, step: Step) -> None:
@@ -118,18 +157,31 @@ class Play:
         """Let pieces be delivered, up to a number."""
         await stage.deliver(step.object, step.details["up_to"])
 
+    async def do_cancel_extra(self, stage: Stage, _step: Step) -> None:
+        """Cancel and refund the second orders of one cart."""
+        await stage.cancel_extra()
+
     async def do_wait_s(self, _stage: Stage, step: Step) -> None:
         """Give people time to look; a fast pace shortens only this."""
         await asyncio.sleep(step.object / self._pace)
 
-    async def do_crowd(self, _stage: Stage, step: Step) -> None:
-        """People who buy, until the last of them has an answer."""
-        details = {"presses": 1, "apart_s": 0.0, "patience_s": 0.0, **step.details}
-        self._fared = (await self._crowd.buy(step.object, **details)).view()
+    async def do_crowd(self, stage: Stage, step: Step) -> None:
+        """People who buy, until the last of them has an answer; fewer and further apart on a slow machine."""
+        details = {"presses": 1, "apart_s": 0.0, "patience_s": 0.0, "at_least": _PEOPLE_MIN, **step.details}
+        people = self._people(step.object, details.pop("at_least"))
+        if details["apart_s"]:
+            details["apart_s"] = max(details["apart_s"], self._machine.purchase_s)
+        tally = await self._crowd.buy(people, **details)
+        stage.note_extra(tally.extra)
+        self._fared = tally.view()
+
+    def _people(self, written: int, at_least: int) -> int:
+        return min(written, max(at_least, round(written * self._machine.share)))
 
     async def do_searchers(self, _stage: Stage, step: Step) -> None:
         """Ordinary people who search, until the last of them is done."""
-        self._fared = (await self._crowd.searchers(step.object, step.details.get("searches", 8))).view()
+        people = self._people(step.object, _PEOPLE_MIN)
+        self._fared = (await self._crowd.searchers(people, step.details.get("searches", 8))).view()
 
     async def do_flood(self, stage: Stage, step: Step) -> None:
         """A greedy client that searches from now on, or no more."""
@@ -145,19 +197,63 @@ class Play:
                 await self._flood
             self._flood = None
 
+    async def do_record(self, stage: Stage, step: Step) -> None:
+        """Note a figure for the table at the end."""
+        found = look_up(self._known(await stage.state()), step.details["of"])
+        unit = step.details.get("unit", "")
+        text = f"{found:.2f}" if isinstance(found, float) else str(found)
+        self._table.setdefault(step.object, {})[step.details["column"]] = f"{text} {unit}".strip()
+
     async def do_expect(self, stage: Stage, step: Step) -> None:
-        """Look whether something holds, again and again until it does or the time is up."""
+        """Look whether something holds, again and again until it does or the time is up; the first failure ends it."""
         ends_s = time.monotonic() + step.details.get("within_s", _EXPECT_S)
         while True:
-            found = look_up({**await stage.state(), "crowd": self._fared}, step.details["of"])
-            held = holds(found, step.details)
+            known = self._known(await stage.state())
+            wanted = step.details.get("equals")
+            named = {"equals": look_up(known, wanted)} if isinstance(wanted, str) and "." in wanted else {}
+            held = holds(look_up(known, step.details["of"]), {**step.details, **named})
             if held or time.monotonic() > ends_s:
                 break
             await asyncio.sleep(_LOOKS_S)
-        self.expectations[self._judged]["held"] = held
+        found = filled(step.details.get("found", ""), known)
+        self.expectations[self._judged].update(held=held, found=found)
         self._judged += 1
-        verdict = f"  {'holds' if held else 'DOES NOT HOLD'}: {step.object} ({step.details['of']} is {found})"
-        self._tell(verdict if held else f"{verdict}\n    so it went with the last crowd: {self._fared}")
+        self._told.append(f"  {'holds' if held else 'DOES NOT HOLD'}: {step.object}{f' ({found})' if found else ''}")
+        if not held:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """Stop at a check that failed, and say whether the machine is why."""
+        now = await measured(self._crowd, self.script.sku, buys=False)
+        if self._machine.explains(now):
+            before_ms, now_ms = (f"{1000 * one.look_s:.0f} ms" for one in (self._machine, now))
+            raise TooBusy(
+                "Stopped: your machine is too busy for this story. "
+                f"One purchase took {self._machine.purchase_s:.2f} s before it began; "
+                f"one page took {before_ms} then, and takes {now_ms} now. Close other programs and try again."
+            )
+        raise TooBusy("Stopped: this check has to hold, and the machine is quick enough. Please report it.")
+
+
+def parts(script: Script) -> list[tuple[str, Step]]:
+    """Each step with the part of the story it is in: with the defence, without it, or with it again."""
+    found, part = [], "with"
+    for step in script.steps:
+        if step.verb == "switch" and not step.details["on"]:
+            part = "without"
+        elif step.verb == "switch" and part == "without":
+            part = "with again"
+        found.append((part, step))
+    return found
+
+
+def filled(text: str, known: Mapping[str, Any]) -> str:
+    """A text with `{crowd.orders}` and the like replaced by what happened."""
+    return _NAMED.sub(lambda named: _in_words(look_up(known, named[1])), text)
+
+
+def _in_words(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def look_up(document: Any, path: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+MEASURED_SKU = "SP-00045"  # what is bought to time one purchase
 
 # What a step may do, and what may stand beside it; `say` may stand beside anything, or alone.
 VERBS: Mapping[str, frozenset[str]] = {
@@ -17,12 +18,16 @@ VERBS: Mapping[str, frozenset[str]] = {
     "heal": frozenset(),
     "load": frozenset(),
     "deliver": frozenset({"up_to"}),
-    "crowd": frozenset({"presses", "sku", "apart_s", "patience_s"}),
+    "crowd": frozenset({"presses", "sku", "apart_s", "patience_s", "at_least"}),
+    "cancel_extra": frozenset(),
     "flood": frozenset({"a_second"}),
     "searchers": frozenset({"searches"}),
     "wait_s": frozenset(),
-    "expect": frozenset({"of", "equals", "above", "below", "within_s"}),
+    "expect": frozenset({"of", "equals", "above", "below", "within_s", "found"}),
+    "record": frozenset({"of", "column", "unit"}),
 }
+
+COLUMNS = ("without", "with")
 
 
 class BadScript(ValueError):
@@ -47,6 +52,7 @@ class Script:
     title: str
     summary: str
     takes_s: int
+    sku: str
     steps: tuple[Step, ...]
 
     def card(self) -> dict[str, Any]:
@@ -75,6 +81,7 @@ def parse(name: str, text: str) -> Script:
             title=document["title"],
             summary=document["summary"],
             takes_s=document["takes_s"],
+            sku=document.get("sku", MEASURED_SKU),
             steps=tuple(_step(number, table) for number, table in enumerate(document["steps"], 1)),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -92,6 +99,8 @@ def _step(number: int, table: Mapping[str, Any]) -> Step:
     details = {key: value for key, value in table.items() if key not in (verb, "say")}
     if not details.keys() <= VERBS[verb]:
         raise BadScript(f"step {number}: {sorted(details.keys() - VERBS[verb])} does not go with {verb}")
+    if verb == "record" and ("of" not in details or details.get("column") not in COLUMNS):
+        raise BadScript(f"step {number}: a record needs `of`, and a `column`: {' or '.join(COLUMNS)}")
     if verb == "expect" and ("of" not in details or not details.keys() & {"equals", "above", "below"}):
         raise BadScript(f"step {number}: an expectation needs `of`, and `equals`, `above` or `below`")
     return Step(verb=verb, object=table[verb], details=details, say=say)

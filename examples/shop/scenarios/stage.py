@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 
 _PATIENCE_S = 20.0
+_AGAIN_S = 30.0
 
 
 class NoShop(Exception):
@@ -25,6 +28,7 @@ class Stage:
         self._switches: dict[str, bool] = {}
         self._broken: set[str] = set()
         self._visitors: int | None = None
+        self._extra: set[str] = set()
 
     async def state(self) -> dict[str, Any]:
         """The state of the control room, with what is derived from it."""
@@ -65,9 +69,20 @@ class Stage:
         if missing > 0:
             await self._ask("POST", "/control/api/deliveries", {"sku": sku, "pieces": missing})
 
+    def note_extra(self, orders: set[str]) -> None:
+        """Note second orders of one cart: they are cancelled at the end, or by `cancel_extra`."""
+        self._extra |= orders
+
+    async def cancel_extra(self) -> None:
+        """Cancel the second orders, which refunds them."""
+        for order_id in sorted(self._extra):
+            await self._ask("POST", f"/api/v1/orders/{order_id}/cancel")
+            self._extra.discard(order_id)
+
     async def restore(self) -> None:
         """Put everything back; the first failure is raised when all has been tried."""
         undoing: list[tuple[str, str, Any]] = [
+            *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in self._extra),
             *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
             *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
         ]
@@ -83,10 +98,18 @@ class Stage:
             raise failures[0]
 
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        try:
-            answer = await self._http.request(method, path, json=body, timeout=_PATIENCE_S)
-            if answer.is_success:
-                return answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise NoShop(f"{method} {path}: {type(error).__name__}") from None
-        raise NoShop(f"{method} {path} was answered with {answer.status_code}")
+        """The answer; a shop that is too busy to give one is asked again for `_AGAIN_S`."""
+        ends_s = time.monotonic() + _AGAIN_S
+        while True:
+            try:
+                answer = await self._http.request(method, path, json=body, timeout=_PATIENCE_S)
+                if answer.is_success:
+                    return answer.json()
+                said = f"{method} {path} was answered with {answer.status_code}"
+                busy = answer.status_code in (429, 502, 503)
+            except (httpx2.HTTPError, ValueError) as error:
+                said, busy = f"{method} {path}: {type(error).__name__}", True
+            # A delivery may have been booked although no answer came: it is asked for once.
+            if not busy or path.endswith("/deliveries") or time.monotonic() > ends_s:
+                raise NoShop(said)
+            await asyncio.sleep(1.0)

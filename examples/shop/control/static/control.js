@@ -1,14 +1,17 @@
 // Keeps the control room up to date by server-sent events, and hands on what somebody does in it.
 import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
+import { drawChart } from "./chart.js";
 import { drawMap } from "./map.js";
 import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
 
 const SILENCE_MS = 4000;
+const OLD_MS = 5000; // a state older than this is stamped and dimmed
 const AGAIN_MS = 700;
 const form = $("fault");
 const targets = new Set([...form.target.options].map((option) => option.value));
 let heard = Date.now();
+let seenAt = null; // when the figures on the page were true
 let last = null;
 let closed = false; // the last scenario stays on the bill; whoever has read it may put it away
 let busy = 0; // while an answer is awaited, a state from before it must not undo what the hand did
@@ -34,7 +37,8 @@ function showInvariants(invariants) {
     if (!verdict) continue;
     if (item.dataset.holds !== String(verdict.holds)) say($("said"), `${words(item.dataset.key)} ${verdict.holds ? "holds again" : "is broken"}`);
     set(item, "data-holds", verdict.holds);
-    say(item.querySelector("b"), verdict.holds ? "holds" : "broken");
+    set(item, "data-checked", verdict.checked ?? true);
+    say(item.querySelector("b"), verdict.checked === false ? "not checked" : verdict.holds ? "holds" : "broken");
     say(item.querySelector(".why"), verdict.detail);
   }
 }
@@ -68,27 +72,55 @@ function makeFault(fault) {
 
 function showFaults(faults) {
   keep($("faults"), faults, (fault) => fault.target, makeFault, (item, fault) => {
-    say(item.firstChild, `⚡ ${fault.target}: ${fault.kind}, ${fault.percent} %, ${Math.ceil(fault.left_s)} s left`);
+    say(item.firstChild, `⚡ ${fault.target}: ${fault.kind}, ${fault.percent} %, ${playing() ? "until the scenario ends it" : `${Math.ceil(fault.left_s)} s left`}`);
   });
   $("heal-all").hidden = faults.length === 0;
+}
+
+/** Whether a scenario is being played: it ends its faults itself. */
+const playing = () => Boolean(last?.scenario && !last.scenario.ended);
+
+const PARTS = { with: "With the defence", without: "Without it", "with again": "With it again" };
+
+/** The checks of a scenario under the part of the story that each belongs to. */
+function grouped(expectations) {
+  const rows = [];
+  for (const one of expectations) {
+    if (rows.at(-1)?.part !== one.part) rows.push({ part: one.part });
+    rows.push(one);
+  }
+  return rows;
+}
+
+function showCompared(rows) {
+  $("story-table").hidden = rows.length === 0;
+  keep($("story-table").tBodies[0], rows, (one) => one.row, () => html("tr", {}, html("th", { scope: "row" }), html("td"), html("td")), (line, one) => {
+    [one.row, one.without, one.with].forEach((text, i) => say(line.children[i], text));
+  });
 }
 
 function showStory(story) {
   if (story && !story.ended) closed = false;
   $("story").hidden = !story || closed;
+  $("invite").hidden = !$("story").hidden;
   for (const button of document.querySelectorAll("[data-scenario]")) set(button, "aria-pressed", Boolean(story && !story.ended && story.name === button.dataset.scenario));
   if (!story) return;
-  const broken = story.expectations.some((one) => one.held === false);
+  const broken = !story.held;
   set($("story"), "data-is", !story.ended ? "running" : broken ? "broken" : "held");
   say($("story-title"), story.title);
-  say($("story-step"), story.ended ? (broken ? "Ended: not everything held" : "Ended: everything held") : `Step ${story.step} of ${story.steps}`);
+  say($("story-step"), story.ended ? (broken ? "Ended before its end, or not everything held" : "Ended: everything held") : `Step ${story.step} of ${story.steps}`);
   say($("story-caption"), story.caption);
   say($("story-stop"), story.ended ? "Close" : "Stop");
   $("story-progress").value = Math.min(1, story.elapsed_s / story.takes_s);
-  keep($("expectations"), story.expectations, (one) => one.text, () => html("li"), (item, one) => {
+  showCompared(story.table);
+  keep($("expectations"), grouped(story.expectations), (one) => `${one.part}/${one.text}`, () => html("li"), (item, one) => {
+    if (!one.text) {
+      set(item, "data-is", "part");
+      return say(item, PARTS[one.part]);
+    }
     const [mark, held] = one.held === null ? ["○", "open"] : one.held ? ["✓", "held"] : ["✕", "broken"];
     set(item, "data-is", held);
-    say(item, `${mark} ${one.text}${held === "open" ? "" : `: ${held}`}`);
+    say(item, `${mark} ${one.text}${one.found ? `: ${one.found}` : held === "broken" ? ": does not hold" : ""}`);
   });
 }
 
@@ -107,6 +139,7 @@ function showTables(state) {
 
 function show(state) {
   last = state;
+  seenAt = state.age_s === null ? null : Date.now() - state.age_s * 1000;
   const cards = [...document.querySelectorAll("[data-defence]")];
   // The cards are written by the server: a defence that it did not know then is read anew.
   if (Object.keys(state.defences).some((name) => !cards.some((card) => card.dataset.defence === name))) return location.reload();
@@ -121,7 +154,9 @@ function show(state) {
     $("visitors").value = state.load.visitors;
     say($("visitors-now"), state.load.visitors);
   }
+  drawChart(state.history);
   drawMap(state, targets, pick);
+  watchLine();
 }
 
 /** A box on the map was chosen: the form stands ready to break it. */
@@ -145,7 +180,7 @@ function listen() {
   };
   stream.addEventListener("state", hear(show));
   stream.addEventListener("dots", hear(({ dots, lanes }) => {
-    runDots(dots);
+    if (document.body.dataset.old !== "true") runDots(dots);
     showLanes(lanes);
   }));
   // The server ends each stream after a while; a browser would wait for seconds, or give up on a 502.
@@ -157,8 +192,12 @@ function listen() {
 
 function watchLine() {
   const lost = Date.now() - heard > SILENCE_MS;
-  set($("line"), "data-is", lost ? "lost" : "live");
-  say($("line"), lost ? "connection lost, trying again" : "live");
+  const age = seenAt === null ? null : Date.now() - seenAt;
+  const old = lost || age === null || age > OLD_MS;
+  const stamp = age === null ? "no figures yet" : `as of ${Math.round(age / 1000)} s ago`;
+  set($("line"), "data-is", lost ? "lost" : old ? "old" : "live");
+  say($("line"), lost ? `connection lost, trying again; ${stamp}` : old ? `the shop is busy; ${stamp}` : "live");
+  set(document.body, "data-old", old);
 }
 
 for (const card of document.querySelectorAll("[data-defence]")) {
@@ -199,6 +238,7 @@ $("story-stop").onclick = async () => {
 document.querySelector("a[href='#everything']").onclick = () => ($("everything").open = true);
 
 showKinds();
+show(JSON.parse($("first-state").textContent));
 onDot(choose);
 listen();
 setInterval(watchLine, 1000);

@@ -86,7 +86,7 @@ function drawBox(group, service, fault) {
   const figures = service.visitors === undefined ? `${figure(service.rate)}/s` : `${service.visitors} inside`;
   const took = layout.terse || !service.p95_ms ? "" : ` · ${lasted(service.p95_ms)}`;
   say(rate, is === "down" ? "✕ down" : figures + took);
-  say(badge, fault ? `⚡ ${fault.kind} ${fault.percent} %${layout.terse ? "" : ` · ${Math.ceil(fault.left_s)} s`}` : "");
+  say(badge, fault ? `⚡ ${fault.kind} ${fault.percent} %${layout.terse || fault.scripted ? "" : ` · ${Math.ceil(fault.left_s)} s`}` : "");
   const several = service.replicas.length > 1 ? service.replicas.slice(0, REPLICAS_MAX) : [];
   keep(squares, several, (one) => one.replica, () => svg("rect", { width: 7, height: 7 }), (square, one, i) => {
     dress(square, { "data-live": one.live, x: w / 2 - 14 - 10 * i, y: layout.terse ? 8 : -14 });
@@ -142,6 +142,7 @@ export function drawMap(state, targets, pick) {
   keep(labels, edges, keyOf, makeLabel, drawLabel);
   keep(boxes, services, (service) => service.name, makeBox, (group, service) => {
     if (targets.has(service.name) && !group.onclick) breakable(group, service.name, pick);
-    drawBox(group, service, state.faults.find((fault) => fault.target === service.name));
+    const fault = state.faults.find((one) => one.target === service.name);
+    drawBox(group, service, fault && { ...fault, scripted: Boolean(state.scenario && !state.scenario.ended) });
   });
 }

@@ -6,9 +6,11 @@ const list = $("traces");
 const shown = $("waterfall");
 let chosen = null;
 
+const spans = (n) => (n === 1 ? "1 span" : `${n} spans`);
+
 function makeRecent(trace) {
   const name = html("span", { class: "name" }, trace.failed ? "✕ " : "", trace.name);
-  const told = html("span", { class: "quiet" }, `${clock(trace.started_at)} · ${trace.spans} spans`);
+  const told = html("span", { class: "quiet" }, `${clock(trace.started_at)} · ${spans(trace.spans)}`);
   const button = html("button", { type: "button", "data-failed": trace.failed }, name, html("b", {}, lasted(trace.duration_ms)), told);
   button.onclick = () => choose(trace.trace_id);
   return html("li", {}, button);
@@ -37,9 +39,10 @@ function more(row) {
 }
 
 function spanRows(row, total) {
-  const marks = [row.failed && html("span", { class: "failed" }, "✕ failed"), row.critical && html("span", { class: "critical" }, "critical")].filter(Boolean);
+  const marks = row.failed ? [html("span", { class: "failed" }, "✕ failed")] : [];
   const button = html("button", { type: "button", class: "link", "aria-expanded": "false" }, row.name);
-  const name = html("th", { scope: "row" }, button, ...marks);
+  const name = html("th", { scope: "row", class: row.critical ? "critical" : "" }, button, ...marks);
+  if (row.critical) set(name, "title", "On the critical path: the request lasted as long as these spans");
   name.style.paddingInlineStart = `${Math.min(8, row.depth) * 0.9 + 0.4}rem`;
   const bar = html("i", { "data-failed": row.failed, "data-critical": row.critical });
   bar.style.insetInlineStart = `${Math.min(99, (row.offset_ms / total) * 100)}%`;
@@ -57,7 +60,7 @@ function spanRows(row, total) {
 function drawWaterfall(trace) {
   const total = Math.max(trace.duration_ms, 0.001);
   const failed = trace.rows.filter((row) => row.failed).length;
-  const caption = `Trace ${trace.trace_id.slice(0, 8)}…: ${trace.rows.length} spans in ${lasted(trace.duration_ms)}${failed ? `, ${figure(failed)} failed` : ""}`;
+  const caption = `Trace ${trace.trace_id.slice(0, 8)}…: ${spans(trace.rows.length)} in ${lasted(trace.duration_ms)}${failed ? `, ${figure(failed)} failed` : ""}`;
   const head = html("thead", {}, html("tr", {}, ...["Span", "Service", "Starts", "Takes", "Timeline"].map((title) => html("th", { scope: "col" }, title))));
   shown.replaceChildren(html("table", {}, html("caption", {}, caption), head, html("tbody", {}, ...trace.rows.flatMap((row) => spanRows(row, total)))));
 }
