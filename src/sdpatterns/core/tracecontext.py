@@ -63,6 +63,8 @@ def parse_tracestate(tracestates: Sequence[str]) -> str:
     stands first. Beyond 512 characters whole
     members are dropped: the long ones first, then from the end, where the oldest stand.
     """
+    if not tracestates:
+        return ""
     members = [member for value in tracestates for part in value.split(",") if (member := part.strip(" \t"))]
     found = [_MEMBER.fullmatch(member) for member in members]
     if not all(found) or len(members) > MEMBERS_MAX:

@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from sdpatterns.core import context
 from sdpatterns.core.asking import told
@@ -31,7 +32,6 @@ from sdpatterns.web.asgi.protocol import (
     Scope,
     Send,
     altered,
-    header_values,
     innermost,
     send_problem,
 )
@@ -42,6 +42,8 @@ __all__ = ["TracingMiddleware"]
 _CORRELATION = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _DEADLINE = re.compile(r"[0-9]{1,12}", re.ASCII)
 _CORRELATION_HEADER = b"x-correlation-id"
+_READ = (b"traceparent", b"tracestate", _CORRELATION_HEADER, b"x-deadline-ms")
+_Said: TypeAlias = dict[bytes, list[str]]
 _MARK = "sdpatterns.traced"
 
 
@@ -104,11 +106,13 @@ class TracingMiddleware:
             return
         is_inner = _MARK in scope
         scope = altered(scope, {_MARK: True})
-        caller = context.trace.get() if is_inner else self._caller(scope)
-        correlation = context.correlation_id.get() if is_inner else self._correlation(scope)
+        said = _said(scope)
+        caller = context.trace.get() if is_inner else self._caller(said)
+        correlation = context.correlation_id.get() if is_inner else self._correlation(said)
+        timeout_s = self._timeout_s(said, scope) if scope["type"] == "http" else None
         if not TRACERS:
             here = new_trace(self._ids) if caller is None else child_of(caller, self._ids)
-            await self._serve(_Answer(send, correlation or here.trace_id), here, scope, receive)
+            await self._serve(_Answer(send, correlation or here.trace_id), here, timeout_s, scope, receive)
             return
         opened = self._opened(scope, caller)
         with opened as span:
@@ -121,23 +125,24 @@ class TracingMiddleware:
 
             answer.at_end.append(end)
             try:
-                await self._serve(answer, span.trace, scope, receive)
+                await self._serve(answer, span.trace, timeout_s, scope, receive)
             finally:
                 if not opened.has_ended:
                     self._rename(span, scope)
 
-    async def _serve(self, answer: _Answer, here: Trace, scope: Scope, receive: Receive) -> None:
-        timeout_s = self._timeout_s(scope) if scope["type"] == "http" else None
+    async def _serve(
+        self, answer: _Answer, here: Trace, timeout_s: float | None, scope: Scope, receive: Receive
+    ) -> None:
         with _carried(here, answer, timeout_s) as at:
             if at is not None and at <= SYSTEM.monotonic() and scope["type"] == "http":
                 await send_problem(answer, Problem(status=504, detail="The request arrived after its deadline."))
             else:
                 await self._app(scope, receive, answer)
 
-    def _caller(self, scope: Scope) -> Trace | None:
+    def _caller(self, said: _Said) -> Trace | None:
         if not self._joins_traces:
             return None
-        return parse_trace(header_values(scope, b"traceparent"), header_values(scope, b"tracestate"))
+        return parse_trace(said[b"traceparent"], said[b"tracestate"])
 
     def _opened(self, scope: Scope, caller: Trace | None) -> Opened:
         method = _method_of(scope)
@@ -152,15 +157,25 @@ class TracingMiddleware:
             span.note("http.route", route)
             span.rename(f"{_method_of(scope)} {route}")
 
-    def _correlation(self, scope: Scope) -> str | None:
-        values = header_values(scope, _CORRELATION_HEADER) if self._joins_traces else []
+    def _correlation(self, said: _Said) -> str | None:
+        values = said[_CORRELATION_HEADER] if self._joins_traces else []
         return values[0] if len(values) == 1 and _CORRELATION.fullmatch(values[0]) else None
 
-    def _timeout_s(self, scope: Scope) -> float | None:
-        values = header_values(scope, b"x-deadline-ms")
+    def _timeout_s(self, said: _Said, scope: Scope) -> float | None:
+        values = said[b"x-deadline-ms"]
         if len(values) == 1 and _DEADLINE.fullmatch(values[0]) and told("trusts", self._trusts, scope, otherwise=False):
             return min(int(values[0]) / 1000, self._deadline_max_s)
         return self._deadline_default_s
+
+
+def _said(scope: Scope) -> _Said:
+    """The values of the headers that travel, each in order: found in one look at all of them."""
+    said: _Said = {name: [] for name in _READ}
+    for name, value in scope["headers"]:
+        lower = name.lower()
+        if lower in said:
+            said[lower].append(value.decode("latin-1"))
+    return said
 
 
 def _method_of(scope: Scope) -> str:
