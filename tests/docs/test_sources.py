@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
+import sdpatterns
 
 DOCS = Path(__file__).parents[2] / "docs"
 _spec = importlib.util.spec_from_file_location("sources", DOCS / "sources.py")
@@ -44,3 +47,18 @@ def test_a_drawing_is_whole_says_what_it_shows_and_is_shown(drawing: Path) -> No
     root = ET.fromstring(drawing.read_text())
     assert root.get("aria-label")
     assert any(f"{{{{ drawing {drawing.stem} }}}}" in page.read_text() for page in PAGES)
+
+
+def test_each_setting_of_a_pattern_has_its_meaning_on_its_page() -> None:
+    spec = importlib.util.spec_from_file_location("parameters", DOCS / "parameters.py")
+    assert spec is not None
+    assert spec.loader is not None
+    parameters = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(parameters)
+    missing = [
+        f"{pattern}: {name}"
+        for pattern, page in parameters.PAGES.items()
+        for name in inspect.signature(getattr(sdpatterns, pattern)).parameters
+        if name not in {**parameters.EVERYWHERE, **parameters.settings(page)}
+    ]
+    assert missing == []
