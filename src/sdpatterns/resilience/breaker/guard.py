@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.guard import Guard
+from sdpatterns.core.guard import StatefulGuard
 from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
@@ -78,7 +78,7 @@ def is_callees_failure(error: Exception) -> bool:
     return not isinstance(error, Rejected)
 
 
-class CircuitBreaker(Guard):
+class CircuitBreaker(StatefulGuard):
     """Stops calling what fails, waits `open_s`, then lets a few probes find out whether it is back.
 
     ```python

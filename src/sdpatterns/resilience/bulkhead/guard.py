@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sdpatterns.core.context import deadline_left_s
-from sdpatterns.core.guard import Guard
+from sdpatterns.core.guard import StatefulGuard
 from sdpatterns.core.keys import KeyOf, check_key, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
@@ -69,7 +69,7 @@ class Lane:
         return place
 
 
-class Bulkhead(Guard):
+class Bulkhead(StatefulGuard):
     """At most `concurrent_max` calls run at once; `queue_max` more wait their turn, the rest is refused.
 
     ```python

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import cast
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.guard import Guard
+from sdpatterns.core.guard import StatefulGuard
 from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
@@ -34,7 +34,7 @@ _TURNS_MAX = 4
 _SETTLING = threading.Lock()
 
 
-class Quota(Guard):
+class Quota(StatefulGuard):
     """Limits how much each key may use in a day, a week, a month or a year of the calendar.
 
     `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or allowances by the name of

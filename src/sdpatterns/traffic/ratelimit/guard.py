@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
-from sdpatterns.core.guard import Guard, KeyedGuard, Passage
+from sdpatterns.core.guard import KeyedGuard, Passage, StatefulGuard
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import OnOutage, Outage
@@ -32,7 +32,7 @@ _OUTAGE_RETRY_US = 1e6
 _WAIT_MAX_S = 60.0
 
 
-class RateLimiter(Guard):
+class RateLimiter(StatefulGuard):
     """Limits how many requests each key may make per period, in one process or in all that share a store.
 
     `rates`: one `Rate`; several that must all hold; or rates by scope, and then a key is a mapping
