@@ -24,6 +24,8 @@ from sdpatterns.core.clock import SYSTEM, Clock
 
 KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster"]
 BLOCKING_KINDS = ["memory", "sqlite", "postgres", "valkey"]
+PATIENCE_S = 60.0
+"""A server beside other work may take longer than the usual five seconds; that is no test's subject here."""
 ON_EVERY_BACKEND = ("tests/backends/", "tests/contracts/")
 """Folders whose tests run on every backend each time."""
 
@@ -69,12 +71,17 @@ def _built(request: pytest.FixtureRequest, kind: str, folder: Path, *, without_a
     if kind == "memory":
         return ShiftedMemory()
     if kind == "sqlite":
-        return SQLBackend.from_url(f"sqlite{'' if without_a_loop else '+aiosqlite'}:///{folder / 'keys.db'}")
+        return SQLBackend.from_url(
+            f"sqlite{'' if without_a_loop else '+aiosqlite'}:///{folder / 'keys.db'}", timeout_s=PATIENCE_S
+        )
     if kind == "postgres":
         driver = "psycopg" if without_a_loop else "asyncpg"
-        return SQLBackend.from_url(request.getfixturevalue("postgres_url").replace("://", f"+{driver}://"))
+        url = request.getfixturevalue("postgres_url").replace("://", f"+{driver}://")
+        return SQLBackend.from_url(url, timeout_s=PATIENCE_S)
     url = request.getfixturevalue("valkey_cluster" if kind == "cluster" else "valkey_url")
-    return RedisBackend.from_url(url, cluster=kind == "cluster", prefix=unique("t"), blocking=without_a_loop)
+    return RedisBackend.from_url(
+        url, cluster=kind == "cluster", prefix=unique("t"), blocking=without_a_loop, timeout_s=PATIENCE_S
+    )
 
 
 @pytest.fixture(params=KINDS)

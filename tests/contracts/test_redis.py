@@ -29,7 +29,8 @@ class OnValkey(BackendContract):
         self.url = valkey_url
 
     def build(self) -> Backend:
-        return RedisBackend.from_url(self.url, blocking=self.runtime == "blocking", cluster=self.cluster)
+        blocking = self.runtime == "blocking"
+        return RedisBackend.from_url(self.url, blocking=blocking, cluster=self.cluster, timeout_s=60.0)
 
 
 class OnCluster(OnValkey):

@@ -27,7 +27,7 @@ async def test_1100_other_keys_do_not_free_a_limited_one(
 
 
 @pytest.mark.parametrize("clock", ["process", "virtual"])
-async def test_neither_do_ten_times_as_many_as_fit(clock: str, request: pytest.FixtureRequest) -> None:
+async def test_more_keys_than_fit_do_not_free_a_limited_one(clock: str, request: pytest.FixtureRequest) -> None:
     if clock == "virtual":
         virtual = VirtualClock()
         virtual.install()

@@ -31,7 +31,7 @@ async def test_300_other_keys_do_not_free_a_limited_one(
 
 
 @pytest.mark.parametrize("name", METERS)
-async def test_neither_do_ten_times_as_many_as_fit(name: str) -> None:
+async def test_more_keys_than_fit_do_not_free_a_limited_one(name: str) -> None:
     limiter = RateLimiter("api", Rate(1, YEAR_S), algorithm=METERS[name], keys_max=1_000)
     assert (await limiter.acquire("limited")).allowed
     for number in range(10_000):

@@ -26,7 +26,7 @@ async def test_300_other_keys_do_not_free_a_limited_one(
         assert not (await quota.acquire("limited")).allowed
 
 
-async def test_neither_do_ten_times_as_many_as_fit() -> None:
+async def test_more_keys_than_fit_do_not_free_a_limited_one() -> None:
     quota = Quota("api", yearly(1), keys_max=1_000)
     assert (await quota.acquire("limited")).allowed
     for number in range(10_000):

@@ -45,7 +45,7 @@ class Watched(dict[str, Any]):
     [("virtual", GCRA()), *(("process", algorithm) for algorithm in (GCRA(), *METERS.values()))],
     ids=["virtual-gcra", "gcra", *METERS],
 )
-def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
+def test_a_limiter_walks_over_no_other_keys(
     clock: str, algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     virtual = VirtualClock()
@@ -56,7 +56,7 @@ def test_neither_a_hit_nor_a_new_key_walks_over_the_others(
     assert_no_walk(limiter, limiter._desk.cells, monkeypatch)
 
 
-def test_neither_does_a_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_walks_over_no_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     quota = Quota("api", daily(1))
     assert_no_walk(quota, quota._cells, monkeypatch)
 
@@ -77,7 +77,7 @@ def assert_no_walk(part: Any, cells: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert Watched.walks == 0
 
 
-def test_everything_passing_at_once_is_let_go_over_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_that_expire_together_are_dropped_over_many_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     with VirtualClock() as clock:
         limiter = RateLimiter("api", per_second(1))
         for number in range(100_000):

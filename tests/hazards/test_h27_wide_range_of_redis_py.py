@@ -28,7 +28,7 @@ class Valkey(contracts.BackendContract):
     blocking = False
 
     def build(self):
-        return RedisBackend.from_url(os.environ["VALKEY_URL"], blocking=self.blocking)
+        return RedisBackend.from_url(os.environ["VALKEY_URL"], blocking=self.blocking, timeout_s=60.0)
 
 
 class TestLoop(

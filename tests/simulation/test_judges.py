@@ -166,7 +166,7 @@ def test_a_store_without_a_lock_lets_too_many_through_of_every_algorithm(no_lock
     assert complaints(MetersWorld(), "too many let through")
 
 
-def test_a_quota_by_the_wrong_midnight_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_in_the_wrong_time_zone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calendar, "_zone_of", lambda _: dt.UTC)
     assert complaints(QuotaWorld(), "was passed by")
 
@@ -239,7 +239,7 @@ def test_an_answer_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) ->
     assert complaints(IdempotencyWorld(), "after its answer had been stored")
 
 
-def test_a_holder_that_never_gives_up_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_that_ignores_the_loss_of_its_claim_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     async def deaf(self: Any, stop: Any) -> None:
         await stop.wait(None)
 
@@ -291,7 +291,7 @@ async def cancelled(*_args: Any, **_kwargs: Any) -> Any:
     ],
     ids=["wait", "acquire", "quota", "call"],
 )
-def test_a_cancellation_that_nobody_asked_for_is_found(
+def test_a_cancellation_without_a_request_is_found(
     world: World, pattern: type, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pattern, verb, cancelled)

@@ -296,7 +296,7 @@ async def test_over_real_sockets_an_answer_that_is_not_wanted_holds_no_connectio
         parts.insert(0, Broken())
     inner = lib.http.AsyncHTTPTransport(limits=lib.http.Limits(max_connections=1))
     transport = lib.ours.AsyncTransport(Pipeline(*parts, name="shop"), inner=inner, unavailable=(), reads_body=False)
-    async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url, timeout=0.5) as http:
+    async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url, timeout=30.0) as http:
         for _ in range(2):
             app.paths.clear()
             if ends == "served":
@@ -311,10 +311,10 @@ async def test_over_real_sockets_a_hanging_server_is_left_at_the_deadline(serve:
     app = App()
     transport = lib.ours.AsyncTransport(Pipeline(retry(), name="shop"))
     async with serve(app) as url, lib.http.AsyncClient(transport=transport, base_url=url) as http:
-        with with_deadline(0.2), pytest.raises((lib.http.ReadTimeout, DeadlineExceeded)):
+        with with_deadline(1.0), pytest.raises((lib.http.ReadTimeout, DeadlineExceeded)):
             await http.get("/hang")
     assert app.paths == ["/hang"]
-    assert 0 < int(app.deadlines[0]) <= 200
+    assert 0 < int(app.deadlines[0]) <= 1000
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_without_a_loop_an_answer_that_is_not_wanted_holds_no_connection(served:
     inner = lib.http.HTTPTransport(limits=lib.http.Limits(max_connections=1))
     pipeline = Pipeline(retry(on_result=lambda response: response.status_code == 503), name="shop")
     transport = lib.ours.Transport(pipeline, inner=inner, unavailable=(), reads_body=False)
-    with lib.http.Client(transport=transport, base_url=url, timeout=0.5) as http:
+    with lib.http.Client(transport=transport, base_url=url, timeout=30.0) as http:
         assert [http.get("/").text for _ in range(2)] == ["answer 3", "answer 4"]
 
 

@@ -84,7 +84,8 @@ def test_over_eight_threads_exactly_the_limit_passes(app: App) -> None:
     assert sorted(int(answer.headers["ratelimit"].split("r=")[1].split(";")[0]) for answer in answers) == [
         *[0] * 21, *range(1, 40),
     ]  # fmt: skip
-    assert (app.runs["/"], len(app.threads)) == (40, THREADS)
+    assert app.runs["/"] == 40
+    assert 1 < len(app.threads) <= THREADS  # a busy machine may not come to use all of them
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis", "postgres"])
