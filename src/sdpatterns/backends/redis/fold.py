@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sdpatterns.backends.redis.scripts import SLACK_MS
+from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
+from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError
 
@@ -16,12 +18,22 @@ __all__ = ["Draft", "Wish"]
 S = TypeVar("S")
 
 
-class Wish(NamedTuple):
-    """One caller's transition on its cells."""
+class Wish:
+    """One caller's transition on its cells, and until when the caller wants it."""
 
-    names: tuple[bytes, ...]
-    transition: Any
-    many: bool
+    __slots__ = ("_until", "many", "names", "transition")
+
+    def __init__(self, names: tuple[bytes, ...], transition: Any, *, many: bool) -> None:
+        self.names = names
+        self.transition = transition
+        self.many = many
+        left_s = deadline_left_s()
+        self._until = None if left_s is None else SYSTEM.monotonic() + left_s
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the caller's deadline has passed."""
+        return self._until is not None and SYSTEM.monotonic() >= self._until
 
 
 class Draft(Generic[S]):
