@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DRAWINGS = HERE.parent / "docs" / "drawings"
-PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "clients", "limiter_admits"]
+PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "clients", "shop", "limiter_admits"]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -42,6 +42,10 @@ TITLES = {
     "web_wsgi": "A request through one WSGI middleware",
     "clients_1_at_once": "A request of an HTTP client, one after another",
     "clients_16_at_once": "A request of an HTTP client, 16 at once",
+    "shop_products_cpu": "Pages of the shop beside a bare gateway and service, computing time of the server",
+    "shop_products": "Pages of the shop beside a bare gateway and service, time until the answer, 8 clients",
+    "shop_live_cpu": "The shop's /livez beside a bare application, computing time of the server",
+    "shop_live": "The shop's /livez beside a bare application, time until the answer, 8 clients",
 }
 HEAD = """# Benchmarks
 

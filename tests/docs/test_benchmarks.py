@@ -24,6 +24,17 @@ QUOTED = {
             " failures in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key."
         ),
     ],
+    "design/shop-speed.md": [
+        (
+            "| Product API | {shop_products_cpu[shop before, products][ratio]:.1f}x"
+            " | {shop_products_cpu[shop, products][ratio]:.1f}x | at most 2.5x |"
+        ),
+        ("| `/livez` | {shop_live_cpu[shop before][ratio]:.1f}x | {shop_live_cpu[shop][ratio]:.1f}x | at most 2.0x |"),
+        (
+            "The home page takes {shop_products_cpu[shop, home page][us_each]:,.0f} µs of computing time"
+            " ({shop_products_cpu[shop before, home page][us_each]:,.0f} before)"
+        ),
+    ],
     "patterns/retry.md": [
         (
             "First attempt succeeds: {resilience_retry[sdpatterns][us_each]:.2f} µs,"
