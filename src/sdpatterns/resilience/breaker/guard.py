@@ -114,7 +114,7 @@ class CircuitBreaker(StatefulGuard):
     its own.
 
     **Keeps**: when the open time is over, exactly `probes` of any number of callers reach the callee.
-    An outcome counts only for the term its call was admitted in, so a late success closes nothing. A
+    A call that started before the circuit opened cannot close it. A
     probe that is cancelled gives its place back. No lock is held while a call runs. Time is
     monotonic. Each refusal is a fresh exception.
 

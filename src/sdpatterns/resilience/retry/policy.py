@@ -27,7 +27,7 @@ __all__ = ["Attempt", "Attempts", "Retry"]
 
 
 class Retry(Policy):
-    """A call that fails with one of the named exceptions is made again, a bounded number of times.
+    """Repeats a call that fails with one of the named exceptions, up to `attempts_max` times.
 
     ```python
     import asyncio
@@ -35,7 +35,7 @@ class Retry(Policy):
 
     answers = iter([ConnectionError("reset"), 101.5])
 
-    @Retry(on=ConnectionError, attempts_max=3, base_s=0.01).protect
+    @Retry(on=ConnectionError, attempts_max=3, base_s=0.01)
     async def fetch_quote(symbol: str) -> float:
         answer = next(answers)
         if isinstance(answer, Exception):
