@@ -92,9 +92,11 @@ def _bus_port(member: ServerProcess) -> int:
 
 def _valkey_is_ready(process: ServerProcess) -> bool:
     try:
-        return f"process_id:{process.pid}\r\n" in _ask(process.port, "INFO", "server")
+        facts = _ask(process.port, "INFO")
     except OSError:
         return False
+    # It answers while it still loads its data, and refuses everything else.
+    return f"process_id:{process.pid}\r\n" in facts and "loading:0\r\n" in facts
 
 
 def _ask(port: int, *words: str) -> str:
