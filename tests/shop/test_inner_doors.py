@@ -68,7 +68,7 @@ async def test_nobody_rules_the_shop_under_another_name(shared: Visitor, host: s
     ]
     for context in ("control", "psp", "ordering"):
         async with httpx.AsyncClient(base_url=shared.place.address(context)) as http:
-            answers.append(await http.get("/livez", headers=there))
+            answers.append(await http.get("/readyz", headers=there))
     assert [answer.status_code for answer in answers] == [421] * len(answers)
 
 
