@@ -33,11 +33,12 @@ class Prompt(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Go on expecting the head until it is whole; another byte does not restart the time."""
+        was_in_body = self._in_body
         super().data_received(data)
         if self._has_begun and not self.cycle.response_complete:
             self._expect_no_more()
             return
-        if not self._in_body:
+        if not was_in_body:
             self._head_bytes += len(data)
         if self._head_bytes > HEAD_MAX_BYTES:
             self.transport.close()
