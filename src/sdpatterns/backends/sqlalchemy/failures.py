@@ -34,8 +34,6 @@ _REFUSALS = {
     "3D000": "make the database, or correct its name in the URL",
 }
 _DISK_FULL = "53100"
-
-_DISK_FULL = "53100"
 _REFUSAL_WORDS = (
     ("too many clients", _REFUSALS["53300"]),
     ("remaining connection slots", _REFUSALS["53300"]),
