@@ -2,7 +2,7 @@
 """The workshop: `python3 noxfile.py tests`, `python3 noxfile.py shop`, `python3 noxfile.py --list`.
 
 Run as a program it needs nothing but Python ≥ 3.11: it fetches nox into `.nox/` of this checkout
-and hands the work to it. `nox -s tests` does the same for whoever has nox already. All sessions but
+and hands the work to it. If you have nox, `nox -s tests` does the same. All sessions but
 the shop's share one environment, made at first use and again only when `pyproject.toml` changes;
 nothing outside the checkout is touched. Words after the session's name go on to its program:
 `python3 noxfile.py shop --port 9000`, `python3 noxfile.py tests tests/house -x`.

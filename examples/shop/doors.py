@@ -13,7 +13,7 @@ _INNER = ("/internal/", "/admin/")
 
 
 class PublicDoorMiddleware:
-    """Whoever comes by the public port finds nothing of what is the shop's own business."""
+    """Answers 404 for the shop's own paths to requests that come by the public port."""
 
     def __init__(self, app: ASGIApp, port: int | None) -> None:
         self._app = app
@@ -33,10 +33,10 @@ def comes_by(scope: Scope, port: int | None) -> bool:
 
 
 class OwnNameMiddleware:
-    """Whoever calls what lies below a path under somebody else's name is sent away.
+    """Refuses requests for paths below one if their Host header names another site.
 
-    Anybody may let a name of theirs lead to this machine (DNS rebinding): for a browser a page of theirs
-    and the shop are then one site. Nobody else can own an address, or a name without a dot.
+    Anyone can point a domain of theirs at this machine (DNS rebinding): for a browser a page of theirs
+    and the shop are then one site. An address, or a name without a dot, cannot be theirs.
     """
 
     def __init__(self, app: ASGIApp, below: str) -> None:

@@ -110,7 +110,7 @@ class Moods:
 
 
 class FaultMiddleware:
-    """Meets each request in the mood of the moment; whoever only watches sees no fault."""
+    """Applies the fault of the moment to each request, except to those that only read the state."""
 
     def __init__(self, app: ASGIApp, moods: Moods) -> None:
         self._app = app

@@ -63,7 +63,7 @@ def _own(data_dir: Path) -> Path:
     directory = data_dir / "postgres"
     directory.mkdir(mode=0o700, exist_ok=True)
     if os.name == "posix" and os.geteuid() == 0:
-        data_dir.chmod(0o711)  # Postgres refuses root: it runs as somebody else, who must get this far
+        data_dir.chmod(0o711)  # Postgres refuses root: it runs as another user, who must get this far
     version = data_dir / "postgres.version"
     if not version.exists():
         version.write_text(f"{SCHEMA_VERSION}\n")

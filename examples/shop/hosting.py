@@ -36,7 +36,7 @@ def everybody(_scope: Scope) -> bool:
 
 
 def nobody(_scope: Scope) -> bool:
-    """Trust in no caller, for doors that strangers knock at."""
+    """Trust in no caller, for ports that unknown clients can reach."""
     return False
 
 

@@ -72,7 +72,7 @@ def journal(path: Path) -> Iterator[None]:
     for chatty in ("httpx2", "uvicorn"):  # a line for each hop would drown the rest
         logging.getLogger(chatty).setLevel(logging.WARNING)
     told, pseudonyms = logging.getLogger("sdpatterns.notices"), _Pseudonyms()
-    told.addFilter(pseudonyms)  # at the source: each record passes once, whoever writes it down
+    told.addFilter(pseudonyms)  # at the source: each record passes once, before any handler writes it
     with ExitStack() as stack:
         stack.callback(told.removeFilter, pseudonyms)
         for handler in (file, terminal):

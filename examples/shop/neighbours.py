@@ -55,7 +55,7 @@ class Neighbour:
     async def stream(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
     ) -> httpx2.Response:
-        """The answer as soon as it begins; whoever reads it closes it."""
+        """The answer as soon as it begins; its reader closes it."""
         try:
             request = self._client.build_request(method, path, content=body, headers=headers)
             return await self._client.send(request, stream=True)

@@ -65,7 +65,7 @@ class Plan:
 
 
 async def serve(descriptor: int) -> int:
-    """Run what the plan says until the line closes or somebody says stop; gives the exit code."""
+    """Run what the plan says until the line closes or it is told to stop; returns the exit code."""
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
     try:
         with told_to_stop() as stop:

@@ -103,7 +103,7 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def answering(servers: Mapping[str, Server]) -> AsyncIterator[None]:
-    """All servers, closed public door first, so that a checkout in flight still finds everybody it needs."""
+    """All servers, closed public door first, so that a checkout in flight still reaches every service it needs."""
     try:
         await asyncio.gather(*(server.open() for server in servers.values()))
         yield

@@ -103,7 +103,7 @@ class _Connection(aiosqlite.Connection):
 
     def __init__(self, path: Path) -> None:
         super().__init__(lambda: sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S), iter_chunk_size=64)
-        self._adrift = False  # somebody stopped waiting for a trip that goes on
+        self._adrift = False  # a caller stopped waiting for a trip that goes on
 
     async def trip(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do some work in the connection's thread."""
@@ -181,7 +181,7 @@ def check(path: Path) -> int:
 
 
 def _written_again(connection: sqlite3.Connection) -> int:
-    """The version, written as it was: whoever can do that can write."""
+    """The version, written back as it was: that succeeds only if the file can be written."""
     connection.execute("BEGIN IMMEDIATE")
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     connection.execute(f"PRAGMA user_version={version}")
@@ -190,7 +190,7 @@ def _written_again(connection: sqlite3.Connection) -> int:
 
 
 def check_version(path: Path) -> None:
-    """Refuse a file of another version of this shop, or of somebody else."""
+    """Refuse a file of another version of this shop, or of another program."""
     version = check(path)
     if version not in (0, SCHEMA_VERSION):
         raise StartFailed(f"cannot use {path}: its version {version} is unknown to this shop; {FIX}")
@@ -200,7 +200,7 @@ def check_version(path: Path) -> None:
 
 
 def check_keys(path: Path) -> None:
-    """Refuse a file of somebody else where the library is to keep its tables; their version is the library's affair."""
+    """Refuse a file of another program where the library is to keep its tables; the library checks their version."""
     check(path)
     with closing(sqlite3.connect(path)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

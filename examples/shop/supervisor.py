@@ -20,7 +20,7 @@ from shop.taking import owned
 from shop.worker import Worker
 
 ALONE = ("psp", "control")  # one of each: what they know is in their memory
-# Whoever still asks others ends before them; those that are not named here come last.
+# A service that calls others ends before them; those that are not named here come last.
 _DRAIN_ORDER = (("gateway",), ("control", "ordering"))
 
 
@@ -123,5 +123,5 @@ def _workers(plan: Plan, replicas: int, public: Listener, lock: int) -> Iterator
 
 
 def say(words: str) -> None:
-    """One line for whoever watches the terminal; what is asked for goes to the standard output alone."""
+    """One line for the terminal, on the standard error; the standard output has only what was asked for."""
     print(f"shop: {words}", file=sys.stderr, flush=True)

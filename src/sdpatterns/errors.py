@@ -7,7 +7,7 @@ Exception
     │   ├── RateLimited          the limit of a key is used up
     │   ├── CircuitIsOpen        the breaker holds calls back
     │   ├── BulkheadFull         no slot and no place in the queue
-    │   └── ClaimHeld            somebody else is doing this work right now
+    │   └── ClaimHeld            another caller is doing this work right now
     ├── DeadlineExceeded         the time ran out (also a TimeoutError)
     ├── KeyReused                one idempotency key, two different requests
     ├── AnswerNotKept            the work of an idempotency key was done; its answer cannot be given again
@@ -79,7 +79,7 @@ class BulkheadFull(Rejected):
 
 
 class ClaimHeld(Rejected):
-    """Somebody else holds the claim on this idempotency key and has not finished."""
+    """Another caller holds the claim on this idempotency key and has not finished."""
 
     sentence = "the same work is in flight"
 

@@ -27,7 +27,7 @@ def test_a_fence_grows_though_an_idle_cell_was_dropped(steps: list[int], dropped
         last = seen = fence
 
 
-def test_a_resource_refuses_whoever_is_late() -> None:
+def test_a_resource_refuses_a_late_writer() -> None:
     resource = Fence("ledger")
     resource.check(5)
     resource.check(5)

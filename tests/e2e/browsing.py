@@ -1,4 +1,4 @@
-"""Somebody at a browser: a desktop or a phone, and whatever goes wrong on the pages they open."""
+"""A user at a browser: a desktop or a phone, and whatever goes wrong on the pages they open."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def visit(browser: Browser, url: str, device: str = "desktop", *, refused: int =
     """A page to walk the shop with.
 
     At its end: nothing was asked of anybody but the shop, every page forbade it, and the console is
-    quiet but for so many refusals, which the browser itself tells there.
+    quiet except for so many refusals, which the browser itself logs there.
     """
     context = browser.new_context(base_url=url, **{**DEVICES[device], **settings})
     page = context.new_page()

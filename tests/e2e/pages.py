@@ -1,4 +1,4 @@
-"""Every page of the shop, and how somebody comes to it."""
+"""Every page of the shop, and how a user comes to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REFUSED_WITHIN = 500  # of the browser's own, between which the others may have
 
 
 class Customer(NamedTuple):
-    """Somebody with an order in the past and a cart that is not empty."""
+    """A user with an order in the past and a cart that is not empty."""
 
     cart_id: str
     order_id: str

@@ -166,7 +166,7 @@ def slow_shelf(url: str) -> Iterator[None]:
 
 @pytest.mark.usefixtures("slow_shelf")
 def test_an_order_is_followed_until_it_is_paid(browser: Browser, url: str) -> None:
-    """Whoever looks while the pieces are slowly fetched sees the order move without asking again."""
+    """A user who watches the slow fetching of the pieces sees the order move without asking again."""
     httpx.put(f"{url}/api/v1/carts/patient/items/SP-00044", json={"quantity": 1}).raise_for_status()
     key = {"Idempotency-Key": '"patient"'}
     ask = {"url": f"{url}/api/v1/checkout", "json": checkout_body("patient"), "headers": key, "timeout": 120}

@@ -45,7 +45,7 @@ def open_drawer(page: Page) -> list[str]:
     return moving
 
 
-def test_the_drawer_slides_but_for_who_wants_no_motion(browser: Browser, url: str) -> None:
+def test_the_drawer_slides_unless_the_user_wants_no_motion(browser: Browser, url: str) -> None:
     with visit(browser, url, reduced_motion="no-preference") as page:
         assert "slide" in open_drawer(page)
     with visit(browser, url, reduced_motion="reduce") as page:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.no_cover
 
 
 class Watched(dict[str, Any]):
-    """A map that notes when somebody walks over it."""
+    """A map that notes when code iterates over it."""
 
     walks = 0
 

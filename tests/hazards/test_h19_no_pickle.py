@@ -51,7 +51,7 @@ def test_no_module_can_unpickle() -> None:
 
 
 class Forged:
-    """Whoever unpickles it makes a directory."""
+    """Unpickling it makes a directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

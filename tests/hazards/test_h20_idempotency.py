@@ -1,7 +1,7 @@
 """Hazard 20: another body or path never gets the first answer, and no failure leaves a key stuck.
 
 peers.md, 20: the first answer is replayed for another body or path, and after an exception the key
-answers 409 for ever.
+answers 409 without end.
 """
 
 from __future__ import annotations

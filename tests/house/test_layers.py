@@ -127,5 +127,5 @@ def _of_one_library(path: Path, guest: Path) -> bool:
 
 
 def _is_a_runtime(guest: str) -> bool:
-    # The twin for trio is picked by whoever finds trio running; it is then installed for certain.
+    # Code that finds trio running picks the twin for trio; it is then installed for certain.
     return guest.startswith("sdpatterns.core.runtime.")

@@ -1,4 +1,4 @@
-"""The wheel as a stranger gets it: built, installed without extras, used."""
+"""The wheel as a user gets it: built, installed without extras, used."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_backend_without_its_library_says_what_to_install(stranger: Path, extr
 
 
 def _run(words: list[str], directory: Path = ROOT) -> str:
-    # The stranger's Python shall not find our checkout, nor be measured with it.
+    # The user's Python must not find our checkout, nor be measured with it.
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COV"))}
     done = subprocess.run(words, check=False, cwd=directory, capture_output=True, text=True, env=clean)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""No card number and no secret reaches a span, whoever wrote it there."""
+"""No card number and no secret leaves in a span, from any library."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_many_threads_end_spans_and_look_at_once():
         thread.join()
     found = store.recent(100)
     assert len(found) == 50
-    # One whose thread had to wait for long may have been dropped meanwhile, and begun anew.
+    # One whose thread had to wait for long may have been dropped meanwhile, and begun again.
     assert all(1 <= summary.spans <= 5 for summary in found)
 
 

@@ -215,7 +215,7 @@ async def test_a_refusal_says_when_to_ask_again() -> None:
     assert breaker.snapshot().retry_after_s == pytest.approx(20.0)
 
 
-async def test_a_good_probe_closes_it_and_counting_starts_anew() -> None:
+async def test_a_good_probe_closes_it_and_counting_starts_again() -> None:
     breaker = await opened(CircuitBreaker("quotes", consecutive=2, open_s=30.0))
     await anyio.sleep(30.0)
     assert await call(breaker, fine) == "fine"
@@ -355,7 +355,7 @@ async def test_opened_by_hand_it_stays_open_until_told() -> None:
     assert breaker.state is CircuitState.CLOSED
 
 
-async def test_closed_by_hand_it_counts_anew_and_decides_again() -> None:
+async def test_closed_by_hand_it_counts_from_zero_and_decides_again() -> None:
     breaker = await opened(CircuitBreaker("quotes", consecutive=2))
     breaker.close()
     assert await call(breaker, failing) == "ConnectionError"
@@ -450,7 +450,7 @@ async def test_a_hand_may_act_on_one_key() -> None:
     assert await call(breaker, fine, key="eu-1") == "fine"
 
 
-async def test_an_idle_key_starts_anew_and_one_that_is_held_open_does_not() -> None:
+async def test_an_idle_key_starts_from_zero_and_one_that_is_held_open_does_not() -> None:
     breaker = CircuitBreaker("hosts", consecutive=2, open_s=600.0, idle_s=60.0)
     await call(breaker, failing, key="eu-1")
     await opened(breaker, "eu-2")
@@ -473,7 +473,7 @@ async def test_keys_beyond_the_bound_share_a_circuit_and_old_ones_keep_theirs(he
     assert len(breaker._circuits) == 3
 
 
-async def test_the_shared_circuit_starts_anew_when_idle() -> None:
+async def test_the_shared_circuit_starts_from_zero_when_idle() -> None:
     breaker = CircuitBreaker("hosts", consecutive=2, keys_max=1, idle_s=60.0, open_s=1.0)
     await call(breaker, fine, key="a")
     await call(breaker, failing, key="b")

@@ -39,7 +39,7 @@ CONFIGS = st.builds(
 
 @dataclass
 class Oracle:
-    """The rules in their plainest words; nothing is forgotten, everything is counted anew."""
+    """The rules in their plainest words; nothing is forgotten, everything is counted again."""
 
     config: BreakerConfig
     state: str = "closed"

@@ -338,7 +338,7 @@ async def test_calls_of_one_length_share_one_timer() -> None:
 
 @on_virtual_asyncio
 async def test_calls_a_microsecond_apart_do_not_keep_the_loop_busy() -> None:
-    """A loop calls a timer early by the resolution of its clock; setting it anew would never end."""
+    """A loop calls a timer early by the resolution of its clock; setting it again would never end."""
     nap = Timeout(1.0).protect(asyncio.sleep)
     for turn in range(100):
         naps = []

@@ -203,7 +203,7 @@ def test_a_server_that_never_serves_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path) -> None:
-    """Somebody else's Valkey answers on the port that we were about to take."""
+    """Another process's Valkey answers on the port that we were about to take."""
     with servers.valkey_process() as other, servers.valkey_process() as ours:
         ours.stop()
         ours.port = other.port

@@ -1,4 +1,4 @@
-"""The shop as processes of its own: started, asked, stopped, as somebody at a terminal would."""
+"""The shop as processes of its own: started, asked, stopped, as a user at a terminal would."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Running:
 
 
 def _unanswered(data_dir: Path) -> list[str]:
-    """The last calls between services that got no answer, and why: for whoever reads a failed test."""
+    """The last calls between services that got no answer, and why: for the reader of a failed test."""
     lines = [line for log in data_dir.rglob("*.log") for line in log.read_text(errors="replace").splitlines()]
     return [line for line in lines if '"no answer"' in line][-20:]
 

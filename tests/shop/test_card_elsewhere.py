@@ -1,4 +1,4 @@
-"""A card number in the wrong field: somebody's mistake, refused before it is written down anywhere."""
+"""A card number in the wrong field: a user's mistake, refused before it is written down anywhere."""
 
 from __future__ import annotations
 

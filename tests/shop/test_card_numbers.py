@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 Opening = Callable[[], AbstractAsyncContextManager[Visitor]]
 SPACED = "4242 4242 4242 4242"
 ODD = "5105105105105100"
-WRONG = "4242424242424241"  # fails its check digit; whoever mistyped it would not like to read it in a log either
+WRONG = "4242424242424241"  # fails its check digit; a mistyped number must not be in a log either
 
 
 def cells(database: Path) -> Iterator[str]:

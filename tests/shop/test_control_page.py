@@ -1,4 +1,4 @@
-"""The control room in a real browser: somebody breaks the shop there, watches it hold, and needs no mouse for it."""
+"""The control room in a real browser: a user breaks the shop there, watches it hold, and needs no mouse for it."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_everything_is_done_by_the_keyboard(browser: Browser, shop: httpx.Client
         expect(switch).to_be_focused()
 
 
-def test_invariants_explain_themselves_to_whoever_comes_near(browser: Browser, shop: httpx.Client) -> None:
+def test_invariants_explain_themselves_on_hover_and_focus(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         pills = page.locator("#invariants li")
         expect(pills).to_have_count(len(state(shop)["invariants"]))

@@ -47,7 +47,7 @@ async def test_a_cursor_is_for_the_list_it_was_given_with(shared: Visitor, other
     await refused(shared, f"{other}&cursor={given}")
     page = await shared.get(
         f"/api/v1/products?limit=7&fields=sku&cursor={given}"
-    )  # how much of it, one may choose anew
+    )  # the size of a page may change from request to request
     assert [item["sku"] for item in page["items"]] == [f"SP-{number:05d}" for number in range(6, 13)]
 
 

@@ -25,14 +25,14 @@ ALSO = ("/%69nternal/pulse", "//internal/pulse", "/internal/../internal/pulse", 
 
 
 @pytest.mark.parametrize("path", [*INNER, *ALSO])
-async def test_strangers_find_no_inner_route(shared: Visitor, path: str) -> None:
+async def test_unknown_clients_find_no_inner_route(shared: Visitor, path: str) -> None:
     assert (await shared.http.get(path)).status_code == 404
     batch = await shared.http.post("/api/v1/batch", json={"requests": [{"method": "GET", "path": path}]})
     assert '"status": 200' not in batch.text
     assert '"status":200' not in batch.text
 
 
-async def test_strangers_throw_no_switch(shared: Visitor) -> None:
+async def test_unknown_clients_cannot_use_a_switch(shared: Visitor) -> None:
     answer = await shared.http.put("/internal/switches/limiter", json={"on": False})
     assert answer.status_code == 404
     assert (await shared.get("/control/api/state"))["defences"]["limiter"]["on"]

@@ -220,7 +220,7 @@ def test_a_disk_without_room_is_told_and_outlived(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["ordering", "ordering-keys"])
-def test_a_file_of_somebody_else(data_dir: Path, name: str) -> None:
+def test_a_file_of_another_program(data_dir: Path, name: str) -> None:
     import sqlite3
 
     data_dir.mkdir()

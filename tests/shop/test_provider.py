@@ -1,4 +1,4 @@
-"""The provider's bad days: no charge without an order, and no order without its charge or its undo."""
+"""The provider's failures: no charge without an order, and no order without its charge or its undo."""
 
 from __future__ import annotations
 

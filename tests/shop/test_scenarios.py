@@ -32,7 +32,7 @@ async def played(visitor: Visitor, name: str, within_s: float = 280) -> dict[str
     answer = await visitor.http.post(f"/control/api/scenarios/{name}", json=FAST)
     assert answer.status_code == 202, answer.text
     async with asyncio.timeout(within_s):
-        while not (seen := await scenario(visitor))["ended"]:  # noqa: ASYNC110 - whoever watches stands outside
+        while not (seen := await scenario(visitor))["ended"]:  # noqa: ASYNC110 - the test watches from outside
             await asyncio.sleep(0.5)
     return seen
 

@@ -61,7 +61,7 @@ async def test_a_silent_client_is_hung_up_on(port: int) -> None:
         assert await hung_up(reader)
 
 
-async def test_each_byte_of_a_head_does_not_begin_the_time_anew(port: int) -> None:
+async def test_each_byte_of_a_head_does_not_restart_the_time(port: int) -> None:
     async with line(port) as (reader, writer):
         ended = asyncio.create_task(hung_up(reader))
         for byte in b"GET / HTTP/1.1\r\nHost: " + b"a" * 1_000:

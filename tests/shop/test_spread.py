@@ -54,14 +54,14 @@ async def asking(server: Hangs) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_a_broken_connection_to_the_only_replica_is_made_anew(method: str) -> None:
+async def test_a_broken_connection_to_the_only_replica_is_made_again(method: str) -> None:
     server = Hangs(1)
     async with asking(server) as client:
         assert (await client.request(method, "/")).status_code == 200
     assert server.asked == 2
 
 
-async def test_it_is_made_anew_once_only() -> None:
+async def test_it_is_made_again_once_only() -> None:
     server = Hangs(5)
     async with asking(server) as client:
         with pytest.raises(httpx2.RemoteProtocolError):

@@ -1,4 +1,4 @@
-"""Strangers at the door: addresses, headers and bodies that no well-behaved client would send."""
+"""Unknown clients: addresses, headers and bodies that no well-behaved client would send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody who uses the shop from outside, through its public surface alone."""
+"""A user of the shop from outside, through its public surface alone."""
 
 from __future__ import annotations
 

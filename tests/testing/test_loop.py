@@ -48,7 +48,7 @@ def test_timers_strike_in_their_order_and_at_their_time() -> None:
     assert struck == [("a", 1), ("b", 100_000), ("c", 3_000_000)]
 
 
-def test_whoever_slept_until_an_instant_is_never_before_it() -> None:
+def test_a_task_that_slept_until_an_instant_is_never_before_it() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for step in range(1, 500):
@@ -91,7 +91,7 @@ def test_its_own_clock_goes_with_it() -> None:
     assert VirtualClock.installed() is None
 
 
-def test_waiting_for_ever_is_an_error() -> None:
+def test_waiting_without_end_is_an_error() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 

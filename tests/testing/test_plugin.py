@@ -1,4 +1,4 @@
-"""The fixtures, as a stranger's test suite meets them: installed with the package, nothing to name."""
+"""The fixtures, as a user's test suite gets them: installed with the package, nothing to name."""
 
 from __future__ import annotations
 

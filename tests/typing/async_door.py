@@ -1,8 +1,8 @@
 """What type checkers must find at the async door. Checked, never run.
 
 Each `assert_type` states a type; each ignore comment stands on a line that must be an error, which
-the checkers confirm by complaining when it is not. Strict, so that whoever is strict with their own
-program finds nothing unknown in ours.
+the checkers confirm by complaining when it is not. Strict, so that users who check
+their own programs strictly find nothing unknown in ours.
 """
 
 # pyright: strict

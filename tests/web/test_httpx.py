@@ -212,7 +212,7 @@ async def test_a_request_that_is_sent_again_later_carries_nothing_of_the_first_t
     assert [asked["read"] for asked in server.timeouts] == [2.5, 9.0]
 
 
-async def test_a_client_of_strangers_tells_them_nothing() -> None:
+async def test_a_client_for_other_companies_sends_no_context() -> None:
     server = Server()
     context.trace.set(Trace(ID, "ab" * 8))
     with with_deadline(2.5):

@@ -67,7 +67,7 @@ def test_each_of_our_errors_is_a_problem_that_tells_no_secret(
     assert b"secret" not in problem.body()
 
 
-def test_an_error_of_somebody_else_is_no_problem_of_ours() -> None:
+def test_an_error_of_another_library_is_no_problem_of_ours() -> None:
     assert problem_of(KeyError("x")) is None
     assert problem_of(errors.CodecError("a cell that cannot be read is no fault of the client")) is None
 

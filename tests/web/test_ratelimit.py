@@ -1,4 +1,4 @@
-"""The RateLimit fields of whoever asks a limiter without the middleware."""
+"""The RateLimit fields for code that asks a limiter without the middleware."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from shop.catalog.service import Catalog
 
 SKUS_MAX = 200
 NEXT_HEADER = "X-Next-Cursor"
-"""Has the cursor of the next page, for whoever passes the body on as it is."""
+"""Has the cursor of the next page, for clients that pass the body on as it is."""
 
 
 def routes(catalog: Catalog) -> list[Route]:

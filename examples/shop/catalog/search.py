@@ -60,7 +60,7 @@ class PageRequest:
 
     @property
     def of(self) -> str:
-        """What cursors of this list are for: its order and its filter, but for what is sold out meanwhile."""
+        """What cursors of this list are for: its order and its filter, except what is sold out meanwhile."""
         return json.dumps([self.sort, asdict(replace(self.filter, without=()))])
 
 

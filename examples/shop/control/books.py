@@ -21,8 +21,8 @@ Row = dict[str, Any]
 class Books:
     """Every order beside what each ledger says was charged for it.
 
-    Keeps: after `reread` it knows what stood in the ledgers, whoever wrote or deleted there;
-    `catch_up` reads only rows that changed since the last look, and tells which orders those are.
+    Keeps: after `reread` it knows what stood in the ledgers, deleted rows included;
+    `catch_up` reads only rows that changed since the last look, and returns their orders.
     """
 
     def __init__(self, neighbours: Mapping[str, Neighbour], now_us: Callable[[], int]) -> None:

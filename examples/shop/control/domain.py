@@ -108,5 +108,5 @@ class Agreement:
             self.net_minor += sign * self.charged.get(order_id, 0)
 
     def verdict(self, wrong: Iterable[str]) -> Verdict:
-        """Charged − refunded = paid orders, but for the orders that are wrong."""
+        """Charged − refunded = paid orders, except the orders that are wrong."""
         return judge_money(self.paid_minor, self.net_minor, len(self.in_flight), wrong)

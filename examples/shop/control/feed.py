@@ -1,4 +1,4 @@
-"""The answers that clients saw, gathered from every gateway: once for the judge, and for everybody who watches."""
+"""The answers that clients saw, gathered from every gateway: once for the judge, and for every open page."""
 
 from __future__ import annotations
 

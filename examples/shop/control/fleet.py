@@ -14,7 +14,7 @@ from shop.place import CONTEXTS, Place
 from shop.problems import Problem
 
 PATIENCE_S = 3.0
-ORDER_PATIENCE_S = 12.0  # for what somebody asked for: on a busy machine it is done late rather than refused
+ORDER_PATIENCE_S = 12.0  # for a person's request: on a busy machine it is done late rather than refused
 _BEAT_KEPT_S = 15.0
 
 

@@ -20,7 +20,7 @@ _DOTS_MAX = 400
 
 
 class Live:
-    """Streams for everybody who watches; what they see was looked up once for all of them."""
+    """Streams for all open pages; what they show was looked up once for all of them."""
 
     def __init__(self, control: Control) -> None:
         self._control = control

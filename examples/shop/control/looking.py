@@ -1,4 +1,4 @@
-"""The last look at the shop: shared by everybody who watches, and never waited for beyond a limit."""
+"""The last look at the shop: shared by all open pages, and never waited for beyond a limit."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ _ENVIRONMENT = _environment()
 
 
 def described(name: str) -> Defence:
-    """What a card says about a defence; a new one has its name until somebody finds words for it."""
+    """What a card says about a defence; one without a description here is shown by its name."""
     return DEFENCES.get(name) or Defence(_words(name).capitalize(), "", "")
 
 

@@ -32,7 +32,7 @@ _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
 class Control:
     """The control room.
 
-    Keeps: figures come from the ledgers and the provider's book alone; an order in flight is nobody's fault.
+    Keeps: figures come from the ledgers and the provider's book alone; an order in flight counts as no fault.
     """
 
     def __init__(

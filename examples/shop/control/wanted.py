@@ -14,11 +14,11 @@ from shop.switches import DEFENCES
 
 
 class Wanted:
-    """The position of each switch and the fault of each service, as somebody last asked for them.
+    """The position of each switch and the fault of each service, as they were last asked for.
 
-    Keeps: a replica that was away, or was started anew and knows nothing, is as wanted again with the next
-    `settle`; a fault it gets then ends when that of the others does. Who has just begun wants every defence
-    to stand and no fault: what was asked of an earlier control room is put back.
+    Keeps: a replica that was away, or was restarted, gets these settings again with the next `settle`; a fault
+    that it gets then ends when that of the others does. A new control room wants every defence on and no
+    fault: it undoes what was asked of an earlier one.
     """
 
     def __init__(self, fleet: Fleet) -> None:

@@ -23,7 +23,7 @@ _READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
 
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
-    """The control room, reading everybody's ledgers and feeling everybody's pulse."""
+    """The control room, reading the ledgers and the pulse of all services."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
         client = await stack.enter_async_context(httpx2.AsyncClient(timeout=PATIENCE_S))

@@ -67,7 +67,7 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "date"
 
 
 class _Relayed(StreamingResponse):
-    """An answer passed on as it comes, and let go of whoever goes first."""
+    """An answer passed on as it comes; its connection is closed whichever side leaves first."""
 
     def __init__(self, answer: httpx2.Response) -> None:
         kept = {name: value for name, value in answer.headers.items() if name not in _HOP_BY_HOP}
@@ -94,7 +94,7 @@ class _Streams:
                 answer = await self._handler(Request(scope, receive))
                 await answer(scope, receive, send)
         except BulkheadFull:
-            detail = f"You hold {STREAMS_EACH} streams already; let go of one."
+            detail = f"You hold {STREAMS_EACH} streams already; close one."
             raise Problem(429, "too-many-streams", detail, retry_after_s=_STREAM_AGAIN_S) from None
 
 

@@ -1,4 +1,4 @@
-"""How a page is made: templates, static files by their fingerprint, the headers that keep strangers out."""
+"""How a page is made: templates, static files by their fingerprint, the headers that keep other sites out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def static(name: str) -> str:
 
 
 class Statics(StaticFiles):
-    """Static files; whoever asks by fingerprint may keep the answer for good, others ask again each time."""
+    """Static files: cached for good if requested by fingerprint, else checked again each time."""
 
     def __init__(self) -> None:
         super().__init__(directory=_STATIC)

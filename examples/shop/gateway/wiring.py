@@ -43,7 +43,7 @@ _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
 class Door:
     """The limits on one client, on everything and on what is costly, and how often they said no.
 
-    They are for whoever comes by the public port: the shop's own look at a gateway is nobody's share.
+    They apply to the public port alone: the shop's own requests to a gateway count for no client.
     """
 
     def __init__(self, port: int | None, store: StateStore | None = None, counts: int = 1) -> None:
@@ -116,7 +116,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         neighbours["ordering"] = await stack.enter_async_context(
             neighbour(place, "ordering", connections_max=128, patience_s=CHECKOUT_PATIENCE_S)
         )
-        # Whoever watches the control room holds a stream open: however many do, others still reach its switches.
+        # Each open page of the control room holds a stream: however many there are, its switches stay reachable.
         neighbours["live"] = await stack.enter_async_context(
             neighbour(place, "control", connections_max=WATCHERS_MAX, patience_s=CONTROL_PATIENCE_S)
         )

@@ -190,7 +190,7 @@ class Ordering:
     async def sweep(self) -> None:
         """Go once through all orders that nobody is working at."""
         now_us = self._now_us()
-        # What was placed before an only replica began is nobody's; beside others it may be theirs.
+        # An only replica works at no order from before its start; beside others such an order may be theirs.
         orphaned_us = now_us - int(ORPHANED_S * 1_000_000)
         waiting = await self._store.unfinished(max(orphaned_us, self._alone_since_us))
         room = asyncio.Semaphore(_SWEEP_AT_ONCE)
@@ -222,7 +222,7 @@ class Ordering:
             return False
         if await self._runner.finish(order_id, ("charge", "done"), ("sell", "done")):
             return True
-        if (await self._known(order_id)).status != PAID:  # undone by somebody else, perhaps before we sold
+        if (await self._known(order_id)).status != PAID:  # undone by another replica, perhaps before we sold
             await self._release(order_id)
         return False
 

@@ -89,7 +89,7 @@ class OrderStore:
     async def turn(
         self, order_id: str, before: str, after: str, at_us: int, *steps: tuple[str, str], reason: str = ""
     ) -> bool:
-        """Change the status from one to the next and note steps with it; False when somebody else was first."""
+        """Change the status from one to the next and note steps with it; False when another caller was first."""
         change = update(_orders).where(_orders.c.order_id == order_id, _orders.c.status == before)
         changed: dict[str, Any] = {"status": after, "since_us": at_us}
         if reason:
@@ -131,7 +131,7 @@ class OrderStore:
         return [Order(**row._asdict()) for row in rows]
 
     async def of_cart(self, cart_id: str, limit: int) -> list[Order]:
-        """The orders of a cart, newest first, but for those that another one left nothing to buy."""
+        """The orders of a cart, newest first, except those that another one left nothing to buy."""
         query = select(*_ORDER).where(_orders.c.cart_id == cart_id, _orders.c.reason != CART_IN_USE)
         query = query.order_by(_orders.c.placed_at_us.desc(), _orders.c.order_id).limit(limit)
         return [Order(**row._asdict()) for row in await self._database.rows(query)]

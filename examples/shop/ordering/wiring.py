@@ -47,7 +47,7 @@ def protection() -> tuple[Pipeline, Bulkhead]:
 
 
 def once(backend: SQLBackend, switch: Switch) -> Middleware:
-    """One key, one execution, one answer: whoever presses twice waits for the first press's answer."""
+    """One key, one execution, one answer: a second press waits for the first press's answer."""
     keys = Idempotency(
         "checkout-keys",
         store=backend.states,

@@ -1,4 +1,4 @@
-"""The client of the payment provider: the one place where the shop depends on somebody else's good day."""
+"""The client of the payment provider: the one place where the shop depends on another company's service."""
 
 from __future__ import annotations
 

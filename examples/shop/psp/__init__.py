@@ -1,1 +1,1 @@
-"""The payment service provider: somebody else's company, with its own book and its own bad days."""
+"""The payment service provider: another company, with its own book and its own failures."""

@@ -24,7 +24,7 @@ class Charge(NamedTuple):
 
 
 class Visit(NamedTuple):
-    """A line of the provider's access book: somebody came for an order, and was answered well or not."""
+    """A line of the provider's access book: a request came for an order, and was answered well or not."""
 
     order_id: str
     kind: str

@@ -61,7 +61,7 @@ class Provider:
         return await self._in_mood(book, known.order_id, "refund")
 
     async def of_order(self, order_id: str) -> list[Charge]:
-        """The book's lines of an order; the book can be read on bad days too."""
+        """The book's lines of an order; the book can be read during a fault too."""
         return await self._book.of_order(order_id)
 
     async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:

@@ -60,7 +60,7 @@ class Book:
         self._database = database
 
     async def visited(self, visit: Visit) -> None:
-        """Note that somebody came."""
+        """Note that a request came."""
         async with self._database.write() as connection:
             await connection.execute(insert(_visits).values(visit._asdict()))
 

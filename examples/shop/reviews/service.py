@@ -47,7 +47,7 @@ class Reviews:
         return sorted(liked, key=lambda sku: -liked[sku])[:limit]
 
     async def write(self, sku: str, key: str, author: str, stars: int, text: str) -> None:
-        """Keep what somebody says of a product that exists, once per key."""
+        """Keep a review of a product that exists, once per key."""
         await self._catalog.ask("GET", f"/api/v1/products/{segment(sku)}?fields=sku")
         on = datetime.fromtimestamp(self._now_us() / 1_000_000, UTC).date().isoformat()
         if not await self._store.add(key, Review(sku=sku, author=author, stars=stars, text=text, on=on)):

@@ -10,7 +10,7 @@ from shop.database import Database
 from shop.reviews.domain import Review
 
 SCHEMA = MetaData()
-WRITTEN_MAX = 500  # of one product; whoever comes later is thanked and told so
+WRITTEN_MAX = 500  # of one product; a later review gets a thank-you that says so
 _reviews = Table(
     "reviews",
     SCHEMA,

@@ -25,7 +25,7 @@ _WAIT_MAX_S = 3.0
 
 
 def address(number: int) -> str | None:
-    """A loopback address of somebody's own, where the system has more than one."""
+    """A loopback address for one person, where the system has more than one."""
     candidate = f"127.0.{1 + number // 250}.{1 + number % 250}"
     with socket.socket() as probe:
         try:
@@ -70,7 +70,7 @@ class Tally:
 
 
 class Person:
-    """Somebody in the shop."""
+    """A customer in the shop."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
@@ -118,9 +118,9 @@ async def _patiently(ask: Callable[[], Awaitable[httpx2.Response]], patience_s: 
 
 
 def _checkout(cart_id: str) -> dict[str, Any]:
-    where = {"name": "Somebody", "line1": "1 Street", "city": "Town", "postcode": "12345", "country": "DE"}
+    where = {"name": "A Customer", "line1": "1 Street", "city": "Town", "postcode": "12345", "country": "DE"}
     card = {"number": "4242424242424242", "expiry": "12/39", "cvc": "123"}
-    return {"cart_id": cart_id, "email": "somebody@example.org", "address": where, "card": card}
+    return {"cart_id": cart_id, "email": "customer@example.org", "address": where, "card": card}
 
 
 class Crowd:
@@ -222,7 +222,7 @@ class Crowd:
 
 
 class _Ready:
-    """Everybody begins when everybody has a full basket."""
+    """All begin when each has a full basket."""
 
     def __init__(self, people: int) -> None:
         self._missing = people

@@ -116,7 +116,7 @@ class Play:
             yield
         finally:
             await self._end_flood()
-            # Whoever stops a play does not stop the putting back.
+            # Stopping a play does not stop its cleaning up.
             restoring = asyncio.ensure_future(stage.restore())
             try:
                 await asyncio.shield(restoring)

@@ -22,7 +22,7 @@ __all__ = ["booked"]
 def booked(tat: float, now_us: float, increment_us: float, tolerance_us: float) -> tuple[float, float]:
     """The TAT after one more request, and how long that request must wait (0 or less: not at all).
 
-    Keeps: whoever waits so long before starting never exceeds the rate.
+    Keeps: requests that wait so long before they start never exceed the rate.
     """
     after = max(tat, now_us) + increment_us
     return after, after - tolerance_us - now_us

@@ -5,8 +5,8 @@ sealed:   base64url( tag | payload )        tag = blake2b-256, keyed, over (abou
 keys:     newest, older, ...                the first signs, each verifies: so keys are rotated
 ```
 
-The digest is fixed: whoever hands in the bytes has no say in how they are checked. The payload can be
-read by anybody; it cannot be changed, or used for another purpose, by anybody without a key.
+The digest is fixed: the bytes cannot choose how they are checked. Anyone can read the payload;
+without a key no one can change it or use it for another purpose.
 
 Source: RFC 7693 (BLAKE2, keyed hashing); RFC 4648, 5 (base64url).
 """

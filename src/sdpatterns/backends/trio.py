@@ -129,7 +129,7 @@ class SignalsInThreads:
         self._inside = signals
 
     async def announce(self, *topics: str) -> None:
-        """Wake whoever listens to one of the topics."""
+        """Wake all that listen to one of the topics."""
         await _hop(self._inside.announce, *topics)
 
     def listen(self, *topics: str) -> Ear:

@@ -30,7 +30,7 @@ __all__ = [
 class Trace(NamedTuple):
     """A position in a W3C trace: ids as lower-case hexadecimal, `state` as the raw tracestate.
 
-    `random` says that whoever began the trace drew its id at random, so that samplers may rely on it.
+    `random` says that the trace's id was drawn at random, so that samplers may rely on it.
     """
 
     trace_id: str

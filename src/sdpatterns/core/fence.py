@@ -1,4 +1,4 @@
-"""Fencing tokens: numbers that only grow, so that whoever lost a lease is told from its successor.
+"""Fencing tokens: numbers that only grow, so that a store can refuse the writes of a caller that lost its lease.
 
 Source: Kleppmann, "How to do distributed locking" (2016); Chubby's sequencers (Burrows, 2006).
 """

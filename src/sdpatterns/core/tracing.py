@@ -121,7 +121,7 @@ def here() -> Trace | None:
 
 
 def _tracer() -> Tracer | None:
-    # A program may stop tracing while calls are under way: whoever has seen one may find none.
+    # A program may stop tracing while calls are under way: a call that has seen a tracer may find none.
     return next(iter(TRACERS), None)
 
 

@@ -7,7 +7,7 @@
 | a card number, with or without spaces and dashes of any kind | `**** **** **** 1111` |
 
 A card number has the length and the first digits of an issuer's and passes the Luhn check, so that
-order numbers and timestamps stay what they are, but for the few that happen to pass as well.
+order numbers and timestamps stay what they are, except the few that happen to pass as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much of a resource is used, how much waits for it, and how often it failed: read when somebody scrapes.
+"""How much of a resource is used, how much waits for it, and how often it failed: read at each scrape.
 
 ```
 lag = LoopLag("shop")

@@ -35,7 +35,7 @@ _TEXT_CHARS_MAX = 1_000
 
 
 class _Kept:
-    """The spans of one trace, as the SDK gave them: they are made plain when somebody looks."""
+    """The spans of one trace, as the SDK gave them: they become plain values when they are read."""
 
     __slots__ = ("dropped", "ended_ns", "is_notable", "spans")
 
@@ -53,9 +53,9 @@ class TraceStore(SpanProcessor):
     `slow_s` or longer, is notable, and ordinary ones make room first, as long as the notable are
     no more than half of all.
 
-    **Keeps**: never more than it was told to; of a trace with too many spans those that ended
-    last, among them its root. What it tells has no secret and no card number in it, whoever made the
-    span. Many threads may end spans and look at once.
+    **Keeps**: never more than these bounds; of a trace with too many spans those that ended last,
+    among them its root. No secret and no card number is in what it returns, even from spans of other
+    libraries. Many threads may end spans and read at once.
     **May fail** with nothing; `ValueError` for bounds below 1.
     **Costs** about a microsecond for each span that ends, and the memory of the spans it holds.
     """

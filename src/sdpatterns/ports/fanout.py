@@ -57,7 +57,7 @@ class LocalSignals:
         self._waiters: dict[str, list[Waiter]] = {}
 
     async def announce(self, *topics: str) -> None:
-        """Wake whoever listens to one of the topics."""
+        """Wake all that listen to one of the topics."""
         self.ring(topics)
 
     @property

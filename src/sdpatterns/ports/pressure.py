@@ -1,4 +1,4 @@
-"""How busy the connections of a backend are: for whoever makes metrics of it.
+"""How busy the connections of a backend are, for metrics.
 
 A backend that has connections says so by `pressure()`; nothing else in the ports needs it.
 """

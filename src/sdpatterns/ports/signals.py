@@ -1,7 +1,7 @@
 """SignalBus: a wake-up or a hint, never a fact.
 
-A signal may be lost, doubled or late. Whoever waits listens first, then looks at the state, then
-waits, and looks again after a while even when nothing was heard.
+A signal may be lost, doubled or late. A waiter listens first, then reads the state, then waits, and
+reads it again after a while even when it heard nothing.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class Ear(Protocol):
 
 
 class SignalBus(Protocol):
-    """Announcements between whoever shares the backend. Best effort."""
+    """Announcements between all that share the backend. Best effort."""
 
     runtime: Runtime | None
 
     async def announce(self, *topics: str) -> None:
-        """Wake whoever listens to one of the topics."""
+        """Wake all that listen to one of the topics."""
         ...
 
     def listen(self, *topics: str) -> Ear:

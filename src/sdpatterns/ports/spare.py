@@ -79,7 +79,7 @@ class SpareCells(Generic[S]):
     """See `Cells`: those of a store and, while it is full, bounded ones of this process.
 
     **Keeps**: while the store is full a key's steps go on from the state that the store holds, and
-    each process counts by itself; whoever has n processes may see n times what one lets pass.
+    each process counts by itself: n processes may let pass n times what one does.
     **May fail** as the store's cells do, but with no `BackendFull`. **Costs**: nothing while there is
     room; while there is none a read more, and up to 65,536 keys in this process.
     """

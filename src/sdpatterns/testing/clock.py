@@ -51,7 +51,7 @@ class VirtualClock:
     def passed_us(self) -> int:
         """Microseconds since it was made."""
         if self._reading is not None:
-            # Rounded up, so that whoever slept until an instant never finds himself before it.
+            # Rounded up, so that a task that slept until an instant never wakes before it.
             return math.ceil(self._reading() * 1e6 - 1e-3)
         return self._passed_us
 

@@ -77,7 +77,7 @@ FAULTS = ("delayed", "unsent", "lost_before", "lost_after", "copied", "away", "p
 
 
 class SteppedClock(Clock):
-    """A store's clock that somebody sets now and then; stores never let a cell see it go back."""
+    """A store's clock that is set now and then; stores never let a cell see it go back."""
 
     __slots__ = ("_last_us", "_shift_us")
 

@@ -60,8 +60,8 @@ class _JumpingSelector(selectors.BaseSelector):
             self._turns = 0
             self._again_us = self._clock.passed_us + 1000
         elif self._turns > _TURNS_MAX:
-            self._turns = 0  # whoever cleans up has turns again
-            raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: somebody waits by asking")
+            self._turns = 0  # tasks that clean up have turns again
+            raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: a task polls instead of waiting")
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._inner.register(fileobj, events, data)
@@ -87,7 +87,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     what asyncio promises about order (one callback after the other) stays as it is.
 
     **Keeps**: nothing ever waits for real; the same seed and program give the same run.
-    **May fail**: `Deadlock` when everything waits for ever; RuntimeError for real threads, sockets,
+    **May fail**: `Deadlock` when everything waits without end; RuntimeError for real threads, sockets,
     pipes and processes, whose time cannot be jumped over.
     """
 

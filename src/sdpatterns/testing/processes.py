@@ -62,7 +62,7 @@ class ServerNotStarted(RuntimeError):
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago (somebody else may take it first)."""
+    """A TCP port on 127.0.0.1 that was free a moment ago (another process may take it first)."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -106,7 +106,7 @@ class ServerProcess:
     user: str | None = None
     """The account to run under; only root may name one."""
     kept: bool = False
-    """Whether the directory outlives the test run: it is somebody else's."""
+    """Whether the directory outlives the test run, because it was given."""
     start_timeout_s: float = 60.0
     port: int = 0
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)

@@ -17,7 +17,7 @@ __all__ = ["pauses_pass_on"]
 
 @contextmanager
 def pauses_pass_on(clock: VirtualClock) -> Iterator[None]:
-    """Inside the block, whoever asks a runtime for a pause goes on at once, `clock` moved by it.
+    """Inside the block, each pause of a runtime ends at once and moves `clock` forward by its length.
 
     A pause stays a checkpoint: other tasks get their turn, and a cancellation is seen.
     """

@@ -175,8 +175,8 @@ def _headers(plain: object, allowed: Collection[str]) -> HeaderList:
         raise ValueError("Headers are an object of strings.")  # noqa: TRY004 - what was sent, not our caller's type
     own = {}
     for name, value in plain.items():
-        # Whatever else came with the batch was looked at outside of it, by proxies too: an item is
-        # not to say it anew.
+        # Whatever else came with the batch was looked at outside of it, by proxies too: an item
+        # must not say it again.
         _check(name.lower() in allowed, f"In a batch a request may bring the headers {', '.join(sorted(allowed))}.")
         _check(isinstance(value, str) and _VALUE.fullmatch(value), "A header is a string of printable characters.")
         own[name.lower().encode()] = value.encode()

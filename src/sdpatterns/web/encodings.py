@@ -101,7 +101,7 @@ def chosen(lines: Sequence[str], offered: Sequence[str]) -> str | None:
     Without the header, and where nothing offered is wanted, the body is sent as it is.
     """
     wishes = _wishes(lines)
-    # Whoever names codings likes them better than none at all, unless it says so.
+    # A client that names codings prefers them to none, unless it says otherwise.
     best, best_q = None, wishes.get("identity", 0.0)
     for name in offered:
         q = wishes.get(name, wishes.get("*", 0.0))

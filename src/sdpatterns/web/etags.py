@@ -25,7 +25,7 @@ __all__ = ["ANY", "ETag", "Tags", "etag_of", "parse_etag", "parse_tags", "precon
 _TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _ONE = re.compile(_TAG)
 _LIST = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*")
-# A list is read element by element; a longer one than this is nobody's cache.
+# A list is read element by element; no cache sends a longer one than this.
 _CHARS_MAX = 8192
 
 ANY: Literal["*"] = "*"
@@ -45,7 +45,7 @@ class ETag(NamedTuple):
         return not self.weak and self == other
 
     def is_as_good(self, other: ETag) -> bool:
-        """The weak comparison: equal but for their strength."""
+        """The weak comparison: equal, whether weak or strong."""
         return self.opaque == other.opaque
 
 

@@ -34,7 +34,7 @@ class RequestFinished(Notice):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DeprecatedVersionCalled(Notice):
-    """Somebody still uses a version of an API that is deprecated by now."""
+    """A client still uses a version of an API that is deprecated by now."""
 
     version: str
     caller: str

@@ -121,7 +121,7 @@ def _policies(name: str, rates: Shown) -> list[_Policy]:
 
 
 class RateLimitFields:
-    """The fields of one limiter's or quota's answers, for whoever asks it without the middleware.
+    """The fields of one limiter's or quota's answers, for code that asks it without the middleware.
 
     `name` is what clients see it called. `rates` are the ones that RateLimit-Policy shows, in the form
     in which the limiter got them, so by scope where it has scopes; by default the one that binds. A

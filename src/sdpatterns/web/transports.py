@@ -53,8 +53,8 @@ class _Exchanges:
 
 _CALL: ContextVar[_Exchanges] = ContextVar("sdpatterns_http_call")
 _LAST: ContextVar[Any] = ContextVar("sdpatterns_last_answer", default=None)
-# What the last attempt of this call got, for the next one to let go of. A context variable, so
-# that attempts that run beside each other, in tasks of their own, do not take it for unwanted.
+# What the last attempt of this call got, for the next attempt to close. A context variable, because
+# attempts that run at the same time, in tasks of their own, must not close each other's.
 
 
 class _Exchange:

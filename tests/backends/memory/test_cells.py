@@ -1,4 +1,4 @@
-"""The cells of this process: threads, bounds, and how they let go of what has passed."""
+"""The cells of this process: threads, bounds, and how they drop what has expired."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One warning where somebody relies on a server that may lose what it has answered."""
+"""One warning where a pattern relies on a server that may lose what it has answered."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_step_without_a_twin_is_a_first_use_too(
     assert line.startswith("Ledger 'books' relies on")
 
 
-def test_whoever_asks_second_is_not_told_again(
+def test_a_second_pattern_gets_no_second_warning(
     server: ServerProcess, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_to(server, appendonly="no")

@@ -76,7 +76,7 @@ class TestOneStep:
 
         on_stage(runtime, proxy, play)
 
-    def test_harmless_is_not_sent_for_ever(self, runtime: RuntimeName, twin: bool, proxy: FaultProxy) -> None:
+    def test_harmless_is_not_sent_without_end(self, runtime: RuntimeName, twin: bool, proxy: FaultProxy) -> None:
         async def play(cells: Cells[tuple[int, ...]]) -> None:
             proxy.arm("after", "after", "after", on=b"EVALSHA" if twin else b"/a\r\n")
             with pytest.raises((OutcomeUnknown, BackendUnavailable)):

@@ -82,7 +82,7 @@ def test_a_server_that_is_loading_has_done_nothing(runtime: RuntimeName, loading
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_key_of_somebody_else_is_left_alone(runtime: RuntimeName, valkey_url: str) -> None:
+def test_a_key_of_another_program_is_left_alone(runtime: RuntimeName, valkey_url: str) -> None:
     backend = RedisBackend.from_url(valkey_url, blocking=runtime == "blocking", prefix=f"t{secrets.token_hex(4)}")
     cells = backend.states.cells("list", IntegersCodec())
 
@@ -100,7 +100,7 @@ def test_a_key_of_somebody_else_is_left_alone(runtime: RuntimeName, valkey_url: 
 
 
 class Meddled(Count):
-    """Somebody else writes the cell each time that this is about to, so many times."""
+    """Another client writes the cell each time that this one is about to, so many times."""
 
     def __init__(self, admin: Any, name: str, times: int) -> None:
         super().__init__(twin=False)
@@ -147,7 +147,7 @@ def test_those_who_share_a_lost_race_go_on_alone(valkey_url: str, monkeypatch: p
                 steps = [Count(twin=False), meddled, *(Count(twin=False) for _ in range(8))]
                 ends = await asyncio.gather(*(cells.transact("a", step) for step in steps))
                 assert meddled.left == 0
-                # The last thing that somebody else wrote was 0; the nine that came after it count on.
+                # The last thing that the other client wrote was 0; the nine that came after it count on.
                 assert sorted(ends) == [1, 1, 2, 3, 4, 5, 6, 7, 8, 9]
 
     asyncio.run(play())

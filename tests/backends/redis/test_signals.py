@@ -196,7 +196,7 @@ def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) 
             async with RedisBackend.from_url(proxy.url) as backend:
                 before = await futures_after(backend, [], 1)
                 assert await futures_after(backend, [f"{turns}/{place}" for place in range(1000)], turns) <= before + 10
-                # Whoever listens to the same topics afterwards is heard.
+                # Later listeners to the same topics hear them.
                 async with backend.signals.listen(f"{turns}/7", "shared") as ear:
                     await backend.signals.announce(f"{turns}/7")
                     assert await ear.wait(10.0)

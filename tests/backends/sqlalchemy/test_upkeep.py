@@ -72,7 +72,7 @@ async def test_the_sweep_deletes_only_what_is_past_its_time_in_small_batches(
         assert rows(engine, space) >= 30
     assert rows(engine, space) == 30
     assert (await cells.read("long7"), await cells.read("short7")) == ((1,), None)
-    # A cell whose row is gone begins anew, and time goes on for it.
+    # A cell whose row is gone starts empty, and its time goes on.
     assert (await cells.transact("short7", Add()))[0] == 0
 
 

@@ -82,7 +82,7 @@ def test_a_released_key_is_dropped_once_time_has_passed_its_fence() -> None:
     ("owner", "fence", "kind"),
     [("b", NOW, Kind.CLAIMED), ("a", NOW - 1, Kind.CLAIMED), ("a", NOW, Kind.FREE), ("b", NOW, Kind.DONE)],
 )
-def test_whoever_does_not_hold_the_key_changes_nothing(owner: str, fence: int, kind: Kind) -> None:
+def test_a_caller_that_does_not_hold_the_key_changes_nothing(owner: str, fence: int, kind: Kind) -> None:
     state = held("a", kind=kind)
     for step in (
         Renew(owner, fence, LEASE_US),

@@ -41,7 +41,7 @@ class Ear:
     ) -> None:
         if self.closes is not None:
             self.closes.set()
-            # Long enough for whoever waits for it: trio runs the tasks of one turn in any order.
+            # Long enough for the tasks that wait for it: trio runs the tasks of one turn in any order.
             await anyio.sleep(0.1)
         await anyio.lowlevel.checkpoint()
         if self.fails_to_close:

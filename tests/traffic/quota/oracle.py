@@ -1,4 +1,4 @@
-"""A quota as one would explain it: every request that passed is kept, and added up anew each time."""
+"""A quota as one would explain it: every request that passed is kept, and added up again each time."""
 
 from __future__ import annotations
 

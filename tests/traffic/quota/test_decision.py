@@ -1,4 +1,4 @@
-"""The quota's steps against an oracle that adds everything up anew."""
+"""The quota's steps against an oracle that adds everything up again."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_no_window_ever_holds_more_than_burst_and_rate_allow(
 
 @settings(deadline=None)
 @given(rate=rates, waits=st.lists(st.tuples(st.integers(0, 500_000), st.integers(1, 3)), max_size=30))
-def test_whoever_waits_for_its_slot_starts_in_order_and_within_the_rate(
+def test_requests_that_wait_for_their_slots_start_in_order_and_within_the_rate(
     rate: Rate, waits: list[tuple[int, int]]
 ) -> None:
     limits, state, now_us, starts = (Limit(rate),), None, NOW, []

@@ -115,7 +115,7 @@ def test_what_it_tells_is_so(meter: Meter, rate: Rate, requests: list[tuple[int,
     _, start_us = meter.taken(words, now_us, 1, numbers)
     assert meter.left(words, start_us, numbers) >= 1
     assert start_us <= now_us or meter.left(words, start_us - 1, numbers) == 0
-    # Once idle it equals a fresh one for ever.
+    # Once idle it equals a fresh one at any later time.
     idle_us = max(NOW, meter.idle_at_us(words, numbers))
     for ahead_us in (0, 1, later_us):
         for cost in (1, rate.limit):

@@ -98,7 +98,7 @@ async def test_a_trusted_peers_deadline_is_taken_and_capped(value: str, left_s: 
     assert app.left_s == pytest.approx(left_s)
 
 
-async def test_a_strangers_deadline_is_not_believed() -> None:
+async def test_an_unknown_peers_deadline_is_not_believed() -> None:
     app = App()
     async with client(TracingMiddleware(app)) as http:
         await http.get("/", headers={"x-deadline-ms": "1500"})

@@ -1,4 +1,4 @@
-// Keeps the control room up to date by server-sent events, and hands on what somebody does in it.
+// Keeps the control room up to date by server-sent events, and sends what the user does in it.
 import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
 import { drawChart } from "./chart.js";
 import { drawMap } from "./map.js";
@@ -13,10 +13,10 @@ const targets = new Set([...form.target.options].map((option) => option.value));
 let heard = Date.now();
 let seenAt = null; // when the figures on the page were true
 let last = null;
-let closed = false; // the last scenario stays on the bill; whoever has read it may put it away
+let closed = false; // the last scenario stays shown until the user closes it
 let busy = 0; // while an answer is awaited, a state from before it must not undo what the hand did
 
-/** Do what somebody asked for; tell when the shop refuses. */
+/** Do what the user asked for; say so when the shop refuses. */
 async function act(done, ...request) {
   busy += 1;
   try {
@@ -141,7 +141,7 @@ function show(state) {
   last = state;
   seenAt = state.age_s === null ? null : Date.now() - state.age_s * 1000;
   const cards = [...document.querySelectorAll("[data-defence]")];
-  // The cards are written by the server: a defence that it did not know then is read anew.
+  // The cards are written by the server: for a defence that it did not know then, load the page again.
   if (Object.keys(state.defences).some((name) => !cards.some((card) => card.dataset.defence === name))) return location.reload();
   showInvariants(state.invariants);
   showOrders(state.orders);

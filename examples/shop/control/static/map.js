@@ -109,7 +109,7 @@ function byService(state) {
 
 const keyOf = (edge) => `${edge.from}/${edge.to}`;
 
-/** The calls of the moment among the wires. Control asks everybody for everything: the tables have that. */
+/** The calls of the moment among the wires. The control room's own calls to all services are left out: the tables have them. */
 function calls(state, visitors, names) {
   const edges = Object.fromEntries(WIRES.map((key) => [key, { from: key.split("/")[0], to: key.split("/")[1], rate: 0, failing: 0, retries: 0, breaker: null }]));
   edges["visitors/gateway"].rate = visitors.rate;

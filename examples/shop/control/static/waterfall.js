@@ -16,7 +16,7 @@ function makeRecent(trace) {
   return html("li", {}, button);
 }
 
-/** Read the newest traces, unless somebody is at the list or does not follow. */
+/** Read the newest traces, unless the user is in the list or has stopped following. */
 export async function listTraces() {
   if (document.hidden || !$("follow").checked || list.matches(":hover, :focus-within")) return;
   const traces = await ask("GET", `traces?limit=${LISTED}`);

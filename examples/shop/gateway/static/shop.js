@@ -19,7 +19,7 @@ function fill(found) {
   const at = body.contains(document.activeElement) && name(document.activeElement);
   body.replaceChildren(...(cart || $("#problem", found) || $("main", found)).childNodes);
   if (cart) count(Number(cart.dataset.pieces));
-  // Whoever was in the cart goes on where they were, or from its top where that is gone.
+  // A focus in the cart stays where it was, or goes to its top where that is gone.
   if (at) ([...body.querySelectorAll("a, input, button")].find((one) => name(one) === at) || $("[data-close]", drawer)).focus();
 }
 
@@ -76,7 +76,7 @@ document.addEventListener("change", (event) => {
   if (form?.matches("[data-submit-on-change], [data-cart]") && form.reportValidity()) form.requestSubmit();
 });
 
-// A form that was sent may be sent again when somebody comes back to it.
+// A form that was sent may be sent again when the user comes back to it.
 addEventListener("pageshow", () => document.querySelectorAll("[data-once]").forEach((form) => delete form.dataset.sent));
 
 // Facets stand open beside a list, and folded above it.

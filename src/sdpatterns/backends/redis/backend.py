@@ -53,9 +53,9 @@ class RedisBackend:
         """A backend for the server at a URL, or at the one that a client of redis-py is set up for.
 
         `source`: `redis://`, `rediss://` or `unix://`, with redis-py's options; or a `redis.Redis` or
-        `redis.asyncio.Redis`, whose settings are copied (credential provider and Sentinel too) and
-        whose connections are not used. `blocking` for programs without an event loop, whose threads
-        share `connections_max` connections; a client says it itself. `cluster` when the server is a
+        `redis.asyncio.Redis`: its settings are copied (credential provider and Sentinel too), and its
+        connections are not used. `blocking` is for programs without an event loop; their threads share
+        `connections_max` connections. With a client, its class decides. `cluster` when the server is a
         node of a Redis Cluster. `prefix` begins every key. `timeout_s` bounds how long one reply is
         waited for. `random` gives the jitter between two tries. `warns_of_loss=False` where the server
         may lose what it has answered, and that is meant: else a quota or an idempotency that relies on

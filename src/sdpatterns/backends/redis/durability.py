@@ -27,7 +27,7 @@ _LOSSES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class WeakSettingFound(Notice):
-    """A server may lose what it has answered, and somebody relies on it. `name` is its URL, without secrets."""
+    """A server may lose what it has answered, and a pattern relies on it. `name` is its URL, without secrets."""
 
     setting: str
     relied_on_by: str
@@ -38,9 +38,9 @@ class WeakSettingFound(Notice):
 
 
 class Durability:
-    """What is known of one server's settings: nothing, until somebody relies on it and it answers.
+    """What is known of one server's settings: nothing, until a pattern relies on it and it answers.
 
-    Costs: one `CONFIG GET`, once for each backend object; none where nobody relies on it.
+    Costs: one `CONFIG GET`, once for each backend object; none where no pattern relies on it.
     """
 
     __slots__ = ("_once", "_target", "_who", "is_due")
@@ -48,7 +48,7 @@ class Durability:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._who = ""
-        self._once = threading.Lock()  # taken by whoever asks, and never given back
+        self._once = threading.Lock()  # taken by the first that asks, and never given back
         if not target.warns_of_loss:
             self._once.acquire()
         self.is_due = False

@@ -80,7 +80,7 @@ class Lane(Generic[I, R]):
         try:
             while batch := self._batch():
                 await self._settle(batch)
-                # Whoever was answered may ask again in this turn and share the next batch. When one
+                # Callers that were answered may ask again in this turn and share the next batch. When one
                 # is full already it goes at once, and its work overlaps with what they do.
                 if len(self._waiting) < self._most:
                     await asyncio.sleep(0)
@@ -137,7 +137,7 @@ class _Turn(Generic[I]):
 
 
 class ThreadLane(Generic[I, R]):
-    """The same among threads: whoever leads takes along all who wait, then hands the lead on.
+    """The same among threads: the leading thread sends what all waiting ones want, then hands the lead on.
 
     Keeps: as `Lane`; the work's coroutine never suspends, and no lock is held while it runs.
     """
@@ -173,7 +173,7 @@ class ThreadLane(Generic[I, R]):
             if not mine.done:
                 self._lead()
         except BaseException:
-            # Interrupted (Ctrl-C) while waiting: should the lead come to us, somebody else has to take it.
+            # Interrupted (Ctrl-C) while waiting: should the lead come to us, another thread has to take it.
             mine.left = True
             self._hand_over(mine)
             raise

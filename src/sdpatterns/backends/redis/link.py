@@ -71,7 +71,7 @@ class Pipe:
 
 
 def abort(connection: Any) -> None:
-    """Cut the connection at once: whoever reads from it or writes to it gets an error."""
+    """Cut the connection at once: reads from it and writes to it fail."""
     writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 - closing politely would wait for the peer
     if writer is not None:
         writer.transport.abort()
@@ -86,7 +86,7 @@ async def drop(connection: Any) -> None:
 class Link:
     """Sends packed commands and gives their replies, in order.
 
-    Keeps: a reply goes to the command it answers, whoever was cancelled meanwhile; a call ends
+    Keeps: a reply goes to the command it answers, even if callers were cancelled; a call ends
     within `timeout_s` of being sent. May fail with `NotSent` or `ReplyLost`; an error reply is
     raised as redis-py's `ResponseError`.
     """

@@ -106,7 +106,7 @@ class Listener:
         try:
             await connection.send_packed_command(pack(verb, *channels), check_health=False)
         except (RedisError, OSError):
-            # The task that reads will see the same, and begin anew with all that is wanted.
+            # The task that reads will see the same, and begin again with all that is wanted.
             abort(connection)
 
     async def _run(self) -> None:

@@ -33,7 +33,7 @@ class RedisSignals:
         self._sites = sites
 
     async def announce(self, *topics: str) -> None:
-        """Wake whoever listens to one of the topics."""
+        """Wake all that listen to one of the topics."""
         channel = self._sites.target.channel
         commands = [(pack("PUBLISH", channel + topic, ""), b"") for topic in dict.fromkeys(topics)]
         for last in (False, True):

@@ -145,7 +145,7 @@ class Sites:
             await site.close()
 
     def forget(self) -> None:
-        """Begin anew in a forked child: what is open belongs to the parent and is left alone."""
+        """Start empty in a forked child: what is open belongs to the parent and is left alone."""
         self._lock = threading.Lock()
         _PARENTS.append(self._sites)
         self._sites = {}

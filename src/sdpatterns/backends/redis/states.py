@@ -155,7 +155,7 @@ class RedisCells(Generic[S]):
         target = self._sites.target
         for attempt in itertools.count():
             if attempt > 1:
-                # Lost races are no outage, because somebody else's write won each: the caller's deadline ends it.
+                # Lost races are no outage, because another caller's write won each: the caller's deadline ends it.
                 if len(wishes) == 1 and wishes[0].is_over:
                     break
                 await target.runtime.sleep(target.random() * min(_PAUSE_MAX_S, 0.001 * 2 ** min(attempt, 16)))

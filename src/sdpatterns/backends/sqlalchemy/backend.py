@@ -43,7 +43,7 @@ class SQLBackend:
     database. `durable=False` lets the database answer before the disk has it: a power cut may then
     take the last moments.
 
-    **Keeps** steps on one cell in order, whoever writes; a step wholly or not at all; time that
+    **Keeps** steps on one cell in order, from all processes; a step wholly or not at all; time that
     never goes back for a cell. **May fail** with `BackendUnavailable` (nothing happened; the message
     names the URL and the fix; the next call tries again), `OutcomeUnknown`, or `UnknownVersion`
     where the tables are a newer release's. **Costs**: see `docs/backends/sql.md`.

@@ -76,7 +76,7 @@ class Bound:
 
 
 class _Making:
-    """Something that a thread of its own makes, for as long as somebody waits for it."""
+    """Something that a thread of its own makes, for as long as a caller waits for it."""
 
     def __init__(self, make: Callable[[], T], drop: Callable[[T], object]) -> None:
         self._make: Callable[[], Any] = make

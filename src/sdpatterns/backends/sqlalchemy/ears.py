@@ -38,7 +38,7 @@ class Ears(Protocol):
 
 
 class FileEars:
-    """See `Ears`. Another process is seen by the file's `data_version`, looked at while somebody listens."""
+    """See `Ears`. While there are listeners, the file's `data_version` shows writes of other processes."""
 
     def __init__(self, link: BlockingLink, local: LocalSignals) -> None:
         self._link = link
@@ -81,7 +81,7 @@ class FileEars:
     def _look(self) -> None:
         try:
             news = self._link.others_wrote()
-        except Exception:  # noqa: BLE001 - away: whoever listens shall look for itself
+        except Exception:  # noqa: BLE001 - away: listeners look for themselves
             news = True
         if news:
             self._local.ring_all()
@@ -149,7 +149,7 @@ class ThreadEars:
                         self._local.ring_all()
                     self._hear(driver, bell, stopped)
                     pause_s = _PAUSE_MIN_S
-                except Exception:  # noqa: BLE001 - away: try again until somebody says stop
+                except Exception:  # noqa: BLE001 - away: try again until stopped
                     stopped.wait(pause_s * (0.5 + self._random()))
                     pause_s = min(2 * pause_s, _PAUSE_MAX_S)
                 finally:

@@ -23,7 +23,7 @@ class Engines:
     """Makes engines on one database. An engine handed in is copied, settings and all, never used.
 
     A pool belongs to one loop and one process; the caller's belongs to the caller. Errors never show
-    the parameters of a statement: a state may be somebody's secret.
+    the parameters of a statement: a state may be secret.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Engines:
     def _set_up(self, engine: Engine) -> None:
         settings = {
             "lock_timeout": f"{round(self._timeout_s * 1000)}ms",
-            # A client that is frozen in the middle of a step must not hold its rows for ever.
+            # A client that is frozen in the middle of a step must not hold its rows without end.
             "idle_in_transaction_session_timeout": "30s",
             "synchronous_commit": "on" if self._durable else "off",
         }

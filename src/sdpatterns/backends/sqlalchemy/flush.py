@@ -51,7 +51,7 @@ async def carry(link: Link, calls: Sequence[Call], *, apart: bool = False) -> Ex
                 return None
         return None
     finally:
-        # Cancelled or interrupted in the middle: nobody may wait for ever.
+        # Cancelled or interrupted in the middle: no caller may wait without end.
         for call in calls:
             if not call.done:
                 call.fail(lost_reply(link.shown, ConnectionAbortedError("the client was stopped")))

@@ -50,7 +50,7 @@ def _take(pending: deque[Call]) -> list[Call]:
 
 
 class LockFold:
-    """For threads: whoever gets the lock runs what all the others wait for."""
+    """For threads: the one that gets the lock runs what all the others wait for."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -128,7 +128,7 @@ class Writer:
 
 
 def tell_loop(loop: asyncio.AbstractEventLoop, say: Callable[..., None], *words: object) -> None:
-    """Call `say` in the loop, if it still runs; if not, whoever waited there is gone with it."""
+    """Call `say` in the loop, if it still runs; if not, the callers that waited there ended with it."""
     try:
         loop.call_soon_threadsafe(say, *words)
     except RuntimeError:
@@ -228,7 +228,7 @@ class TaskFold:
         call.future = self._loop.create_future()
         self._pending.append(call)
         if self._task is None:
-            # It works for everybody, so it carries nobody's deadline and nobody's trace.
+            # It works for all callers, so it carries no caller's deadline and no caller's trace.
             self._task = self._loop.create_task(self._flush(), context=contextvars.Context())
         await call.future
 

@@ -135,7 +135,7 @@ class PostgresSpeech:
         connection.exec_driver_sql(f"SET lock_timeout = '{_INSERT_WAIT}'")
 
     def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
-        """Lock the rows that exist, waiting for whoever holds one, up to a bound."""
+        """Lock the rows that exist, waiting for those that hold one, up to a bound."""
         connection.execute(_HOLD, _columns(places))
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:

@@ -77,7 +77,7 @@ class SQLSignals:
         self._run = run
 
     async def announce(self, *topics: str) -> None:
-        """Wake whoever listens to one of the topics."""
+        """Wake all that listen to one of the topics."""
         if topics:
             await self._run(Call((), IntegersCodec(), Announce(topics), many=True))
 

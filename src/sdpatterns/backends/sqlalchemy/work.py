@@ -38,7 +38,7 @@ class Batch:
         self.topics: list[str] = []
 
     def places(self) -> list[Place]:
-        """The cells it touches, in the one order in which everybody locks them."""
+        """The cells it touches, in the one order in which all callers lock them."""
         return sorted({place for call in self.calls for place in call.places})
 
 
@@ -63,7 +63,7 @@ class Speech(Protocol):
         """Set up the connection on which batches run one after another."""
 
     def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
-        """Lock the rows that exist, waiting for whoever holds one, up to a bound."""
+        """Lock the rows that exist, waiting for those that hold one, up to a bound."""
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
         """The cells, and the store's time after they were read."""
@@ -117,7 +117,7 @@ def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
 
 
 def run_steps(speech: Speech, connection: Connection, batch: Batch) -> set[Place]:
-    """Read, decide, write; the places that somebody else wrote first."""
+    """Read, decide, write; the places that another caller wrote first."""
     places = batch.places()
     if batch.hold:
         speech.hold(connection, places)

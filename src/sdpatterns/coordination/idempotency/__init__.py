@@ -1,4 +1,4 @@
-"""Idempotency: do the work of one key once, and give everybody the same answer."""
+"""Idempotency: do the work of one key once, and give each caller the same answer."""
 
 from sdpatterns.coordination.idempotency.claim import Claim, Replay, current_claim
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig

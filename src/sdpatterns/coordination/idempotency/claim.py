@@ -151,7 +151,7 @@ class Claim:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is known to be somebody else's, or its lease to be over unrenewed."""
+        """Whether it is known that another caller holds it, or that its lease ended without renewal."""
         return self._lost is not None
 
     @property
@@ -221,7 +221,7 @@ class Claim:
             self._book.outage.met(error)
 
     async def store(self, answer: Any, *, within: View | None = None) -> None:
-        """Store the answer; whoever comes later with the same request is given it.
+        """Store the answer; later callers with the same request get it.
 
         With `within=backend.within(session)` it becomes durable together with the caller's own
         rows, or not at all. Without, a store that is away is asked again while the lease lasts.
@@ -340,7 +340,7 @@ class Claim:
                 return
 
     async def _renewed(self) -> bool:
-        """Whether the lease moved on. Raises `ClaimLost` when it is over, or somebody else's."""
+        """Whether the lease moved on. Raises `ClaimLost` when it is over, or another caller holds the key."""
         sent = SYSTEM.monotonic()
         step = Renew(self.owner, self.fence, self._book.lease_us)
         try:

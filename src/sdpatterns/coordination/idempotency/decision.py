@@ -159,7 +159,7 @@ class Renew:
         return ClaimTwin(["renew", self.owner, str(self.fence), str(self.lease_us)], _is_true)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
-        """Refused once the key is somebody else's, or settled."""
+        """Refused once another caller holds the key, or it is settled."""
         if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         until_us = max(state.until_us, now_us + self.lease_us)
@@ -188,7 +188,7 @@ class Settle:
         return ClaimTwin(["settle", self.owner, str(self.fence), *settled], _is_true)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
-        """Refused once the key is somebody else's; a second run finds its own answer there."""
+        """Refused once another caller holds the key; a second run finds its own answer there."""
         if state is None or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         if state.kind is not Kind.CLAIMED:

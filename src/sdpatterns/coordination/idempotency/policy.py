@@ -140,8 +140,8 @@ class Idempotency(Policy):
     async def claim(self, key: Key, request: object = None) -> Claim | Replay:
         """Take the key for `request`, or learn the answer it has got before.
 
-        `request` is whatever makes two requests the same: plain values, digested. Whoever gets a
-        `Claim` runs the work under `claim.run(function)`, or calls `claim.store(answer)` or
+        `request` is whatever makes two requests the same: plain values, digested. With a
+        `Claim`, run the work under `claim.run(function)`, or call `claim.store(answer)` or
         `claim.release()`.
         """
         mark = digest_of(request)
@@ -180,7 +180,7 @@ class Idempotency(Policy):
     def bypasses(self, key: Key, error: BackendError) -> bool:
         """Whether the work is to run though its claim failed so; then the log and listeners hear of it.
 
-        `call` and `protect` ask it themselves; whoever uses `claim` may.
+        `call` and `protect` ask it themselves; if you use `claim`, you may ask it.
         """
         # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
         if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
@@ -238,13 +238,13 @@ class Idempotency(Policy):
         return taken
 
     async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
-        """A claim, an answer, or the finding that somebody else is at work."""
+        """A claim, an answer, or the finding that another caller is at work."""
         owner = self._owners()
         for _ in range(_ASKS_MAX):
             sent = SYSTEM.monotonic()
             found = await self._found(cell, TakeClaim(owner, mark, self._book.lease_us))
             until = sent + found.left_us / 1e6
-            # An answer that took longer than the lease gives nothing: somebody else may be at work.
+            # An answer that took longer than the lease gives nothing: another caller may be at work.
             if found.kind is not Kind.CLAIMED or until > SYSTEM.monotonic():
                 break
         else:

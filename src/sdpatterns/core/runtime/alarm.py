@@ -32,7 +32,7 @@ class Alarm:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew: no bell, no thread. A forked child does, for the thread is its parent's."""
+        """Start empty: no bell, no thread. A forked child calls it, because the thread is its parent's."""
         self._changed = threading.Condition(threading.Lock())
         self._due: dict[Bell, float] = {}
         self._thread: threading.Thread | None = None

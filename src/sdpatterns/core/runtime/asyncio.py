@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class AsyncioWaiter:
-    """A bell on one future at a time, made anew for each wait."""
+    """A bell on one future at a time; each wait makes a new one."""
 
     __slots__ = ("_future", "_loop", "_rung")
 

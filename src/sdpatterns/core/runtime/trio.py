@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class TrioWaiter:
-    """A bell on a trio.Event, made anew after each ring."""
+    """A bell on a trio.Event; each ring makes a new one."""
 
     __slots__ = ("_event", "_token")
 

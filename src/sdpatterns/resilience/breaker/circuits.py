@@ -1,6 +1,6 @@
 """The circuits of a breaker by key, a bounded number of them.
 
-A key that was not used for `idle_s` starts anew, whether or not its circuit was dropped meanwhile;
+A key that was not used for `idle_s` starts again from zero, whether or not its circuit was dropped meanwhile;
 so dropping it loses nothing. Two circuits are looked at for each new key, oldest first, so that no
 call pays for all of them.
 """

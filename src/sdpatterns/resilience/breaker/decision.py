@@ -13,7 +13,7 @@
         OBSERVING  as drawn, but a refusal is only reported
 ```
 
-It reads no clock, draws no random number of its own and takes no lock: whoever owns it holds the
+It reads no clock, draws no random number of its own and takes no lock: its owner holds the
 lock of the circuit around each call. A call is admitted under a *term* (a tally, or the probes of
 one half-open time), and its outcome counts for that term only.
 
@@ -208,7 +208,7 @@ class Circuit:
         return Change(CircuitState.HALF_OPEN, "open_time")
 
     def close(self, reason: str = "manual") -> Change:
-        """Let all calls pass, and count anew."""
+        """Let all calls pass, and count from zero."""
         self._growths = 0
         if self.mode is CircuitMode.FORCED or self.mode is CircuitMode.DISABLED:
             self.mode = CircuitMode.AUTO

@@ -110,7 +110,7 @@ class CircuitBreaker(StatefulGuard):
 
     By hand: `open`, `close`, `disable`, `observe` (report what would be refused), `auto`. With a key
     (`breaker.by("eu-1")`, `breaker.guard("eu-1")`) each key has a circuit of its own, `keys_max` of
-    them (new keys beyond share one); a key unused for `idle_s` starts anew. One set by hand always has
+    them (new keys beyond share one); a key unused for `idle_s` starts from zero. One set by hand always has
     its own.
 
     **Keeps**: when the open time is over, exactly `probes` of any number of callers reach the callee.
@@ -230,7 +230,7 @@ class CircuitBreaker(StatefulGuard):
         self._by_hand(key, Circuit.force_open)
 
     def close(self, key: str = "") -> None:
-        """Let every call pass and count anew; from here on the calls decide."""
+        """Let every call pass and count from zero; from here on the calls decide."""
         self._by_hand(key, Circuit.close)
 
     def disable(self, key: str = "") -> None:

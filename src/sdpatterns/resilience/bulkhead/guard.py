@@ -5,8 +5,8 @@ calls -->  [ queue: queue_max places, first come first served ] -->  [ concurren
               full, or waited max_wait_s: BulkheadFull
 ```
 
-A slot that is given back goes straight to whoever waits longest, so nobody who arrives later can
-take it on the way.
+A slot that is given back goes straight to the caller that waits longest, so no caller that arrives
+later can take it on the way.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ class Bulkhead(StatefulGuard):
             return True
 
     def leave(self, permit: str, outcome: Outcome, error: BaseException | None, /) -> None:
-        """Give the slot back, to the first in the queue where somebody waits."""
+        """Give the slot back, or to the first caller in the queue."""
         with self._lock:
             lane = self._lanes[permit]
             place = lane.give_back()

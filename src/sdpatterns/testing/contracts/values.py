@@ -1,4 +1,4 @@
-"""What the contracts store: keys, values and codecs that have caught somebody out."""
+"""What the contracts store: keys, values and codecs that have revealed faults before."""
 
 from __future__ import annotations
 

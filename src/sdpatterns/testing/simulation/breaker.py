@@ -1,7 +1,7 @@
 """Callers behind one circuit breaker, and a callee on a bad network that is sometimes ill.
 
 The oracle is a breaker written as naively as possible: it keeps every outcome in a list and works
-everything out anew at each call. Promises: a call is admitted or refused exactly when the oracle
+everything out again at each call. Promises: a call is admitted or refused exactly when the oracle
 says so; while half-open, no more than the configured probes are out; an outcome counts only for the
 term in which its call was admitted, so no late success closes a circuit and no late failure opens
 one; a cancelled call counts neither way and, if it was a probe, gives its place back.

@@ -208,7 +208,7 @@ class _Shop:
         """The network is well again and every lease is over: each key must be workable."""
         self.client.calm()
         await asyncio.sleep(200.0 + 4 * self.lease_s)
-        # The last copies arrive, and may take a claim for somebody who is long gone.
+        # The last copies arrive, and may take a claim for a caller that ended long ago.
         client, node = self._node()
         await client.cells("peace", IntegersCodec()).read("any")
         await asyncio.sleep(200.0 + 4 * self.lease_s)

@@ -1,7 +1,7 @@
 """The limiter's fleet once more, counting by each of its other algorithms.
 
 Promise: what was let through keeps what the algorithm says of itself, by an oracle that looks at
-every start anew; and nobody is refused at once whom the oracle would have let through.
+every start again; and no request is refused at once that the oracle would have let through.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _VIRTUAL_S_MAX = 24 * 3600.0
 
 
 class World(Protocol):
-    """A small distributed system around one pattern, with somebody who judges its history."""
+    """A small distributed system around one pattern, and a judge of its history."""
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
 
 
 class Run:
-    """What a world is given: its chance, its store, and somebody to complain to."""
+    """What a world is given: its random numbers, its store, and a list for violations."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

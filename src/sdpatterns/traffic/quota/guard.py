@@ -151,7 +151,7 @@ class Quota(StatefulGuard):
             raise ValueError(f"cost must be a whole number from 0 to {ANY}, got {cost!r}")
         if not decision.taken:
             return
-        # Written down before it is done: whoever settles it meanwhile begins from there.
+        # Written down before it is done: another settlement meanwhile begins from there.
         with _SETTLING:
             change, decision.cost = cost - decision.cost, cost
         if not change:

@@ -61,7 +61,7 @@ class Algorithm(Protocol):
         ...
 
     def pause_us(self, slots: Sequence[Slot]) -> float:
-        """How long whoever took these slots has to wait."""
+        """How long the request that took these slots has to wait."""
         ...
 
 

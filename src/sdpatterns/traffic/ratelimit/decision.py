@@ -86,7 +86,7 @@ def _how_binding(decision: Decision) -> tuple[float, float]:
 
 
 def pause_us(slots: Sequence[Slot]) -> float:
-    """How long whoever booked these slots has to wait until all of them have come."""
+    """How long the request that booked these slots has to wait until all of them have come."""
     return max(
         float(tat - limit.tolerance_us - booking.now_us)
         for _, limits, booking in slots
@@ -111,8 +111,8 @@ def instants(state: State | None, count: int) -> tuple[float, ...]:
 class Book:
     """Book `cost` on every rate of a cell, if the longest wait is within `wait_max_us`.
 
-    Keeps: whoever waits out its booking's pause never exceeds any of the rates; a refused booking
-    changes nothing. With `look` it never changes anything.
+    Keeps: requests that wait as long as their booking says never exceed any of the rates; a refused
+    booking changes nothing. With `look` it never changes anything.
     """
 
     __slots__ = ("_twin", "cost", "limits", "look", "wait_max_us")

@@ -201,7 +201,7 @@ class Meter(ABC):
         return max(found, key=lambda decision: (decision.wait_us, -decision.left))
 
     def pause_us(self, slots: Sequence[Slot]) -> float:
-        """How long whoever took these slots has to wait."""
+        """How long the request that took these slots has to wait."""
         return max(float(max(taking.starts_us) - taking.now_us) for _, _, taking in slots)
 
     def _on_one(self, limit: MeteredLimit, words: Words, start_us: int, taking: Taking) -> Standing:
@@ -288,8 +288,8 @@ class _Request:
 class Take(_Request):
     """Take `cost` from every rate of a cell, if the longest wait is within `wait_max_us`.
 
-    Keeps: whoever waits until its start never exceeds any of the rates in their own terms; a refused
-    request changes nothing. With `look` it never changes anything.
+    Keeps: requests that wait until their start never exceed any of the rates in their own terms; a
+    refused request changes nothing. With `look` it never changes anything.
     """
 
     __slots__ = ()

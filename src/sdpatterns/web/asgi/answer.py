@@ -14,8 +14,8 @@ from sdpatterns.web.problems import Problem
 
 __all__ = ["Recorder", "StoredAnswer"]
 
-# Hop-by-hop fields (RFC 9110, 7.6.1) belong to a connection, Date to a moment, a cookie to whoever
-# asked first; the server writes the first ones anew.
+# Hop-by-hop fields (RFC 9110, 7.6.1) belong to a connection, Date to a moment, a cookie to the
+# client that asked first; the server writes the hop-by-hop fields and Date again.
 _LEFT_OUT = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection"
     b" te trailer transfer-encoding upgrade date set-cookie".split()

@@ -187,7 +187,7 @@ class BatchMiddleware:
 
 
 def _is_to_end() -> bool:
-    """Whether somebody asked this task to end; an application may also raise that by itself."""
+    """Whether this task was asked to end; an application may also raise that by itself."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
 
@@ -253,7 +253,7 @@ def _is_endless(start: Message) -> bool:
 
 
 def _inside(scope: Scope, item: Item) -> Scope:
-    """The scope of one item: the batch's, but for what is asked."""
+    """The scope of one item: the batch's, except for what the item asks."""
     mount = scope["path"].removesuffix(local_path(scope))
     own = {name for name, _ in item.headers}
     inherited = [

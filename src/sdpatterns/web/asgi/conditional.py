@@ -50,9 +50,9 @@ class ConditionalMiddleware:
     in several parts that does not say its length. The conditions hold for each answer from 200 to 299, and
     before its Range: a part (206) is judged by the tag and date that the application gives it.
 
-    `current` tells the tag of a resource before `methods` change it; without it only GET and HEAD are
-    looked at, and an application checks the others by `precondition`. Between that check and the
-    change somebody else may come: where it matters, the change itself must name the version.
+    `current` gives the tag of a resource before `methods` change it; without it only GET and HEAD are
+    checked, and an application checks the others by `precondition`. Another client may change the
+    resource between that check and the change: where it matters, the change itself must name the version.
 
     **Keeps**: a GET's condition is judged by the very answer that would be sent. **May fail** with
     what `current` raises. **Costs** the body in memory and one digest for answers without a tag; the

@@ -78,7 +78,7 @@ class IdempotencyMiddleware:
     `header` is the name of the header; with `quotes="optional"` a key may come without double quotes, as
     many clients send it.
 
-    The answer is stored before its last byte is sent, so that whoever got it can get it again. Not
+    The answer is stored before its last byte is sent, so that a client that got it can get it again. Not
     stored are `Date`, `Set-Cookie` and hop-by-hop headers. An answer that decides nothing frees the key, as
     an exception does: by default (`stores=judges`) those of 500 and more, 401, 407, 408, 412, 421, 425, 429
     and others that ask for the same request again, and redirects of it (301, 307, 308); whatever `stores`

@@ -72,7 +72,7 @@ def varying(headers: Headers, name: bytes) -> Headers:
 
 
 def client_address(scope: Scope) -> str:
-    """The address of whoever is connected. Behind a proxy: the server's proxy setting decides."""
+    """The address of the connected client. Behind a proxy: the server's proxy setting decides."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 
@@ -132,7 +132,7 @@ _BODIES = WITHOUT_BYTES | {"http.response.body"}
 def by_bytes_alone(scope: Scope) -> Scope:
     """The scope without the server's other ways of answering: by file descriptor or path, with trailers.
 
-    Whoever reads an answer on its way out asks for this; the application then sends plain bytes.
+    A part that reads answers on their way out asks for this; the application then sends plain bytes.
     """
     offered = scope.get("extensions") or {}
     known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}

@@ -54,7 +54,7 @@ def _nobody(_scope: Scope) -> bool:
 class TracingMiddleware:
     """Sets trace, correlation id and deadline for the time of one request; place it outermost.
 
-    `trusts` says of which peers the deadline is believed (default: nobody's); a trace and a
+    `trusts` says which peers' deadline is believed (default: none); a trace and a
     correlation id are taken from anyone unless `joins_traces=False`, as on a public edge.
     `deadline_default_s` bounds requests that bring no deadline, `deadline_max_s` those that do.
     `ids` makes new ids. With a tracer (`core.tracing.trace_with`) the ids are its own and the

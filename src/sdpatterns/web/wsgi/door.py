@@ -5,7 +5,7 @@ server --environ--> Door --scope--> [ ASGI part ] --scope--> WSGI application
        <--parts---       <-messages-              <-messages-
 ```
 
-In a program without a loop nothing of a part suspends, but for `send`: there the coroutine stops and
+In a program without a loop nothing of a part suspends, except `send`: there the coroutine stops and
 hands its message out, and the server's next pull continues it. So each part is written once, and a
 stream stays one. Several doors around each other are one: their parts are stacked, and the request
 is translated once.
@@ -226,7 +226,7 @@ def _phrase(status: int) -> str:
 
 
 class _Stopped(BaseException):
-    """The application ended by StopIteration, as one does whose server is to let go of the connection.
+    """The application ended by StopIteration, which makes the server close the connection.
 
     Like a cancellation it is neither an answer nor a failure for the parts that it passes.
     """
@@ -306,7 +306,7 @@ class _Caller:
         """Send the whole answer."""
         single = isinstance(parts, (list, tuple)) and len(parts) == 1
         for part in parts:
-            # Where the end is known the last part says so: whoever reads answers need not wait for more.
+            # Where the end is known the last part says so: readers of answers need not wait for more.
             if not self._is_complete:
                 await self._pass(part, more=not single and self._left != len(part))
         if not self._has_started:

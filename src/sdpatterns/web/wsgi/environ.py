@@ -18,7 +18,7 @@ _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-leng
 
 
 def remote_address(environ: WSGIEnvironment) -> str:
-    """The address of whoever is connected. Behind a proxy: the server's proxy setting decides."""
+    """The address of the connected client. Behind a proxy: the server's proxy setting decides."""
     return environ.get("REMOTE_ADDR") or "unknown"
 
 
@@ -42,7 +42,7 @@ def with_headers(environ: WSGIEnvironment, headers: Headers) -> WSGIEnvironment:
 
 
 def with_body(environ: WSGIEnvironment, body: bytes) -> WSGIEnvironment:
-    """The environ with this body, which somebody has read before."""
+    """The environ with this body, which was read before."""
     known = {name: value for name, value in environ.items() if name != "HTTP_TRANSFER_ENCODING"}
     return known | {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
 
@@ -52,7 +52,7 @@ def declared_length(environ: WSGIEnvironment) -> int | None:
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared.isascii() and declared.isdigit() and len(declared) <= 18:
         return int(declared)
-    # Without a length a server that does not mark the end would let a reader wait for ever.
+    # Without a length a server that does not mark the end would let a reader wait without end.
     return None if environ.get("wsgi.input_terminated") else 0
 
 

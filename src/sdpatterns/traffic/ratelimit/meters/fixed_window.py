@@ -1,4 +1,4 @@
-"""A count that begins anew with each window of the clock."""
+"""A count that starts from zero with each window of the clock."""
 
 from __future__ import annotations
 

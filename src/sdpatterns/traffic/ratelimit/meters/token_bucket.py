@@ -18,7 +18,7 @@ class TokenBucket(Meter, file="token_bucket.lua", fresh=(0, 0)):
     """`burst` tokens at most, `count` new ones in each period.
 
     Keeps: in any time t at most `burst + t * count / period` pass. What it admits is what GCRA
-    admits, but for a rate that does not divide its period into whole microseconds, which GCRA keeps
+    admits, except at a rate that does not divide its period into whole microseconds, which GCRA keeps
     a little low: here a token is cut into parts, so that a whole number of them comes back in each
     microsecond. Costs: two numbers for each rate.
     """
