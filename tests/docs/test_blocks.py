@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import codeop
 import inspect
 import re
 import sys
@@ -147,3 +148,25 @@ def test_a_block_for_a_plain_program_runs_beside_awaits(tmp_path):
     assert run(page, {}).seen == 1
     page.write_text(page.read_text().removeprefix("<!-- without a loop -->\n"))
     assert not hasattr(run(page, {}), "seen")
+
+
+def refused_by_the_prompt(page: Path) -> list[str]:
+    """What `python -m asyncio` refuses when the blocks of a page are pasted into it."""
+    compiled = codeop.CommandCompiler()
+    compiled.compiler.flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    refused, typed = [], ""
+    for line in "\n\n".join(block.text for block in blocks(page) if not block.without_loop).splitlines():
+        typed += f"{line}\n"
+        try:
+            typed = "" if compiled(typed.removesuffix("\n"), symbol="single") else typed
+        except SyntaxError:
+            refused.append(line)
+            typed = ""
+    return refused
+
+
+def test_a_page_that_names_the_prompt_can_be_pasted_into_it():
+    pages = [page for page in PAGES if "`python -m asyncio`" in page.read_text()]
+    refused = {page.relative_to(ROOT).as_posix(): refused_by_the_prompt(page) for page in pages}
+    assert len(pages) > 10
+    assert {page: lines for page, lines in refused.items() if lines} == {}
