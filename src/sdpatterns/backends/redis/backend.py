@@ -53,7 +53,7 @@ class RedisBackend:
         """A backend for the server at a URL, or at the one that a client of redis-py is set up for.
 
         `source`: `redis://`, `rediss://` or `unix://`, with redis-py's options; or a `redis.Redis` or
-        `redis.asyncio.Redis`: its settings are copied (credential provider and Sentinel too), and its
+        `redis.asyncio.Redis`: its settings are copied (its credential provider too), and its
         connections are not used. `blocking` is for programs without an event loop; their threads share
         `connections_max` connections. With a client, its class decides. `cluster` when the server is a
         node of a Redis Cluster. `prefix` begins every key. `timeout_s` bounds how long one reply is
