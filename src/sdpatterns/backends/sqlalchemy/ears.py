@@ -129,14 +129,22 @@ class ThreadEars:
     def _connect(self) -> Any:
         try:
             with Bound(self._timeout_s) as bound:
-                connection = bound.made(self._engine.raw_connection, lambda late: late.close())
-                driver: Any = connection.driver_connection
-                bound.watch(driver)
-                connection.detach()
-                driver.autocommit = True
-                driver.execute(f"LISTEN {CHANNEL}")
+                driver = bound.made(self._detached, lambda late: late.close())
+                try:
+                    bound.watch(driver)
+                    driver.autocommit = True
+                    driver.execute(f"LISTEN {CHANNEL}")
+                except BaseException:
+                    driver.close()
+                    raise
         except Exception as error:
             raise unavailable(self._shown, error) from error
+        return driver
+
+    def _detached(self) -> Any:
+        connection = self._engine.raw_connection()
+        driver = connection.driver_connection
+        connection.detach()
         return driver
 
     def _keep(self, driver: Any, bell: socket.socket, stopped: threading.Event) -> None:

@@ -53,6 +53,12 @@ def _driver_of(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
+def _discard(connection: Connection) -> None:
+    # Given back it would go to a pool that may be disposed of by now, and that closes nothing any more.
+    connection.detach()
+    connection.close()
+
+
 def _make_ready(speech: Speech, connection: Connection) -> None:
     check_version(connection)
     speech.prepare(connection)
@@ -120,7 +126,7 @@ class BlockingLink:
 
     def _on_one(self, task: Callable[[Connection], T], within_s: float) -> T:
         with self._bound(self.timeout_s) as bound:
-            opened = bound.made(self.engine.connect, Connection.close)
+            opened = bound.made(self.engine.connect, _discard)
         with opened as connection, self._bound(within_s) as bound:
             try:
                 bound.watch(_driver_of(connection))
@@ -152,7 +158,7 @@ class BlockingLink:
         self.engine.dispose()
 
     def _open(self, bound: Bound) -> Connection:
-        connection = bound.made(self.engine.connect, Connection.close)
+        connection = bound.made(self.engine.connect, _discard)
         try:
             bound.watch(_driver_of(connection))
             connection.execution_options(isolation_level="AUTOCOMMIT")
