@@ -1,4 +1,4 @@
-"""The door for programs without an event loop.
+"""Use patterns in programs without an event loop.
 
 ```
 limiter = blocking(RateLimiter("api", per_second(100)))
@@ -28,7 +28,7 @@ __all__ = ["blocking"]
 
 
 def blocking(thing: Any, /) -> Any:
-    """`thing` with the same methods, which return their result instead of something to await.
+    """Make a pattern or backend usable without an event loop: the same methods, without `await`.
 
     Takes a pattern, a pipeline, a store or a backend. A function that it decorates, or that `protect` or
     `call` gets, is a plain one.

@@ -85,7 +85,7 @@ class ClaimHeld(Rejected):
 
 
 class DeadlineExceeded(SdpatternsError, TimeoutError):
-    """The time for the call ran out; `timeout_s` is the time that it had."""
+    """The call did not end in time; `timeout_s` is the time that it had."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         self.name = name

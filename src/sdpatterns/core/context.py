@@ -81,14 +81,14 @@ def carried_deadline() -> float | None:
 
 
 def deadline_left_s() -> float | None:
-    """Seconds left for the current call (negative when they are gone), or None without a bound."""
+    """The seconds until the deadline of the current call (negative after it), or None without a deadline."""
     at = carried_deadline()
     return None if at is None else at - clock.SYSTEM.monotonic()
 
 
 @contextmanager
 def with_deadline(timeout_s: float) -> Iterator[float]:
-    """Tell the calls inside that they have `timeout_s` seconds, or less where less was left.
+    """Set a deadline for the calls inside: `timeout_s` seconds from now, or earlier if the caller's is earlier.
 
     This carries the bound and cancels nothing: the block itself may last as long as it likes. A
     `Timeout` inside ends its call at the bound, a `Retry` begins no attempt that would come after it,
@@ -113,7 +113,7 @@ def with_deadline(timeout_s: float) -> Iterator[float]:
 
 @contextmanager
 def without_deadline() -> Iterator[None]:
-    """Tell the calls inside that they have no deadline, whatever the caller's is.
+    """Run the calls inside without a deadline, even if the caller has one.
 
     For work that outlives the request in which it begins. A task keeps the deadline that was carried when
     it was made, so make it inside:

@@ -29,7 +29,7 @@ _log.addHandler(logging.NullHandler())
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """A fact. `name` is the emitter's name as its owner gave it."""
+    """Something that a pattern reports to listeners. `name` is the name that you gave to the pattern."""
 
     name: str
 

@@ -18,7 +18,7 @@ __all__ = ["Pipeline"]
 
 
 class Pipeline(Policy):
-    """Policies and guards around one call, the first outermost; itself a policy.
+    """Combines several policies and guards around one call, the first outermost; itself a policy.
 
     ```python
     import asyncio

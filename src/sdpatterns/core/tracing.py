@@ -103,7 +103,7 @@ TRACERS: list[Tracer] = []
 
 @contextmanager
 def trace_with(tracer: Tracer) -> Iterator[None]:
-    """Make spans with `tracer` until the block ends. Raises `ValueError` where another one does."""
+    """Make spans with `tracer` until the block ends. Raises `ValueError` if another tracer is set already."""
     if TRACERS:
         raise ValueError("this process has a tracer already")
     TRACERS.append(tracer)

@@ -38,7 +38,7 @@ class PassageFinished(Notice):
 
 
 class CallMeter:
-    """A tracer around your tracer that also tells a `PassageFinished` for each guard and policy.
+    """A tracer around your tracer that also emits a `PassageFinished` for each guard and policy.
 
     **Keeps**: the spans are those of the tracer within; the notice is told while the span is the
     current one, so that metrics get its trace as an exemplar. **May fail** as the tracer within does.

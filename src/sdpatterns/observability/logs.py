@@ -27,7 +27,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON a record.
+    """Formats each log record as one line of JSON.
 
     Fields: `time` (UTC, microseconds), `level`, `logger`, `message`, `trace_id`, `span_id` and
     `correlation_id` where the call has them, whatever was given as `extra`, and `error` with the

@@ -34,7 +34,10 @@ _SERVICE = "service.name"
 
 
 class OpenTelemetryListener:
-    """Hand it to `listen`. Meters and the current span come from the API's global providers."""
+    """Counts notices as OpenTelemetry metrics and adds them to the current span; pass it to `listen`.
+
+    It uses the global providers of the API, unless you give `meter_provider`.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class OpenTelemetryListener:
 
 
 class OpenTelemetryTracer:
-    """Hand it to `trace_with`: from then on guards, policies and the doors to HTTP make spans.
+    """Makes OpenTelemetry spans of guards, policies and the HTTP middleware; pass it to `trace_with`.
 
     The tracer comes from `tracer_provider`, else from the API's global one. A span goes into the
     trace that the caller's headers name, else into OpenTelemetry's current span, else into

@@ -51,7 +51,7 @@ _PROTOCOL = "http/protobuf"
 
 @contextmanager
 def configured(service: str = "unknown_service") -> Iterator[trace.TracerProvider]:
-    """Make spans and count notices, and send both, until the block ends; nothing where nobody asks.
+    """Send spans and metrics over OTLP until the block ends; does nothing unless the environment names a collector.
 
     Gives the provider, for instrumentations of other libraries; it is one that makes no spans where
     none are asked for.

@@ -28,7 +28,7 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 
 
 class PrometheusListener:
-    """Counts notices in a registry; hand it to `listen`.
+    """Counts notices in a registry; pass it to `listen`.
 
     Keeps: at most `series_max` label sets for each event; further ones are counted under the same
     label names with the value `other`, so that a label with too many values cannot fill the memory.

@@ -47,7 +47,7 @@ class _Kept:
 
 
 class TraceStore(SpanProcessor):
-    """Keeps the spans of the traces that were last heard of; give it to a `TracerProvider`.
+    """Keeps the latest traces in memory, to show them; pass it to a `TracerProvider` as a span processor.
 
     `traces_max` traces of `spans_max` spans each. A trace with a failed span, or one that took
     `slow_s` or longer, is notable, and ordinary ones make room first, as long as the notable are

@@ -11,7 +11,7 @@ __all__ = ["Backend"]
 
 
 class Backend(Protocol):
-    """What every backend has. Building one opens nothing; `async with` (or `with`) closes it."""
+    """Gives patterns a store and signals in one place. Building it opens nothing; `async with` or `with` closes it."""
 
     @property
     def states(self) -> StateStore:

@@ -98,7 +98,7 @@ class ForgetfulStore(Protocol):
 
 
 class StateStore(Protocol):
-    """Where state lives. `runtime` is the one its I/O needs, None for a store that never waits."""
+    """Keeps the state of patterns. `runtime` is the one that its I/O needs, None for a store that never waits."""
 
     runtime: Runtime | None
 

@@ -13,7 +13,7 @@ __all__ = ["MemoryBackend"]
 
 
 class MemoryBackend:
-    """All ports in this process's memory, for one process, any number of threads and loops.
+    """Keeps the state and signals of patterns in the memory of this process, for all its threads and loops.
 
     Keeps what it holds while the object lives; nothing survives the process. Nothing has to be
     opened or closed, so that entering it is allowed and changes nothing.

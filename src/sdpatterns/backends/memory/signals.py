@@ -8,4 +8,4 @@ __all__ = ["MemorySignals"]
 
 
 class MemorySignals(LocalSignals):
-    """See `SignalBus`."""
+    """Sends signals between the tasks and threads of this process: see `SignalBus`."""

@@ -18,7 +18,7 @@ S = TypeVar("S")
 
 
 class MemoryStates:
-    """See `StateStore`. Codecs are not used: a state stays the object that it is."""
+    """Keeps state in the memory of this process: see `StateStore`. It uses no codecs: a state stays the same object."""
 
     runtime: Runtime | None = None
 

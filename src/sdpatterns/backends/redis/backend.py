@@ -28,7 +28,7 @@ _OLDEST = (6, 2)
 
 
 class RedisBackend:
-    """State and signals on a Redis or Valkey server, or on a cluster of them.
+    """Keeps the state and signals of patterns on a Redis or Valkey server, or on a cluster.
 
     Keeps what a port promises as long as the server keeps its data: with `appendfsync everysec`,
     the default of most servers that persist at all, a crash loses the last second of writes.

@@ -23,7 +23,7 @@ QUIET_S = 15.0
 
 
 class RedisSignals:
-    """See `SignalBus`.
+    """Sends signals between all processes that use the same server: see `SignalBus`.
 
     Costs: one connection for all ears of an event loop; without loops, one for each ear.
     """

@@ -231,7 +231,7 @@ def _applied(draft: Draft[Any], wish: Wish) -> tuple[bool, Any]:
 
 
 class RedisStates:
-    """See `StateStore`."""
+    """Keeps state on a Redis or Valkey server: see `StateStore`."""
 
     def __init__(self, sites: Sites) -> None:
         self.runtime: Runtime | None = sites.target.runtime

@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class SQLBackend:
-    """Patterns' state in a SQLite file or in Postgres, with and without an event loop.
+    """Keeps the state and signals of patterns in a SQLite file or in Postgres, with or without an event loop.
 
     ```
     tasks, threads --> one batch --> one transaction (SQLite), two statements (Postgres)

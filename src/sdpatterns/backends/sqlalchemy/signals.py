@@ -60,7 +60,7 @@ class SQLEar:
 
 
 class SQLSignals:
-    """See `SignalBus`.
+    """Sends signals between all processes that use the same database: see `SignalBus`.
 
     May fail: `announce` and entering an ear with `BackendUnavailable`. **Costs**: an announcement is
     folded with the steps of its loop turn. An ear costs nothing on Postgres beyond the one

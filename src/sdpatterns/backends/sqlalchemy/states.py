@@ -105,7 +105,7 @@ class SQLCells(Generic[S]):
 
 
 class SQLStates:
-    """See `StateStore`. Nothing is held in this process, so that `keys_max` is the disk's size."""
+    """Keeps state in a SQL database: see `StateStore`. `keys_max` does not apply: the disk is the limit."""
 
     def __init__(
         self, runtime: Runtime, fold: Callable[[], Fold], random: Callable[[], float], facts: Mapping[str, Value]

@@ -79,7 +79,7 @@ def is_callees_failure(error: Exception) -> bool:
 
 
 class CircuitBreaker(StatefulGuard):
-    """Stops calling what fails, waits `open_s`, then lets a few probes find out whether it is back.
+    """Stops calls to a service that fails: refuses them for `open_s`, then lets a few probe calls test it.
 
     ```python
     import asyncio

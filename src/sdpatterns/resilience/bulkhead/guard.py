@@ -70,7 +70,7 @@ class Lane:
 
 
 class Bulkhead(StatefulGuard):
-    """At most `concurrent_max` calls run at once; `queue_max` more wait their turn, the rest is refused.
+    """Limits how many calls run at once: `concurrent_max` run, `queue_max` more wait, others are refused.
 
     ```python
     import asyncio

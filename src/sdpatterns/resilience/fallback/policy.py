@@ -30,7 +30,7 @@ ALTERNATIVES_LIMIT = 16
 
 
 class Fallback(Policy):
-    """A call that fails with one of the named exceptions is answered by the first alternative that can.
+    """Answers a call that fails with one of the named exceptions by the first alternative that succeeds.
 
     ```python
     import asyncio

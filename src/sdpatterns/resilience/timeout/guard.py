@@ -46,7 +46,7 @@ def _more_s(carried: float, own_at: float) -> float:
 
 
 class Timeout(Guard):
-    """A call ends within `timeout_s`, or within what its caller has left where that is less.
+    """Ends a call that takes longer than `timeout_s`, or than the time that its caller has left.
 
     ```python
     import asyncio
@@ -64,9 +64,9 @@ class Timeout(Guard):
     ```
 
     **Keeps**: the work is cancelled, and has ended, when `DeadlineExceeded` is raised. A cancellation
-    by anybody else is passed on as it is, even in the same moment. Work that swallows its
+    from elsewhere is passed on as it is, even in the same moment. Work that swallows its
     cancellation and returns is late, not lost: its result, or its own exception, is the caller's.
-    Inside, `deadline_left_s()` tells what is left; a nested `Timeout` can only shorten it.
+    Inside, `deadline_left_s()` gives the seconds left; a nested `Timeout` can only shorten it.
 
     A thread is work that cannot be cancelled: around `asyncio.to_thread` the caller gets `DeadlineExceeded` in
     time, and the thread goes on until its function returns, also while the next attempt runs. Under trio, and

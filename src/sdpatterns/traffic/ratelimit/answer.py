@@ -38,7 +38,7 @@ class Slot(NamedTuple):
 
 
 class Decision:
-    """What the limiter answered, for the rate that binds: the one with the longest wait, or else
+    """The answer of a limiter to one request, for the rate that binds: the one with the longest wait, or else
     with the least left.
 
     `allowed` is the answer. The rest is worked out when it is asked for. There is no constructor

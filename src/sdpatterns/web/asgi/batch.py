@@ -58,7 +58,7 @@ _NOT_INHERITED = frozenset(
 
 
 class BatchMiddleware:
-    """Runs the requests that come as a list to `path` against the application inside.
+    """Answers many requests in one: runs the list of requests that comes to `path` on the application inside.
 
     An item passes whatever stands between this middleware and the application, as a request of its
     own, and nothing that stands outside: put the rate limit inside to count items, outside to count

@@ -52,7 +52,7 @@ def shrinks(media_type: str) -> bool:
 
 
 class CompressionMiddleware:
-    """Compresses answers; place it outside whatever makes or judges their entity tags.
+    """Compresses answers; place it outside the middleware that makes or checks their ETags.
 
     `codings` are those that may be used, in the order that decides between equal wishes; one whose
     library is not installed is not offered. `types` tells by the media type, in lower case and without

@@ -43,7 +43,7 @@ _LEFT_OUT = frozenset(
 
 
 class ConditionalMiddleware:
-    """Gives answers to GET a tag and answers 304 and 412 where the request's conditions say so.
+    """Adds ETags to answers to GET, and answers 304 or 412 as the conditions of a request require.
 
     An answer of 200 or 203 to GET keeps the ETag that the application gave it; one without gets a strong
     tag of its bytes, up to `body_bytes_max`, over which it passes as it comes. So does a stream: an answer

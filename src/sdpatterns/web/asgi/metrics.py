@@ -44,7 +44,7 @@ def _whole(scope: Scope, route: object) -> object:
 
 
 class MetricsMiddleware:
-    """Tells `RequestFinished` for each HTTP request; place it outermost, after tracing.
+    """Emits `RequestFinished` for each HTTP request, for metrics and logs; place it inside tracing, outside all others.
 
     `route` finds the pattern of a request once it was routed (default: what Starlette and FastAPI
     leave in the scope). A method that HTTP does not know is counted as `other`.

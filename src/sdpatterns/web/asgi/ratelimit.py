@@ -47,7 +47,7 @@ class Limiter(Protocol):
 
 
 class RateLimitMiddleware:
-    """Asks `limiter` before each HTTP request and WebSocket handshake.
+    """Limits HTTP requests and WebSocket handshakes: asks `limiter` before each of them.
 
     `key` gives the key of a request from its scope (default: the client's address), or one for each
     scope of a limiter with several; `cost` gives what it costs. Both may be async, as one that looks up a

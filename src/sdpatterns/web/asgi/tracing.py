@@ -52,7 +52,7 @@ def _nobody(_scope: Scope) -> bool:
 
 
 class TracingMiddleware:
-    """Sets trace, correlation id and deadline for the time of one request; place it outermost.
+    """Connects each request to the trace, correlation id and deadline of its caller; place it outermost.
 
     `trusts` says which peers' deadline is believed (default: none); a trace and a
     correlation id are taken from anyone unless `joins_traces=False`, as on a public edge.

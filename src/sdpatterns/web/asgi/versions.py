@@ -49,7 +49,7 @@ def version_of(scope: Scope) -> str:
 
 
 class VersionsMiddleware:
-    """Finds the version of each HTTP request, and tells its client how long it lives.
+    """Finds the version of each HTTP request, and says in the answer when it is deprecated or ends.
 
     `by` is the way in which a request names it: `ByPath()` or `ByHeader()`. The path stays as it is;
     the application reads `version_of(scope)`, or routes `/v1/...` itself. `name` is the API's, for the
