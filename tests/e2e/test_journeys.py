@@ -238,3 +238,17 @@ def buy_all(url: str, sku: str, name: str) -> None:
     httpx.put(f"{url}/api/v1/carts/{name}/items/{sku}", json={"quantity": 10}).raise_for_status()
     body, key = checkout_body(name), {"Idempotency-Key": f'"{name}"'}
     httpx.post(f"{url}/api/v1/checkout", json=body, headers=key, timeout=120).raise_for_status()
+
+
+REDRAW = """async (times) => {
+  const { keep, html } = await import("/control/static/dom.js");
+  const list = html("ul", {});
+  for (let i = 0; i < times; i += 1) keep(list, ["on", "off", "on"], (text) => text, (text) => html("li", {}, text));
+  return [...list.children].map((item) => item.textContent);
+}"""
+
+
+def test_a_list_of_the_control_room_with_two_equal_keys_does_not_grow(browser: Browser, url: str) -> None:
+    with visit(browser, url) as page:
+        page.goto("/control")
+        assert sorted(page.evaluate(REDRAW, 5)) == ["off", "on", "on"]

@@ -43,7 +43,7 @@ export function drawChart({ points, marks: noted, step_s }) {
     dress(bar, { x: one.i * wide, width: wide - 1, y: FOOT - height, height });
   });
   const span = points.length * step_s;
-  keep(marks, noted, (mark) => mark.text, () => svg("g", {}, svg("path"), svg("text")), (group, mark, i) => {
+  keep(marks, noted, (mark) => noted.indexOf(mark), () => svg("g", {}, svg("path"), svg("text")), (group, mark, i) => {
     const x = WIDTH * (1 - mark.ago_s / span);
     dress(group.firstChild, { d: `M${x} 0V${FOOT}`, class: "mark" });
     dress(group.lastChild, { x: x > WIDTH - 110 ? x - 4 : x + 4, y: 11 + 12 * (i % 3), "text-anchor": x > WIDTH - 110 ? "end" : "start" });

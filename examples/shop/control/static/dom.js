@@ -26,9 +26,10 @@ export function say(element, text) {
   if (element.textContent !== String(text)) element.textContent = text;
 }
 
-/** Make the children of `parent` be `items`, in order, keeping the element (and its focus) of each key. */
+/** Make the children of `parent` be `items`, in order, keeping the element (and its focus) of each key that is unique. */
 export function keep(parent, items, keyOf, make, fill) {
   const had = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const kept = new Set();
   let place = parent.firstElementChild;
   for (const [i, item] of items.entries()) {
     const key = String(keyOf(item));
@@ -40,9 +41,10 @@ export function keep(parent, items, keyOf, make, fill) {
     }
     if (element === place) place = place.nextElementSibling;
     else parent.insertBefore(element, place);
+    kept.add(element);
     fill?.(element, item, i);
   }
-  for (const gone of had.values()) gone.remove();
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
 }
 
 export const words = (name) => String(name).replaceAll("_", " ");
