@@ -53,13 +53,13 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--data-dir", type=Path, default=DATA_DIR, help=f"where the data lives (default: {DATA_DIR})")
     up.add_argument("--seed", type=int, default=1, help="decides the range of products at the first start (default: 1)")
     up.add_argument(
-        "--visitors", type=_visitors, default=2, help="how many simulated visitors walk about; 0 for none (default: 2)"
+        "--visitors", type=_visitors, default=2, help="the number of simulated visitors; 0 for none (default: 2)"
     )
     up.add_argument("--procs", action="store_true", help="a process for each service instead of one for all")
     up.add_argument(
         "--replicas", type=_replicas, default=1, help="with --procs: how many of each service that may have several"
     )
-    up.add_argument("--fleet", action="store_true", help="with --procs: on Postgres and Valkey, from wheels")
+    up.add_argument("--fleet", action="store_true", help="with --procs: on Postgres and Valkey, which pip installs")
 
 
 def _add_scenario(scenario: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ async def read_body(request: Request) -> bytes:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > BODY_MAX_BYTES:
-                    raise Problem(413, "content-too-large", f"A body has at most {BODY_MAX_BYTES} bytes here.")
+                    raise Problem(413, "content-too-large", f"A body may have at most {BODY_MAX_BYTES} bytes.")
     except TimeoutError:
         raise Problem(408, "body-too-slow", f"A body has to arrive within {BODY_MAX_S:g} s.") from None
     except ClientDisconnect:
@@ -47,7 +47,7 @@ async def read_json(request: Request) -> Any:
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Problem(400, "malformed-json", "The body is missing or no valid JSON.") from None
+        raise Problem(400, "malformed-json", "The body is missing or is not valid JSON.") from None
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -88,7 +88,7 @@ class Neighbour:
 
 
 def _too_long() -> Problem:
-    return Problem(414, "uri-too-long", "This address is longer than any here.")
+    return Problem(414, "uri-too-long", "The address is too long.")
 
 
 def _as_problem(name: str, response: httpx2.Response) -> Problem:
@@ -100,7 +100,7 @@ def _as_problem(name: str, response: httpx2.Response) -> Problem:
         retry_after_s = float(retry_after) if retry_after.isdigit() else None
         return Problem(response.status_code, slug, document["detail"], retry_after_s=retry_after_s, **members)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Problem(502, "bad-answer", f"The {name} answered something unreadable.")
+        return Problem(502, "bad-answer", f"The {name} gave an answer that cannot be read.")
 
 
 def segment(text: str) -> str:

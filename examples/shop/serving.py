@@ -91,7 +91,7 @@ class Server(uvicorn.Server):
         while not self.started:
             if self._running.done():
                 await self._running
-                raise StartFailed("a server ended before it began")
+                raise StartFailed("a server ended before it was ready")
             await asyncio.sleep(0.005)
 
     async def drain(self) -> None:

@@ -34,7 +34,7 @@ async def supervised(
     gateways finish what is in flight, and then the others. Nothing outlives this process, however it ends.
     """
     if os.name != "posix":
-        raise StartFailed("--procs hands sockets down to processes, which this system does not do; leave it out")
+        raise StartFailed("--procs passes sockets to processes, which this system cannot do; leave it out")
     async with AsyncExitStack() as stack:
         public = stack.enter_context(bind(port))
         lock = stack.enter_context(owned(data_dir))

@@ -94,7 +94,7 @@ class _Streams:
                 answer = await self._handler(Request(scope, receive))
                 await answer(scope, receive, send)
         except BulkheadFull:
-            detail = f"You hold {STREAMS_EACH} streams already; close one."
+            detail = f"You have {STREAMS_EACH} open streams already; close one."
             raise Problem(429, "too-many-streams", detail, retry_after_s=_STREAM_AGAIN_S) from None
 
 

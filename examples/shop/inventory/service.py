@@ -72,4 +72,4 @@ class Inventory:
 
 
 def _gone() -> Problem:
-    return Problem(409, "reservation-gone", "The pieces of this order are no longer held.")
+    return Problem(409, "reservation-gone", "The pieces of this order are no longer reserved.")

@@ -327,7 +327,7 @@ def _again(order: Order, checkout: Checkout) -> Order:
     if order.status in (PAID, CANCELLED):
         return order
     # Not a 409, which would be kept as the answer of this key: the next time it may be another one.
-    raise Problem(503, "order-in-flight", "This checkout is being worked on.", order_id=order.order_id, retry_after_s=5)
+    raise Problem(503, "order-in-flight", "This checkout is in progress.", order_id=order.order_id, retry_after_s=5)
 
 
 def _instant(at_us: int) -> str:

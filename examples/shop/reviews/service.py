@@ -51,4 +51,4 @@ class Reviews:
         await self._catalog.ask("GET", f"/api/v1/products/{segment(sku)}?fields=sku")
         on = datetime.fromtimestamp(self._now_us() / 1_000_000, UTC).date().isoformat()
         if not await self._store.add(key, Review(sku=sku, author=author, stars=stars, text=text, on=on)):
-            raise Problem(409, "reviews-full", "So many people have spoken that this page is full.")
+            raise Problem(409, "reviews-full", "This product has as many reviews as the shop keeps.")

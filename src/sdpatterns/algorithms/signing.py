@@ -40,7 +40,7 @@ class Signer:
     left out when nothing signed with the older one is of use any more. `purpose` keeps apart what
     several signers with one key sign.
 
-    **Keeps**: a tag is compared in a time that tells nothing of where it differs. What was signed for
+    **Keeps**: the time of a comparison does not depend on where a tag differs. What was signed for
     one purpose, or `about` one thing, is refused for another. **May fail** with `CodecError`, which
     says no more than that. **Costs** one digest, about 2 µs; verifying, one for each key.
     """

@@ -26,7 +26,7 @@ async def asked(answer: T | Awaitable[T]) -> T:
 
 
 def told(field: str, function: Callable[..., T], about: object, otherwise: T) -> T:
-    """What `function` says about this, or `otherwise` where it raises: what asks is not to fail by it."""
+    """What `function` says about this, or `otherwise` if it raises: the request must not fail because of it."""
     try:
         return function(about)
     except Exception:  # noqa: BLE001 - whatever it raises, the request goes on

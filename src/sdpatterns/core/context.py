@@ -92,7 +92,7 @@ def with_deadline(timeout_s: float) -> Iterator[float]:
 
     This carries the bound and cancels nothing: the block itself may last as long as it likes. A
     `Timeout` inside ends its call at the bound, a `Retry` begins no attempt that would come after it,
-    a limiter's `wait` no wait; `deadline_left_s()` and the header `X-Deadline-Ms` tell others. To have
+    a limiter's `wait` no wait; `deadline_left_s()` and the header `X-Deadline-Ms` give it to other code. To have
     the work interrupted, use `Timeout`.
 
     It may be left in another task or thread than it was entered in, as in an asynchronous generator, a

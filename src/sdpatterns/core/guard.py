@@ -34,7 +34,7 @@ class Guard(Policy):
 
     @abstractmethod
     def leave(self, permit: Any, outcome: Outcome, error: BaseException | None, /) -> None:
-        """Give the permit back and tell how the call ended. Never suspends."""
+        """Give the permit back and say how the call ended. Never suspends."""
 
     def guard(self, key: str = "", /) -> Passage:
         """`async with` one passage through the guard."""

@@ -71,7 +71,7 @@ def answering(field: str, function: F) -> F:
 
 
 def about_failures(field: str, function: Callable[[Exception], T], *, otherwise: T) -> Callable[[Exception], T]:
-    """`function`, for a failure; where it fails itself the answer is `otherwise`, and the log tells why.
+    """`function`, for a failure; if it raises, the answer is `otherwise`, and the log says why.
 
     Called, it raises nothing but `NotAwaited`, with the failure as its cause.
     """

@@ -14,7 +14,7 @@ OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
 """What a guard does while its store is away."""
 
 _WARNED: weakref.WeakSet[object] = weakref.WeakSet()
-"""The stores whose first outage in this process was told by `warnings.warn`."""
+"""The stores whose first outage in this process `warnings.warn` has reported."""
 
 _log = logging.getLogger("sdpatterns")
 

@@ -1,4 +1,4 @@
-"""How a call ended, as guards are told of it."""
+"""How a call ended, as guards get it."""
 
 from __future__ import annotations
 

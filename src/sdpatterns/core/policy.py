@@ -41,7 +41,7 @@ R = TypeVar("R")
 AsyncCall: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 
 Trait: TypeAlias = Literal["repeats", "limits_time", "counts_outcomes", "holds_slot", "absorbs_repeats"]
-"""What the neighbours of a part in a pipeline must know of it, to tell an order that defeats itself."""
+"""What the neighbours of a part in a pipeline must know of it, to find an order that defeats itself."""
 
 
 class Policy(ABC):

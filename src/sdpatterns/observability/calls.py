@@ -40,7 +40,7 @@ class PassageFinished(Notice):
 class CallMeter:
     """A tracer around your tracer that also emits a `PassageFinished` for each guard and policy.
 
-    **Keeps**: the spans are those of the tracer within; the notice is told while the span is the
+    **Keeps**: the spans are those of the tracer within; the notice is emitted while the span is the
     current one, so that metrics get its trace as an exemplar. **May fail** as the tracer within does.
     **Costs** about two microseconds a passage besides the span, and nothing at all where it is not set.
     """

@@ -119,7 +119,7 @@ class ResourceCollector(Collector):
     """Utilisation, saturation and errors of resources, read at each scrape: `registry.register(it)`.
 
     `sdpatterns_resource_used`, `_capacity`, `_waiting` and `_errors_total`, by `kind` and `name`; what
-    a resource cannot tell is left out.
+    a resource cannot know is left out.
     """
 
     def __init__(self, resources: Iterable[Resource]) -> None:

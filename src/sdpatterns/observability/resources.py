@@ -103,7 +103,7 @@ class LoopLag:
     """How late the running event loop is: what a call that blocks does to all the others.
 
     `async with` it in the program's start-up; it wakes every `every_s` and takes the time. The
-    lateness it tells is the largest of the last two wake-ups.
+    lateness that it reports is the largest of the last two wake-ups.
 
     **Keeps**: one task, which ends with the block. **May fail** with nothing. **Costs** one timer.
     """

@@ -23,7 +23,7 @@ class Sampling(logging.Filter):
 
     **Keeps**: warnings and worse, always. Of one trace all lines of events with the same share are
     kept, or none, in every process alike, because its id decides; without a trace chance does.
-    At most 1,000 events are told apart by `burst_max`; more share one count.
+    `burst_max` counts at most 1,000 events separately; more share one count.
     **May fail** with nothing; `ValueError` for a share outside 0 to 1 or a burst below 1.
     **Costs** under a microsecond a line.
     """

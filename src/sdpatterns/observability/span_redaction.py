@@ -24,7 +24,7 @@ __all__ = ["RedactingExporter", "redacted_span"]
 
 
 class RedactingExporter(SpanExporter):
-    """Hands spans to another exporter, with `redaction` applied to all that they tell.
+    """Passes spans to another exporter, with `redaction` applied to all their texts and values.
 
     **Keeps**: ids, times, kinds and the resource as they are. **May fail** as that exporter does.
     **Costs** some ten microseconds a span, in the exporter's thread.

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 __all__ = ["Attributes", "SpanEvent", "SpanLink", "SpanRecord", "TraceSummary", "merged", "summary_of"]
 
 Attributes: TypeAlias = Mapping[str, Any]
-"""What a span tells of itself: strings, numbers, booleans and lists of these."""
+"""The value of an attribute of a span: strings, numbers, booleans and lists of these."""
 
 _NOT_ONE = (ArithmeticError, AttributeError, KeyError, TypeError, ValueError)
 
@@ -50,7 +50,7 @@ class SpanLink:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SpanRecord:
-    """One finished span. `parent_id` is empty for the first of a trace, `instance` tells replicas apart.
+    """One finished span. `parent_id` is empty for the first of a trace, `instance` names the replica.
 
     `kind` is `internal`, `server`, `client`, `producer` or `consumer`; instants are microseconds
     since 1970 by the clock of the process it ran in.

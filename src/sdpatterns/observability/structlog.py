@@ -60,7 +60,7 @@ def with_position(_logger: Any, _method: str, event: _Event) -> _Event:
 
 
 def without_secrets(_logger: Any, _method: str, event: _Event) -> _Event:
-    """Take out secrets and card numbers; an object that shows one is told by its text without it."""
+    """Take out secrets and card numbers; an object that shows one is replaced by its text without it."""
     found: _Event = redacted(event)
     for key, value in found.items():
         if key != "exc_info" and not isinstance(value, _PLAIN):

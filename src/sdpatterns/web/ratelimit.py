@@ -1,4 +1,4 @@
-"""The fields that tell a client where it stands with a limit or a quota, from what that answered.
+"""The `RateLimit` fields: what is left of a limit or a quota, made from its decision.
 
 ```
 RateLimit-Policy: "api";q=100;w=60        the rule: 100 in 60 seconds
@@ -103,7 +103,7 @@ class _Policy(NamedTuple):
     rate: Allowance
 
     def binds(self, decision: Decided) -> bool:
-        """Whether it is this one that the decision is about; equal rates are told apart by their scope."""
+        """Whether it is this one that the decision is about; equal rates differ by their scope."""
         return self.rate == decision.rate and self.scope in {None, getattr(decision, "scope", None)}
 
 

@@ -29,7 +29,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9._~\-]*")
 class Version:
     """One version of an API, and how long it has to live.
 
-    `name` begins with a digit (`1`, `2.1`, `2026-01-15`). `deprecated_at` and `sunset_at` are told to
+    `name` begins with a digit (`1`, `2.1`, `2026-01-15`). `deprecated_at` and `sunset_at` are sent to
     clients, and change nothing here: a version is gone when it says `removed=True`, never by itself in
     the middle of a night. `documentation` is a page on the deprecation, `policy` one on the sunset,
     `successor` the name of the version to go to.

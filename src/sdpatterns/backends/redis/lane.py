@@ -123,7 +123,7 @@ class Lane(Generic[I, R]):
 
 
 class _Turn(Generic[I]):
-    """One thread's item, and the bell that tells it that the item is done or that it shall lead."""
+    """One thread's item, and the bell that rings when the item is done or the thread has to lead."""
 
     __slots__ = ("bell", "done", "error", "item", "left", "result")
 

@@ -118,7 +118,7 @@ class Script:
         self._whole = bulk("EVAL") + bulk(text)
 
     async def run(self, wire: Any, keys: Sequence[bytes], args: Sequence[str | bytes]) -> Any:
-        """The script's reply. A server that does not know it has done nothing: it is told and asked again."""
+        """The script's reply. A server that does not know it has done nothing: it gets the script and a second call."""
         rest = [b"%d" % len(keys), *keys, *args]
         try:
             return await wire.call(pack_after(self._by_digest, len(rest) + 2, rest), keys[0])

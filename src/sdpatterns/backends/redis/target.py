@@ -73,7 +73,7 @@ class Target:
     def _settle(self, options: dict[str, Any], usual: Any) -> None:
         for name in _POOL_OPTIONS:
             options.pop(name, None)
-        # Since redis-py 8 a socket times out after 5 s unless it is told otherwise, idle listeners too.
+        # Since redis-py 8 a socket times out after 5 s unless it is set otherwise, idle listeners too.
         options["socket_timeout"] = self.timeout_s if self.blocking else None
         options["socket_connect_timeout"] = self.timeout_s
         options["health_check_interval"] = 0
@@ -129,7 +129,7 @@ class Target:
         return f"{self.shown}: the reply was lost ({cause}); the step may have happened or not"
 
     def failure(self, error: Exception, what: str = "refused") -> BackendError:
-        """What a caller is told of a `Lost` or of an error reply."""
+        """The exception that a caller gets for a `Lost` or an error reply."""
         if isinstance(error, ReplyLost):
             return OutcomeUnknown(self.unknown(error))
         if isinstance(error, NotSent) or is_refusal(error):

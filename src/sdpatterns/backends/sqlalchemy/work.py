@@ -48,7 +48,7 @@ class Speech(Protocol):
     database: str
     shift_us: int
     notifies: bool
-    """The database itself tells other clients of the topics of a write."""
+    """Whether the database itself announces the topics of a write to other clients."""
 
     def begin(self, batch: Batch, /) -> str | None:
         """How to begin the transaction that the batch needs; None where one statement is enough."""

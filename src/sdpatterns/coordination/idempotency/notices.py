@@ -1,4 +1,4 @@
-"""What an idempotency policy tells its listeners."""
+"""The notices that an idempotency policy emits."""
 
 from __future__ import annotations
 

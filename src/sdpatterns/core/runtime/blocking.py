@@ -36,7 +36,7 @@ class BlockingWaiter:
         """Park until rung (True) or until the time is up (False)."""
         rung = self._event.wait(timeout_s)
         if rung:
-            # Else a ring that came just now would be lost, and a companion never told to stop.
+            # Else a ring that came just now would be lost, and a companion would never stop.
             self._event.clear()
         return rung
 
@@ -116,7 +116,7 @@ class _Companion:
         thread = threading.Thread(target=self._context.run, args=(self._run,), daemon=True)
         try:
             thread.start()
-        except RuntimeError as failure:  # no thread is to be had; the work's caller is told
+        except RuntimeError as failure:  # there is no free thread; the work's caller gets the error
             self.failure = failure
         else:
             self._thread = thread

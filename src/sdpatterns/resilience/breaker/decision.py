@@ -8,7 +8,7 @@
     +---------------------------------- probe_successes probes succeeded ------------+
 
  mode   AUTO       as drawn
-        FORCED     open until told otherwise
+        FORCED     open until set by hand again
         DISABLED   everything passes, nothing counts
         OBSERVING  as drawn, but a refusal is only reported
 ```
@@ -229,13 +229,13 @@ class Circuit:
         return self.mode is CircuitMode.AUTO and not is_held
 
     def force_open(self) -> Change:
-        """Refuse everything until told otherwise."""
+        """Refuse everything until it is set by hand again."""
         self.mode = CircuitMode.FORCED
         self._enter(CircuitState.OPEN, None)
         return Change(CircuitState.OPEN, "manual")
 
     def disable(self) -> Change | None:
-        """Let everything pass uncounted until told otherwise."""
+        """Let everything pass uncounted until it is set by hand again."""
         was = self.state
         self._enter(CircuitState.CLOSED, None)
         self.mode = CircuitMode.DISABLED

@@ -100,7 +100,7 @@ class CircuitBreaker(StatefulGuard):
 
     A failure is an exception that `failures` matches, or a result for which `on_result` returns true. Other
     exceptions count neither way, and so does, unless you name it, a `Rejected` from a part further
-    in. An exception on which `failures` itself raises is a failure, and the log tells it. A cancelled
+    in. If `failures` itself raises, the exception is a failure, and the log says so. A cancelled
     call says nothing about the callee and counts neither way.
 
     The open time is `open_s`, times `open_growth` each time the probes fail, up to `open_max_s`,

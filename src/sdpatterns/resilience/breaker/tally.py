@@ -10,7 +10,7 @@ StreakTally    no window: only failures in a row
 ```
 
 A tally is also the generation of a circuit: it is replaced when the circuit closes, so a call that
-ends under another tally than it began under is told by identity.
+ends under another tally than it began under is recognized by identity.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StreakTally:
     """Failures in a row, and nothing else.
 
     In every tally `spotless` says that one more fine call would change nothing, so that it need not
-    be told.
+    be counted.
     """
 
     __slots__ = ("calls", "failures", "slow", "spotless", "streak")

@@ -1,4 +1,4 @@
-"""What a bulkhead tells its listeners."""
+"""The notices that a bulkhead emits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fallback tells its listeners."""
+"""The notices that a fallback emits."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Fallback(Policy):
 
     **May fail** with whatever the function tried last raises, bare; after results that are no good, it
     gives the last one. An exception that `on` does not mean ends the chain at once, and so does one on which
-    the predicate `on` itself raises, which the log tells.
+    the predicate `on` itself raises, which is logged.
 
     **Costs** about 0.2 µs when the call succeeds. No state between calls. On a plain `def` it works
     where no alternative is async.

@@ -1,4 +1,4 @@
-"""What a retry tells its listeners."""
+"""The notices that a retry emits."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Retry(Policy):
     `timeout_s`: where the next wait would, the last failure is raised at once. Cancellation, and
     whatever else is no `Exception`, is never caught. The caller gets the exception object that the
     last attempt raised, bare; after results that are no good, the last result. `on` and `retry_after` never
-    hide a failure: where one of them raises, the log tells it, and the failure counts as not meant, or as
+    hide a failure: if one of them raises, that is logged, and the failure counts as not meant, or as
     without a hint; a `backoff` that raises is a wait of `max_s`.
 
     **May fail** with whatever the call, or `on_result`, raises; TypeError for a function among its settings

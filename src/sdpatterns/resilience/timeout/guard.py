@@ -70,7 +70,7 @@ class Timeout(Guard):
 
     A thread is work that cannot be cancelled: around `asyncio.to_thread` the caller gets `DeadlineExceeded` in
     time, and the thread goes on until its function returns, also while the next attempt runs. Under trio, and
-    with `anyio.to_thread.run_sync`, the limit waits for the thread unless that is told to abandon it
+    with `anyio.to_thread.run_sync`, the limit waits for the thread unless you ask to abandon it
     (`abandon_on_cancel=True`), so nothing runs unseen. Give the function itself a time limit, such as a
     client's `timeout=deadline_left_s()`.
 

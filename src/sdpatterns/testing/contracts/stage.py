@@ -60,7 +60,7 @@ class Backend(Protocol):
 
 
 class BackendContract:
-    """What every contract is told by its subclass.
+    """What every contract gets from its subclass.
 
     ```python
     class TestMine(StateStoreContract, StoredStatesContract):

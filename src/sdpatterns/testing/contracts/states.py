@@ -380,7 +380,7 @@ async def _hear_each_step(
             ready.wake()
             for number in range(1, rounds + 1):
                 # A hint may come for nothing, so look again; but the one that counts must come
-                # after the write, or nobody ever tells us of it.
+                # after the write, or no signal comes for it.
                 while await cells.read("a") != (number,):
                     assert await ear.wait(HEARD_WITHIN_S), f"step {number} was never announced after it could be read"
                 heard.wake()

@@ -1,7 +1,7 @@
 """Verdicts on many answers: short however many there are.
 
 pytest explains a failed `assert found == wanted` with a diff. For lists of hundreds of items or strings
-of hundreds of kilobytes that takes minutes and tells nobody anything. These say in one line how many
+of hundreds of kilobytes that takes minutes and explains nothing. These say in one line how many
 answers are wrong, and show the first.
 """
 

@@ -47,7 +47,7 @@ class BreakerWorld:
 
 @dataclasses.dataclass
 class _Term:
-    """One stretch of time in one state. `out` tells when each call that is out began; `outcomes` are
+    """One stretch of time in one state. `out` has the begin of each call that is under way; `outcomes` are
     True for a failure, in their order.
     """
 

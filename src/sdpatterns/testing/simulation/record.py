@@ -43,7 +43,7 @@ class _Watched:
 
 
 class WatchedStates:
-    """A store that tells `tell` of each step at the moment at which it takes effect.
+    """A store that calls `tell` with each step at the moment at which it takes effect.
 
     The store inside must run a transition once per step, as memory does.
     """
@@ -77,11 +77,11 @@ class WatchedCells(Generic[S]):
         self._tell = tell
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
-        """The step, told of."""
+        """The step, recorded."""
         return await self._inner.transact(key, cast("Transition[S, A]", _Watched(transition, (key,), self._tell)))
 
     async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
-        """The step, told of."""
+        """The step, recorded."""
         watched = cast("ManyTransition[S, A]", _Watched(transition, tuple(keys), self._tell))
         return await self._inner.transact_many(keys, watched)
 

@@ -91,7 +91,7 @@ class Run:
     ) -> tuple[MemoryBackend, FaultyStates]:
         """A memory backend, and the first client of it behind a network as bad as the plan.
 
-        `tell` hears of every step that took effect. `around` may put something between the two.
+        `tell` is called with every step that took effect. `around` may put something between the two.
         """
         clock = SteppedClock()
         backend = MemoryBackend(clock=clock)

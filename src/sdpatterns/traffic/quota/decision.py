@@ -133,7 +133,7 @@ class Take:
 class Amend:
     """Add `change` to what was used in the periods in which a request was counted, while they last.
 
-    Keeps: nothing sinks below 0. It may rise above what a plan lets pass, as it tells what has happened.
+    Keeps: nothing sinks below 0. It may rise above what a plan lets pass, because it says what has happened.
     """
 
     __slots__ = ("change", "taken")

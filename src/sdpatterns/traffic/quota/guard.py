@@ -40,8 +40,8 @@ class Quota(StatefulGuard):
     `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or allowances by the name of
     a plan, and then `plan` says which one is a key's: a mapping from key to plan, or a function.
     `zone`: whose midnights count. `month_begins`: the day on which months begin, for plans that are
-    billed from another day than the first. `notify_at`: the shares of an allowance whose use is told
-    to listeners. `store`, `on_outage` and `keys_max`: as with `RateLimiter`.
+    billed from another day than the first. `notify_at`: the shares of an allowance whose use listeners
+    get as a notice. `store`, `on_outage` and `keys_max`: as with `RateLimiter`.
 
     **Keeps**: no period of the store's calendar holds more than the plan's count for a key; a
     request counts in all periods or in none; a refused one uses nothing; what was used stays used

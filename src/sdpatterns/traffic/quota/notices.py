@@ -1,4 +1,4 @@
-"""What a quota tells its listeners."""
+"""The notices that a quota emits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["QuotaBypassed", "QuotaReached", "QuotaRefused"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaReached(Notice):
-    """So large a share of a period's allowance is used now: told once, by the request that reached it.
+    """A share of a period's allowance is used now: emitted once, by the request that reached it.
 
     `share` is a part of 1, as `notify_at` has it; `used` and `limit` are counts.
     """

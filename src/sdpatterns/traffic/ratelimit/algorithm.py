@@ -1,4 +1,4 @@
-"""How a limiter counts: what it asks of an algorithm, and GCRA, which it uses unless told otherwise."""
+"""How a limiter counts: what it asks of an algorithm, and GCRA, the default."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ class Meter(ABC):
 
     @property
     def space(self) -> tuple[str, ...]:
-        """What tells its cells from those of another algorithm, whose numbers mean something else."""
+        """The mark of its cells, because the numbers in those of another algorithm mean something else."""
         return (self.name,)
 
     @abstractmethod

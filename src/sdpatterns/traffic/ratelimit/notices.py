@@ -1,4 +1,4 @@
-"""What a limiter tells its listeners."""
+"""The notices that a limiter emits."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ client --POST /batch--> [ outer middleware ] --> BatchMiddleware --item--> [ inn
 ```
 
 The answer is 200 with a list of the items' own statuses. 207 (Multi-Status) would promise the XML body
-that RFC 4918, 13, defines for it, and tells a client no more: both say "look inside".
+that RFC 4918, 13, defines for it, and says no more to a client: both say "look inside".
 """
 
 from __future__ import annotations

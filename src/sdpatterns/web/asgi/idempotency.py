@@ -218,7 +218,7 @@ class IdempotencyMiddleware:
         try:
             await claim.hold(work)
         except (ClaimLost, BackendError) as error:
-            # The claim's failure, and nothing of the answer has left: the client can be told.
+            # The claim's failure, and nothing of the answer has left: the client can get an error.
             if recorder.has_sent or not (claim.is_lost or error is recorder.failure):
                 raise
             await send_problem(send, _problem_of(error))

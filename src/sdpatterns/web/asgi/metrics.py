@@ -87,7 +87,7 @@ class MetricsMiddleware:
 
 
 class _Count:
-    """One request, told once: at the end of its answer, or when the application ends without one."""
+    """One request, with one notice: at the end of its answer, or when the application ends without one."""
 
     __slots__ = ("_began", "_end", "_is_told", "_status", "_tell")
 

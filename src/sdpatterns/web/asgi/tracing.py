@@ -209,7 +209,7 @@ def _carried(trace: Trace, answer: _Answer, timeout_s: float | None) -> Iterator
 
 
 class _Answer:
-    """Stands as `send`: tells the correlation id, notes the status, and knows when the answer is complete."""
+    """Stands as `send`: adds the correlation id, notes the status, and knows when the answer is complete."""
 
     __slots__ = ("_end", "_send", "_span", "at_end", "correlation")
 

@@ -3,7 +3,7 @@
 | the request's version | gets |
 |---|---|
 | current | the answer |
-| deprecated | the answer, with `Deprecation`, `Sunset` and `Link`, and a notice is told |
+| deprecated | the answer, with `Deprecation`, `Sunset` and `Link`, and a notice is emitted |
 | removed | 410, with the link to its successor |
 | unknown | 404 by path, 406 by header |
 | missing or unreadable, by header | the default, or 400 |
@@ -53,7 +53,7 @@ class VersionsMiddleware:
 
     `by` is the way in which a request names it: `ByPath()` or `ByHeader()`. The path stays as it is;
     the application reads `version_of(scope)`, or routes `/v1/...` itself. `name` is the API's, for the
-    notice `DeprecatedVersionCalled`, told for each call of a version that is deprecated by now;
+    notice `DeprecatedVersionCalled`, emitted for each call of a version that is deprecated by now;
     `caller` says in it who called (default: the client's address).
 
     **Keeps**: an unknown or removed version never reaches the application; what the application says

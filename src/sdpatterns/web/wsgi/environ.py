@@ -48,7 +48,7 @@ def with_body(environ: WSGIEnvironment, body: bytes) -> WSGIEnvironment:
 
 
 def declared_length(environ: WSGIEnvironment) -> int | None:
-    """How many bytes the body has; None where only its end will tell."""
+    """How many bytes the body has; None if only its end shows it."""
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared.isascii() and declared.isdigit() and len(declared) <= 18:
         return int(declared)
@@ -57,7 +57,7 @@ def declared_length(environ: WSGIEnvironment) -> int | None:
 
 
 def scope_of(environ: WSGIEnvironment, headers: Headers) -> dict[str, Any]:
-    """The request as ASGI tells of one."""
+    """The request as an ASGI scope."""
     root = environ.get("SCRIPT_NAME", "").encode("latin-1", "replace")
     path = root + environ.get("PATH_INFO", "").encode("latin-1", "replace")
     port = environ.get("SERVER_PORT", "")
