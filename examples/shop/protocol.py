@@ -51,7 +51,7 @@ class Prompt(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
-        """Judge the head before anybody answers it; an exception is answered with 400."""
+        """Check the head before the application answers it; an exception is answered with 400."""
         if not self.url.startswith((b"/", b"*")):
             self._to_origin_form()
         hosts = sum(name == b"host" for name, _ in self.headers)

@@ -1,4 +1,4 @@
-"""A context's data in a SQLite file: one writer per process, a few readers, checked before anybody relies on it."""
+"""A context's data in a SQLite file: one writer per process, a few readers, checked before the shop relies on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Switches for defences: thrown to off, the one line of wiring is bound to the undefended call."""
+"""Switches for defences: off replaces the one line of wiring by the unprotected call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The defences with their switches, each beside the harm done since its switch was last thrown."""
+"""The defences with their switches, each with the harm since its switch was last changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Harm:
 class Defences:
     """Switches and harm.
 
-    Keeps: harm counts from the moment in which the last replica had thrown the switch; what was on its way
+    Keeps: harm counts from the moment at which the last replica had changed its switch; what was on its way
     in that moment is judged by neither position.
     """
 
@@ -51,7 +51,7 @@ class Defences:
         self._throwing = asyncio.Lock()
 
     async def throw(self, name: str, *, on: bool) -> None:
-        """Throw a switch on all replicas that have its line; the harm is counted afresh from then on."""
+        """Turn a defence on or off on all replicas that have its line; the harm is counted from zero from then on."""
         if name not in DEFENCES:
             raise not_found("such switch")
         async with self._throwing:

@@ -1,6 +1,6 @@
 """Harm, judged from outside: the ledgers, the provider's books and the answers that clients saw.
 
-Nothing in the shop counts harm where it is done. A judge gets what happened since a switch was thrown and says
+Nothing in the shop counts harm where it is done. A judge gets what happened since a switch was changed and says
 whom it hurt; with the defence on, each of these is zero by what the defence promises, not by good luck.
 """
 

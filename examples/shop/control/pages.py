@@ -25,7 +25,7 @@ PAGE_PATIENCE_S = 1.5
 
 
 class Defence(NamedTuple):
-    """What a card says about a defence, besides the figures of the moment."""
+    """What a card says about a defence, apart from its current figures."""
 
     title: str
     promise: str

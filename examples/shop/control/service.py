@@ -95,7 +95,7 @@ class Control:
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
     async def state(self, age_max_s: float = 0.0, patience_s: float = LOOK_MAX_S) -> State:
-        """Everything the control page shows, looked up afresh unless it is younger than `age_max_s`.
+        """Everything the control page shows, looked up again unless it is younger than `age_max_s`.
 
         Keeps: answers within `patience_s`; where a new look takes longer, `age_s` says how old the answer is.
         """
@@ -181,7 +181,7 @@ class Control:
         return healed
 
     async def throw(self, name: str, *, on: bool) -> None:
-        """Throw a defence's switch on all replicas that have its line."""
+        """Turn a defence on or off on all replicas that have its line."""
         await self.defences.throw(name, on=on)
         self._mark(f"{name} {'on' if on else 'off'}")
 

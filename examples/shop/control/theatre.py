@@ -18,7 +18,7 @@ _log = logging.getLogger("shop.control")
 
 
 class Theatre:
-    """Plays scenarios at the shop's own door, as anybody could from outside.
+    """Plays scenarios through the public port, as any client could.
 
     Keeps: one at a time; a play that is stopped, or cut short by the end of the shop, puts everything back.
     """

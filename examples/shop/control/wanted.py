@@ -28,7 +28,7 @@ class Wanted:
         self._settling = asyncio.Lock()  # nobody is judged by a pulse from before the last wish
 
     async def throw(self, name: str, *, on: bool) -> None:
-        """Throw a switch; a Problem when a replica does not answer, which is then thrown later."""
+        """Change a switch; a Problem when a replica does not answer, whose switch is then changed later."""
         async with self._settling:
             self._on[name] = on
             await self._fleet.tell(DEFENCES[name], *_throwing(name, on=on))
@@ -48,7 +48,7 @@ class Wanted:
             return healed[-1][0]
 
     async def settle(self) -> set[str]:
-        """Put right whatever replica is not as wanted; gives the switches that had to be thrown on again."""
+        """Correct each replica that is not as wanted; returns the switches that had to be turned on again."""
         async with self._settling:
             amiss = [
                 (address, order)

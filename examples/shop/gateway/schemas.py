@@ -53,7 +53,7 @@ _PRODUCT = {
     "category": {"type": "string", "enum": list(categories())},
     "maker": {"type": "string"},
     "drop": {"type": "boolean", "description": "Whether it is a limited drop: one batch, never again."},
-    "opens_at": _or_null({**INSTANT, "description": "Not to be had before this instant."}),
+    "opens_at": _or_null({**INSTANT, "description": "Cannot be bought before this instant."}),
     "available": _or_null({"type": "integer", "minimum": 0, "description": "Free pieces; null while unknown."}),
 }
 

@@ -50,7 +50,7 @@ class Payments:
         return await self._note(order_id, answer)
 
     async def _note(self, order_id: str, answer: Answer) -> Answer:
-        """Write down how a charge went, before anybody builds upon it."""
+        """Write down the result of a charge before anything else uses it."""
         if answer.outcome == "charged" and answer.charge_id is not None:
             payment = await self._store.charged(order_id, answer.charge_id)
             if not payment.wanted:  # undone while the provider was at it

@@ -138,7 +138,7 @@ class Play:
         await getattr(self, f"do_{step.verb}")(stage, step)
 
     async def do_switch(self, stage: Stage, step: Step) -> None:
-        """Throw a switch."""
+        """Turn a defence on or off."""
         await stage.switch(step.object, on=step.details["on"])
 
     async def do_fault(self, stage: Stage, step: Step) -> None:

@@ -42,7 +42,7 @@ class Stage:
         return int((await self._ask("GET", f"/api/v1/products/{sku}"))["available"] or 0)
 
     async def switch(self, name: str, *, on: bool) -> None:
-        """Throw a switch."""
+        """Turn a defence on or off."""
         if name not in self._switches:
             self._switches[name] = (await self.state())["defences"][name]["on"]
         await self._ask("PUT", f"/control/api/switches/{name}", {"on": on})

@@ -62,7 +62,7 @@ class LocalSignals:
 
     @property
     def is_heard(self) -> bool:
-        """Whether anybody listens to anything."""
+        """Whether there is any listener."""
         return bool(self._waiters)
 
     def ring(self, topics: Iterable[str]) -> None:

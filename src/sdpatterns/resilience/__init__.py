@@ -1,1 +1,1 @@
-"""Whether this call shall go on: retry, timeout, circuit breaker, bulkhead, fallback."""
+"""Protect calls to services that fail or are slow: retry, timeout, circuit breaker, bulkhead, fallback."""

@@ -78,7 +78,7 @@ def abort(connection: Any) -> None:
 
 
 async def drop(connection: Any) -> None:
-    """Be done with a connection, whatever state it is in. Never suspends."""
+    """Close a connection in any state. Never suspends."""
     abort(connection)
     await connection.disconnect(nowait=True)
 

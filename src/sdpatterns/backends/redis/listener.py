@@ -28,7 +28,7 @@ _PAUSE_MAX_S = 2.0
 
 
 class Listener:
-    """Subscribes to what anybody on this loop listens to, and comes back when it was cut off.
+    """Subscribes to all that this loop listens to, and connects again when it was cut off.
 
     Keeps: once `add` has returned, a later announcement rings; when announcements may have been
     missed, every bell rings. A quiet connection is asked for a sign of life, and replaced without.

@@ -5,7 +5,7 @@ calls ---> read all their cells once ---> decide one after another ---> write wh
 ```
 
 Nothing here knows a database or waits. A step sees the state that the one before it left, in the
-same batch or in the table; one that raises changes nothing and is the only one to hear of it.
+same batch or in the table; one that raises changes nothing, and only its caller gets the exception.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def send_away(shown: str, pending: deque[Call], error: Exception) -> list[Call]:
 
 
 def _after(shown: str, batch: Batch, error: Exception, *, last: bool) -> list[Call]:
-    """End the calls of a failed batch, or give back those that shall run again."""
+    """End the calls of a failed batch, or return those that must run again."""
     waiting = [call for call in batch.calls if not call.done]
     batch.doubt = batch.doubt and not answered(error)
     if not batch.doubt and _is_lost(batch, error):

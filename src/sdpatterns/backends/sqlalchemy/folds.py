@@ -253,7 +253,7 @@ class TaskFold:
             self._end(batch)
 
     def _end(self, batch: list[Call]) -> None:
-        """Only a cancelled flush leaves anybody behind; a loop that ends cancels it."""
+        """Only a cancelled flush leaves callers behind; a loop that ends cancels it."""
         for call in self._pending:
             call.fail(BackendUnavailable(f"{self._link.shown}: the loop ends, the step did not happen"))
         _wake([*batch, *self._pending])

@@ -178,7 +178,7 @@ class Idempotency(Policy):
         return once
 
     def bypasses(self, key: Key, error: BackendError) -> bool:
-        """Whether the work is to run though its claim failed so; then the log and listeners hear of it.
+        """Whether the work must run although its claim failed in this way; that is logged, and emits a notice.
 
         `call` and `protect` ask it themselves; if you use `claim`, you may ask it.
         """

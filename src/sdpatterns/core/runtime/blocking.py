@@ -96,7 +96,7 @@ class BlockingRuntime:
                 logging.getLogger("sdpatterns").exception("work in the background failed")
 
         thread = threading.Thread(target=contextvars.Context().run, args=(run,), name="sdpatterns-apart", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread is to be had
+        with contextlib.suppress(RuntimeError):  # there is no free thread
             thread.start()
 
 

@@ -1,4 +1,4 @@
-"""A callee that fails is left alone for a while, then tried again with care."""
+"""Circuit breaker: stops calls to a service that fails, and tests after a while whether it works again."""
 
 from sdpatterns.resilience.breaker.config import BreakerConfig, Window
 from sdpatterns.resilience.breaker.decision import CircuitMode, CircuitState

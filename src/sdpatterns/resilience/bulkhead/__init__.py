@@ -1,4 +1,4 @@
-"""So many calls at a time, so many waiting, and no more: one slow callee cannot take every worker."""
+"""Bulkhead: limits the calls that run or wait at once, so that one slow service cannot take every worker."""
 
 from sdpatterns.resilience.bulkhead.guard import Bulkhead
 from sdpatterns.resilience.bulkhead.notices import SlotRefused

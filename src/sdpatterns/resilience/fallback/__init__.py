@@ -1,4 +1,4 @@
-"""A call that failed is answered by something else: another source, or a value that will do."""
+"""Fallback: answers a failed call from another source or with a fixed value."""
 
 from sdpatterns.resilience.fallback.notices import AlternativesExhausted, AlternativeUsed
 from sdpatterns.resilience.fallback.policy import Fallback

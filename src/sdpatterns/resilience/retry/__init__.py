@@ -1,4 +1,4 @@
-"""A call that failed by chance is repeated, a bounded number of times, after a growing wait."""
+"""Retry: repeats a failed call a bounded number of times, after waits that grow."""
 
 from sdpatterns.resilience.retry.notices import RetriesExhausted, RetryScheduled
 from sdpatterns.resilience.retry.policy import Attempt, Retry

@@ -1,4 +1,4 @@
-"""A call that takes too long is stopped, and whatever it calls knows how much time is left."""
+"""Timeout: ends a call that takes too long, and passes the time that is left to everything inside."""
 
 from sdpatterns.resilience.timeout.guard import Timeout
 
