@@ -1,0 +1,91 @@
+"""Redis over TLS. The server of the wheel has none, so a relay in front of it ends the TLS connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+import trustme
+
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.runtime import finish
+from sdpatterns.errors import BackendUnavailable
+from sdpatterns.testing.contracts.steps import Add
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        return  # an end that was cut off ends both ways
+    finally:
+        writer.transport.abort()
+
+
+@contextlib.contextmanager
+def relay(port: int, context: ssl.SSLContext) -> Iterator[int]:
+    """The port of a TLS server that passes everything on to the plain one."""
+    listens: Future[int] = Future()
+    ended = threading.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pump(reader, forth), pump(back, writer))
+
+    async def run() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            listens.set_result(server.sockets[0].getsockname()[1])
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    try:
+        yield listens.result(60.0)
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def works(backend: RedisBackend) -> None:
+    async with backend:
+        await backend.create()
+        async with backend.signals.listen("tls") as ear:
+            await backend.signals.announce("tls")
+            assert await ear.wait(60.0)
+        first = await backend.states.cells("tls", IntegersCodec()).transact(secrets.token_hex(4), Add())
+        assert first is not None
+
+
+async def is_refused(backend: RedisBackend) -> None:
+    async with backend:
+        with pytest.raises(BackendUnavailable, match=r"rediss://127\.0\.0\.1.*(?i:certificate)"):
+            await backend.create()
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_server_over_tls_is_used_only_where_its_certificate_is_trusted(
+    valkey_url: str, tmp_path: Path, *, blocking: bool
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with relay(int(valkey_url.rsplit(":", 1)[1]), context) as port:
+        url = f"rediss://127.0.0.1:{port}"
+        trusted = f"{url}?ssl_ca_certs={tmp_path / 'authority.pem'}"
+        for address, play in ((trusted, works), (url, is_refused)):
+            played = play(RedisBackend(address, blocking=blocking, timeout_s=60.0, warns_of_loss=False))
+            if blocking:
+                finish(played)
+            else:
+                asyncio.run(played)
