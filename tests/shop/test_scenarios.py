@@ -11,7 +11,7 @@ import pytest
 
 from shop.__main__ import main
 from shop.scenarios.machine import Machine
-from shop.scenarios.play import Play, filled, holds, look_up
+from shop.scenarios.play import Play, TooBusy, filled, holds, look_up
 from shop.scenarios.script import BadScript, Script, load, names, parse
 from shop.scenarios.stage import Stage
 
@@ -239,6 +239,51 @@ async def test_a_control_room_that_is_busy_for_a_moment_is_asked_again(monkeypat
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://shop") as http:
         assert await Stage(http).free("SP-00001") == 4
         assert answers == []
+
+
+def look(harm: int, *, current: bool) -> dict[str, Any]:
+    return {"harm": harm, "current": current}
+
+
+async def expected(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, Any]) -> list[str]:
+    """What a play says of one check, when the control room answers with these states."""
+    left = list(looks)
+
+    async def state(_stage: Stage) -> dict[str, Any]:
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    async def quick(*_whom: object, **_how: object) -> Machine:
+        return Machine(0.1, 0.01)
+
+    monkeypatch.setattr(Stage, "state", state)
+    monkeypatch.setattr("shop.scenarios.play._LOOKS_S", 0.0)
+    monkeypatch.setattr("shop.scenarios.play.measured", quick)
+    monkeypatch.setattr("shop.scenarios.play._UNREAD_S", 0.05)
+    check = parse(
+        "t", 'title = "t"\nsummary = "s"\ntakes_s = 9\n[[steps]]\nexpect = "c"\nof = "harm"\nabove = 0\nwithin_s = 0'
+    )
+    play = Play(check, "http://shop")
+    async with httpx2.AsyncClient(base_url="http://shop") as http:
+        try:
+            await play.do_expect(Stage(http), check.steps[0])
+        except TooBusy as reason:
+            play._say(str(reason))
+    told: list[str] = play.view()["told"]
+    return told
+
+
+async def test_a_check_waits_for_a_new_state_and_takes_no_old_one_for_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old, new = look(0, current=False), look(1, current=True)
+    assert await expected(monkeypatch, old, old, old, new) == ["  holds: c"]
+    assert await expected(monkeypatch, look(1, current=False), look(0, current=True)) == [
+        "  DOES NOT HOLD: c",
+        "Stopped: this check has to hold, and the machine is quick enough. Please report it.",
+    ]
+    told = await expected(monkeypatch, old)
+    assert TOO_BUSY in told[-1]
+    assert "records could not be read" in told[-1]
 
 
 def test_texts_take_their_numbers_from_what_happened() -> None:

@@ -12,6 +12,7 @@ from shop.scenarios.crowd import Crowd
 
 QUICK_S = 0.35  # a purchase that takes so long lets a crowd be as large as it is written
 TOO_SLOW_S = 3.0  # beyond this a checkout is hardly ever done within its own limit
+CHECKOUT_S = 5.0  # after this a checkout is given up, and no figure of its crowd means what it should
 _SLOWER = 3.0
 _ROUNDS = 3
 

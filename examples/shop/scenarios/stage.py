@@ -11,6 +11,7 @@ import httpx2
 
 _PATIENCE_S = 20.0
 _AGAIN_S = 30.0
+_ROUNDED_S = 0.1  # ages are told in tenths of a second
 
 
 class NoShop(Exception):
@@ -31,11 +32,18 @@ class Stage:
         self._extra: set[str] = set()
 
     async def state(self) -> dict[str, Any]:
-        """The state of the control room, with what is derived from it."""
+        """The state of the control room, with what is derived from it.
+
+        `current`: all of it was looked up after this call began. A busy control room answers with its last state.
+        """
+        began_s = time.monotonic()
         state: dict[str, Any] = await self._ask("GET", "/control/api/state")
+        age_s, took_s = state["age_s"], time.monotonic() - began_s
+        is_new = age_s is not None and age_s <= took_s + _ROUNDED_S
+        current = is_new and all(verdict.get("checked", True) for verdict in state["invariants"].values())
         broken = [name for name, verdict in state["invariants"].items() if not verdict["holds"]]
         in_flight = sum(state["orders"].get(status, {}).get("orders", 0) for status in ("pending", "undoing"))
-        return {**state, "broken": len(broken), "in_flight": in_flight}
+        return {**state, "broken": len(broken), "in_flight": in_flight, "current": current}
 
     async def free(self, sku: str) -> int:
         """The free pieces of a product."""
