@@ -233,9 +233,7 @@ async def test_a_control_room_that_is_busy_for_a_moment_is_asked_again(monkeypat
     def answer(_request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(answers.pop(0), json={"available": 4})
 
-    async def no_waiting(_seconds: float) -> None: ...
-
-    monkeypatch.setattr("shop.scenarios.stage.asyncio.sleep", no_waiting)
+    monkeypatch.setattr("shop.scenarios.stage._PAUSE_S", 0.0)
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://shop") as http:
         assert await Stage(http).free("SP-00001") == 4
         assert answers == []

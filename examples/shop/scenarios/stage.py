@@ -11,6 +11,7 @@ import httpx2
 
 _PATIENCE_S = 20.0
 _AGAIN_S = 30.0
+_PAUSE_S = 1.0
 _ROUNDED_S = 0.1  # ages are told in tenths of a second
 
 
@@ -120,4 +121,4 @@ class Stage:
             # A delivery may have been booked although no answer came: it is asked for once.
             if not busy or path.endswith("/deliveries") or time.monotonic() > ends_s:
                 raise NoShop(said)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(_PAUSE_S)
