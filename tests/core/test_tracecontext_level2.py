@@ -1,81 +1,131 @@
-"""What a public conformance suite for trace context asks a service, level 2, each kind of request by its name."""
+"""W3C Trace Context, level 2: each case of the public conformance suite, from request to request.
+
+A request goes in through the tracing middleware, and the service makes requests of its own through the HTTP
+transport. Judged is what those say.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
+from typing import Any
 
+import httpx2
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from sdpatterns import Pipeline, Retry, trace_with
 from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace, traceparent_of
+from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
+from sdpatterns.web.asgi.tracing import TracingMiddleware
+from sdpatterns.web.httpx2 import AsyncTransport, Transport
+from sdpatterns.web.wsgi.tracing import TracingMiddleware as WSGITracingMiddleware
+from tests.core.tracecontext_cases import CASES, ID, SPAN, Case, Sent
 
-ID, SPAN = "12345678901234567890123456789012", "1234567890123456"
-GOOD = f"00-{ID}-{SPAN}-01"
-PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789_-*/"
-VALUE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in ",=")
-MEMBERS = [f"bar{number:02}={number:02}" for number in range(1, 34)]
+pytestmark = pytest.mark.anyio
 
-PARENTS: dict[str, tuple[Sequence[str], bool]] = {
-    "no traceparent": ([], False),
-    "a traceparent": ([GOOD], True),
-    "two traceparents": ([GOOD.replace("12-", "11-", 1), GOOD], False),
-    "version 00 with a dot behind": ([GOOD + "."], False),
-    "version 00 with more behind": ([GOOD + "-what-the-future-will-be-like"], False),
-    "version cc": (["cc" + GOOD[2:]], True),
-    "version cc with more behind": (["cc" + GOOD[2:] + "-what-the-future-will-be-like"], True),
-    "version cc with a dot behind": (["cc" + GOOD[2:] + ".what-the-future-will-be-like"], False),
-    "version ff": (["ff" + GOOD[2:]], False),
-    "an illegal version": ([".0" + GOOD[2:]], False),
-    "a version too long": (["000" + GOOD[2:]], False),
-    "a version too short": (["0" + GOOD[2:]], False),
-    "a trace id of zeros": ([f"00-{'0' * 32}-{SPAN}-01"], False),
-    "an illegal trace id": ([f"00-.{ID[1:]}-{SPAN}-01"], False),
-    "a trace id too long": ([f"00-{ID}3-{SPAN}-01"], False),
-    "a trace id too short": ([f"00-{ID[1:]}-{SPAN}-01"], False),
-    "a parent id of zeros": ([f"00-{ID}-{'0' * 16}-01"], False),
-    "an illegal parent id": ([f"00-{ID}-{SPAN[:-1]}.-01"], False),
-    "a parent id too long": ([f"00-{ID}-{SPAN}7-01"], False),
-    "a parent id too short": ([f"00-{ID}-{SPAN[1:]}-01"], False),
-    "illegal flags": ([f"00-{ID}-{SPAN}-.0"], False),
-    "flags too long": ([f"00-{ID}-{SPAN}-001"], False),
-    "flags too short": ([f"00-{ID}-{SPAN}-1"], False),
-    "white space around": (["\t " + GOOD + " \t"], True),
-    "unknown flags": ([f"00-{ID}-{SPAN}-ff"], True),
-}
-STATES: dict[str, tuple[Sequence[str], str]] = {
-    "two members": (["foo=1,bar=2"], "foo=1,bar=2"),
-    "an empty header": ([""], ""),
-    "an empty header behind another": (["foo=1", ""], "foo=1"),
-    "several headers": (["foo=1,bar=2", "rojo=1,congo=2", "baz=3"], "foo=1,bar=2,rojo=1,congo=2,baz=3"),
-    "a key twice in a header": (["foo=1,bar=2,foo=2"], "foo=1,bar=2"),
-    "a key twice in two headers": (["foo=1", "foo=2"], "foo=1"),
-    "all characters of keys and values": ([f"{PLAIN}@={VALUE}"], f"{PLAIN}@={VALUE}"),
-    "white space around members": (["foo=1 \t , \t bar=2, \t baz=3"], "foo=1,bar=2,baz=3"),
-    "illegal keys": (["foo =1", "bar=2"], ""),
-    "an upper-case key": (["FOO=1"], ""),
-    "a key that begins with @": (["@foo=1,bar=2"], ""),
-    "keys with @ wherever they like": (["foo@=1,foo@@bar=1,foo@bar@baz=1"], "foo@=1,foo@@bar=1,foo@bar@baz=1"),
-    "32 members": ([",".join(MEMBERS[:10]), ",".join(MEMBERS[10:32])], ",".join(MEMBERS[:32])),
-    "33 members": ([",".join(MEMBERS[:10]), ",".join(MEMBERS[10:])], ""),
-    "a key of 256 characters": (["foo=1", "z" * 256 + "=1"], "foo=1," + "z" * 256 + "=1"),
-    "a key of 257 characters": (["foo=1", "z" * 257 + "=1"], ""),
-    "a long tenant and a long system": (["t" * 242 + "@" + "v" * 13 + "=1"], "t" * 242 + "@" + "v" * 13 + "=1"),
-    "an equals sign in a value": (["foo=bar=baz"], ""),
-    "an empty value": (["foo=,bar=3"], ""),
-}
+TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(0[0-3])")
 
 
-def test_each_kind_of_traceparent_is_kept_or_starts_a_new_trace() -> None:
-    for kind, (given, is_kept) in PARENTS.items():
-        found = parse_trace(given, ["foo=1"])
-        assert (found is not None) is is_kept, kind
-        if found is not None:
-            assert (found.trace_id, found.state) == (ID, "foo=1"), kind
-            assert traceparent_of(child_of(found))[36:52] != SPAN, kind
+class Service:
+    """Calls another service so many times in each request, and remembers what it sent."""
+
+    def __init__(self, calls: int) -> None:
+        self.calls = calls
+        self.sent: list[httpx2.Headers] = []
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        """Stand for the service that is called."""
+        self.sent.append(request.headers)
+        return httpx2.Response(204)
+
+    async def asgi(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a request with a loop."""
+        through = AsyncTransport(
+            Pipeline(Retry(on=ConnectionError), name="next"), inner=httpx2.MockTransport(self.answer)
+        )
+        async with httpx2.AsyncClient(transport=through) as http:
+            for _ in range(self.calls):
+                await http.post("http://next/")
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def wsgi(self, environ: Any, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Serve a request without one."""
+        through = Transport(Pipeline(Retry(on=ConnectionError), name="next"), inner=httpx2.MockTransport(self.answer))
+        with httpx2.Client(transport=through) as http:
+            for _ in range(self.calls):
+                http.post("http://next/")
+        start_response("204 No Content", [])
+        return []
 
 
-def test_each_kind_of_tracestate_is_passed_on_or_dropped_and_the_trace_goes_on() -> None:
-    for kind, (given, kept) in STATES.items():
-        found = parse_trace([GOOD], given)
-        assert found is not None, kind
-        assert (found.trace_id, found.state) == (ID, kept), kind
+async def through_asgi(case: Case, request: Sent) -> list[httpx2.Headers]:
+    """What the service sends when it gets the request through the ASGI middleware."""
+    service = Service(case.calls)
+    headers = [(name.encode(), value.encode()) for name, value in request.headers]
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(TracingMiddleware(service.asgi))) as http:
+        await http.post("http://here/", headers=headers)
+    return service.sent
+
+
+def through_wsgi(case: Case, request: Sent) -> list[httpx2.Headers]:
+    """The same through the WSGI middleware, where a server has joined headers of one name."""
+    service = Service(case.calls)
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/",
+        "SERVER_NAME": "here",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": BytesIO(),
+    }
+    for name, value in request.headers:
+        variable = "HTTP_" + name.upper().replace("-", "_")
+        environ[variable] = f"{environ[variable]},{value}" if variable in environ else value
+    app = WSGITracingMiddleware(service.wsgi)
+    list(app(environ, lambda _status, _headers, _error=None: lambda _data: None))
+    return service.sent
+
+
+def assert_right(case: Case, request: Sent, sent: Sequence[httpx2.Headers]) -> None:
+    """Judge as the suite does."""
+    assert len(sent) == case.calls
+    found = [TRACEPARENT.fullmatch(headers["traceparent"]) for headers in sent]
+    matches = [match for match in found if match is not None]
+    assert len(matches) == case.calls, "each request has one valid traceparent"
+    traces, spans = {match[1] for match in matches}, {match[2] for match in matches}
+    assert len(traces) == 1
+    assert len(spans - {SPAN}) == case.calls, "each request has a parent id of its own"
+    given = " ".join(value for _, value in request.headers)
+    assert (traces == {ID}) if request.keeps_trace else not any(trace in given for trace in traces)
+    assert {headers.get("tracestate") for headers in sent} == {request.state}
+    assert case.flags in {None, matches[0][3]}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+async def test_the_service_answers_the_suite(case: Case) -> None:
+    for request in case.requests:
+        assert_right(case, request, await through_asgi(case, request))
+
+
+async def test_all_cases_hold_with_opentelemetry_as_the_tracer() -> None:
+    with trace_with(OpenTelemetryTracer(TracerProvider())):
+        for case in CASES:
+            for request in case.requests:
+                assert_right(case, request, await through_asgi(case, request))
+
+
+def test_all_cases_hold_without_a_loop() -> None:
+    for case in CASES:
+        for request in case.requests:
+            assert_right(case, request, through_wsgi(case, request))
+
+
+def test_no_case_of_the_suite_is_given_twice() -> None:
+    assert len({case.suite for case in CASES}) == len({case.name for case in CASES}) == 41
 
 
 def test_the_sampled_and_the_random_flag_are_passed_on_and_no_other() -> None:
