@@ -163,8 +163,10 @@ STATES = (
     Case(
         "of a key given twice the first stays",
         "tracestate_duplicated_keys",
-        tuple(state(*given, sent="foo=1") for given in (["foo=1,foo=1"], ["foo=1,foo=2"], ["foo=1"] * 2))
-        + (state("foo=1", "foo=2", sent="foo=1"),),
+        tuple(
+            state(*given, sent="foo=1")
+            for given in (["foo=1,foo=1"], ["foo=1,foo=2"], ["foo=1", "foo=1"], ["foo=1", "foo=2"])
+        ),
     ),
     Case(
         "all characters of keys and values",
