@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from sdpatterns.backends.sqlalchemy.engines import Engines
 from sdpatterns.backends.sqlalchemy.failures import unavailable
 from sdpatterns.backends.sqlalchemy.holdings import Holdings
+from sdpatterns.backends.sqlalchemy.migrations import migrate
 from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
 from sdpatterns.backends.sqlalchemy.states import SQLStates
-from sdpatterns.backends.sqlalchemy.tables import make_tables
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
@@ -86,8 +86,15 @@ class SQLBackend:
         return cls(url, blocking=blocking, timeout_s=timeout_s, durable=durable, random=random)
 
     async def create(self) -> None:
-        """Make the tables that are missing. Raises `BackendUnavailable`, or `UnknownVersion` for a newer schema."""
-        await self._on_one(self._create)
+        """Make the tables, or bring those of an older release up to date.
+
+        Raises `BackendUnavailable`, or `UnknownVersion` for a newer schema.
+        """
+        await self.migrate()
+
+    async def migrate(self) -> tuple[int | None, int]:
+        """As `create`; the schema version that was found (None for no tables) and the one that is there now."""
+        return await self._on_one(self._migrate)
 
     async def sweep(self, *, limit: int = 500) -> int:
         """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
@@ -114,10 +121,11 @@ class SQLBackend:
         except Exception as error:
             raise unavailable(self.shown, error) from error
 
-    def _create(self, connection: Connection) -> None:
+    def _migrate(self, connection: Connection) -> tuple[int | None, int]:
         self._speech.begin_alone(connection)
-        make_tables(connection)
+        versions = migrate(connection)
         connection.exec_driver_sql("COMMIT")
+        return versions
 
     async def __aenter__(self) -> Self:
         return self

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sdpatterns.backends.sqlalchemy.bounds import Bound
 from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
+from sdpatterns.backends.sqlalchemy.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
-from sdpatterns.backends.sqlalchemy.tables import check_version
 from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
 from sdpatterns.ports.pressure import Usage
 
@@ -60,7 +60,7 @@ def _discard(connection: Connection) -> None:
 
 
 def _make_ready(speech: Speech, connection: Connection) -> None:
-    check_version(connection)
+    check_schema(connection)
     speech.prepare(connection)
 
 

@@ -30,7 +30,7 @@ _SWEEP = (
     " (SELECT space, key FROM sdp_cells WHERE expires_us < ? ORDER BY expires_us LIMIT ?)"
 )
 _LOOK = "PRAGMA data_version"
-_RING = "UPDATE sdp_schema SET bell = bell + 1"
+_RING = "UPDATE sdp_schema SET notified = notified + 1"
 
 _READS = ["", *(_READ.format(", ".join(["(?, ?)"] * (1 << power))) for power in range(11))]
 

@@ -19,20 +19,15 @@ from sqlalchemy import (
     Table,
     Text,
     event,
-    insert,
-    select,
     text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.failures import masked
-from sdpatterns.errors import UnknownVersion
+__all__ = ["CELLS", "SCHEMA", "SCHEMA_VERSION", "metadata"]
 
-__all__ = ["SCHEMA_VERSION", "metadata"]
-
-SCHEMA_VERSION = 1
-"""Written into `sdp_schema` by `create()`; a larger one in the database is refused."""
+SCHEMA_VERSION = 2
+"""The version of these tables. A change of them needs a step in `migrations`."""
 
 metadata = MetaData()
 """Every table of this backend."""
@@ -66,24 +61,6 @@ SCHEMA = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("version", Integer, nullable=False),
-    # Rung to change the file when there is something to announce and nothing to write.
-    Column("bell", BigInteger, nullable=False, server_default="0"),
+    # Counted up to change a SQLite file when there is a notification to send and nothing to write.
+    Column("notified", BigInteger, nullable=False, server_default="0"),
 )
-
-
-def make_tables(connection: Connection) -> None:
-    """Make what is missing and write the schema's version, once."""
-    metadata.create_all(connection)
-    check_version(connection)
-    if connection.execute(select(SCHEMA.c.version)).first() is None:
-        connection.execute(insert(SCHEMA).values(id=1, version=SCHEMA_VERSION))
-
-
-def check_version(connection: Connection) -> None:
-    """Refuse a database that a newer release has changed. Raises `UnknownVersion`."""
-    found = connection.execute(select(SCHEMA.c.version)).scalar()
-    if found is not None and found > SCHEMA_VERSION:
-        raise UnknownVersion(
-            f"the tables in {masked(connection.engine.url)} have schema version {found} and this release of"
-            f" sdpatterns knows {SCHEMA_VERSION}: upgrade sdpatterns"
-        )
