@@ -72,6 +72,7 @@ def played(page_url: str, name: str, pace: float) -> dict[str, Any]:
 
 def judge(seen: dict[str, Any]) -> None:
     told = "\n".join(seen["told"])
+    print(f"{seen['title']}: held {seen['held']} in {seen['elapsed_s']} s\n{told}\n{seen['table']}")  # noqa: T201 - what it measured, shown by -rP
     assert "One purchase takes" in told
     assert seen["held"] or "too busy for this story" in told, told
 

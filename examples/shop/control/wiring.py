@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import httpx2
 from starlette.types import ASGIApp
 
 from shop.background import alongside
@@ -17,6 +16,7 @@ from shop.control.theatre import opened
 from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
+from shop.whole import WholeCallClient
 
 _READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
 
@@ -26,7 +26,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The control room, reading the ledgers and the pulse of all services."""
     async with AsyncExitStack() as stack:
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
-        client = await stack.enter_async_context(httpx2.AsyncClient(timeout=PATIENCE_S))
+        client = await stack.enter_async_context(WholeCallClient(timeout=PATIENCE_S))
         theatre, load = await stack.enter_async_context(opened(place.public))
         control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
         stack.push_async_callback(control.aclose)

@@ -11,10 +11,15 @@ import httpx2
 
 from shop.arguments import program
 from shop.scenarios import script
+from shop.whole import WholeCallClient
 
 _PATIENCE_S = 20.0
-_TRIES = 30
+_SILENT_S = 60.0  # a control room that does not answer for so long is gone
 _LOOKS_S = 0.3
+
+
+class _Gone(Exception):
+    """The control room does not answer any more, or has forgotten the scenario."""
 
 
 def listed() -> int:
@@ -36,7 +41,7 @@ async def played(name: str, url: str, pace: float) -> int:
         print(f"shop: there is no scenario {name}; there are: {', '.join(script.names())}", file=sys.stderr)
         return 1
     try:
-        async with httpx2.AsyncClient(base_url=url, timeout=_PATIENCE_S) as http:
+        async with WholeCallClient(base_url=url, timeout=_PATIENCE_S) as http:
             if not (await http.get("/livez")).is_success:
                 return _no_shop(url, name)
             return await _followed(http, written, pace)
@@ -64,6 +69,9 @@ async def _followed(http: httpx2.AsyncClient, written: script.Script, pace: floa
     print(f"{written.title}: {written.summary}\n", flush=True)
     try:
         seen = await _told(http)
+    except _Gone:
+        print("shop: the control room went away in the middle of the scenario", file=sys.stderr)
+        return 1
     except BaseException:
         with contextlib.suppress(httpx2.HTTPError):
             await asyncio.shield(http.request("DELETE", "/control/api/scenarios"))
@@ -89,14 +97,21 @@ async def _told(http: httpx2.AsyncClient) -> dict[str, Any]:
 
 async def _scenario(http: httpx2.AsyncClient) -> dict[str, Any]:
     """How far the scenario is; a control room that is busy is asked again."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(httpx2.TransportError):
-            answer = await http.get("/control/api/scenario")
-            if answer.is_success:
-                found: dict[str, Any] = answer.json()["scenario"]
-                return found
-        await asyncio.sleep(1.0)
-    raise httpx2.ReadTimeout("the control room does not answer")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_SILENT_S):
+            while True:
+                with contextlib.suppress(httpx2.TransportError):
+                    answer = await http.get("/control/api/scenario")
+                    if answer.is_success:
+                        return _begun(answer.json()["scenario"])
+                await asyncio.sleep(1.0)
+    raise _Gone
+
+
+def _begun(scenario: dict[str, Any] | None) -> dict[str, Any]:
+    if scenario is None:  # the control room was started again, and knows nothing of it
+        raise _Gone
+    return scenario
 
 
 def _print_table(rows: list[dict[str, str]]) -> None:

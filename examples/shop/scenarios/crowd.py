@@ -16,8 +16,10 @@ from typing import Any
 
 import httpx2
 
+from shop.whole import WholeCallClient
+
 _WORDS = ("lamp", "oak", "teapot", "wool", "radio", "brass", "mug", "linen")
-_PATIENCE_S = 40.0
+_PATIENCE_S = 40.0  # for one call, its body included
 _THINKS_S = (0.4, 1.6)
 _BUYS = 0.12  # of the rounds that a visitor of the load makes
 _PRODUCTS = range(20, 4_000)  # what they buy: no drops, and little of each
@@ -103,16 +105,17 @@ class Person:
 
 async def _patiently(ask: Callable[[], Awaitable[httpx2.Response]], patience_s: float) -> httpx2.Response:
     """The first answer but "not now", asked for again for as long as the patience lasts."""
-    ends_s = time.monotonic() + patience_s
+    now_s = asyncio.get_running_loop().time
+    ends_s = now_s() + patience_s
     while True:
         wait_s = 1.0
         try:
             answer = await ask()
             wait_s = min(float(answer.headers.get("retry-after", "1")), _WAIT_MAX_S)
-            if answer.status_code != 503 or time.monotonic() + wait_s > ends_s:
+            if answer.status_code != 503 or now_s() + wait_s > ends_s:
                 return answer
         except httpx2.TransportError:
-            if time.monotonic() + wait_s > ends_s:
+            if now_s() + wait_s > ends_s:
                 raise
         await asyncio.sleep(wait_s)
 
@@ -140,7 +143,7 @@ class Crowd:
             local_address=address(self._next % 10_000),
             limits=httpx2.Limits(max_connections=connections),
         )
-        async with httpx2.AsyncClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
+        async with WholeCallClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
             yield Person(http), http
 
     async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> Tally:

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx2
-
 from shop.scenarios.crowd import Crowd
 from shop.scenarios.machine import CHECKOUT_S, Machine, measured
 from shop.scenarios.script import COLUMNS, Script, Step
-from shop.scenarios.stage import NoShop, Stage
+from shop.scenarios.stage import PATIENCE_S, NoShop, Stage
+from shop.whole import WholeCallClient
 
 _LOOKS_S = 0.3
 _EXPECT_S = 5.0
+_LATE = 4  # a scenario that takes so many times its usual time is stopped
 _UNREAD_S = 60.0
 _PEOPLE_MIN = 6
 _MEASURED_PIECES = 30
@@ -34,7 +34,8 @@ class Play:
     """One performance of a script.
 
     Keeps: however it ends (done, failed, stopped), switches, faults and load are as they were before, and
-    second orders of one cart are refunded. It stops at the first check that fails.
+    second orders of one cart are refunded. It stops at the first check that fails, and after `_LATE` times
+    the time that it usually takes.
     """
 
     def __init__(self, script: Script, url: str, *, pace: float = 1.0) -> None:
@@ -54,6 +55,7 @@ class Play:
         self._flood: asyncio.Task[None] | None = None
         self._began_s = time.monotonic()
         self._ended_s: float | None = None
+        self._is_played = False
         self._step = 0
         self._caption = ""
         self._judged = 0
@@ -61,7 +63,7 @@ class Play:
     @property
     def held(self) -> bool:
         """Whether it was played to its end and all expectations held."""
-        return self._ended_s is not None and all(expectation["held"] for expectation in self.expectations)
+        return self._is_played and all(expectation["held"] for expectation in self.expectations)
 
     def view(self) -> dict[str, Any]:
         """How far it is."""
@@ -86,11 +88,11 @@ class Play:
 
     async def perform(self) -> bool:
         """Play it all; whether everything held. NoShop when the shop cannot be reached."""
-        async with httpx2.AsyncClient(base_url=self._url) as http:
+        async with WholeCallClient(base_url=self._url, timeout=PATIENCE_S) as http:
             stage = Stage(http)
             try:
                 async with self._put_back(stage):
-                    await self._perform(stage)
+                    await self._perform_in_time(stage)
             except TooBusy as reason:
                 self._say(str(reason))
             except NoShop as failure:
@@ -99,6 +101,17 @@ class Play:
             finally:
                 self._ended_s = time.monotonic()
         return self.held
+
+    async def _perform_in_time(self, stage: Stage) -> None:
+        limit_s = _LATE * self.script.takes_s
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._perform(stage)
+        except TimeoutError:
+            raise TooBusy(
+                "Stopped: your machine is too busy for this story. "
+                f"It usually takes {self.script.takes_s} s, and has not ended after {limit_s} s."
+            ) from None
 
     async def _perform(self, stage: Stage) -> None:
         self._say("Timing one purchase, to see how busy this machine is.")
@@ -110,6 +123,7 @@ class Play:
         for step in self.script.steps:
             self._step += 1
             await self._take(stage, step)
+        self._is_played = True
 
     @asynccontextmanager
     async def _put_back(self, stage: Stage) -> AsyncIterator[None]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx2
 
-_PATIENCE_S = 20.0
+PATIENCE_S = 20.0  # for one call
 _AGAIN_S = 30.0
 _PAUSE_S = 1.0
+_RESTORE_S = 120.0
 _ROUNDED_S = 0.1  # ages are told in tenths of a second
 
 
@@ -22,7 +23,7 @@ class NoShop(Exception):
 class Stage:
     """Switches, faults, deliveries, load and state of a running shop.
 
-    Keeps: `restore` undoes whatever was done through it, as often as it takes.
+    Keeps: `restore` undoes whatever was done through it, and asks a busy shop again, for at most `_RESTORE_S`.
     """
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -89,29 +90,37 @@ class Stage:
             self._extra.discard(order_id)
 
     async def restore(self) -> None:
-        """Put everything back; the first failure is raised when all has been tried."""
-        undoing: list[tuple[str, str, Any]] = [
-            *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in self._extra),
-            *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
-            *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
-        ]
-        if self._visitors is not None:
-            undoing.append(("PUT", "/control/api/load", {"visitors": self._visitors}))
-        failures = []
-        for method, path, body in undoing:
-            try:
-                await self._ask(method, path, body)
-            except NoShop as failure:
-                failures.append(failure)
+        """Put everything back; the first failure is raised when all has been tried, or the time is up."""
+        try:
+            async with asyncio.timeout(_RESTORE_S):
+                failures = [failure for undoing in self._undoing() if (failure := await self._failed(*undoing))]
+        except TimeoutError:
+            raise NoShop(f"not everything could be put back within {_RESTORE_S:g} s") from None
         if failures:
             raise failures[0]
 
+    def _undoing(self) -> list[tuple[str, str, Any]]:
+        """What puts everything back. Faults come first: a shop that works again does the rest more quickly."""
+        return [
+            *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
+            *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
+            *(("PUT", "/control/api/load", {"visitors": had}) for had in (self._visitors,) if had is not None),
+            *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in sorted(self._extra)),
+        ]
+
+    async def _failed(self, method: str, path: str, body: Any) -> NoShop | None:
+        try:
+            await self._ask(method, path, body)
+        except NoShop as failure:
+            return failure
+        return None
+
     async def _ask(self, method: str, path: str, body: Any = None) -> Any:
         """The answer; a shop that is too busy to give one is asked again for `_AGAIN_S`."""
-        ends_s = time.monotonic() + _AGAIN_S
+        ends_s = asyncio.get_running_loop().time() + _AGAIN_S
         while True:
             try:
-                answer = await self._http.request(method, path, json=body, timeout=_PATIENCE_S)
+                answer = await self._http.request(method, path, json=body)
                 if answer.is_success:
                     return answer.json()
                 said = f"{method} {path} was answered with {answer.status_code}"
@@ -119,6 +128,6 @@ class Stage:
             except (httpx2.HTTPError, ValueError) as error:
                 said, busy = f"{method} {path}: {type(error).__name__}", True
             # A delivery may have been booked although no answer came: it is asked for once.
-            if not busy or path.endswith("/deliveries") or time.monotonic() > ends_s:
+            if not busy or path.endswith("/deliveries") or asyncio.get_running_loop().time() > ends_s:
                 raise NoShop(said)
             await asyncio.sleep(_PAUSE_S)

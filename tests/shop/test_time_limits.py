@@ -1,0 +1,174 @@
+"""Each call of a scenario has a time limit, and so has each scenario, whatever the shop does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from shop.scenarios import command
+from shop.scenarios import play as playing
+from shop.scenarios.crowd import Crowd
+from shop.scenarios.machine import Machine
+from shop.scenarios.play import Play
+from shop.scenarios.script import parse
+from shop.scenarios.stage import NoShop, Stage
+from shop.whole import WholeCallClient
+from tests.loops import on_virtual_asyncio
+
+pytestmark = [pytest.mark.anyio, on_virtual_asyncio]
+
+BYTE_EVERY_S = 1.0  # far within the limit of a single read
+
+
+class Dripping(httpx2.AsyncByteStream):
+    """A body that never ends, a byte at a time."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(BYTE_EVERY_S)
+            yield b" "
+
+
+async def drip(_request: httpx2.Request) -> httpx2.Response:
+    return httpx2.Response(200, stream=Dripping())
+
+
+async def hang(_request: httpx2.Request) -> httpx2.Response:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def client(answer: Any, **how: Any) -> WholeCallClient:
+    return WholeCallClient(base_url="http://shop", transport=httpx2.MockTransport(answer), **how)
+
+
+@pytest.mark.parametrize("answer", [drip, hang])
+async def test_a_call_ends_within_its_limit_also_when_the_answer_comes_byte_by_byte(answer: Any) -> None:
+    began_s = now_s()
+    async with client(answer, timeout=20.0) as http:
+        with pytest.raises(httpx2.ReadTimeout, match="no whole answer within 20 s"):
+            await http.get("/")
+        assert now_s() - began_s == pytest.approx(20.0)
+        with pytest.raises(httpx2.ReadTimeout, match="within 3 s"):
+            await http.get("/", timeout=3.0)
+        assert now_s() - began_s == pytest.approx(23.0)
+
+
+@pytest.mark.parametrize("answer", [drip, hang])
+async def test_a_person_whose_call_does_not_end_is_counted_as_lost(
+    monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_how: httpx2.MockTransport(answer))
+    tally = await Crowd("http://shop").buy(3, "SP-00001", presses=2, apart_s=0.0, patience_s=0.0)
+    assert (tally.bought, tally.lost) == (0, 3)
+    tally = await Crowd("http://shop").searchers(2, 3)
+    assert (tally.limited, tally.lost) == (0, 6)
+
+
+async def test_a_shop_that_answers_nothing_is_given_up_when_everything_is_put_back() -> None:
+    async with client(hang, timeout=20.0) as http:
+        stage = Stage(http)
+        stage._broken = {"psp"}
+        stage._switches = {"breaker": True, "idempotency": True}
+        stage.note_extra({f"order-{number}" for number in range(12)})
+        began_s = now_s()
+        with pytest.raises(NoShop, match="not everything could be put back within 120 s"):
+            await stage.restore()
+        assert now_s() - began_s <= 121
+
+
+async def test_faults_are_healed_before_anything_else_is_put_back() -> None:
+    asked: list[str] = []
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        return httpx2.Response(200, json={})
+
+    async with client(note) as http:
+        stage = Stage(http)
+        stage._broken, stage._switches, stage._visitors = {"psp"}, {"breaker": True}, 2
+        stage.note_extra({"ord_1"})
+        await stage.restore()
+    assert asked == [
+        "DELETE /control/api/faults/psp",
+        "PUT /control/api/switches/breaker",
+        "PUT /control/api/load",
+        "POST /api/v1/orders/ord_1/cancel",
+    ]
+
+
+def without_a_shop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Plays that need no shop; gives what they put back."""
+    restored: list[str] = []
+
+    async def nothing(*_whom: object, **_how: object) -> None:
+        return None
+
+    async def quick(*_whom: object, **_how: object) -> Machine:
+        return Machine(0.1, 0.01)
+
+    async def restore(_stage: Stage) -> None:
+        restored.append("everything")
+
+    monkeypatch.setattr(playing, "measured", quick)
+    monkeypatch.setattr(Stage, "deliver", nothing)
+    monkeypatch.setattr(Stage, "restore", restore)
+    return restored
+
+
+async def test_a_scenario_that_takes_four_times_its_time_is_stopped_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    restored = without_a_shop(monkeypatch)
+    play = Play(parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop")
+    began_s = now_s()
+    assert not await play.perform()
+    assert now_s() - began_s == pytest.approx(240)
+    told = play.view()["told"]
+    assert told[-1] == (
+        "Stopped: your machine is too busy for this story. It usually takes 60 s, and has not ended after 240 s."
+    )
+    assert restored == ["everything"]
+
+
+async def test_a_scenario_that_is_stopped_by_its_user_is_not_called_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    restored = without_a_shop(monkeypatch)
+    play = Play(parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop")
+    performing = asyncio.create_task(play.perform())
+    await asyncio.sleep(100)
+    performing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await performing
+    assert "too busy" not in "".join(play.view()["told"])
+    assert restored == ["everything"]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(lambda path: httpx2.Response(200, json={"scenario": None}), id="started again"),
+        pytest.param(lambda path: httpx2.Response(503), id="away"),
+    ],
+)
+async def test_the_command_ends_when_the_control_room_goes_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answers: Callable[[str], httpx2.Response]
+) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/control/api/scenario":
+            return answers(request.url.path)
+        return httpx2.Response(200, json={})
+
+    def over_no_network(**how: Any) -> WholeCallClient:
+        return client(answer, timeout=how["timeout"])
+
+    monkeypatch.setattr(command, "WholeCallClient", over_no_network)
+    assert await command.played("double-click", "http://shop", 1.0) == 1
+    assert capsys.readouterr().err == "shop: the control room went away in the middle of the scenario\n"
