@@ -8,10 +8,10 @@ an exemplar, where that is sampled. `ResourceCollector` reads resources at each 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from sdpatterns.core import tracing
+from sdpatterns.core.forks import new_lock
 from sdpatterns.core.notices import Notice
 from sdpatterns.observability.resources import Resource
 
@@ -47,7 +47,7 @@ class PrometheusListener:
         self._registry = registry
         self._buckets_s = tuple(buckets_s)
         self._series_max = series_max
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._counters: dict[str, Counter] = {}
         self._histograms: dict[str, Histogram] = {}
         self._series: dict[str, dict[tuple[str, ...], _Series]] = {}

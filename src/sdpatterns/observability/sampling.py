@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import random as random_numbers
-import threading
 from collections.abc import Callable, Mapping
 
 from sdpatterns.core import tracing
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.forks import new_lock
 
 __all__ = ["Sampling"]
 
@@ -46,7 +46,7 @@ class Sampling(logging.Filter):
         self._rate = rate
         self._burst_max = burst_max
         self._random = random
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._second = 0
         self._counts: dict[str, int] = {}
 

@@ -14,11 +14,11 @@ collector by an exporter, beside it.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
+from sdpatterns.core.forks import new_lock
 from sdpatterns.observability.span_redaction import redacted_span
 from sdpatterns.observability.spans import SpanEvent, SpanLink, SpanRecord, TraceSummary, merged, summary_of
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
@@ -69,7 +69,7 @@ class TraceStore(SpanProcessor):
         self._traces_max = traces_max
         self._spans_max = spans_max
         self._slow_ns = slow_s * 1e9
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._ordinary: OrderedDict[int, _Kept] = OrderedDict()
         self._notable: OrderedDict[int, _Kept] = OrderedDict()
 

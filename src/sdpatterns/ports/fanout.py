@@ -5,11 +5,11 @@ The memory backend is nothing else; the others use it to fan one connection out 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
+from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.core.runtime import Runtime, Waiter, current
 
 __all__ = ["LocalEar", "LocalSignals"]
@@ -53,8 +53,13 @@ class LocalSignals:
     runtime: Runtime | None = None
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._waiters: dict[str, list[Waiter]] = {}
+        drop_in_child(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start without waiters: those here wait in the parent, and a lock inside one may be taken for good."""
+        self._waiters = {}
 
     async def announce(self, *topics: str) -> None:
         """Wake all that listen to one of the topics."""

@@ -14,12 +14,12 @@ write -> young --(old is past its time)--> old --(past its time)--> dropped
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Generic, TypeVar, cast
 
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, SYSTEM, WHOLE, Clock, process_now_us
+from sdpatterns.core.forks import new_lock
 from sdpatterns.core.keys import check_key
 from sdpatterns.core.notices import LISTENERS, Notice, tell
 from sdpatterns.core.step import GONE, UNCHANGED, ManyTransition, Transition
@@ -97,7 +97,7 @@ class LocalCells(Generic[S]):
             raise ValueError(f"keys_max must be 1 or more, got {keys_max!r}")
         self.space = space
         self.clock = clock
-        self.lock = threading.Lock()
+        self.lock = new_lock()
         self.shards = [Shard() for _ in range(_SHARDS)]
         self._ring = ring
         self._keys_max = keys_max

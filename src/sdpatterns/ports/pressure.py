@@ -5,10 +5,11 @@ A backend that has connections says so by `pressure()`; nothing else in the port
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple, Protocol
+
+from sdpatterns.core.forks import new_lock
 
 __all__ = ["Pressed", "Pressure", "Usage", "sum_of"]
 
@@ -40,7 +41,7 @@ class Usage:
     __slots__ = ("_lock", "errors", "used")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self.used = 0
         self.errors = 0
 

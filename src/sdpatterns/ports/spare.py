@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 from collections.abc import Sequence
 from time import monotonic
 from typing import ClassVar, Generic, TypeVar
 
+from sdpatterns.core.forks import new_lock
 from sdpatterns.core.notices import LISTENERS, Notice, tell
 from sdpatterns.core.step import ManyStep, ManyTransition, Repeats, Step, Transition
 from sdpatterns.errors import BackendFull
@@ -90,7 +90,7 @@ class SpareCells(Generic[S]):
         self._name = name
         self._keys_max = min(keys_max, _SPARE_KEYS_MAX)
         self._overflow: Overflow = overflow
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._here: LocalCells[S] | None = None
         self._warn_after = 0.0
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from sdpatterns.core import clock
+from sdpatterns.core.forks import new_lock
 
 __all__ = ["START_US", "VirtualClock"]
 
@@ -37,7 +37,7 @@ class VirtualClock:
     _installed: VirtualClock | None = None
 
     def __init__(self, *, reading: Callable[[], float] | None = None) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._passed_us = 0
         self._reading = reading
         self._before: tuple[Callable[[], float], Callable[[], int]] | None = None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, TypeVar
 
 from sdpatterns.backends.memory.signals import MemorySignals
 from sdpatterns.core.clock import SYSTEM, Clock
 from sdpatterns.core.codec import Codec
+from sdpatterns.core.forks import new_lock
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, Overflow
@@ -25,7 +25,7 @@ class MemoryStates:
     def __init__(self, *, clock: Clock = SYSTEM, signals: MemorySignals | None = None) -> None:
         self._clock = clock
         self._signals = MemorySignals() if signals is None else signals
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._spaces: dict[str, LocalCells[Any]] = {}
 
     def cells(

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
-import threading
-import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
@@ -21,6 +18,7 @@ from sdpatterns.backends.redis.pool import Pool
 from sdpatterns.backends.redis.scripts import Job, Script
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Line, Wire
+from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Site", "Sites"]
@@ -114,9 +112,9 @@ class Sites:
         self.target = target
         self.durability = Durability(target)
         self.shift_us = "0"
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._sites: dict[asyncio.AbstractEventLoop | None, Site] = {}
-        _EVERY.add(self)
+        drop_in_child(self)
 
     def here(self) -> Site:
         """The site of the running loop; of this process where there are no loops."""
@@ -144,21 +142,10 @@ class Sites:
         if site is not None:
             await site.close()
 
-    def forget(self) -> None:
-        """Start empty in a forked child: what is open belongs to the parent and is left alone."""
-        self._lock = threading.Lock()
+    def after_fork_in_child(self) -> None:
+        """Start empty: what is open belongs to the parent and is left alone."""
         _PARENTS.append(self._sites)
         self._sites = {}
 
 
-_EVERY: weakref.WeakSet[Sites] = weakref.WeakSet()
 _PARENTS: list[Any] = []  # kept, because a connection that is collected may end what the parent uses
-
-
-def _forget_all() -> None:
-    for sites in list(_EVERY):
-        sites.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

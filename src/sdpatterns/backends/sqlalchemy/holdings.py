@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
 import weakref
 from collections.abc import Callable
 
@@ -15,11 +13,11 @@ from sdpatterns.backends.sqlalchemy.homes import FileHome, Home, LoopHome, Threa
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Holdings"]
 
-_ALL: weakref.WeakSet[Holdings] = weakref.WeakSet()
 _LEFT_TO_THE_PARENT: list[object] = []
 
 
@@ -39,12 +37,19 @@ class Holdings:
         self._timeout_s = timeout_s
         self._random = random
         self._signals = signals
-        self.reset()
-        _ALL.add(self)
+        self._lock = new_lock()
+        self._last_words: weakref.finalize[..., Holdings] | None = None
+        self._hold_nothing()
+        drop_in_child(self)
 
-    def reset(self) -> None:
-        """Hold nothing. What was held is not closed."""
-        self._lock = threading.Lock()
+    def after_fork_in_child(self) -> None:
+        """Hold nothing. Sockets and files are shared with the parent now, so closing them would harm it."""
+        _LEFT_TO_THE_PARENT.append(dict(vars(self)))
+        if self._last_words is not None:
+            self._last_words.detach()
+        self._hold_nothing()
+
+    def _hold_nothing(self) -> None:
         self._homes: dict[asyncio.AbstractEventLoop, Home] = {}
         self._threads: ThreadsHome | None = None
         self._file: tuple[BlockingLink, FileEars, Writer] | None = None
@@ -84,7 +89,7 @@ class Holdings:
         with self._lock:
             if self._file is None:
                 link, writer = self._blocking_link(), Writer()
-                weakref.finalize(self, _let_go, link, writer)
+                self._last_words = weakref.finalize(self, _let_go, link, writer)
                 self._file = link, FileEars(link, self._signals().local), writer
             return FileHome(*self._file)
 
@@ -128,14 +133,3 @@ class Holdings:
 def _let_go(link: BlockingLink, writer: Writer) -> None:
     writer.stop()
     link.close()
-
-
-def _forget_in_the_child() -> None:
-    # Sockets and files are shared with the parent now: closing them here would harm it there.
-    for holdings in _ALL:
-        _LEFT_TO_THE_PARENT.append(dict(vars(holdings)))
-        holdings.reset()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_the_child)

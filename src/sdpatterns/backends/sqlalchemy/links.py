@@ -17,6 +17,7 @@ from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
+from sdpatterns.core.forks import drop_in_child, prepare_for_fork
 from sdpatterns.ports.pressure import Usage
 
 __all__ = ["AsyncLink", "BlockingLink", "Link"]
@@ -81,6 +82,34 @@ class BlockingLink:
         self._connection: Connection | None = None
         self._apart = threading.Semaphore(_APART_MAX)
         self._data_version: int | None = None
+        self._runs_in: int | None = None
+        self._rests = False
+        if not speech.notifies:
+            prepare_for_fork(self)
+            drop_in_child(self)
+
+    def before_fork(self) -> None:
+        """Wait for the end of a transaction, and close the file.
+
+        SQLite keeps its locks on a file once for the whole process, so a child that inherits an open
+        file waits without end for a transaction that only the parent can end.
+        """
+        # A statement may wait for another process as long as `timeout_s`.
+        self._rests = self._runs_in != threading.get_ident() and self._lock.acquire(timeout=self.timeout_s + 1)
+        if self._rests:
+            self._drop()
+            self.engine.dispose()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on: the next batch opens the file again."""
+        if self._rests:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Give up a transaction that could not end, because the step in it forked or stands still."""
+        if not self._rests and self._connection is not None:
+            with contextlib.suppress(Exception):
+                _driver_of(self._connection).rollback()
 
     @property
     def capacity(self) -> int:
@@ -90,6 +119,7 @@ class BlockingLink:
     async def run(self, batch: Batch, /) -> None:
         """Run the batch on the one connection that is kept for that; one batch at a time."""
         with self._lock:
+            self._runs_in = threading.get_ident()
             try:
                 with self._bound(self.timeout_s) as bound:
                     batch.fresh = self._connection is None
@@ -103,6 +133,8 @@ class BlockingLink:
             except BaseException:
                 self._drop()
                 raise
+            finally:
+                self._runs_in = None
         if batch.topics and not self._speech.notifies:
             self._ring(batch.topics)
 
@@ -122,7 +154,9 @@ class BlockingLink:
 
     def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        return self._on_one(task, 6 * self.timeout_s)
+        # With SQLite one after another, so that a fork finds no transaction open.
+        with contextlib.nullcontext() if self._speech.notifies else self._lock:
+            return self._on_one(task, 6 * self.timeout_s)
 
     def _on_one(self, task: Callable[[Connection], T], within_s: float) -> T:
         with self._bound(self.timeout_s) as bound:

@@ -11,10 +11,11 @@ begins with the first bell and ends when it wakes and no bell is left.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
+
+from sdpatterns.core.forks import drop_in_child
 
 __all__ = ["ALARM", "Alarm"]
 
@@ -29,10 +30,10 @@ class Alarm:
     """
 
     def __init__(self) -> None:
-        self.clear()
+        self.after_fork_in_child()
 
-    def clear(self) -> None:
-        """Start empty: no bell, no thread. A forked child calls it, because the thread is its parent's."""
+    def after_fork_in_child(self) -> None:
+        """Start empty: no bell, no thread, because the thread is the parent's."""
         self._changed = threading.Condition(threading.Lock())
         self._due: dict[Bell, float] = {}
         self._thread: threading.Thread | None = None
@@ -79,5 +80,4 @@ class Alarm:
 ALARM = Alarm()
 """The alarm of this process."""
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=ALARM.clear)
+drop_in_child(ALARM)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from sdpatterns.core.forks import new_lock, take_locks_of
 from sdpatterns.core.keys import check_key
 from sdpatterns.resilience.breaker.config import BreakerConfig
 from sdpatterns.resilience.breaker.decision import Circuit
@@ -28,9 +29,16 @@ class Circuits:
         self._random = random
         self._keys_max = keys_max
         self._idle_s = idle_s
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._by_key: OrderedDict[str, Circuit] = OrderedDict()
         self._shared: Circuit | None = None
+        self.keyless = Circuit(config, random)
+        take_locks_of(self)
+
+    def locks(self) -> Iterable[threading.Lock]:
+        """Those of its circuits: see `LockOwner`."""
+        circuits = (self.keyless, self._shared, *self._by_key.values())
+        return [circuit.lock for circuit in circuits if circuit is not None]
 
     def __len__(self) -> int:
         """How many circuits are held."""

@@ -172,8 +172,8 @@ class CircuitBreaker(StatefulGuard):
         self._on_result = None if on_result is None else answering("on_result", on_result)
         self._slow_s = math.inf if slow_call_s is None else slow_call_s
         whole("keys_max", keys_max, 1, _KEYS_LIMIT)
-        self._circuit = Circuit(self._config, random)
         self._circuits = Circuits(self._config, random, keys_max, seconds("idle_s", idle_s))
+        self._circuit = self._circuits.keyless
 
     @property
     def never_waits(self) -> bool:

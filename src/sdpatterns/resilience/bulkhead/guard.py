@@ -11,12 +11,12 @@ later can take it on the way.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sdpatterns.core.context import deadline_left_s
+from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.core.guard import StatefulGuard
 from sdpatterns.core.keys import KeyOf, check_key, check_name
 from sdpatterns.core.notices import LISTENERS, tell
@@ -53,16 +53,22 @@ class Place:
 class Lane:
     """The slots of one key. Its owner holds the lock."""
 
-    __slots__ = ("free", "queue")
+    __slots__ = ("free", "queue", "slots")
 
     def __init__(self, slots: int) -> None:
-        self.free = slots
+        self.slots = slots
+        self.empty()
+
+    def empty(self) -> None:
+        """Nobody is in it and nobody waits."""
+        self.free = self.slots
         self.queue: OrderedDict[Place, None] = OrderedDict()
 
     def give_back(self) -> Place | None:
         """Hand a slot to the first in the queue, who is to be woken; else it is free again."""
         if not self.queue:
-            self.free += 1
+            # Not above: in a forked child a call may end that began before the fork.
+            self.free = min(self.free + 1, self.slots)
             return None
         place, _ = self.queue.popitem(last=False)
         place.granted = True
@@ -113,9 +119,15 @@ class Bulkhead(StatefulGuard):
         self.concurrent_max = whole("concurrent_max", concurrent_max, 1, _SLOTS_LIMIT)
         self.queue_max = whole("queue_max", queue_max, 0, _SLOTS_LIMIT)
         self.max_wait_s = None if max_wait_s is None else seconds("max_wait_s", max_wait_s)
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._lane = Lane(concurrent_max)
         self._lanes: dict[str, Lane] = {"": self._lane}
+        drop_in_child(self)
+
+    def after_fork_in_child(self) -> None:
+        """Start empty: the calls that hold slots, and those that wait for one, run in the parent."""
+        self._lane.empty()
+        self._lanes = {"": self._lane}
 
     @property
     def never_waits(self) -> bool:
@@ -187,7 +199,9 @@ class Bulkhead(StatefulGuard):
     def leave(self, permit: str, outcome: Outcome, error: BaseException | None, /) -> None:
         """Give the slot back, or to the first caller in the queue."""
         with self._lock:
-            lane = self._lanes[permit]
+            lane = self._lanes.get(permit)
+            if lane is None:  # it was taken before this process was forked
+                return
             place = lane.give_back()
             if lane.free == self.concurrent_max and permit:
                 del self._lanes[permit]
@@ -226,7 +240,7 @@ class Bulkhead(StatefulGuard):
                 acquire()
                 try:
                     queued = bool(lane.queue)
-                    if not queued:
+                    if not queued and lane.free < lane.slots:
                         lane.free += 1
                 finally:
                     release()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import cast
 
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.forks import new_lock
 from sdpatterns.core.guard import StatefulGuard
 from sdpatterns.core.judging import answering
 from sdpatterns.core.keys import check_key, check_name, join_key
@@ -31,7 +31,7 @@ __all__ = ["Quota"]
 
 _OUTAGE_RETRY_S = 1.0
 _TURNS_MAX = 4
-_SETTLING = threading.Lock()
+_SETTLING = new_lock()
 
 
 class Quota(StatefulGuard):
