@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sdpatterns.core.pipeline import Pipeline as Pipeline
     from sdpatterns.core.tracing import trace_with as trace_with
     from sdpatterns.errors import DeadlineExceeded as DeadlineExceeded
+    from sdpatterns.observability.observing import observe as observe
     from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
     from sdpatterns.resilience.breaker import Window as Window
     from sdpatterns.resilience.bulkhead import Bulkhead as Bulkhead
@@ -56,6 +57,7 @@ _HOMES = {
     "deadline_left_s": "sdpatterns.core.context",
     "listen": "sdpatterns.core.notices",
     "monthly": "sdpatterns.traffic.quota",
+    "observe": "sdpatterns.observability.observing",
     "per_day": "sdpatterns.traffic.ratelimit",
     "per_hour": "sdpatterns.traffic.ratelimit",
     "per_minute": "sdpatterns.traffic.ratelimit",
@@ -85,6 +87,7 @@ __all__ = [
     "deadline_left_s",
     "listen",
     "monthly",
+    "observe",
     "per_day",
     "per_hour",
     "per_minute",

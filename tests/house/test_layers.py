@@ -18,6 +18,8 @@ NAMED_FOR = {
     "aiosqlite": "sqlalchemy",
     "asyncpg": "sqlalchemy",
     "brotli": "brotli",
+    "fastapi": "fastapi",
+    "flask": "flask",
     "hiredis": "redis",
     "http_sf": "http_sf",
     "httpx": "httpx",

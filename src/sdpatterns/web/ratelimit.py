@@ -17,11 +17,15 @@ Source: draft-ietf-httpapi-ratelimit-headers.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Allowance", "Decided", "RateLimitFields", "Shown", "Standing"]
+from sdpatterns.errors import RateLimited
+from sdpatterns.web.problems import Problem, problem_of
+
+__all__ = ["Allowance", "Decided", "RateLimitFields", "Shown", "Standing", "refusal_of"]
 
 Parameters: TypeAlias = dict[str, int | str | bytes]
 
@@ -179,3 +183,10 @@ def _left(standing: Decided | Standing) -> Parameters:
 def _quota(rate: Allowance) -> Parameters:
     window_s = math.ceil(rate.limit * rate.period_s / rate.count)
     return {"q": max(rate.limit, math.floor(rate.count * window_s / rate.period_s)), "w": window_s}
+
+
+def refusal_of(name: str, decision: Decided) -> Problem:
+    """The 429 that a client gets for a refused request: a problem that names the limit, with Retry-After."""
+    refused = problem_of(RateLimited(name, retry_after_s=decision.retry_after_s))
+    assert refused is not None
+    return dataclasses.replace(refused, more={"violated-policies": [name]})

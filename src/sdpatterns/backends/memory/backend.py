@@ -8,11 +8,12 @@ from typing import Self
 from sdpatterns.backends.memory.signals import MemorySignals
 from sdpatterns.backends.memory.states import MemoryStates
 from sdpatterns.core.clock import SYSTEM, Clock
+from sdpatterns.ports.lifespan import Lifespan
 
 __all__ = ["MemoryBackend"]
 
 
-class MemoryBackend:
+class MemoryBackend(Lifespan):
     """Keeps the state and signals of patterns in the memory of this process, for all its threads and loops.
 
     Keeps what it holds while the object lives; nothing survives the process. Nothing has to be

@@ -20,6 +20,7 @@ from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["RedisBackend"]
@@ -27,7 +28,7 @@ __all__ = ["RedisBackend"]
 _OLDEST = (6, 2)
 
 
-class RedisBackend:
+class RedisBackend(Lifespan):
     """Keeps the state and signals of patterns on a Redis or Valkey server, or on a cluster.
 
     Keeps what a port promises as long as the server keeps its data: with `appendfsync everysec`,

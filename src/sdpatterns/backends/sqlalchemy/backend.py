@@ -23,6 +23,7 @@ from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["SQLBackend"]
@@ -30,7 +31,7 @@ __all__ = ["SQLBackend"]
 T = TypeVar("T")
 
 
-class SQLBackend:
+class SQLBackend(Lifespan):
     """Keeps the state and signals of patterns in a SQLite file or in Postgres, with or without an event loop.
 
     ```

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,7 +24,9 @@ __all__ = [
     "awaitable_part",
     "body_of",
     "by_bytes_alone",
+    "by_header",
     "client_address",
+    "header_name",
     "header_values",
     "innermost",
     "local_path",
@@ -75,6 +78,26 @@ def client_address(scope: Scope) -> str:
     """The address of the connected client. Behind a proxy: the server's proxy setting decides."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+def by_header(name: str) -> Callable[[Scope], str]:
+    """A key function: the value of this request header, such as `x-api-key`.
+
+    Requests without the header share the key "". A header that was given twice is one key, its values joined.
+    Raises `ValueError` for what cannot be the name of a header.
+    """
+    lower = header_name(name).lower().encode()
+    return lambda scope: ", ".join(header_values(scope, lower))
+
+
+def header_name(name: object) -> str:
+    """The name of a header, checked. Raises `ValueError` for what no request can carry."""
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ValueError(f"a header is named like 'x-api-key', got {name!r}")
+    return name
+
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class BodyTooLarge(Exception):

@@ -7,13 +7,12 @@ Source: draft-ietf-httpapi-ratelimit-headers; RFC 6585 (429); RFC 9110 (Retry-Af
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from sdpatterns.core.asking import asked
 from sdpatterns.core.judging import answering
-from sdpatterns.errors import BackendError, RateLimited
+from sdpatterns.errors import BackendError
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
     Headers,
@@ -22,13 +21,14 @@ from sdpatterns.web.asgi.protocol import (
     Scope,
     Send,
     awaitable_part,
+    by_header,
     client_address,
     send_problem,
 )
 from sdpatterns.web.problems import Problem, problem_of
-from sdpatterns.web.ratelimit import Decided, RateLimitFields, Shown
+from sdpatterns.web.ratelimit import Decided, RateLimitFields, Shown, refusal_of
 
-__all__ = ["Limiter", "RateLimitMiddleware"]
+__all__ = ["Limiter", "RateLimitMiddleware", "by_header"]
 
 Key: TypeAlias = str | Mapping[str, str]
 """A key, or one for each scope of a limiter that has several."""
@@ -49,10 +49,11 @@ class Limiter(Protocol):
 class RateLimitMiddleware:
     """Limits HTTP requests and WebSocket handshakes: asks `limiter` before each of them.
 
-    `key` gives the key of a request from its scope (default: the client's address), or one for each
-    scope of a limiter with several; `cost` gives what it costs. Both may be async, as one that looks up a
-    tenant. A request that `exempt` names, or whose key is None, passes without a limit: health checks, or a
-    browser's preflight (`lambda scope: scope.get("method") == "OPTIONS"`). `partition`, if given, is the public
+    `key` gives the key of a request from its scope (default: the client's address), such as
+    `by_header("x-api-key")`, or one for each scope of a limiter with several; `cost` gives what it costs. Both
+    may be async, as one that looks up a tenant. A request that `exempt` names, or whose key is None, passes
+    without a limit: health checks, or a browser's preflight
+    (`lambda scope: scope.get("method") == "OPTIONS"`). `partition`, if given, is the public
     name of the key, for the parameter `pk`. `rates` are the ones that RateLimit-Policy shows, in the
     form in which the limiter got them, so by scope where it has scopes; by default the one that binds.
     A rate's quota is what it lets pass at once, its window the time in which that much comes back.
@@ -105,7 +106,7 @@ class RateLimitMiddleware:
         if decision.allowed:
             await self._app(scope, receive, _with_fields(send, fields) if scope["type"] == "http" else send)
         else:
-            await _turn_away(scope, send, self._problem(decision), fields)
+            await _turn_away(scope, send, refusal_of(self._limiter.name, decision), fields)
 
     def _fields(self, scope: Scope, decision: Decided) -> Headers:
         partition = None if self._partition is None else self._partition(scope)
@@ -114,11 +115,6 @@ class RateLimitMiddleware:
             (b"ratelimit-policy", shown["RateLimit-Policy"].encode()),
             (b"ratelimit", shown["RateLimit"].encode()),
         ]
-
-    def _problem(self, decision: Decided) -> Problem:
-        refused = problem_of(RateLimited(self._limiter.name, retry_after_s=decision.retry_after_s))
-        assert refused is not None
-        return dataclasses.replace(refused, more={"violated-policies": [self._limiter.name]})
 
 
 def _with_fields(send: Send, fields: Headers) -> Send:

@@ -6,13 +6,22 @@ Source: PEP 3333 (WSGI); the ASGI specification, version 3.0, https://github.com
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 from wsgiref.types import WSGIEnvironment
 
-from sdpatterns.web.asgi.protocol import Headers, Scope
+from sdpatterns.web.asgi.protocol import Headers, Scope, header_name
 
-__all__ = ["declared_length", "environ_headers", "remote_address", "scope_of", "with_body", "with_headers"]
+__all__ = [
+    "by_header",
+    "declared_length",
+    "environ_headers",
+    "remote_address",
+    "scope_of",
+    "with_body",
+    "with_headers",
+]
 
 _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-length"}
 
@@ -20,6 +29,16 @@ _UNPREFIXED = {"CONTENT_TYPE": b"content-type", "CONTENT_LENGTH": b"content-leng
 def remote_address(environ: WSGIEnvironment) -> str:
     """The address of the connected client. Behind a proxy: the server's proxy setting decides."""
     return environ.get("REMOTE_ADDR") or "unknown"
+
+
+def by_header(name: str) -> Callable[[WSGIEnvironment], str]:
+    """A key function: the value of this request header, such as `x-api-key`.
+
+    Requests without the header share the key "". Raises `ValueError` for what cannot be the name of a header.
+    """
+    known = header_name(name).upper().replace("-", "_")
+    variable = known if known in _UNPREFIXED else f"HTTP_{known}"
+    return lambda environ: environ.get(variable, "")
 
 
 def environ_headers(environ: WSGIEnvironment) -> Headers:

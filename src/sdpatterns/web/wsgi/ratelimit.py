@@ -12,9 +12,9 @@ from sdpatterns.web.asgi import ratelimit as asgi
 from sdpatterns.web.asgi.protocol import ASGIApp
 from sdpatterns.web.ratelimit import Shown
 from sdpatterns.web.wsgi.door import Door, from_environ, needing_no_loop
-from sdpatterns.web.wsgi.environ import remote_address
+from sdpatterns.web.wsgi.environ import by_header, remote_address
 
-__all__ = ["RateLimitMiddleware"]
+__all__ = ["RateLimitMiddleware", "by_header"]
 
 
 class RateLimitMiddleware(Door):
