@@ -76,6 +76,7 @@ def answer_problems(app: FastAPI) -> None:
     """
 
     async def answer(_request: Request, error: Exception) -> Response:
+        """The problem that the exception is."""
         problem = problem_of(error) or Problem(status=500)
         return Response(problem.body(), problem.status, problem.text_headers())
 
