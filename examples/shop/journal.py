@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sdpatterns import listen
 from sdpatterns.observability.logs import JsonFormatter, log_notices
-from sdpatterns.observability.opentelemetry import OpenTelemetryListener
+from sdpatterns.observability.recording import note_on_span
 from shop.failures import StartFailed
 from shop.traces import traced
 
@@ -83,5 +83,5 @@ def journal(path: Path) -> Iterator[None]:
         stack.callback(root.setLevel, before)
         stack.enter_context(traced())
         stack.enter_context(listen(log_notices(quiet=("request_finished", "call_finished"))))
-        stack.enter_context(listen(OpenTelemetryListener()))
+        stack.enter_context(listen(note_on_span))
         yield

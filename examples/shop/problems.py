@@ -9,12 +9,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from opentelemetry.trace import get_current_span
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sdpatterns.observability.recording import current_span
 from shop.values import InvalidInput
 
 _log = logging.getLogger("shop.problems")
@@ -106,5 +106,6 @@ class UnexpectedMiddleware:
             if begun:
                 raise  # it is too late for another answer: the server cuts it off, and logs why
             _log.error("unexpected error", exc_info=error)
-            get_current_span().record_exception(error)
+            if (span := current_span()) is not None:
+                span.add_error(error)
             await self._on_error(Request(scope), error)(scope, receive, send)

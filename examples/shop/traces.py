@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
-from opentelemetry.trace import Link, SpanKind, TraceState
-from opentelemetry.util.types import Attributes
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sdpatterns.core.tracing import TRACERS, trace_with
-from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
-from sdpatterns.observability.traces import TraceStore
+from sdpatterns.core.tracing import TRACERS, Value, trace_with
+from sdpatterns.observability.recording import RecordingTracer, SpanStore
 from shop.faults import is_watching
 from shop.values import whole
 
 PROCESS = secrets.token_hex(8)  # tells control which services share a store
-KEPT = TraceStore(traces_max=200, spans_max=120)
+KEPT = SpanStore(traces_max=200, spans_max=120)
 _LISTED_MAX = 200
 _UNTOLD = ("/control", "/static", "/docs")
 
 
-class _Requests(Sampler):
+def _is_told(facts: Mapping[str, Value]) -> bool:
     """Traces begin with a request of the shop's visitors: neither with a look at it nor with its own housekeeping."""
-
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        """Record it, or drop it with all that comes of it."""
-        path = str((attributes or {}).get("url.path", ""))
-        told = kind is SpanKind.SERVER and not is_watching(path) and not path.startswith(_UNTOLD)
-        return SamplingResult(Decision.RECORD_AND_SAMPLE if told else Decision.DROP, attributes)
-
-    def get_description(self) -> str:
-        """What it is called in OpenTelemetry."""
-        return "requests of visitors"
+    path = str(facts.get("url.path", ""))  # only the span of a request has one
+    return bool(path) and not is_watching(path) and not path.startswith(_UNTOLD)
 
 
 @contextmanager
@@ -58,13 +34,10 @@ def traced() -> Iterator[None]:
     if TRACERS:
         yield
         return
-    provider = TracerProvider(sampler=ParentBased(_Requests()), resource=Resource.get_empty(), shutdown_on_exit=False)
-    provider.add_span_processor(KEPT)
     try:
-        with trace_with(OpenTelemetryTracer(provider)):
+        with trace_with(RecordingTracer(KEPT, samples=_is_told)):
             yield
     finally:
-        provider.shutdown()
         KEPT.clear()
 
 

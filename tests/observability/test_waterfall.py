@@ -142,6 +142,12 @@ SPANS = st.builds(
 )
 
 
+def test_of_two_records_of_a_span_that_ended_together_the_same_one_is_drawn_in_any_order():
+    told = [span("1", "", 0, 5, failed=failed) for failed in (False, True, False)]
+    assert waterfall(told).failed == waterfall(reversed(told)).failed
+    assert waterfall(told).failed
+
+
 @given(st.lists(SPANS, min_size=1, max_size=20))
 def test_whatever_comes_each_span_is_drawn_once_and_the_critical_path_adds_up(spans):
     found = waterfall(spans)

@@ -121,7 +121,8 @@ def _distinct(spans: Iterable[SpanRecord]) -> dict[str, _Bar]:
     found: dict[str, SpanRecord] = {}
     for span in spans:
         twin = found.get(span.span_id)
-        if twin is None or span.ended_us > twin.ended_us:
+        # Of two that ended together the choice must not depend on the order in which they came.
+        if twin is None or (span.ended_us, repr(span)) > (twin.ended_us, repr(twin)):
             found[span.span_id] = span
     traces = {span.trace_id for span in found.values()}
     if len(traces) != 1:
