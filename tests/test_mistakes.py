@@ -31,6 +31,7 @@ from sdpatterns import (
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.spelling import SYNONYMS
+from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 
 BACKEND: Any = MemoryBackend()
 RATE: Any = per_minute(5)
@@ -45,6 +46,10 @@ def plain() -> int:
 
 
 MISTAKES: list[tuple[Callable[[], Any], str]] = [
+    (lambda: Retry(on=OSError, random=NAME), "random must be a function, got 'a'"),
+    (lambda: CircuitBreaker("b", random=NAME), "random must be a function, got 'a'"),
+    (lambda: RateLimitMiddleware(BACKEND, RateLimiter("a", RATE), key=NAME), "key must be a function, got 'a'"),
+    (lambda: RateLimitMiddleware(BACKEND, RateLimiter("a", RATE), cost=NAME), "cost must be a function, got 'a'"),
     (lambda: RateLimiter("a", RATE, store=BACKEND), "store must be a StateStore, such as backend.states; got Mem"),
     (lambda: Quota("a", monthly(5), store=BACKEND), "store must be a StateStore, such as backend.states; got Mem"),
     (lambda: Idempotency("x", store=BACKEND), "store must be a StateStore, such as backend.states; got Mem"),
@@ -167,6 +172,42 @@ def test_every_translation_leads_to_a_setting_that_exists() -> None:
 
 def test_a_constructor_shows_its_own_signature() -> None:
     assert list(inspect.signature(Timeout).parameters) == ["timeout_s", "name"]
+
+
+GIVEN: list[tuple[Callable[[], Any], str, str]] = [
+    (lambda: RateLimiter("a", RATE), "limiter.guard():  # or guard(key)", "RateLimiter"),
+    (lambda: Quota("q", monthly(5)), "quota.guard():", "Quota"),
+    (lambda: CircuitBreaker("b"), "breaker.guard():", "CircuitBreaker"),
+    (lambda: Bulkhead("b", concurrent_max=1), "bulkhead.guard():", "Bulkhead"),
+    (lambda: RateLimiter("a", RATE).by("key"), "guard.guard():", "KeyedGuard"),
+    (lambda: Retry(on=OSError), "attempt in retry: with attempt: ...; or decorate a function with @retry", "Retry"),
+    (lambda: Fallback(0.0, on=OSError), "fallback.call(function)", "Fallback"),
+    (lambda: Pipeline(Retry(on=OSError), name="p"), "decorate a function with @pipeline, or write", "Pipeline"),
+    (lambda: Idempotency("i", store=BACKEND.states), "idempotency.call(function)", "Idempotency"),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("make", "said", "kind"), GIVEN, ids=[kind for _, _, kind in GIVEN])
+async def test_a_part_entered_by_itself_says_what_is_entered_instead(
+    make: Callable[[], Any], said: str, kind: str
+) -> None:
+    part = make()
+    with pytest.raises(TypeError, match=re.escape(said)) as refused:
+        async with part:
+            raise AssertionError("it ran")
+    assert str(refused.value).startswith(kind)
+    with pytest.raises(TypeError, match=re.escape(said)), part:
+        raise AssertionError("it ran")
+
+
+@pytest.mark.parametrize(("make", "said", "kind"), GIVEN, ids=[kind for _, _, kind in GIVEN])
+def test_without_a_loop_it_says_with(make: Callable[[], Any], said: str, kind: str) -> None:
+    part: Any = blocking(make())
+    with pytest.raises(TypeError, match=re.escape(said)) as refused, part:
+        raise AssertionError("it ran")
+    assert "async" not in str(refused.value).removeprefix(kind)
+    assert "await" not in str(refused.value)
 
 
 def test_a_plain_with_on_a_guard_says_how_to_enter_it() -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from sdpatterns.core.policy import Policy, Unawaited, check_function, is_async, lifted, protect_plain, title_of
 from sdpatterns.core.runtime import BLOCKING, current, finish
+from sdpatterns.core.spelling import how_to_enter
 
 __all__ = ["blocking"]
 
@@ -132,6 +133,9 @@ class _Blocking(Unawaited):
 
 class _BlockingPolicy(_Blocking):
     """A policy behind the door: it decorates plain functions."""
+
+    def __enter__(self) -> Any:
+        raise TypeError(how_to_enter(self._inside, "with"))
 
     def protect(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         """Decorate a plain function."""

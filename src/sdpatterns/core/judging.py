@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from sdpatterns.core.runtime import meant
 
-__all__ = ["NotAwaited", "about_failures", "answering", "is_async", "title_of"]
+__all__ = ["NotAwaited", "about_failures", "answering", "at_once", "callable_of", "is_async", "plain", "title_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -47,25 +47,45 @@ class NotAwaited(TypeError):
     """A function of the user's gave something to await, where its answer is needed at once."""
 
 
+def callable_of(field: str, function: F) -> F:
+    """`function`, which may be async. Raises `ValueError` for what is no function."""
+    if not callable(function):
+        raise ValueError(f"{field} must be a function, got {function!r}")  # noqa: TRY004 - a setting
+    return function
+
+
+def plain(field: str, function: F) -> F:
+    """`function`, which is not awaited. Raises `ValueError` for what is no function, TypeError for an async one."""
+    if is_async(callable_of(field, function)):
+        raise TypeError(f"{field} must be a plain function, because it is not awaited: {title_of(function)} is async")
+    return function
+
+
+def at_once(field: str, function: Callable[..., Any], answer: T) -> T:
+    """What `function` answered. Raises `NotAwaited` if that is something to await.
+
+    Where each nanosecond counts, rule out the common answer (`is not False`) before you call it.
+    """
+    if type(answer) not in _AT_ONCE and inspect.isawaitable(answer):
+        if inspect.iscoroutine(answer):
+            answer.close()
+        raise NotAwaited(f"{field} gave something to await, and is not awaited: make {title_of(function)} plain")
+    return answer
+
+
 def answering(field: str, function: F) -> F:
     """`function`, checked when it is given and each time it answers.
 
     Raises `ValueError` for what is no function, TypeError for an async one; called, `NotAwaited` where it
     gives something to await.
     """
-    if not callable(function):
-        raise ValueError(f"{field} must be a function, got {function!r}")  # noqa: TRY004 - a setting
-    if is_async(function):
-        raise TypeError(f"{field} must be a plain function, because it is not awaited: {title_of(function)} is async")
+    plain(field, function)
 
     def asked(about: Any, /) -> Any:
         """The answer, which is no promise of one."""
         answer = function(about)
-        if type(answer) not in _AT_ONCE and inspect.isawaitable(answer):
-            if inspect.iscoroutine(answer):
-                answer.close()
-            raise NotAwaited(f"{field} gave something to await, and is not awaited: make {title_of(function)} plain")
-        return answer
+        # The plain answers first: a call more would cost every call that is judged.
+        return answer if type(answer) in _AT_ONCE else at_once(field, function, answer)
 
     return cast("F", asked)
 

@@ -12,12 +12,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from concurrent.futures import Future
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType
-from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from sdpatterns.core.judging import is_async, title_of
 from sdpatterns.core.keys import KeyOf, key_of
 from sdpatterns.core.runtime import Runtime, Stopped, finish
-from sdpatterns.core.spelling import explained
+from sdpatterns.core.spelling import explained, how_to_enter
 
 __all__ = [
     "AsyncCall",
@@ -130,6 +130,20 @@ class Policy(ABC):
         check_keyed(self, None)
         protected = self.wrap(awaitable_call(function))
         return cast("R", await protected(*args, **kwargs))
+
+    if not TYPE_CHECKING:  # type checkers refuse such a block by themselves
+
+        async def __aenter__(self) -> Any:
+            raise TypeError(how_to_enter(self, "async with"))
+
+        async def __aexit__(self, *_: object) -> None:
+            """Never reached; without it Python would speak of this method alone."""
+
+        def __enter__(self) -> Any:
+            raise TypeError(how_to_enter(self, "async with"))
+
+        def __exit__(self, *_: object) -> None:
+            """Never reached, as the one above."""
 
     def by(self, key: str | Callable[..., str], /) -> Keyed:
         """The same part bound to a key: a string, or a function of the call's arguments."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
-__all__ = ["SYNONYMS", "explained"]
+__all__ = ["SYNONYMS", "explained", "how_to_enter"]
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -150,6 +151,23 @@ _NUMBERS_NEVER = frozenset({"backoff", "name", "plans", "rates", "store", "windo
 _FOR_NUMBERS = ("attempts_max", "concurrent_max", "timeout_s", "calls_max")
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _FIRST = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+
+
+def how_to_enter(part: object, word: str) -> str:
+    """What is meant by `async with limiter:`. `word` is how the block begins: `async with`, or `with`."""
+    kind = type(part).__name__
+    called = _LAST_WORD.findall(kind)[-1].lower()
+    awaits = "await " if word.startswith("async") else ""
+    otherwise = f"decorate a function with @{called}, or write {awaits}{called}.call(function)"
+    if hasattr(part, "guard"):
+        return f"{kind} is entered through its guard: {word} {called}.guard():  # or guard(key) for one key"
+    if hasattr(part, "__aiter__"):
+        loop = "async for" if awaits else "for"
+        return f"{kind} has no block of its own: {loop} attempt in {called}: with attempt: ...; or {otherwise}"
+    return f"{kind} has no block of its own: {otherwise}"
+
+
+_LAST_WORD = re.compile("[A-Z][a-z]*")
 
 
 def explained(thing: T) -> T:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from sdpatterns.core import tracing
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.forks import new_lock
+from sdpatterns.core.judging import plain
 
 __all__ = ["Sampling"]
 
@@ -45,7 +46,7 @@ class Sampling(logging.Filter):
             raise ValueError(f"burst_max must be at least 1, got {burst_max!r}")
         self._rate = rate
         self._burst_max = burst_max
-        self._random = random
+        self._random = plain("random", random)
         self._lock = new_lock()
         self._second = 0
         self._counts: dict[str, int] = {}

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sdpatterns.core.asking import asked
+from sdpatterns.core.judging import callable_of
 from sdpatterns.errors import BackendError, SdpatternsError
 from sdpatterns.web.asgi.protocol import Scope, awaitable_part, by_header, client_address
 from sdpatterns.web.asgi.ratelimit import Key, Limiter
@@ -48,11 +49,12 @@ def limited(
     makes have the RateLimit fields; one that the endpoint builds itself has not. **May fail**: a limiter that
     raises because its store is away gives a 503. **Costs** one decision for each request.
     """
+    key_of = callable_of("key", key)
     decides, shown = awaitable_part(limiter), RateLimitFields(limiter.name, rates)
 
     async def limit(request: Request, response: Response) -> None:
         """Decide about one request."""
-        found = await asked(key(request.scope))
+        found = await asked(key_of(request.scope))
         if found is None:
             return
         try:

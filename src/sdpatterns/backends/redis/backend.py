@@ -18,6 +18,7 @@ from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.sources import Source, what_of
 from sdpatterns.backends.redis.states import RedisStates
 from sdpatterns.backends.redis.target import Target
+from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.lifespan import Lifespan
@@ -69,7 +70,7 @@ class RedisBackend(Lifespan):
                 prefix=prefix,
                 timeout_s=timeout_s,
                 connections_max=connections_max,
-                random=random,
+                random=plain("random", random),
                 warns_of_loss=warns_of_loss,
             )
         )

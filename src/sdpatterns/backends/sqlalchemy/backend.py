@@ -22,6 +22,7 @@ from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
 from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
@@ -65,7 +66,7 @@ class SQLBackend(Lifespan):
         self.shown = engines.shown
         self.runtime = BLOCKING if engines.blocking else ASYNCIO
         self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
-        self._holdings = Holdings(engines, self._speech, timeout_s, random, lambda: self.signals)
+        self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), lambda: self.signals)
         self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random, engines.facts)
         self.signals = SQLSignals(self.runtime, self._holdings.home, self.states.run)
 

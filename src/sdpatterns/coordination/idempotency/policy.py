@@ -18,7 +18,7 @@ from sdpatterns.coordination.idempotency.fingerprint import of_call
 from sdpatterns.coordination.idempotency.notices import AnswerReplayed, ClaimBypassed, ClaimRefused, ClaimTaken
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
-from sdpatterns.core.judging import answering
+from sdpatterns.core.judging import at_once, plain
 from sdpatterns.core.keys import KeyOf, check_name, join_key, short_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, check_keyed
@@ -120,7 +120,7 @@ class Idempotency(Policy):
         self._signals = signals
         for field, function in (("fingerprint", fingerprint), ("scope", scope), ("owners", owners)):
             if function is not None:
-                answering(field, function)
+                plain(field, function)
         self._scope = scope
         self._fingerprint = fingerprint
         self._owners = owners
@@ -198,7 +198,7 @@ class Idempotency(Policy):
         chosen = self._fingerprint
         if chosen is None:
             return of_call(function)
-        return lambda *args, **kwargs: digest_of(chosen(*args, **kwargs))
+        return lambda *args, **kwargs: digest_of(at_once("fingerprint", chosen, chosen(*args, **kwargs)))
 
     def _cell(self, key: Key) -> str:
         parts = (key,) if isinstance(key, str) else key
@@ -208,7 +208,7 @@ class Idempotency(Policy):
             raise ValueError("an idempotency key has at least one character")
         if self._scope is None:
             return short_key(join_key(*parts))
-        scope: object = self._scope()
+        scope: object = at_once("scope", self._scope, self._scope())
         if not isinstance(scope, str):
             raise TypeError(f"scope must give a string, got {scope!r}")
         return short_key(join_key(scope, *parts))
@@ -239,7 +239,7 @@ class Idempotency(Policy):
 
     async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
         """A claim, an answer, or the finding that another caller is at work."""
-        owner = self._owners()
+        owner = at_once("owners", self._owners, self._owners())
         for _ in range(_ASKS_MAX):
             sent = SYSTEM.monotonic()
             found = await self._found(cell, TakeClaim(owner, mark, self._book.lease_us))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.guard import StatefulGuard
-from sdpatterns.core.judging import answering
+from sdpatterns.core.judging import at_once, plain
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
@@ -169,10 +169,10 @@ class CircuitBreaker(StatefulGuard):
             half_open_max_s=half_open_max_s,
         )
         self._fails = matcher("failures", failures, otherwise=True)
-        self._on_result = None if on_result is None else answering("on_result", on_result)
+        self._on_result = None if on_result is None else plain("on_result", on_result)
         self._slow_s = math.inf if slow_call_s is None else slow_call_s
         whole("keys_max", keys_max, 1, _KEYS_LIMIT)
-        self._circuits = Circuits(self._config, random, keys_max, seconds("idle_s", idle_s))
+        self._circuits = Circuits(self._config, plain("random", random), keys_max, seconds("idle_s", idle_s))
         self._circuit = self._circuits.keyless
 
     @property
@@ -352,7 +352,7 @@ class CircuitBreaker(StatefulGuard):
             verdict = FINE
             if unwanted is not None:
                 try:
-                    if unwanted(result):
+                    if (said := unwanted(result)) is not False and at_once("on_result", unwanted, said):
                         verdict = FAILED
                 except BaseException as error:
                     failed(circuit, term, started_s, error, of_callee=False)

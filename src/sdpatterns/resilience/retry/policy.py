@@ -11,7 +11,7 @@ from typing import Any, Self
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import carried_deadline, deadline_at, deadline_left_s
-from sdpatterns.core.judging import NotAwaited, answering
+from sdpatterns.core.judging import NotAwaited, answering, plain
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy
@@ -100,7 +100,7 @@ class Retry(Policy):
         self._matches = matcher("on", on, otherwise=False)
         self._hint_s = hint_of(retry_after)
         self._on_result = None if on_result is None else answering("on_result", on_result)
-        self._random = random
+        self._random = plain("random", random)
 
     def named(self, name: str, /) -> Retry:
         """Itself, or a copy with this name where it was given none."""

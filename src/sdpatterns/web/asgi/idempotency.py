@@ -21,7 +21,7 @@ from typing import Literal, TypeAlias
 
 from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
 from sdpatterns.core.asking import asked
-from sdpatterns.core.judging import answering
+from sdpatterns.core.judging import answering, callable_of
 from sdpatterns.errors import AnswerNotKept, BackendError, ClaimHeld, ClaimLost, KeyReused
 from sdpatterns.web.asgi.answer import Recorder, StoredAnswer
 from sdpatterns.web.asgi.protocol import (
@@ -122,7 +122,7 @@ class IdempotencyMiddleware:
         self._idempotency = awaitable_part(idempotency)
         self._methods = frozenset(method.upper() for method in methods)
         self._required = required if isinstance(required, bool) else answering("required", required)
-        self._tenant = tenant
+        self._tenant = callable_of("tenant", tenant)
         if not _NAME.fullmatch(header):
             raise ValueError(f"header must be the name of a header, got {header!r}")
         if quotes not in {"required", "optional"}:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from sdpatterns.core.asking import asked
-from sdpatterns.core.judging import answering
+from sdpatterns.core.judging import answering, callable_of
 from sdpatterns.errors import BackendError
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
@@ -79,8 +79,8 @@ class RateLimitMiddleware:
     ) -> None:
         self._app = app
         self._limiter = awaitable_part(limiter)
-        self._key = key
-        self._cost = cost
+        self._key = callable_of("key", key)
+        self._cost = cost if isinstance(cost, int) else callable_of("cost", cost)
         self._exempt = None if exempt is None else answering("exempt", exempt)
         self._partition = None if partition is None else answering("partition", partition)
         self._shown = RateLimitFields(limiter.name, rates)
