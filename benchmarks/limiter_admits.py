@@ -25,10 +25,9 @@ from sdpatterns.traffic.ratelimit import (
     LeakyBucket,
     SlidingCounter,
     SlidingLog,
-    TokenBucket,
 )
 
-ALGORITHMS: Sequence[Algorithm] = (GCRA(), TokenBucket(), LeakyBucket(), FixedWindow(), SlidingLog(), SlidingCounter())
+ALGORITHMS: Sequence[Algorithm] = (GCRA(), LeakyBucket(), FixedWindow(), SlidingLog(), SlidingCounter())
 COUNT = 10
 TICKS = 1_000_000  # of a second
 

@@ -70,7 +70,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: RateLimiter("a", RATE, on_outage=NAME), "on_outage must be one of 'allow', 'refuse', 'raise', got 'a'"),
     (lambda: Quota("a", monthly(1), on_outage=NAME), "on_outage must be one of 'allow', 'refuse', 'raise', got 'a'"),
     (lambda: Retry(on=OSError, backoff=NAME), "backoff must be one of '"),
-    (lambda: RateLimiter("a", RATE, algorithm=nothing), "algorithm must be GCRA() or another of its kind, got nothing"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    (lambda: RateLimiter("a", RATE, algorithm=nothing), "algorithm must be an Algorithm, such as GCRA(); got nothing"),  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
     (lambda: Retry(on=OSError).protect(plain), "and plain is a plain def: make it async"),
 ]
 

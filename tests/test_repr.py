@@ -22,7 +22,7 @@ from sdpatterns import (
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.policy import Policy
-from sdpatterns.traffic.ratelimit import GCRA, FixedWindow, LeakyBucket, SlidingCounter, SlidingLog, TokenBucket
+from sdpatterns.traffic.ratelimit import GCRA, FixedWindow, LeakyBucket, SlidingCounter, SlidingLog
 
 
 def test_a_breaker_shows_its_state_and_its_failure_rate() -> None:
@@ -87,7 +87,7 @@ async def test_no_part_and_nothing_that_it_gives_shows_an_address() -> None:
         limiter, breaker, limiter.guard("x"), breaker.guard(), limiter.by("x").guard(), Timeout(1.0).guard(),
         Idempotency("once", store=MemoryBackend().states), Fallback(lambda: 0, object(), on=OSError),
         await limiter.acquire("x"), await Quota("q", monthly(5)).acquire("x"), breaker.snapshot(),
-        GCRA(), FixedWindow(), LeakyBucket(), SlidingCounter(), SlidingLog(), TokenBucket(),
+        GCRA(), FixedWindow(), LeakyBucket(), SlidingCounter(), SlidingLog(),
         blocking(limiter), blocking(limiter).by("x"),
     ]  # fmt: skip
     for part in (breaker, Timeout(1.0), Bulkhead("b", concurrent_max=1)):

@@ -15,7 +15,7 @@ import sdpatterns
 from sdpatterns.coordination.idempotency.decision import RecordCodec
 from sdpatterns.core.codec import IntegersCodec, JsonCodec
 from sdpatterns.errors import CodecError
-from sdpatterns.traffic.ratelimit.decision import StateCodec
+from sdpatterns.traffic.ratelimit.decision import CellCodec
 
 HOME = Path(sdpatterns.__file__).parent
 CAN_RUN_CODE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle", "yaml"}
@@ -67,7 +67,7 @@ def test_the_forged_bytes_would_have_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "codec",
-    [IntegersCodec(), JsonCodec[Any](lambda value: value, lambda plain: plain), RecordCodec(), StateCodec()],
+    [IntegersCodec(), JsonCodec[Any](lambda value: value, lambda plain: plain), RecordCodec(), CellCodec()],
     ids=lambda codec: type(codec).__name__,
 )
 def test_forged_bytes_are_refused_and_nothing_runs(codec: Any, tmp_path: Path) -> None:

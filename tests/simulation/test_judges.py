@@ -18,15 +18,15 @@ from sdpatterns.resilience.breaker import decision as circuits
 from sdpatterns.resilience.breaker import guard
 from sdpatterns.testing.simulation import World, simulate
 from sdpatterns.testing.simulation import world as worlds
+from sdpatterns.testing.simulation.algorithms import ORACLES, AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld, Start, over_the_limit
-from sdpatterns.testing.simulation.meters import ORACLES, MetersWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
 from sdpatterns.traffic.quota import Quota, calendar
 from sdpatterns.traffic.quota import decision as tallies
 from sdpatterns.traffic.ratelimit import Rate, RateLimiter
-from sdpatterns.traffic.ratelimit import decision as bookings
+from sdpatterns.traffic.ratelimit import decision as steps
 
 
 def complaints(world: World, wanted: str, *, seeds: int = 400) -> list[str]:
@@ -114,18 +114,18 @@ def test_a_store_without_a_lock_gives_two_claims(no_lock: None) -> None:
 
 
 def test_a_limiter_that_forgets_its_cells_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = bookings.Book.__call__
+    usual = steps.Reserve.__call__
 
     def forgetful(self: Any, state: Any, now_us: float, /) -> Any:
         after, answer, keep_s, wake = usual(self, state, now_us)
         return (after if after is UNCHANGED else GONE, answer, keep_s, wake)
 
-    monkeypatch.setattr(bookings.Book, "__call__", forgetful)
+    monkeypatch.setattr(steps.Reserve, "__call__", forgetful)
     assert complaints(LimiterWorld(), "too many let through")
 
 
-def test_a_booking_that_is_given_back_twice_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bookings.GiveBack, "repeats", "harmless")
+def test_a_reservation_that_is_cancelled_twice_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps.Cancel, "repeats", "harmless")
     assert complaints(LimiterWorld(), "too many let through", seeds=4000)
 
 
@@ -139,31 +139,33 @@ def test_a_limiter_that_lets_through_unasked_is_found(monkeypatch: pytest.Monkey
     assert complaints(LimiterWorld(), "with these steps in the store: []")
 
 
-@pytest.mark.parametrize("meter", ORACLES, ids=lambda meter: meter.name)
-def test_an_algorithm_that_counts_too_little_is_found(meter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = type(meter).taken
+@pytest.mark.parametrize("algorithm", ORACLES, ids=lambda algorithm: algorithm.name)
+def test_an_algorithm_that_counts_too_little_is_found(algorithm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = type(algorithm).advance
 
-    def generous(self: Any, words: Any, now_us: int, cost: int, settings: Any) -> Any:
-        return usual(self, words, now_us, cost - 1, settings)
+    def generous(self: Any, state: Any, now_us: int, cost: int, params: Any) -> Any:
+        return usual(self, state, now_us, cost - 1, params)
 
-    monkeypatch.setattr(type(meter), "taken", generous)
-    assert complaints(MetersWorld(), "too many let through")
+    monkeypatch.setattr(type(algorithm), "advance", generous)
+    assert complaints(AlgorithmsWorld(), "too many let through")
 
 
-@pytest.mark.parametrize("meter", ORACLES, ids=lambda meter: meter.name)
-def test_an_algorithm_that_refuses_for_a_second_too_long_is_found(meter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = type(meter).taken
+@pytest.mark.parametrize("algorithm", ORACLES, ids=lambda algorithm: algorithm.name)
+def test_an_algorithm_that_refuses_for_a_second_too_long_is_found(
+    algorithm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = type(algorithm).advance
 
-    def slow(self: Any, words: Any, now_us: int, cost: int, settings: Any) -> Any:
-        after, start_us = usual(self, words, now_us, cost, settings)
+    def slow(self: Any, state: Any, now_us: int, cost: int, params: Any) -> Any:
+        after, start_us = usual(self, state, now_us, cost, params)
         return after, start_us + 1_000_000
 
-    monkeypatch.setattr(type(meter), "taken", slow)
-    assert complaints(MetersWorld(), "though there was room")
+    monkeypatch.setattr(type(algorithm), "advance", slow)
+    assert complaints(AlgorithmsWorld(), "though there was room")
 
 
 def test_a_store_without_a_lock_lets_too_many_through_of_every_algorithm(no_lock: None) -> None:
-    assert complaints(MetersWorld(), "too many let through")
+    assert complaints(AlgorithmsWorld(), "too many let through")
 
 
 def test_a_quota_in_the_wrong_time_zone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,14 +41,14 @@ from sdpatterns.observability.resources import Reading, of_backend
 from sdpatterns.ports import Backend
 from sdpatterns.ports.pressure import Pressure
 from sdpatterns.traffic.quota import QuotaDecision
-from sdpatterns.traffic.ratelimit import Decision, TokenBucket
+from sdpatterns.traffic.ratelimit import Decision, SlidingCounter
 
 backend = MemoryBackend()
 redis = RedisBackend.from_url("redis://localhost:6379")
 sql = SQLBackend.from_url("postgresql+asyncpg://localhost/shop")
 backends: list[Backend] = [backend, redis, sql]
 limiter = RateLimiter("api", per_second(10), store=backend.states)
-by_scope = RateLimiter("front", {"user": per_minute(60), "ip": [per_second(9)]}, algorithm=TokenBucket(), group="f")
+by_scope = RateLimiter("front", {"user": per_minute(60), "ip": [per_second(9)]}, algorithm=SlidingCounter(), group="f")
 quota = Quota("calls", [daily(100), monthly(1_000)], store=sql.states)
 breaker = CircuitBreaker("quotes", failure_rate=0.5, window=Window.calls(100))
 once = Idempotency("checkout", store=redis.states)

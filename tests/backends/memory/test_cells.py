@@ -19,7 +19,7 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.core.step import UNCHANGED, Repeats
 from sdpatterns.errors import BackendFull
 from sdpatterns.ports.local import KeysOverflowed, LocalCells, Shard
-from sdpatterns.traffic.ratelimit.decision import State
+from sdpatterns.traffic.ratelimit.decision import CODEC
 from tests.backends.memory.test_model import Put, PutMany
 
 
@@ -204,5 +204,5 @@ def test_a_bound_below_one_is_refused() -> None:
 def test_the_same_space_is_the_same_cells_from_any_thread() -> None:
     states = MemoryBackend().states
     found: list[Any] = []
-    in_eight_threads(lambda _: found.append(states.cells("space", State, group="any")))  # type: ignore[arg-type]
+    in_eight_threads(lambda _: found.append(states.cells("space", CODEC, group="any")))
     assert len({id(cells) for cells in found}) == 1

@@ -1,12 +1,11 @@
-"""Every algorithm beside GCRA, under its name."""
+"""Every algorithm of the limiter, under its name."""
 
 from __future__ import annotations
 
-from sdpatterns.traffic.ratelimit import FixedWindow, LeakyBucket, SlidingCounter, SlidingLog, TokenBucket
-from sdpatterns.traffic.ratelimit.metered import Meter
+from sdpatterns.traffic.ratelimit import GCRA, Algorithm, FixedWindow, LeakyBucket, SlidingCounter, SlidingLog
 
-METERS: dict[str, Meter] = {
-    meter.name: meter for meter in (TokenBucket(), LeakyBucket(), FixedWindow(), SlidingLog(), SlidingCounter())
+ALGORITHMS: dict[str, Algorithm] = {
+    algorithm.name: algorithm for algorithm in (GCRA(), LeakyBucket(), FixedWindow(), SlidingLog(), SlidingCounter())
 }
 # Those that let several pass at once, which the leaky bucket does not.
-AT_ONCE: dict[str, Meter] = {name: meter for name, meter in METERS.items() if name != "leaky_bucket"}
+AT_ONCE: dict[str, Algorithm] = {name: one for name, one in ALGORITHMS.items() if name != "leaky_bucket"}

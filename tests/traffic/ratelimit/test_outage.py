@@ -130,7 +130,7 @@ async def test_one_by_one_gives_back_what_a_later_scope_refuses(store: Between) 
     assert (await limiter.acquire({"user": "a", "ip": "1"})).allowed
     refused = await limiter.acquire({"user": "b", "ip": "1"})
     assert (refused.allowed, refused.scope) == (False, "ip")
-    assert store.steps == ["Book", "Book", "Book", "Book", "GiveBack"]
+    assert store.steps == ["Reserve", "Reserve", "Reserve", "Reserve", "Cancel"]
     assert (await limiter.peek({"user": "b", "ip": "2"})).remaining == 1
     assert (await limiter.acquire({"user": "b", "ip": "2"})).allowed
 
@@ -161,7 +161,7 @@ async def test_one_by_one_gives_back_when_it_ends_between_two_scopes(store: Betw
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert store.steps == ["Book", "Book", "GiveBack"]
+        assert store.steps == ["Reserve", "Reserve", "Cancel"]
         assert (await limiter.peek({"user": "a", "ip": "1"})).allowed
 
 

@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from sdpatterns.testing.simulation import Outcome, World, simulate
+from sdpatterns.testing.simulation.algorithms import AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld
-from sdpatterns.testing.simulation.meters import MetersWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
 
 __all__ = ["WORLDS", "main", "never_happened"]
 
 WORLDS: dict[str, World] = {
-    world.name: world for world in (LimiterWorld(), MetersWorld(), QuotaWorld(), IdempotencyWorld(), BreakerWorld())
+    world.name: world for world in (LimiterWorld(), AlgorithmsWorld(), QuotaWorld(), IdempotencyWorld(), BreakerWorld())
 }
 
 _ENOUGH_SEEDS = 200

@@ -16,14 +16,13 @@ from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
 from sdpatterns.traffic.ratelimit import Algorithm, Rate, RateLimiter
-from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack
-from sdpatterns.traffic.ratelimit.metered import Return
+from sdpatterns.traffic.ratelimit.decision import Cancel, Reserve, ReserveMany
 
 __all__ = ["EVENTS", "Fleet", "LimiterWorld", "Start", "over_the_limit"]
 
 EVENTS = (
     "delayed", "unsent", "lost_before", "lost_after", "away", "parted", "stepped",
-    "passed", "refused", "waited", "wait_refused", "wait_cancelled", "given_back", "outage",
+    "passed", "refused", "waited", "wait_refused", "wait_cancelled", "cancelled", "outage",
 )  # fmt: skip
 """What has to happen in some of many runs of a fleet."""
 _OPERATION: ContextVar[int] = ContextVar("operation", default=0)
@@ -71,7 +70,7 @@ class Fleet:
         chance = run.chance
         self.scoped = chance.random() < 0.3
         self.rates = [self.rate() for _ in range(chance.choice([1, 1, 2]))]
-        self.booked: dict[int, list[Start]] = {}
+        self.reserved: dict[int, list[Start]] = {}
         self.started: dict[str, list[Start]] = {}
         self.operations = 0
         _, client = run.store(self._tell, run.plan(stepped=chance.random() < 0.5))
@@ -93,28 +92,24 @@ class Fleet:
         return Rate(chance.randint(1, 8), chance.choice([0.5, 1.0, 7.0, 60.0]), burst=chance.randint(1, 6))
 
     def _tell(self, happened: Happened) -> None:
-        step, booking = happened.step, happened.answer
-        self.run.note(type(step).__name__, happened.keys, happened.now_us, repr(booking))
+        step, answer = happened.step, happened.answer
+        self.run.note(type(step).__name__, happened.keys, happened.now_us, repr(answer))
         start = self.start_of(happened)
         if start is not None:
-            self.booked.setdefault(_OPERATION.get(), []).append(start)
-        elif isinstance(step, GiveBack | Return):
-            self.run.note("given_back")
+            self.reserved.setdefault(_OPERATION.get(), []).append(start)
+        elif isinstance(step, Cancel):
+            self.run.note("cancelled")
 
     def start_of(self, happened: Happened) -> Start | None:
-        """When the request starts that was booked by this step; None where nothing was."""
-        step, booking = happened.step, happened.answer
-        if (
-            not isinstance(step, Book | BookMany)
-            or not isinstance(booking, Booking)
-            or not booking.allowed
-            or step.look
-        ):
+        """When the request starts that was let through by this step; None for any other step."""
+        step, answer = happened.step, happened.answer
+        if not isinstance(step, Reserve | ReserveMany):
             return None
-        limits = step.limits if isinstance(step, Book) else [limit for cell in step.limits for limit in cell]
+        made = answer if isinstance(step, ReserveMany) else [answer]
+        if not made[0].allowed or step.look:
+            return None
         # A request starts when the last of its rates has room for it.
-        slots = [tat - limit.tolerance_us for limit, tat in zip(limits, booking.tats, strict=True)]
-        return Start(max(happened.now_us, *slots), step.cost)
+        return Start(max(start_us for one in made for start_us in one.starts_us), step.cost)
 
     def excess(self, starts: Sequence[Start], rate: Rate) -> str:
         """How the starts break what a rate promises, in words; empty when they don't."""
@@ -164,10 +159,10 @@ class Fleet:
             self._start(user, cost)
 
     def _start(self, user: str, cost: int) -> None:
-        booked = self.booked.get(_OPERATION.get(), [])
-        if [start.cost for start in booked] != [cost]:
-            self.run.violated(f"let through at cost {cost} with these steps in the store: {booked}")
-        self.started.setdefault(user, []).extend(booked)
+        reserved = self.reserved.get(_OPERATION.get(), [])
+        if [start.cost for start in reserved] != [cost]:
+            self.run.violated(f"let through at cost {cost} with these steps in the store: {reserved}")
+        self.started.setdefault(user, []).extend(reserved)
 
     def judge(self) -> None:
         """Look at every window of every key."""

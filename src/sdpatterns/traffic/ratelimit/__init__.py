@@ -1,11 +1,11 @@
 """Rate limits per key, exact, in memory and across a fleet."""
 
 from sdpatterns.core.outage import OnOutage
-from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
+from sdpatterns.traffic.ratelimit.algorithm import Algorithm
+from sdpatterns.traffic.ratelimit.algorithms import GCRA, FixedWindow, LeakyBucket, SlidingCounter, SlidingLog
 from sdpatterns.traffic.ratelimit.answer import Decision, RateKey
 from sdpatterns.traffic.ratelimit.config import Rate, Rates, per_day, per_hour, per_minute, per_second
 from sdpatterns.traffic.ratelimit.guard import RateLimiter
-from sdpatterns.traffic.ratelimit.meters import FixedWindow, LeakyBucket, SlidingCounter, SlidingLog, TokenBucket
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Rates",
     "SlidingCounter",
     "SlidingLog",
-    "TokenBucket",
     "per_day",
     "per_hour",
     "per_minute",

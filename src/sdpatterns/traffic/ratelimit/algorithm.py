@@ -1,122 +1,104 @@
-"""How a limiter counts: what it asks of an algorithm, and GCRA, the default."""
+"""What a limiter asks of an algorithm: how to count, as pure functions of a few whole numbers."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from sdpatterns.core.codec import Codec
-from sdpatterns.core.step import ManyTransition, Transition
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit, Slot
+from sdpatterns.core.policy import title_of
+from sdpatterns.core.twin import chunk
 from sdpatterns.traffic.ratelimit.config import Rate
-from sdpatterns.traffic.ratelimit.decision import Book, Booking, BookMany, GiveBack, StateCodec, decide, pause_us
 
-__all__ = ["GCRA", "Algorithm"]
+__all__ = ["AHEAD_ANY", "Algorithm", "BuiltIn", "Numbers", "check_algorithm", "count_of"]
+
+Numbers: TypeAlias = tuple[int, ...]
+"""Whole numbers below 2**53, with which Python and Lua compute the same."""
+
+AHEAD_ANY = 2**53
+"""No bound on how far ahead of now a request may start."""
 
 
+@runtime_checkable
 class Algorithm(Protocol):
-    """The steps of one way to count, and how to read what they answer."""
+    """A way to count: what one more request does to the numbers that are kept for a rate.
 
-    @property
-    def codec(self) -> Codec[Any]:
-        """How a cell's state is stored."""
-        ...
+    Any object with these members is an algorithm; a class derived from this one inherits those that have a default.
+    All of it is pure, and the time is handed in (whole microseconds since 1970), because a store may run
+    a step again, or in another process, or in the server (`lua`).
 
-    @property
-    def space(self) -> Sequence[str]:
-        """What its cells are named after, behind the limiter; nothing for GCRA."""
-        ...
-
-    def limit(self, rate: Rate, scope: str) -> Limit:
-        """A rate with what the steps need of it. Raises `ValueError` for one that means nothing here."""
-        ...
-
-    def book(
-        self, limits: Sequence[Any], cost: int, wait_max_us: float = 0.0, *, look: bool = False
-    ) -> Transition[Any, Any]:
-        """The step that books on one cell, up to so far ahead; with `look` it changes nothing."""
-        ...
-
-    def book_many(
-        self, limits: Sequence[Sequence[Any]], cost: int, wait_max_us: float = 0.0, *, look: bool = False
-    ) -> ManyTransition[Any, Any]:
-        """The step that books on several, or on none."""
-        ...
-
-    def bookings(self, limits: Sequence[Sequence[Limit]], answer: Any) -> Sequence[Any]:
-        """What `book_many` answered, for each cell."""
-        ...
-
-    def give_back(self, limits: Sequence[Any], cost: int, booking: Any) -> Transition[Any, None]:
-        """The step that takes a booking back, where nobody has booked after it."""
-        ...
-
-    def books_ahead(self, limits: Sequence[Limit]) -> bool:
-        """Whether the steps can hold a later slot on these limits."""
-        ...
-
-    def decide(self, slots: Sequence[Slot], cost: int) -> Decision:
-        """The decision on a request that took these slots, or that these refused."""
-        ...
-
-    def pause_us(self, slots: Sequence[Slot]) -> float:
-        """How long the request that took these slots has to wait."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class GCRA:
-    """`burst` at once, and one more each interval: see `algorithms.gcra`.
-
-    Keeps: in any time t at most `burst + t / interval` pass. Costs: one instant for each rate, and
-    a short way of its own in memory.
+    **Keeps** (`sdpatterns.testing.contracts.AlgorithmContract` checks it): a start is never before an
+    earlier one; as many as `remaining` says may start now, and no more; from `idle_at_us` on the numbers
+    decide as `initial` does.
     """
 
-    @property
-    def codec(self) -> StateCodec:
-        """The instants as text."""
-        return StateCodec()
+    name: str
+    """Names the cells, because the numbers of another algorithm mean something else."""
+    initial: Numbers
+    """The numbers of a rate of which nothing is used."""
+    may_start_late: bool = False
+    """Whether the promise also holds for a request that starts later than `advance` said. If so, `wait`
+    reserves on several rates at once, because the request starts at the latest of them."""
+    lua: str | None = None
+    """A chunk of Lua that defines the locals `initial`, `advance` and `idle_at`, for one trip to Redis, not two."""
 
-    @property
-    def space(self) -> tuple[str, ...]:
-        """Nothing: its cells have the limiter's own name."""
-        return ()
+    def params(self, rate: Rate) -> Numbers:
+        """The rate as numbers, worked out once. Raises `ValueError` for a rate that it cannot keep."""
+        ...
 
-    def limit(self, rate: Rate, scope: str) -> Limit:
-        """The rate with its interval and its tolerance."""
-        return Limit(rate, scope)
+    def advance(self, state: Numbers, now_us: int, cost: int, params: Numbers) -> tuple[Numbers, int]:
+        """The numbers after one more request, and when that request may start: `now_us` for at once."""
+        ...
 
-    def book(self, limits: Sequence[Any], cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> Book:
-        """The step that books on one cell."""
-        return Book(limits, cost, wait_max_us, look=look)
+    def idle_at_us(self, state: Numbers, params: Numbers) -> int:
+        """From when on these numbers decide as `initial` does, so that a store may drop them."""
+        ...
 
-    def book_many(
-        self, limits: Sequence[Sequence[Any]], cost: int, wait_max_us: float = 0.0, *, look: bool = False
-    ) -> BookMany:
-        """The step that books on several."""
-        return BookMany(limits, cost, wait_max_us, look=look)
+    def remaining(self, state: Numbers, now_us: int, params: Numbers) -> int:
+        """How many requests of cost 1 may start now."""
+        ...
 
-    def bookings(self, limits: Sequence[Sequence[Limit]], answer: Booking) -> Sequence[Booking]:
-        """The instants that belong to each cell."""
-        found, at = [], 0
-        for of_cell in limits:
-            found.append(answer._replace(tats=answer.tats[at : at + len(of_cell)]))
-            at += len(of_cell)
-        return found
+    def limit(self, rate: Rate) -> int:
+        """How many requests of cost 1 may start at once when nothing is used."""
+        return rate.limit
 
-    def give_back(self, limits: Sequence[Any], cost: int, booking: Booking) -> GiveBack:
-        """The step that takes a booking back."""
-        return GiveBack(limits, cost, booking.tats)
+    def ahead_max_us(self, rate: Rate) -> int:
+        """How far ahead of now `wait` may reserve a start."""
+        return AHEAD_ANY
 
-    def books_ahead(self, limits: Sequence[Limit]) -> bool:
-        """Always."""
-        return True
 
-    def decide(self, slots: Sequence[Slot], cost: int) -> Decision:
-        """See `decide`."""
-        return decide(slots, cost)
+class BuiltIn(Algorithm):
+    """An algorithm of this package. Its chunk of Lua is the file beside it."""
 
-    def pause_us(self, slots: Sequence[Slot]) -> float:
-        """See `pause_us`."""
-        return pause_us(slots)
+    # Given for each class below; only a Protocol may leave them out.
+    name = ""
+    initial: Numbers = ()
+
+    def __init_subclass__(cls, name: str, initial: Numbers = ()) -> None:
+        """`name` is also that of the file."""
+        cls.name = name
+        cls.initial = initial
+        cls.lua = chunk(cls.__module__, f"{name}.lua")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def check_algorithm(algorithm: object) -> None:
+    """Raise TypeError for what is no algorithm, such as the class of one."""
+    if isinstance(algorithm, type) or not isinstance(algorithm, Algorithm):
+        missing = [] if isinstance(algorithm, type) else _missing(algorithm)
+        why = f" without {', '.join(missing)}" if missing else ""
+        raise TypeError(f"algorithm must be an Algorithm, such as GCRA(); got {title_of(algorithm)}{why}")
+
+
+def count_of(rate: Rate, algorithm: str) -> int:
+    """How many pass in a window. Raises `ValueError` for a burst, which means nothing to a window."""
+    if rate.burst not in {None, rate.count}:
+        raise ValueError(
+            f"burst must be left out for a {algorithm}, which lets count pass in a window, got {rate.burst}"
+        )
+    return rate.count
+
+
+def _missing(algorithm: object) -> list[str]:
+    members = {**Algorithm.__annotations__, **vars(Algorithm)}
+    return [name for name in members if not name.startswith("_") and not hasattr(algorithm, name)]

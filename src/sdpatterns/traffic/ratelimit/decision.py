@@ -1,45 +1,40 @@
-"""The limiter's arithmetic: pure, in whole microseconds.
+"""The limiter's steps: pure, in whole microseconds, the same for every algorithm.
 
-The state of a cell is one theoretical arrival time for each of its rates (see `algorithms.gcra`),
-a bare number where there is one rate. It says nothing else: how many are left, and when, follows
-from it, the rate and the time. A cell whose instants have all passed equals a fresh one.
+An `Algorithm` says what one request does to the numbers of one rate, and when the request may start. The
+steps make one atomic decision of that over all rates and cells:
 
 | step | what it does to the cells |
 |---|---|
-| `Book`, `BookMany` | moves every instant on by the cost, if each stays in reach; else nothing |
-| `GiveBack` | takes a booking back, where nobody has booked after it |
+| `Reserve`, `ReserveMany` | moves every rate on by the cost, if every one may start soon enough; else nothing |
+| `Cancel` | puts a cell back as the request found it, if no other request came after it |
+
+The Lua chunk (`reserve.lua`) decides alike. It answers with the time and the states that it found, and Python
+works out the rest from them with the function that it would have run itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, TypeAlias
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
-from sdpatterns.algorithms.gcra import booked
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step
-from sdpatterns.traffic.ratelimit.answer import Decision, Limit, Slot, decision_of
-from sdpatterns.traffic.ratelimit.twin import Gcra
+from sdpatterns.core.twin import Request, chunk
+from sdpatterns.errors import CodecError
+from sdpatterns.traffic.ratelimit.algorithm import Algorithm, Numbers
+from sdpatterns.traffic.ratelimit.answer import CellState, Decision, Limit, decision_of
 
-__all__ = [
-    "Book",
-    "BookMany",
-    "Booking",
-    "GiveBack",
-    "Slot",
-    "State",
-    "StateCodec",
-    "decide",
-    "instants",
-    "pause_us",
-]
+__all__ = ["CODEC", "Cancel", "Reservation", "Reserve", "ReserveMany", "decide", "pause_us"]
 
-State: TypeAlias = float | tuple[float, ...]
-"""Whole microseconds. In memory floats, which are exact below 2**53 and faster than such ints."""
+A = TypeVar("A")
+
+_FRAME = chunk(__name__, "reserve.lua")
 
 
-class StateCodec:
-    """One rate or many, as the decimal text of `IntegersCodec`."""
+class CellCodec:
+    """The numbers of each rate after how many they are; a single number stands alone."""
 
     __slots__ = ("_codec",)
     version = 1
@@ -47,191 +42,239 @@ class StateCodec:
     def __init__(self) -> None:
         self._codec = IntegersCodec(self.version)
 
-    def encode(self, value: State, /) -> bytes:
-        """`5` becomes `1:5`, and `(5, 7)` becomes `1:5 7`."""
-        return self._codec.encode(tuple(map(int, _tats(value))))
+    def encode(self, value: CellState, /) -> bytes:
+        """`5` becomes `1:5`, and `((5, 7), (3,))` becomes `1:2 5 7 1 3`."""
+        if not isinstance(value, tuple):
+            return self._codec.encode((int(value),))
+        return self._codec.encode(tuple(number for numbers in value for number in (len(numbers), *numbers)))
 
-    def decode(self, data: bytes, /) -> State:
-        """The same way back."""
-        return _state(self._codec.decode(data))
+    def decode(self, data: bytes, /) -> CellState:
+        """The way back."""
+        words, at, found = self._codec.decode(data), 0, []
+        if len(words) == 1:
+            return words[0]
+        while at < len(words):
+            end = at + 1 + words[at]
+            if not at < end <= len(words):
+                raise CodecError(f"not the numbers of a limit: {data[:40]!r}")
+            found.append(words[at + 1 : end])
+            at = end
+        return tuple(found)
 
 
-class Booking(NamedTuple):
-    """What a step answers: whether it booked, when, and the instants of all rates after it."""
+CODEC = CellCodec()
+
+
+class Reservation(NamedTuple):
+    """What a request got of one cell: the state it found, the one that stands now, and when each rate lets it start."""
 
     allowed: bool
-    now_us: float
-    tats: tuple[float, ...]
+    now_us: int
+    limits: Sequence[Limit]
+    found: CellState | None
+    stands: Sequence[Numbers]
+    starts_us: Sequence[int]
 
 
-def decide(slots: Sequence[Slot], cost: int) -> Decision:
-    """The decision on a request that took these slots (or that these refused)."""
-    found = [
-        _on_one(limit, tat, booking, cost)
-        for _, limits, booking in slots
-        for limit, tat in zip(limits, booking.tats, strict=True)
-    ]
-    return found[0] if len(found) == 1 else max(found, key=_how_binding)
+class _Request:
+    """A request to some cells: the limits of each."""
 
-
-def _on_one(limit: Limit, tat: float, booking: Booking, cost: int) -> Decision:
-    ahead_us = max(0.0, tat - booking.now_us)
-    wait_us = 0.0 if booking.allowed else ahead_us + cost * limit.interval_us - limit.tolerance_us
-    return decision_of(limit, ahead_us, wait_us)
-
-
-def _how_binding(decision: Decision) -> tuple[float, float]:
-    limit = decision.binding
-    return decision.wait_us, -((limit.tolerance_us - decision.ahead_us) // limit.interval_us)
-
-
-def pause_us(slots: Sequence[Slot]) -> float:
-    """How long the request that booked these slots has to wait until all of them have come."""
-    return max(
-        float(tat - limit.tolerance_us - booking.now_us)
-        for _, limits, booking in slots
-        for limit, tat in zip(limits, booking.tats, strict=True)
-    )
-
-
-def _tats(state: State) -> tuple[float, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def _state(tats: tuple[float, ...]) -> State:
-    return tats[0] if len(tats) == 1 else tats
-
-
-def instants(state: State | None, count: int) -> tuple[float, ...]:
-    """The instants of so many rates; those of a rate that the state has not seen are long past."""
-    tats = () if state is None else _tats(state)
-    return tats if len(tats) == count else (*tats, *(0.0 for _ in range(count)))[:count]
-
-
-class Book:
-    """Book `cost` on every rate of a cell, if the longest wait is within `wait_max_us`.
-
-    Keeps: requests that wait as long as their booking says never exceed any of the rates; a refused
-    booking changes nothing. With `look` it never changes anything.
-    """
-
-    __slots__ = ("_twin", "cost", "limits", "look", "wait_max_us")
-    # A second booking for a reply that was lost would never let too many through, but it may answer
-    # no where the first one answered yes; what to do then is the owner's choice (`on_outage`).
-    repeats: ClassVar[Repeats] = "unsafe"
-
-    def __init__(self, limits: Sequence[Limit], cost: int, wait_max_us: float = 0.0, *, look: bool = False) -> None:
-        self.limits = limits
-        self.cost = cost
-        self.wait_max_us = wait_max_us
-        self.look = look
-        self._twin: Gcra[Booking] | None = None
-
-    @property
-    def twin(self) -> Gcra[Booking]:
-        """The same in Lua, made once: the everyday step of a limiter is one object."""
-        if self._twin is None:
-            self._twin = _book_twin((self.limits,), self.cost, self.wait_max_us, look=self.look)
-        return self._twin
-
-    def __call__(self, state: State | None, now_us: float, /) -> Step[State, Booking]:
-        before = instants(state, len(self.limits))
-        allowed, after = _moved(before, self.limits, self.cost, now_us, self.wait_max_us)
-        if not allowed or self.look:
-            return UNCHANGED, Booking(allowed, now_us, before), 0.0, ()
-        return _state(after), Booking(allowed, now_us, after), (max(after) - now_us) / 1e6, ()
-
-
-class BookMany:
-    """`Book` on several cells: on all of them or on none. `limits` holds those of each cell."""
-
-    __slots__ = ("cost", "limits", "look", "wait_max_us")
+    __slots__ = ("_script", "cells", "cost", "look", "wait_max_us")
+    # A second run never lets too many through, but it may refuse what the first one let pass: what
+    # to do when the reply is lost is therefore the owner's choice (`on_outage`).
     repeats: ClassVar[Repeats] = "unsafe"
 
     def __init__(
-        self, limits: Sequence[Sequence[Limit]], cost: int, wait_max_us: float = 0.0, *, look: bool = False
+        self, cells: Sequence[Sequence[Limit]], cost: int, wait_max_us: float = 0.0, *, look: bool = False
     ) -> None:
-        self.limits = limits
+        self.cells = cells
         self.cost = cost
-        self.wait_max_us = wait_max_us
+        self.wait_max_us = int(wait_max_us)
         self.look = look
+        self._script: _Script[Any] | None = None
 
-    @property
-    def twin(self) -> Gcra[Booking]:
-        """The same in Lua."""
-        return _book_twin(self.limits, self.cost, self.wait_max_us, look=self.look)
+    def reservations(self, states: Sequence[CellState | None], now_us: float) -> list[Reservation]:
+        """What the request gets of each cell: something of all of them or of none."""
+        now_us, allowed, made = int(now_us), True, []
+        if len(states) == 1 and len(self.cells[0]) == 1:
+            return [self._of_one_rate(self.cells[0], states[0], now_us)]
+        for limits, state in zip(self.cells, states, strict=True):
+            before = _numbers_of(state, limits)
+            moves = [
+                limit.algorithm.advance(numbers, now_us, self.cost, limit.params)
+                for limit, numbers in zip(limits, before, strict=True)
+            ]
+            allowed = allowed and all(
+                start_us - now_us <= min(self.wait_max_us, limit.ahead_max_us)
+                for limit, (_, start_us) in zip(limits, moves, strict=True)
+            )
+            made.append((limits, state, before, moves))
+        changes = allowed and not self.look
+        return [
+            Reservation(
+                allowed, now_us, limits, found,
+                [after for after, _ in moves] if changes else before, [start_us for _, start_us in moves],
+            )
+            for limits, found, before, moves in made
+        ]  # fmt: skip
 
-    def __call__(self, states: Sequence[State | None], now_us: float, /) -> ManyStep[State, Booking]:
-        cells = [(limits, instants(state, len(limits))) for limits, state in zip(self.limits, states, strict=True)]
-        moves = [_moved(before, limits, self.cost, now_us, self.wait_max_us) for limits, before in cells]
-        allowed = all(fits for fits, _ in moves)
-        if not allowed or self.look:
-            now = tuple(tat for _, before in cells for tat in before)
-            return [UNCHANGED for _ in cells], Booking(allowed, now_us, now), [0.0 for _ in cells], ()
-        keeps_s = [(max(after) - now_us) / 1e6 for _, after in moves]
-        booking = Booking(allowed, now_us, tuple(tat for _, after in moves for tat in after))
-        return [_state(after) for _, after in moves], booking, keeps_s, ()
+    def _of_one_rate(self, limits: Sequence[Limit], found: CellState | None, now_us: int) -> Reservation:
+        # The same without the loops, because nearly every request is one to one rate of one cell.
+        [limit], [before] = limits, _numbers_of(found, limits)
+        after, start_us = limit.algorithm.advance(before, now_us, self.cost, limit.params)
+        allowed = start_us - now_us <= self.wait_max_us and start_us - now_us <= limit.ahead_max_us
+        return Reservation(
+            allowed, now_us, limits, found, (after if allowed and not self.look else before,), (start_us,)
+        )
+
+    def args(self) -> list[str]:
+        """The request as the chunk takes it."""
+        words: list[object] = ["look" if self.look else "reserve", self.cost, len(self.cells[0][0].params)]
+        for limits in self.cells:
+            words.append(len(limits))
+            for limit in limits:
+                words += (min(self.wait_max_us, limit.ahead_max_us), *limit.params)
+        return [str(word) for word in words]
+
+    def read(self, reply: Sequence[bytes]) -> list[Reservation]:
+        """The chunk's answer."""
+        return self.reservations([CODEC.decode(text) if text else None for text in reply[1:]], int(reply[0]))
 
 
-def _moved(
-    tats: tuple[float, ...], limits: Sequence[Limit], cost: int, now_us: float, wait_max_us: float
-) -> tuple[bool, tuple[float, ...]]:
-    allowed, after = True, []
-    for limit, tat in zip(limits, tats, strict=True):
-        moved, wait_us = booked(tat, now_us, cost * limit.interval_us, limit.tolerance_us)
-        after.append(moved)
-        allowed = allowed and wait_us <= wait_max_us
-    return allowed, tuple(after)
+class Reserve(_Request):
+    """Reserve `cost` on every rate of a cell, if the longest wait is within `wait_max_us`.
 
-
-class GiveBack:
-    """Take a booking of a cell back, for each rate on which nobody has booked after it.
-
-    `tats` are the instants that the booking left. A slot with another behind it passes unused.
+    Keeps: requests that wait until they may start never exceed any of the rates; a refused request
+    changes nothing. With `look` it never changes anything.
     """
 
-    __slots__ = ("cost", "limits", "tats")
-    # Once given back, the next booking may leave the very same instant: a late copy would take it.
-    repeats: ClassVar[Repeats] = "unsafe"
-
-    def __init__(self, limits: Sequence[Limit], cost: int, tats: tuple[float, ...]) -> None:
-        self.limits = limits
-        self.cost = cost
-        self.tats = tats
+    __slots__ = ()
 
     @property
-    def twin(self) -> Gcra[None]:
+    def twin(self) -> _Script[Reservation] | None:
+        """The same in Lua, made once, because the common step of a limiter is one object."""
+        if self._script is None:
+            self._script = _script(self.cells[0][0].algorithm, self.args(), lambda reply: self.read(reply)[0])
+        return self._script
+
+    def __call__(self, state: CellState | None, now_us: float, /) -> Step[CellState, Reservation]:
+        [made] = self.reservations([state], now_us)
+        if not made.allowed or self.look:
+            return UNCHANGED, made, 0.0, ()
+        return _packed(made.stands), made, _keep_s(made), ()
+
+
+class ReserveMany(_Request):
+    """`Reserve` on several cells: on all of them or on none."""
+
+    __slots__ = ()
+
+    @property
+    def twin(self) -> _Script[Sequence[Reservation]] | None:
         """The same in Lua."""
-        words = ["back"]
-        for limit, mine in zip(self.limits, self.tats, strict=True):
-            words += (_whole(self.cost * limit.interval_us), _whole(mine))
-        return Gcra(words, lambda _: None)
+        return _script(self.cells[0][0].algorithm, self.args(), self.read)
 
-    def __call__(self, state: State | None, now_us: float, /) -> Step[State, None]:
-        before = instants(state, len(self.limits))
-        after = tuple(
-            tat - self.cost * limit.interval_us if tat == mine else tat
-            for limit, tat, mine in zip(self.limits, before, self.tats, strict=True)
-        )
-        if after == before:
+    def __call__(
+        self, states: Sequence[CellState | None], now_us: float, /
+    ) -> ManyStep[CellState, Sequence[Reservation]]:
+        made = self.reservations(states, now_us)
+        if not made[0].allowed or self.look:
+            return [UNCHANGED for _ in made], made, [0.0 for _ in made], ()
+        return [_packed(one.stands) for one in made], made, [_keep_s(one) for one in made], ()
+
+
+class Cancel:
+    """Put a cell back as the request found it, if its state is still the one that the request left.
+
+    A slot with another one behind it passes unused.
+    """
+
+    __slots__ = ("idle_us", "made")
+    # Once a slot is given back, the next request may leave the very same state, and a late copy of this
+    # step would give away the slot of that one.
+    repeats: ClassVar[Repeats] = "unsafe"
+
+    def __init__(self, made: Reservation) -> None:
+        self.made = made
+        self.idle_us = 0 if made.found is None else _idle_at_us(made.limits, _numbers_of(made.found, made.limits))
+
+    @property
+    def twin(self) -> _Script[None] | None:
+        """The same in Lua."""
+        found = "" if self.made.found is None else CODEC.encode(self.made.found).decode()
+        args = ["cancel", CODEC.encode(_packed(self.made.stands)).decode(), found, str(self.idle_us)]
+        return _script(self.made.limits[0].algorithm, args, lambda _: None)
+
+    def __call__(self, state: CellState | None, now_us: float, /) -> Step[CellState, None]:
+        if state != _packed(self.made.stands):
             return UNCHANGED, None, 0.0, ()
-        if max(after) <= now_us:
+        if self.made.found is None or self.idle_us <= now_us:
             return GONE, None, 0.0, ()
-        return _state(after), None, (max(after) - now_us) / 1e6, ()
+        return self.made.found, None, (self.idle_us - now_us) / 1e6, ()
 
 
-def _book_twin(cells: Sequence[Sequence[Limit]], cost: int, wait_max_us: float, *, look: bool) -> Gcra[Booking]:
-    words = ["look" if look else "book", _whole(wait_max_us)]
-    for limits in cells:
-        words.append(str(len(limits)))
-        for limit in limits:
-            words += (_whole(cost * limit.interval_us), _whole(limit.tolerance_us))
-    return Gcra(words, _read_booking)
+def decide(reservations: Sequence[Reservation]) -> Decision:
+    """The decision on a request that got these reservations, or that these refused."""
+    made = reservations[0]
+    if len(reservations) == len(made.limits) == 1:
+        wait_us = 0 if made.allowed else made.starts_us[0] - made.now_us
+        return decision_of(made.limits[0], made.stands[0], made.now_us, wait_us)
+    found = [
+        decision_of(limit, numbers, made.now_us, 0.0 if made.allowed else start_us - made.now_us)
+        for made in reservations
+        for limit, numbers, start_us in zip(made.limits, made.stands, made.starts_us, strict=True)
+    ]
+    # Of a refused request the rate with the longest wait binds, and that one has a wait.
+    return max(found, key=lambda one: (one.wait_us, -one.remaining))
 
 
-def _read_booking(reply: Sequence[bytes]) -> Booking:
-    return Booking(reply[0] == b"1", int(reply[1]), tuple(map(int, reply[2:])))
+def pause_us(reservations: Sequence[Reservation]) -> int:
+    """How long the request that got these reservations has to wait before it starts."""
+    return max(max(made.starts_us) - made.now_us for made in reservations)
 
 
-def _whole(number: float) -> str:
-    return f"{number:.0f}"
+def _numbers_of(state: CellState | None, limits: Sequence[Limit]) -> Sequence[Numbers]:
+    """The numbers of each rate; a state may hold more rates than there are now, or fewer."""
+    if state is None:
+        return [limit.algorithm.initial for limit in limits]
+    found = state if isinstance(state, tuple) else ((int(state),),)
+    if len(found) == len(limits):
+        return found
+    return [*found, *(limit.algorithm.initial for limit in itertools.islice(limits, len(found), None))][: len(limits)]
+
+
+def _packed(numbers: Sequence[Numbers]) -> CellState:
+    return numbers[0][0] if len(numbers) == 1 and len(numbers[0]) == 1 else tuple(numbers)
+
+
+def _idle_at_us(limits: Sequence[Limit], numbers: Sequence[Numbers]) -> int:
+    if len(limits) == 1:
+        return limits[0].algorithm.idle_at_us(numbers[0], limits[0].params)
+    return max(
+        limit.algorithm.idle_at_us(of_rate, limit.params) for limit, of_rate in zip(limits, numbers, strict=True)
+    )
+
+
+def _keep_s(made: Reservation) -> float:
+    return (_idle_at_us(made.limits, made.stands) - made.now_us) / 1e6
+
+
+def _script(algorithm: Algorithm, args: Sequence[str], read: Any) -> _Script[Any] | None:
+    return None if algorithm.lua is None else _Script(algorithm.name, algorithm.lua, args, read)
+
+
+class _Script(Request[A]):
+    """A request to the frame behind the chunk of an algorithm."""
+
+    __slots__ = ("name", "source")
+
+    def __init__(self, name: str, lua: str, args: Sequence[str], read: Callable[[Sequence[bytes]], A]) -> None:
+        super().__init__(args, read)
+        self.name = f"{name}/1"
+        self.source = _source(lua)
+
+
+@functools.lru_cache
+def _source(lua: str) -> str:
+    # One object for each algorithm, because its hash is then worked out once.
+    return lua + _FRAME

@@ -12,23 +12,24 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import OnOutage, Outage
 from sdpatterns.core.outcome import Outcome
-from sdpatterns.core.policy import AsyncCall, title_of
+from sdpatterns.core.policy import AsyncCall
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
 from sdpatterns.core.tracing import TRACERS, Span, decided_in_span, in_span
 from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import KEYS_MAX, StateStore
-from sdpatterns.traffic.ratelimit.algorithm import GCRA, Algorithm
-from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, Slot, decision_of
+from sdpatterns.traffic.ratelimit.algorithm import Algorithm, check_algorithm
+from sdpatterns.traffic.ratelimit.algorithms import GCRA
+from sdpatterns.traffic.ratelimit.answer import Decision, RateKey, decision_of
+from sdpatterns.traffic.ratelimit.cells import LimiterCells
 from sdpatterns.traffic.ratelimit.config import Rates
-from sdpatterns.traffic.ratelimit.desk import Desk
-from sdpatterns.traffic.ratelimit.direct import DirectBook
-from sdpatterns.traffic.ratelimit.metered import Meter
+from sdpatterns.traffic.ratelimit.decision import Reservation, decide, pause_us
+from sdpatterns.traffic.ratelimit.fastpath import GcraFastPath
 from sdpatterns.traffic.ratelimit.notices import LimitBypassed, LimitReached
 
 __all__ = ["RateLimiter"]
 
-_OUTAGE_RETRY_US = 1e6
+_OUTAGE_RETRY_US = 1_000_000
 _WAIT_MAX_S = 60.0
 
 
@@ -37,7 +38,7 @@ class RateLimiter(StatefulGuard):
 
     `rates`: one `Rate`; several that must all hold; or rates by scope, and then a key is a mapping
     from scope to key and all scopes are decided in one atomic step. `algorithm`: how to count
-    (`GCRA()`, `TokenBucket()`, `LeakyBucket()`, `FixedWindow()`, `SlidingLog()`, `SlidingCounter()`).
+    (`GCRA()`, a token bucket; `LeakyBucket()`, `FixedWindow()`, `SlidingLog()`, `SlidingCounter()`, or your own).
     `store`: where the counts live (None: in this process). `on_outage`: what to answer while the
     store is away (while it is full, `"allow"` lets this process count by itself). `group`: puts all
     keys on one node of a Redis Cluster, which scopes need; without
@@ -87,44 +88,43 @@ class RateLimiter(StatefulGuard):
         self.needs_key = isinstance(rates, Mapping)
         self._outage = Outage(f"RateLimiter {name!r}", on_outage, store)
         algorithm = GCRA() if algorithm is None else algorithm
-        if not isinstance(algorithm, GCRA | Meter):
-            raise TypeError(f"algorithm must be GCRA() or another of its kind, got {title_of(algorithm)}")
+        check_algorithm(algorithm)
         self._algorithm = algorithm
-        self._desk = Desk(
+        self._cells = LimiterCells(
             name, rates, store,
             algorithm=algorithm, group=group, atomic=atomic, keys_max=keys_max, counts_here=on_outage == "allow",
         )  # fmt: skip
-        self._direct: DirectBook | None = None
-        cells, limits = self._desk.cells, self._desk.limits
+        self._fast_path: GcraFastPath | None = None
+        cells, limits = self._cells.cells, self._cells.limits
         single = len(limits) == 1 and not isinstance(rates, Mapping)
-        if single and isinstance(algorithm, GCRA) and isinstance(cells, LocalCells):
-            self._direct = DirectBook(cells, limits[0])
+        if single and type(algorithm) is GCRA and isinstance(cells, LocalCells):
+            self._fast_path = GcraFastPath(cells, limits[0])
 
     @property
     def runtime(self) -> Runtime | None:
         """The runtime that its store needs."""
-        return self._desk.runtime
+        return self._cells.runtime
 
     @property
     def never_waits(self) -> bool:
         """Whether its store is in this process, or blocks."""
-        return self._desk.runtime is None or self._desk.runtime is BLOCKING
+        return self._cells.runtime is None or self._cells.runtime is BLOCKING
 
     def describe(self) -> str:
         """Its rates."""
-        how = ", ".join([*map(str, self._desk.limits), *self._algorithm.space])
+        how = ", ".join([*map(str, self._cells.limits), *self._cells.suffix])
         return f"RateLimiter {self.name!r} ({how})"
 
     def standing(self) -> str:
         """Where it counts."""
-        return self._desk.where + (", which is away" if self._outage.is_on else "")
+        return self._cells.where + (", which is away" if self._outage.is_on else "")
 
     async def acquire(self, key: RateKey, cost: int = 1) -> Decision:
         """Whether `cost` may pass for this key now. Never waits, never raises a refusal."""
         if TRACERS:
             return cast("Decision", await decided_in_span(self, self._acquire(key, cost)))
-        if self._direct is not None:
-            decision = self._direct.take(key, cost)
+        if self._fast_path is not None:
+            decision = self._fast_path.acquire(key, cost)
             if LISTENERS and not decision.allowed:
                 self._tell_refusal(key, decision)
             return decision
@@ -154,21 +154,21 @@ class RateLimiter(StatefulGuard):
 
     async def _wait(self, key: RateKey, cost: int, bound_s: float) -> Decision:
         try:
-            if not self._books_ahead(key):
+            if not self._reserves_ahead(key):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
-            slots = await self._desk.book(key, cost, bound_s * 1e6)
+            made = await self._cells.reserve(key, cost, bound_s * 1e6)
         except BackendError as error:
             return self._passed(key, self._without_store(key, error))
-        decision = self._decided(slots, cost)
+        decision = self._decided(made)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         self._passed(key, decision)
-        pause_s = self._algorithm.pause_us(slots) / 1e6
+        pause_s = pause_us(made) / 1e6
         if pause_s > 0:
             try:
                 await current().sleep(pause_s)
             except BaseException:
-                await self._desk.give_back(slots, cost)
+                await self._cells.cancel(key, made)
                 raise
         return decision
 
@@ -176,7 +176,7 @@ class RateLimiter(StatefulGuard):
         # A slot booked in one scope would start when another scope has room, and so with others that
         # were booked for later: nothing is booked ahead, and the scopes are asked again together.
         while True:
-            decision = self._decided(await self._desk.book(key, cost), cost)
+            decision = self._decided(await self._cells.reserve(key, cost))
             if decision.allowed:
                 return decision
             if SYSTEM.monotonic() + decision.retry_after_s > until:
@@ -185,16 +185,18 @@ class RateLimiter(StatefulGuard):
                 return self._passed(key, decision)
             await current().sleep(decision.retry_after_s)
 
-    def _books_ahead(self, key: RateKey) -> bool:
-        return not (isinstance(key, Mapping) and len(key) > 1) and self._algorithm.books_ahead(self._desk.limits)
+    def _reserves_ahead(self, key: RateKey) -> bool:
+        return not (isinstance(key, Mapping) and len(key) > 1) and (
+            len(self._cells.limits) == 1 or self._algorithm.may_start_late
+        )
 
     async def peek(self, key: RateKey, cost: int = 1) -> Decision:
         """What `acquire` would answer, using nothing. Raises what the store raises."""
-        return self._algorithm.decide(await self._desk.book(key, cost, look=True), cost)
+        return decide(await self._cells.reserve(key, cost, look=True))
 
     async def reset(self, key: RateKey) -> None:
         """Forget what the key has used."""
-        await self._desk.forget(key)
+        await self._cells.forget(key)
 
     def guard(self, key: RateKey = "", /) -> Passage:
         """`async with limiter.guard(key)`: raises `RateLimited` when refused."""
@@ -232,17 +234,17 @@ class RateLimiter(StatefulGuard):
 
     async def _acquire(self, key: RateKey, cost: int) -> Decision:
         try:
-            decision = self._decided(await self._desk.book(key, cost), cost)
+            decision = self._decided(await self._cells.reserve(key, cost))
         except BackendError as error:
             return self._without_store(key, error)
         if not decision.allowed and LISTENERS:
             self._tell_refusal(key, decision)
         return decision
 
-    def _decided(self, slots: Sequence[Slot], cost: int) -> Decision:
+    def _decided(self, made: Sequence[Reservation]) -> Decision:
         """What the store's answer means. It has answered: the next outage is a new one."""
         self._outage.is_on = False
-        return self._algorithm.decide(slots, cost)
+        return decide(made)
 
     def _passed(self, key: RateKey, decision: Decision) -> Decision:
         if not decision.allowed:
@@ -259,10 +261,13 @@ class RateLimiter(StatefulGuard):
         self._outage.met(error)
         if LISTENERS:
             tell(LimitBypassed(name=self.name, key=_label(key, ""), policy=self._outage.policy, error=str(error)))
-        limit = self._desk.limits[0]
+        limit, now_us = self._cells.limits[0], SYSTEM.now_us()
         if self._outage.policy == "allow":
-            return decision_of(limit, 0.0)
-        return decision_of(limit, limit.tolerance_us, _OUTAGE_RETRY_US)
+            return decision_of(limit, self._algorithm.initial, now_us)
+        # Shown as if all of it were used.
+        most = self._algorithm.limit(limit.rate)
+        used, _ = self._algorithm.advance(self._algorithm.initial, now_us, most, limit.params)
+        return decision_of(limit, used, now_us, _OUTAGE_RETRY_US)
 
 
 def _label(key: RateKey, scope: str) -> str:

@@ -1,4 +1,4 @@
-"""The short way on memory decides what the general step decides, on the same cells."""
+"""The fast path in memory decides what the general step decides, on the same cells."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sdpatterns import Rate, RateLimiter, per_hour, per_second
-from sdpatterns.algorithms.gcra import booked
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, WHOLE, Clock, process_now_us
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports import local
-from sdpatterns.traffic.ratelimit import decision, direct
+from sdpatterns.traffic.ratelimit import GCRA, fastpath
 from tests.traffic.ratelimit.oracle import Leaky
 
 
@@ -39,7 +38,7 @@ class Ticking:
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> Ticking:
     clock = Ticking()
-    monkeypatch.setattr(direct, "monotonic", clock.monotonic)
+    monkeypatch.setattr(fastpath, "monotonic", clock.monotonic)
     monkeypatch.setattr(local, "monotonic", clock.monotonic)
     return clock
 
@@ -59,14 +58,14 @@ def test_both_ways_and_a_replayed_bucket_agree(
     mixed = RateLimiter("api", rate)
     general = RateLimiter("api", rate, store=MemoryBackend(clock=Clock(ticking.monotonic, ticking.now_us)).states)
     oracles = {key: Leaky(rate) for key in "abc"}
-    for passed_us, key, asked, by_desk in requests:
+    for passed_us, key, asked, by_step in requests:
         ticking.passed_us += passed_us
         cost = min(asked, burst)
         expected = oracles[key].acquire(ticking.now_us(), cost)
-        ask: Callable[..., Any] = mixed._acquire if by_desk else mixed.acquire
+        ask: Callable[..., Any] = mixed._acquire if by_step else mixed.acquire
         one, other = finish(ask(key, cost)), finish(general.acquire(key, cost))
         assert one.allowed is other.allowed is expected
-        assert (one.ahead_us, one.wait_us, one.remaining) == (other.ahead_us, other.wait_us, other.remaining)
+        assert (one.reset_after_s, one.wait_us, one.remaining) == (other.reset_after_s, other.wait_us, other.remaining)
         assert one.remaining == max(0, oracles[key].remaining(ticking.now_us()))
 
 
@@ -77,7 +76,7 @@ def test_the_quick_reading_of_the_clock_is_the_clock() -> None:
     assert quick == int(quick)
 
 
-def test_what_was_written_the_short_way_is_kept_until_it_has_passed(ticking: Ticking) -> None:
+def test_what_was_written_on_the_fast_path_is_kept_until_it_has_passed(ticking: Ticking) -> None:
     limiter = RateLimiter("api", per_second(10))
     for _ in range(10):
         assert limiter.acquire_now("limited").allowed
@@ -101,18 +100,17 @@ def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return slow
 
-    monkeypatch.setattr(direct, "monotonic", hesitate(time.monotonic))
-    monkeypatch.setattr(direct, "booked", hesitate(booked))
-    monkeypatch.setattr(decision, "booked", hesitate(booked))
+    monkeypatch.setattr(fastpath, "monotonic", hesitate(time.monotonic))
+    monkeypatch.setattr(GCRA, "advance", hesitate(GCRA.advance))
 
 
 @pytest.mark.usefixtures("hesitant")
-@pytest.mark.parametrize("way", ["direct", "desk", "scopes"])
+@pytest.mark.parametrize("way", ["fast path", "step", "scopes"])
 def test_eight_threads_at_a_limit_of_1000_admit_exactly_1000(way: str) -> None:
     rates: Any = {"all": per_hour(1000), "each": per_hour(1_000_000)} if way == "scopes" else per_hour(1000)
     limiter = RateLimiter("api", rates)
     key: Any = {"all": "x", "each": "y"} if way == "scopes" else "x"
-    ask = limiter.acquire if way == "direct" else limiter._acquire
+    ask = limiter.acquire if way == "fast path" else limiter._acquire
     ready = threading.Barrier(8)
 
     def work() -> int:

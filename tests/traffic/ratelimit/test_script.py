@@ -1,4 +1,4 @@
-"""Each meter's twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+"""The script of each algorithm answers, writes and keeps what Python does, on random histories in a real Valkey."""
 
 from __future__ import annotations
 
@@ -10,28 +10,29 @@ from typing import Any
 import pytest
 
 from sdpatterns.core.step import GONE, UNCHANGED
-from sdpatterns.traffic.ratelimit import Rate
-from sdpatterns.traffic.ratelimit.metered import Meter, MeteredLimit, Return, Take, TakeMany, Taking
+from sdpatterns.traffic.ratelimit import Algorithm, Rate
+from sdpatterns.traffic.ratelimit.answer import Limit
+from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Reserve, ReserveMany
 from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
-from tests.traffic.ratelimit.algorithms import METERS
+from tests.traffic.ratelimit.algorithms import ALGORITHMS
 
 
 class History:
     """Random steps on random cells, each on the state that Python's step before it left."""
 
-    def __init__(self, meter: Meter, seed: int) -> None:
-        self.meter = meter
+    def __init__(self, algorithm: Algorithm, seed: int) -> None:
+        self.algorithm = algorithm
         self.chance = random.Random(seed)
         self.now_us = 1_760_000_000_000_000 + self.chance.randrange(10**15)
         self.limits = [self._limits() for _ in range(self.chance.choice([1, 1, 2, 3]))]
         self.states: list[Any] = [None for _ in self.limits]
-        self.last: list[Taking | None] = [None for _ in self.limits]
+        self.last: list[Reservation | None] = [None for _ in self.limits]
 
-    def _limits(self) -> tuple[MeteredLimit, ...]:
+    def _limits(self) -> tuple[Limit, ...]:
         pick = self.chance.choice
-        bursts = [1, 2, 50] if self.meter.name in {"token_bucket", "leaky_bucket"} else [None]
+        bursts = [1, 2, 50] if self.algorithm.name in {"gcra", "leaky_bucket"} else [None]
         return tuple(
-            self.meter.limit(Rate(pick([3, 7, 1000]), pick([0.01, 1.0, 86_400.0 * 366]), burst=pick(bursts)), "")
+            Limit(Rate(pick([3, 7, 1000]), pick([0.01, 1.0, 86_400.0 * 366]), burst=pick(bursts)), self.algorithm)
             for _ in range(pick([1, 1, 2, 4]))
         )
 
@@ -44,17 +45,15 @@ class History:
         kind = self.chance.random()
         taken = self.last[cell]
         if kind < 0.2 and taken is not None:
-            return self._run([cell], Return(self.meter, self.limits[cell], taken))
+            return self._run([cell], Cancel(taken))
         wait_us = self.chance.choice([0.0, 0.0, 1.5, 1e9, 1e14])
         if kind < 0.6:
-            return self._run([cell], Take(self.meter, [self.limits[cell]], cost, wait_us, look=kind < 0.3))
-        return self._run(
-            list(range(len(self.limits))), TakeMany(self.meter, self.limits, cost, wait_us, look=kind > 0.95)
-        )
+            return self._run([cell], Reserve([self.limits[cell]], cost, wait_us, look=kind < 0.3))
+        return self._run(list(range(len(self.limits))), ReserveMany(self.limits, cost, wait_us, look=kind > 0.95))
 
     def _run(self, cells: Sequence[int], step: Any) -> Played:
         before = [self.states[cell] for cell in cells]
-        if isinstance(step, TakeMany):
+        if isinstance(step, ReserveMany):
             after, answer, keeps_s, _ = step(before, self.now_us)
         else:
             one, answer, keep_s, _ = step(before[0], self.now_us)
@@ -62,34 +61,44 @@ class History:
         for cell, state in zip(cells, after, strict=True):
             if state is not UNCHANGED:
                 self.states[cell] = None if state is GONE else state
-        if isinstance(answer, Taking) and answer.allowed and after[0] is not UNCHANGED:
+        if isinstance(answer, Reservation) and answer.allowed and after[0] is not UNCHANGED:
             self.last[cells[0]] = answer
-        texts = ["" if state is None else self.meter.codec.encode(state).decode() for state in before]
+        texts = ["" if state is None else CODEC.encode(state).decode() for state in before]
         words = [str(len(before)), str(self.now_us), *texts, *step.twin.args()]
         about = (type(step).__name__, step.twin, answer)
         return Played(words, self._reply(texts, after, keeps_s, answer), about)
 
     def _reply(self, texts: Sequence[str], after: Sequence[Any], keeps_s: Sequence[float], answer: Any) -> Any:
         words = [] if answer is None else [b"%d" % self.now_us, *(text.encode() for text in texts)]
-        codec = self.meter.codec
-        return [[written(codec, state) for state in after], words, [kept(keep_s) for keep_s in keeps_s], []]
+        return [[written(CODEC, state) for state in after], words, [kept(keep_s) for keep_s in keeps_s], []]
+
+
+def script_of(algorithm: Algorithm) -> str:
+    """Its whole source."""
+    script = Reserve([[Limit(Rate(3, 1.0), algorithm)]], 1).twin
+    assert script is not None
+    return script.source
 
 
 @many_steps
-@pytest.mark.parametrize("name", METERS)
-def test_the_twin_is_the_step(name: str, steps: int, valkey_url: str) -> None:
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_script_is_the_step(name: str, steps: int, valkey_url: str) -> None:
     seen = set()
-    for played, reply in held_to_python(valkey_url, METERS[name].source, partial(History, METERS[name]), steps):
+    for played, reply in held_to_python(
+        valkey_url, script_of(ALGORITHMS[name]), partial(History, ALGORITHMS[name]), steps
+    ):
         kind, twin, answer = played.about
         read = twin.answer(reply[1])
-        assert (list(read) if kind == "TakeMany" else read) == answer
+        assert (list(read) if kind == "ReserveMany" else read) == answer
         seen.add((kind, played.reply[0][0].split(b":")[0]))
-    # Every kind of step met every kind of end: written, unchanged or, for a return, gone.
-    ends = {(kind, end) for kind in ("Take", "TakeMany", "Return") for end in (b"1", b"unchanged")}
-    assert seen == ends | {("Return", b"gone")}
+    # Every kind of step met every kind of end: written, unchanged or, for Cancel, gone.
+    ends = {(kind, end) for kind in ("Reserve", "ReserveMany", "Cancel") for end in (b"1", b"unchanged")}
+    assert seen == ends | {("Cancel", b"gone")}
 
 
-@pytest.mark.parametrize("name", METERS)
-def test_a_twin_is_named_with_its_version(name: str) -> None:
-    limit = METERS[name].limit(Rate(3, 1.0), "")
-    assert Take(METERS[name], [[limit]], 1).twin.name == f"{name}/1"
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_script_is_named_with_its_version(name: str) -> None:
+    limit = Limit(Rate(3, 1.0), ALGORITHMS[name])
+    script = Reserve([[limit]], 1).twin
+    assert script is not None
+    assert script.name == f"{name}/1"

@@ -1,4 +1,4 @@
-"""The limiter's fleet once more, counting by each of its other algorithms.
+"""The limiter's fleet once more, counting by each of its algorithms.
 
 Promise: what was let through keeps what the algorithm says of itself, by an oracle that looks at
 every start again; and no request is refused at once that the oracle would have let through.
@@ -11,24 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sdpatterns.testing.simulation.limiter import EVENTS, Fleet, Start
+from sdpatterns.testing.simulation.limiter import EVENTS, Fleet, Start, over_the_limit
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
-from sdpatterns.traffic.ratelimit import FixedWindow, LeakyBucket, Rate, SlidingCounter, SlidingLog, TokenBucket
-from sdpatterns.traffic.ratelimit.metered import Meter, Take, TakeMany
+from sdpatterns.traffic.ratelimit import GCRA, Algorithm, FixedWindow, LeakyBucket, Rate, SlidingCounter, SlidingLog
+from sdpatterns.traffic.ratelimit.decision import Reserve, ReserveMany
 
-__all__ = ["ORACLES", "MetersWorld"]
-
-
-def over_the_tokens(starts: Sequence[Start], rate: Rate) -> str:
-    """A stretch of time with more than the bucket held and what came into it."""
-    for first, begin in enumerate(starts):
-        spent = 0
-        for last in starts[first:]:
-            spent += last.cost
-            if (spent - rate.limit) * rate.window_us > (last.at_us - begin.at_us) * rate.count:
-                return f"{spent} within {(last.at_us - begin.at_us) / 1e6:.6f} s at {rate}"
-    return ""
+__all__ = ["ORACLES", "AlgorithmsWorld"]
 
 
 def too_close(starts: Sequence[Start], rate: Rate) -> str:
@@ -74,58 +63,53 @@ def _windows(starts: Sequence[Start], rate: Rate) -> Counter[int]:
     return each
 
 
-ORACLES: Mapping[Meter, Callable[[Sequence[Start], Rate], str]] = {
-    TokenBucket(): over_the_tokens,
+ORACLES: Mapping[Algorithm, Callable[[Sequence[Start], Rate], str]] = {
+    GCRA(): over_the_limit,
     LeakyBucket(): too_close,
     FixedWindow(): over_a_window_of_the_clock,
     SlidingLog(): over_any_window,
     SlidingCounter(): over_the_estimate,
 }
 """What breaks the promise of each algorithm, among starts in the order of their time."""
-_BURSTS = ("token_bucket", "leaky_bucket")
+_BURSTS = ("gcra", "leaky_bucket")
 
 
-class MetersWorld:
+class AlgorithmsWorld:
     """See the module."""
 
-    name = "meters"
-    sometimes = (*EVENTS, *(meter.name for meter in ORACLES))
+    name = "algorithms"
+    sometimes = (*EVENTS, *(algorithm.name for algorithm in ORACLES))
 
     async def play(self, run: Run) -> None:
         """A fleet that counts by one of the algorithms."""
-        meter = run.chance.choice(list(ORACLES))
-        run.note(meter.name)
-        await _Fleet(run, meter).live()
+        algorithm = run.chance.choice(list(ORACLES))
+        run.note(algorithm.name)
+        await _Fleet(run, algorithm).live()
 
 
 class _Fleet(Fleet):
-    def __init__(self, run: Run, meter: Meter) -> None:
-        self.meter = meter
+    def __init__(self, run: Run, algorithm: Algorithm) -> None:
+        self.algorithm = algorithm
         self.stored: dict[str, list[Start]] = {}
-        super().__init__(run, meter)
+        super().__init__(run, algorithm)
 
     def rate(self) -> Rate:
         rate = super().rate()
-        return rate if self.meter.name in _BURSTS else Rate(rate.count, rate.period_s)
+        return rate if self.algorithm.name in _BURSTS else Rate(rate.count, rate.period_s)
 
     def start_of(self, happened: Happened) -> Start | None:
-        step, answer = happened.step, happened.answer
-        if not isinstance(step, Take | TakeMany):
-            return None
-        takings = answer if isinstance(step, TakeMany) else [answer]
-        if not takings[0].allowed and not step.wait_max_us:
+        step, start = happened.step, super().start_of(happened)
+        if isinstance(step, Reserve | ReserveMany) and start is None and not step.look and not step.wait_max_us:
             self._must_be_right_to_refuse(happened)
-        if not takings[0].allowed or step.look:
-            return None
-        start = Start(max(start_us for taking in takings for start_us in taking.starts_us), step.cost)
-        for cell in happened.keys:
-            self.stored.setdefault(cell, []).append(start)
+        if start is not None:
+            for cell in happened.keys:
+                self.stored.setdefault(cell, []).append(start)
         return start
 
     def _must_be_right_to_refuse(self, happened: Happened) -> None:
         step: Any = happened.step
         now = Start(happened.now_us, step.cost)
-        for cell, limits in zip(happened.keys, step.limits, strict=True):
+        for cell, limits in zip(happened.keys, step.cells, strict=True):
             stored = self.stored.get(cell, [])
             later = any(start.at_us > now.at_us for start in stored)
             if later or any(self.excess([*stored, now], limit.rate) for limit in limits):
@@ -133,4 +117,4 @@ class _Fleet(Fleet):
         self.run.violated(f"refused {now} though there was room: {self.stored}")
 
     def excess(self, starts: Sequence[Start], rate: Rate) -> str:
-        return ORACLES[self.meter](sorted(starts), rate)
+        return ORACLES[self.algorithm](sorted(starts), rate)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 
+from sdpatterns.traffic.ratelimit.algorithm import BuiltIn, Numbers, count_of
 from sdpatterns.traffic.ratelimit.config import Rate
-from sdpatterns.traffic.ratelimit.metered import AHEAD_ANY, Meter, Words, count_of
 
 __all__ = ["SlidingCounter"]
 
 _PRODUCT_MAX = 2**52
 
 
-@dataclasses.dataclass(frozen=True)
-class SlidingCounter(Meter, file="sliding_counter.lua", fresh=(0, 0, 0, 0)):
+@dataclasses.dataclass(frozen=True, repr=False)
+class SlidingCounter(BuiltIn, name="sliding_counter", initial=(0, 0, 0, 0)):
     """`count` in a sliding window, as estimated from two counts.
 
     The window before counts by the share of it that the sliding window still covers, as if its
@@ -23,17 +23,17 @@ class SlidingCounter(Meter, file="sliding_counter.lua", fresh=(0, 0, 0, 0)):
     Costs: four numbers for each rate, whatever the count.
     """
 
-    def settings(self, rate: Rate) -> Words:
+    def params(self, rate: Rate) -> Numbers:
         """The window, how many pass in it, the step of the share, and how many steps a window has."""
         window_us, most = rate.window_us, count_of(rate, type(self).__name__)
         step_us = -(-most * window_us // _PRODUCT_MAX)
-        return AHEAD_ANY, window_us, most, step_us, window_us // step_us
+        return window_us, most, step_us, window_us // step_us
 
-    def taken(self, words: Words, now_us: int, cost: int, settings: Words) -> tuple[Words, int]:
+    def advance(self, state: Numbers, now_us: int, cost: int, params: Numbers) -> tuple[Numbers, int]:
         """The window with its two counts and its last instant, which is when this request starts."""
-        _, window_us, most, step_us, steps = settings
-        at_us = max(now_us, words[3])
-        start_us, before, used = self._seen_at(words, at_us, window_us)
+        window_us, most, step_us, steps = params
+        at_us = max(now_us, state[3])
+        start_us, before, used = self._seen_at(state, at_us, window_us)
         while True:
             room, next_us = most - used - cost, start_us + window_us
             passes_us = next_us
@@ -43,21 +43,21 @@ class SlidingCounter(Meter, file="sliding_counter.lua", fresh=(0, 0, 0, 0)):
                 return (start_us, before, used + cost, passes_us), passes_us
             start_us, before, used, at_us = next_us, used, 0, max(at_us, next_us)
 
-    def idle_at_us(self, words: Words, settings: Words) -> int:
+    def idle_at_us(self, state: Numbers, params: Numbers) -> int:
         """When neither window is covered any more."""
-        return words[0] + settings[1] * (2 if words[2] else 1)
+        return state[0] + params[0] * (2 if state[2] else 1)
 
-    def left(self, words: Words, now_us: int, settings: Words) -> int:
+    def remaining(self, state: Numbers, now_us: int, params: Numbers) -> int:
         """What the estimate leaves, if nothing is booked after now."""
-        _, window_us, most, step_us, steps = settings
-        if words[3] > now_us:
+        window_us, most, step_us, steps = params
+        if state[3] > now_us:
             return 0
-        start_us, before, used = self._seen_at(words, now_us, window_us)
+        start_us, before, used = self._seen_at(state, now_us, window_us)
         covered = -(-(start_us + window_us - now_us) // step_us)
         return max(0, most - used - -(-before * covered // steps))
 
-    def _seen_at(self, words: Words, at_us: int, window_us: int) -> tuple[int, int, int]:
+    def _seen_at(self, state: Numbers, at_us: int, window_us: int) -> tuple[int, int, int]:
         start_us = at_us - at_us % window_us
-        if words[0] >= start_us:
-            return words[0], words[1], words[2]
-        return (start_us, words[2], 0) if words[0] == start_us - window_us else (start_us, 0, 0)
+        if state[0] >= start_us:
+            return state[0], state[1], state[2]
+        return (start_us, state[2], 0) if state[0] == start_us - window_us else (start_us, 0, 0)
