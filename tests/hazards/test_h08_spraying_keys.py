@@ -51,5 +51,5 @@ async def test_a_key_is_dropped_when_it_equals_a_fresh_one_and_no_sooner() -> No
                 await limiter.acquire(f"again {turn} {number}")
             assert not (await limiter.acquire("limited", cost=10)).allowed
             clock.advance(0.000_001)
-        cells = limiter._desk.cells
+        cells = limiter._cells.cells
         assert len(cells) < 10_000  # type: ignore[arg-type]

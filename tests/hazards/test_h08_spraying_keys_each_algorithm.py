@@ -51,4 +51,4 @@ async def test_a_key_is_dropped_when_it_equals_a_fresh_one_and_no_sooner(name: s
                 await limiter.acquire(f"spray {turn} {number}")
             assert not (await limiter.acquire("limited")).allowed
             clock.advance(0.000_001)
-        assert len(limiter._desk.cells) < 10_000  # type: ignore[arg-type]
+        assert len(limiter._cells.cells) < 10_000  # type: ignore[arg-type]

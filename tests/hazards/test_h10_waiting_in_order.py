@@ -62,4 +62,4 @@ async def test_fifteen_admissions_are_fifteen_steps_and_fourteen_sleeps(
     monkeypatch.setattr(ASYNCIO, "sleep", counted)
     await asyncio.gather(*(limiter.wait("x") for _ in range(15)))
     assert len(sleeps) == 14
-    assert store.steps == (["Book"] * 15 if where == "store" else [])
+    assert store.steps == (["Reserve"] * 15 if where == "store" else [])

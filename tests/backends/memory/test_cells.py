@@ -185,7 +185,7 @@ def test_keys_of_several_kinds_overflow_kind_by_kind() -> None:
         (True, "user"), (True, "user"), (False, "user")
     ]  # fmt: skip
     assert finish(limiter.acquire({"user": "a", "ip": "1"})).allowed
-    cells = limiter._desk.cells
+    cells = limiter._cells.cells
     assert isinstance(cells, LocalCells)
     assert len(cells) == 4
 

@@ -34,6 +34,9 @@ class Limit:
         scope = f"{self.scope}: " if self.scope else ""
         return f"{scope}{self.rate.count} per {self.rate.period_s:g} s, burst {self.rate.limit}"
 
+    def __repr__(self) -> str:
+        return f"Limit({self})"
+
 
 class Decision:
     """The answer of a limiter to one request, for the rate that binds: the one with the longest wait, or else
