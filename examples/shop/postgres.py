@@ -34,6 +34,9 @@ class Readers:
         )
         self._engine = engine.execution_options(postgresql_readonly=True)
 
+    def at_once(self, query: Executable) -> None:
+        """None: each read waits for the server."""
+
     async def read(self, queries: Sequence[Executable]) -> list[Sequence[Row[Any]]]:
         """The rows of each query, in one view of the data."""
         async with self._engine.begin() as connection:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiosqlite
-from sqlalchemy import URL, Executable, QueuePool, Row, create_engine, event
+from sqlalchemy import URL, Connection, Executable, QueuePool, Row, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from shop.failures import StartFailed
@@ -51,6 +52,8 @@ def _prepare(connection: Any) -> None:
 class Readers:
     """Threads with a connection each, which cannot write; a whole read is one trip to a thread and back.
 
+    Small reads have a connection in the loop's own thread, which waits for nothing.
+
     Keeps: a read whose caller is cancelled ends in its thread, and the connection with it is whole.
     """
 
@@ -58,8 +61,19 @@ class Readers:
         self._path = path
         self._threads = ThreadPoolExecutor(_READERS_MAX, thread_name_prefix=f"read {path.stem}")
         self._engine = create_engine(
-            "sqlite://", creator=self._connected, poolclass=QueuePool, pool_size=_READERS_MAX, max_overflow=0
+            "sqlite://", creator=self._connected, poolclass=QueuePool, pool_size=_READERS_MAX + 1, max_overflow=0
         )
+        self._here: Connection | None = None
+
+    def at_once(self, query: Executable) -> Sequence[Row[Any]] | None:
+        """The rows of one query, read in this thread; None where that would have to wait, or is not possible."""
+        try:
+            if self._here is None:
+                self._here = self._engine.connect()
+                self._here.exec_driver_sql("PRAGMA busy_timeout=0")
+            return self._here.execute(query).all()
+        except DBAPIError:
+            return None
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
@@ -80,6 +94,8 @@ class Readers:
     async def close(self) -> None:
         """Close the connections, as soon as the last read has ended."""
         await asyncio.get_running_loop().run_in_executor(None, self._threads.shutdown)
+        if self._here is not None:
+            self._here.close()
         self._engine.dispose()
 
 

@@ -6,6 +6,7 @@ level 2 changed a clause (keys, keys given twice, the flag for random ids), the 
 
 from __future__ import annotations
 
+import random
 import re
 
 import httpx
@@ -14,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdpatterns import Pipeline, Retry
-from sdpatterns.core import context
+from sdpatterns.core import context, tracecontext
 from sdpatterns.core.context import Trace
-from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace, parse_tracestate, traceparent_of
+from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace, parse_tracestate, random_id, traceparent_of
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from sdpatterns.web.httpx import AsyncTransport
+from tests.forks import in_child, needs_fork
 
 pytestmark = pytest.mark.anyio
 
@@ -247,3 +249,28 @@ def test_whatever_comes_in_only_good_headers_go_out(parents, states):
     assert TRACEPARENT.fullmatch(traceparent_of(child_of(found)))
     assert parse_tracestate([found.state]) == found.state
     assert len(found.state) <= 512
+
+
+def test_ids_are_random_whatever_seed_the_program_sets() -> None:
+    random.seed(1)
+    first = random_id(16)
+    random.seed(1)
+    assert first != random_id(16)
+    assert {len(random_id(8)) for _ in range(1_000)} == {16}
+    assert len({random_id(16) for _ in range(1_000)}) == 1_000
+    assert new_trace().random
+    assert not new_trace(lambda size: "ab" * size).random
+
+
+@needs_fork[0]
+@needs_fork[1]
+def test_a_forked_child_draws_other_ids_than_its_parent() -> None:
+    state = tracecontext._CHANCE.getstate()
+    expected = random_id(16)
+    tracecontext._CHANCE.setstate(state)
+
+    def differs() -> None:
+        assert random_id(16) != expected
+
+    assert in_child(differs) == 0
+    assert random_id(16) == expected

@@ -79,6 +79,31 @@ async def test_a_reader_cannot_write(tmp_path: Path) -> None:
         assert await database.rows(select(ROWS)) == []
 
 
+async def test_a_few_rows_are_read_in_the_loop_and_elsewhere_where_that_would_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Database.opened(tmp_path / "a.db", SCHEMA) as database:
+        await _two_rows(database, 1)
+        assert [row.number for row in await database.few(select(ROWS))] == [-1, 1]
+        await _two_rows(database, 2)
+        trips: list[str] = []
+
+        def refuse(*_: object) -> None:
+            trips.append("thread")
+            raise AssertionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(database._readers, "read", refuse)
+            assert len(await database.few(select(ROWS))) == 4
+            assert trips == []
+            with pytest.raises(AssertionError):
+                await database.few(insert(ROWS).values(number=1))  # refused here, so it goes where all reads go
+        assert trips == ["thread"]
+        with pytest.raises(Problem):
+            await database.few(insert(ROWS).values(number=1))
+        assert len(await database.few(select(ROWS))) == 4
+
+
 async def _two_rows(database: Database, number: int) -> None:
     async with database.write() as connection:
         await connection.execute(insert(ROWS).values(number=number))

@@ -65,7 +65,7 @@ class CartStore:
     async def lines(self, cart_id: str) -> list[Line]:
         """The lines of a cart, empty for one that was never written."""
         query = select(_lines.c.sku, _lines.c.quantity).where(_lines.c.cart_id == cart_id).order_by(_lines.c.sku)
-        return [Line(row.sku, row.quantity) for row in await self._database.rows(query)]
+        return [Line(row.sku, row.quantity) for row in await self._database.few(query)]
 
     async def put(self, cart_id: str, line: Line) -> bool:
         """Set a line; False when the cart has no room for another one."""

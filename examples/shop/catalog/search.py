@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sdpatterns.errors import CursorNotValid
@@ -61,7 +61,9 @@ class PageRequest:
     @property
     def of(self) -> str:
         """What cursors of this list are for: its order and its filter, except what is sold out meanwhile."""
-        return json.dumps([self.sort, asdict(replace(self.filter, without=()))])
+        narrowed = self.filter
+        shown = (narrowed.words, narrowed.category, narrowed.maker, narrowed.price_from, narrowed.price_below)
+        return json.dumps([self.sort, *shown])
 
 
 def words_of(text: str) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ class InventoryStore:
     async def free(self, skus: Sequence[str]) -> dict[str, int]:
         """The free pieces of each of these products."""
         query = select(_stock.c.sku, _stock.c.free).where(_stock.c.sku.in_(skus))
-        return {row.sku: row.free for row in await self._database.rows(query)}
+        return {row.sku: row.free for row in await self._database.few(query)}
 
     async def sold_out(self, limit: int) -> list[str]:
         """Products without a free piece."""

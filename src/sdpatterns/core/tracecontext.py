@@ -13,13 +13,14 @@ Source: W3C "Trace Context Level 2", https://www.w3.org/TR/trace-context-2/
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from collections.abc import Callable, Sequence
 
 from sdpatterns.core.context import Trace
+from sdpatterns.core.forks import drop_in_child
 
-__all__ = ["child_of", "new_trace", "parse_trace", "parse_tracestate", "traceparent_of"]
+__all__ = ["child_of", "new_trace", "parse_trace", "parse_tracestate", "random_id", "traceparent_of"]
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED, _RANDOM = 1, 2
@@ -95,12 +96,30 @@ def traceparent_of(trace: Trace) -> str:
     return f"00-{trace.trace_id}-{trace.span_id}-{flags:02x}"
 
 
-def new_trace(ids: Ids = secrets.token_hex, *, sampled: bool = True) -> Trace:
+class _Chance(random.Random):
+    """Seeded by the system, and again in a forked child, which would repeat its parent's numbers."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin with other numbers."""
+        self.seed()
+
+
+# Not `random`'s own, which a program may seed; and not the system's, which lets another thread run for each id.
+_CHANCE = _Chance()
+drop_in_child(_CHANCE)
+
+
+def random_id(size_bytes: int) -> str:
+    """An id drawn at random; it is no secret, because who sees a few of them can compute the next."""
+    return f"{_CHANCE.getrandbits(8 * size_bytes):0{2 * size_bytes}x}"
+
+
+def new_trace(ids: Ids = random_id, *, sampled: bool = True) -> Trace:
     """The first span of a new trace. Its id counts as random where no ids were handed in."""
-    return Trace(_id(ids, 16), _id(ids, 8), sampled, random=ids is secrets.token_hex)
+    return Trace(_id(ids, 16), _id(ids, 8), sampled, random=ids is random_id)
 
 
-def child_of(parent: Trace, ids: Ids = secrets.token_hex) -> Trace:
+def child_of(parent: Trace, ids: Ids = random_id) -> Trace:
     """A new span in the parent's trace."""
     return parent._replace(span_id=_id(ids, 8))
 

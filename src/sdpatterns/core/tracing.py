@@ -14,7 +14,6 @@ reported to the log and never harms the call.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -163,7 +162,7 @@ class Opened:
         self._is_passage = kind == "internal"
         self.is_refused = self.has_ended = False
         span = _started(name, kind, facts or {}, links, parent)
-        self._span: Span = span or _NoSpan(self._before or new_trace(secrets.token_hex))
+        self._span: Span = span or _NoSpan(self._before or new_trace())
         if span is not None:
             context.trace.set(span.trace)
 

@@ -113,7 +113,9 @@ class _Exchange:
 
 def _opened(request: Any) -> Opened:
     url = request.url
-    return opened(request.method, str(url.copy_with(userinfo=b"", query=None, fragment=None)), url.host)
+    # Put together from its parts, because a changed copy of the URL would be parsed again.
+    path = url.raw_path.partition(b"?")[0]
+    return opened(request.method, f"{url.scheme}://{(url.netloc + path).decode('ascii')}", url.host)
 
 
 class AsyncExchange(_Exchange):

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -20,7 +19,7 @@ from sdpatterns.core.asking import told
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import Trace, Until
 from sdpatterns.core.judging import answering
-from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace
+from sdpatterns.core.tracecontext import child_of, new_trace, parse_trace, random_id
 from sdpatterns.core.tracing import NOWHERE, TRACERS, Opened, Span, Value
 from sdpatterns.web.asgi.metrics import METHODS, route_of
 from sdpatterns.web.asgi.protocol import (
@@ -80,7 +79,7 @@ class TracingMiddleware:
         joins_traces: bool = True,
         deadline_default_s: float | None = None,
         deadline_max_s: float = 60.0,
-        ids: Callable[[int], str] = secrets.token_hex,
+        ids: Callable[[int], str] = random_id,
         service: str | None = None,
         route: Callable[[Scope], str] = route_of,
     ) -> None:
@@ -95,7 +94,7 @@ class TracingMiddleware:
         self._joins_traces = joins_traces
         self._deadline_default_s = deadline_default_s
         self._deadline_max_s = deadline_max_s
-        self._ids = answering("ids", ids)
+        self._ids = ids if ids is random_id else answering("ids", ids)
         self._service = service
         self._route = answering("route", route)
 

@@ -5,10 +5,10 @@ Source: W3C Recommendation "Trace Context", https://www.w3.org/TR/trace-context/
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+from sdpatterns.core.tracecontext import random_id
 from sdpatterns.web.asgi import tracing as asgi
 from sdpatterns.web.asgi.protocol import ASGIApp
 from sdpatterns.web.wsgi.door import Door, from_environ
@@ -33,7 +33,7 @@ class TracingMiddleware(Door):
         joins_traces: bool = True,
         deadline_default_s: float | None = None,
         deadline_max_s: float = 60.0,
-        ids: Callable[[int], str] = secrets.token_hex,
+        ids: Callable[[int], str] = random_id,
         service: str | None = None,
         route: Callable[[WSGIEnvironment], str] = route_of,
     ) -> None:
