@@ -43,6 +43,20 @@ def settings(page: str) -> dict[str, str]:
     }
 
 
+def without_settings(text: str, names: list[str]) -> str:
+    """The docstring without a paragraph that explains the settings, which the table does too."""
+    paragraphs = text.split("\n\n")
+    explained = [
+        sum(name in names for name in re.findall(r"`(\w+)`[^`.]*:", each))
+        for each in paragraphs
+    ]
+    return "\n\n".join(
+        each
+        for each, count in zip(paragraphs, explained, strict=True)
+        if count < 3
+    )
+
+
 class Parameters(griffe.Extension):
     """Adds an `Args` section to the docstrings of the patterns."""
 
@@ -64,4 +78,5 @@ class Parameters(griffe.Extension):
         lines = [
             f"    {name}: {known[name]}" for name in names if name in known
         ]
-        cls.docstring.value += "\n\nArgs:\n" + "\n".join(lines) + "\n"
+        said = without_settings(cls.docstring.value, names)
+        cls.docstring.value = said + "\n\nArgs:\n" + "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded
 from sdpatterns.resilience.breaker import CircuitState
 from sdpatterns.web.aiohttp import AnsweredUnavailable, ClientMiddleware
 
-from .storm import CONNECTIONS_MAX, Get, Race, answered_at_once, counting, hurried, storm
+from .storm import CONNECTIONS_MAX, Get, Race, answered_at_once, certificates, counting, hurried, storm
 from .wire import TROUBLE, Wire, wired
 
 pytestmark = pytest.mark.anyio
@@ -282,11 +282,12 @@ async def test_attempts_side_by_side_are_refused_with_the_reason() -> None:
     assert raised.group_contains(RuntimeError, match="side by side")
 
 
-async def weathered(part: Policy, *, requests: int, seed: int = 1) -> float:
+async def weathered(part: Policy, *, tls: bool, requests: int, seed: int = 1) -> float:
     """Let a storm of cancellations pass; the seconds that sixteen requests at once take then."""
-    async with counting() as server:
+    shown, trusted = certificates() if tls else (None, True)
+    async with counting(shown) as server:
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, force_close=False)
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, force_close=False, ssl=trusted)
         ) as session:
 
             def getting(middleware: ClientMiddleware) -> Get:
@@ -310,15 +311,17 @@ async def weathered(part: Policy, *, requests: int, seed: int = 1) -> float:
     return min(took_s for _, took_s in tries)
 
 
-async def test_a_storm_of_cancellations_leaves_the_pool_whole() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_a_storm_of_cancellations_leaves_the_pool_whole(tls: bool) -> None:
     for part in (hurried(), Race()):
-        assert await weathered(part, requests=100) < 20.0
+        assert await weathered(part, tls=tls, requests=100) < 20.0
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-async def test_ten_thousand_cancellations_leave_the_pool_whole() -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_ten_thousand_cancellations_leave_the_pool_whole(tls: bool) -> None:
     for seed in range(5):
         for part in (hurried(), Race()):
-            assert await weathered(part, requests=1_000, seed=seed) < 1.0
+            assert await weathered(part, tls=tls, requests=1_000, seed=seed) < 1.0
             await asyncio.sleep(0)
