@@ -24,6 +24,7 @@ from typing import Any
 from sdpatterns.core.policy import Policy, Unawaited, check_function, is_async, lifted, protect_plain, title_of
 from sdpatterns.core.runtime import BLOCKING, current, finish
 from sdpatterns.core.spelling import how_to_enter
+from sdpatterns.core.undivided import bound_to_here
 
 __all__ = ["blocking"]
 
@@ -101,6 +102,9 @@ class _Blocking(Unawaited):
     def __repr__(self) -> str:
         return f"blocking({_title(self._inside)})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return blocking, (self._inside,)
+
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._inside, name)
         if not inspect.isroutine(member):
@@ -148,7 +152,7 @@ class _BlockingPolicy(_Blocking):
             _refuse_in_a_loop()
             return inner(*args, **kwargs)
 
-        return functools.update_wrapper(protected, function)
+        return bound_to_here(functools.update_wrapper(protected, function), self._inside)
 
     def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
         """The same as `protect`."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any
 
 from sdpatterns.core.keys import KeyOf
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
 from sdpatterns.core.tracing import TRACERS, Opened, Span, in_span, opened_by
+from sdpatterns.core.undivided import Undivided
 
 __all__ = ["Guard", "KeyedGuard", "Passage", "StatefulGuard"]
 
@@ -69,25 +70,10 @@ class Guard(Policy):
         return guarded
 
 
-class StatefulGuard(Guard):
-    """A guard whose counts live in this process or behind its store: a second one would count apart.
+class StatefulGuard(Undivided, Guard):
+    """A guard whose counts live in this process or behind its store; see `Undivided`."""
 
-    `copy` and `deepcopy` therefore give the guard itself. Pickle raises TypeError: another process builds a
-    guard of its own, and shares the counts through a store.
-    """
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        kind = type(self).__name__
-        raise TypeError(
-            f"{kind} {self.name!r} cannot be sent to another process: build it there, at import time; a limiter"
-            " or quota shares its counts through store="
-        )
+    _elsewhere = "build it there, at import time; a limiter or quota shares its counts through store="
 
 
 class Passage:

@@ -18,6 +18,7 @@ from sdpatterns.core.judging import is_async, title_of
 from sdpatterns.core.keys import KeyOf, key_of
 from sdpatterns.core.runtime import Runtime, Stopped, finish
 from sdpatterns.core.spelling import explained, how_to_enter
+from sdpatterns.core.undivided import bound_to_here
 
 __all__ = [
     "AsyncCall",
@@ -296,7 +297,7 @@ def protect_plain(part: Policy, function: Callable[..., Any]) -> Callable[..., A
     def plain(*args: Any, **kwargs: Any) -> Any:
         return finish(wrapped(*args, **kwargs))
 
-    return functools.update_wrapper(plain, function)
+    return bound_to_here(functools.update_wrapper(plain, function), part)
 
 
 def _protect(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -305,7 +306,8 @@ def _protect(part: Policy, function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"{title_of(function)} is a generator: protect the call that makes each item")
     if is_async(function):
-        return functools.update_wrapper(part.wrap(cast("AsyncCall", function)), function)
+        protected = functools.update_wrapper(part.wrap(cast("AsyncCall", function)), function)
+        return bound_to_here(protected, part)
     if not part.never_waits:
         raise TypeError(
             f"{type(part).__name__} {part.name!r} may have to wait, and {title_of(function)} is a plain def:"

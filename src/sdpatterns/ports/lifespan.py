@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
+from sdpatterns.core.undivided import Undivided
+
 __all__ = ["Lifespan"]
 
 
@@ -14,10 +16,12 @@ class _Opened(AbstractAsyncContextManager[Any], Protocol):
         """See `Backend`."""
 
 
-class Lifespan:
+class Lifespan(Undivided):
     """Gives a backend the lifespan that ASGI frameworks ask for: `FastAPI(lifespan=backend.lifespan)`."""
 
     __slots__ = ()
+
+    _elsewhere = "build it there, with the same URL"
 
     @asynccontextmanager
     async def lifespan(self: _Opened, app: object = None, /) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, check_keyed
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span, opened_by
+from sdpatterns.core.undivided import Undivided
 from sdpatterns.errors import (
     AnswerNotKept,
     BackendError,
@@ -57,7 +58,7 @@ def _random_owner() -> str:
     return secrets.token_hex(16)
 
 
-class Idempotency(Policy):
+class Idempotency(Undivided, Policy):
     """Runs the work of one key once and gives every later caller the same answer.
 
     ```
@@ -87,6 +88,7 @@ class Idempotency(Policy):
     Source: draft-ietf-httpapi-idempotency-key-header.
     """
 
+    _elsewhere = "build it there, at import time, with the same store"
     needs_key = True
     traits: ClassVar[frozenset[Trait]] = frozenset({"absorbs_repeats"})
 
