@@ -55,8 +55,9 @@ def bound_to_here(protected: F, part: object) -> F:
     what it shares with this process.
     """
     title = getattr(protected, "__qualname__", type(protected).__name__)
+    kind = type(getattr(part, "part", part)).__name__  # of a part with its key, the part
     said = (
-        f"{title} is protected by {type(getattr(part, 'part', part)).__name__} and cannot be sent to another process by value: define it in"
+        f"{title} is protected by {kind} and cannot be sent to another process by value: define it in"
         " a module that the other process imports, or protect it there"
     )
     protected.__sdpatterns__ = _BoundToHere(said)  # type: ignore[attr-defined]
