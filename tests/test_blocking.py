@@ -92,11 +92,11 @@ def test_eight_threads_lose_no_step():
 def test_an_ear_is_rung_from_another_thread():
     backend = MemoryBackend()
     cells = blocking(backend.states).cells("numbers", IntegersCodec())
-    with blocking(backend.signals).listen("counted") as ear:
-        assert ear.wait(0.0) is False
+    with blocking(backend.signals).listen("counted") as subscription:
+        assert subscription.wait(0.0) is False
         thread = threading.Thread(target=cells.transact, args=("a", Add(wake=["counted"])))
         thread.start()
-        assert ear.wait(5.0) is True
+        assert subscription.wait(5.0) is True
         thread.join()
 
 

@@ -78,8 +78,8 @@ class BlockingStateStore:
 class BlockingSignalBus:
     runtime: Runtime | None
 
-    def announce(self, *topics: str) -> None: ...
-    def listen(self, *topics: str) -> BlockingEar: ...
+    def notify(self, *topics: str) -> None: ...
+    def subscribe(self, *topics: str) -> BlockingSubscription: ...
 
 class BlockingBackend:
     @property
@@ -217,7 +217,7 @@ class BlockingClaim:
 class BlockingDoubtfulClaims:
     def add(self, cell: str, owner: str) -> None: ...
 
-class BlockingEar:
+class BlockingSubscription:
     def __enter__(self) -> Self: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

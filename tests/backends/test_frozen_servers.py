@@ -32,11 +32,11 @@ def _callers_of(backend: Any) -> list[Callable[[], Any]]:
     limiter = RateLimiter("frozen", per_second(1), store=backend.states, on_outage="raise")
     steps = [lambda number=number: cells.transact(f"{number % 7}", Add()) for number in range(CALLERS)]
     twins = [lambda number=number: limiter.acquire(f"{number % 3}") for number in range(CALLERS)]
-    return [*steps, *twins, lambda: cells.read("a"), lambda: backend.signals.announce("a"), lambda: _listen(backend)]
+    return [*steps, *twins, lambda: cells.read("a"), lambda: backend.signals.notify("a"), lambda: _listen(backend)]
 
 
 async def _listen(backend: Any) -> None:
-    async with backend.signals.listen("other"):
+    async with backend.signals.subscribe("other"):
         pass
 
 

@@ -42,12 +42,12 @@ def test_an_ear_hears_and_lets_itself_be_cancelled(backend):
     signals = SignalsInThreads(backend.signals)
 
     async def main():
-        async with signals.listen("counted") as ear:
-            assert await ear.wait(0.01) is False
-            await signals.announce("counted")
-            assert await ear.wait(60.0) is True
+        async with signals.subscribe("counted") as subscription:
+            assert await subscription.wait(0.01) is False
+            await signals.notify("counted")
+            assert await subscription.wait(60.0) is True
             with trio.move_on_after(0.05) as scope:
-                await ear.wait()
+                await subscription.wait()
             assert scope.cancelled_caught
 
     trio.run(main)

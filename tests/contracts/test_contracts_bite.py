@@ -51,7 +51,7 @@ class Cells:
         with self.store.lock:
             after, answer, _, wake = transition(self.load(key), self.store.now_us())
             self.dump(key, after)
-        self.store.signals.ring(wake)
+        self.store.signals.wake(wake)
         return answer
 
     async def transact_many(self, keys: Sequence[str], transition: Any, /) -> Any:
@@ -60,7 +60,7 @@ class Cells:
             after, answer, _, wake = transition([self.load(key) for key in keys], self.store.now_us())
             for key, state in list(zip(keys, after, strict=True)):
                 self.dump(key, state)
-        self.store.signals.ring(wake)
+        self.store.signals.wake(wake)
         return answer
 
     async def read(self, key: str, /) -> Any:
@@ -161,13 +161,13 @@ async def _torn(self: Any, key: str, transition: Any) -> Any:
     after, answer, _, wake = transition(self.load(key), self.store.now_us())
     await asyncio.sleep(0)
     self.dump(key, after)
-    self.store.signals.ring(wake)
+    self.store.signals.wake(wake)
     return answer
 
 
 async def _early(self: Any, key: str, transition: Any) -> Any:
     after, answer, _, wake = transition(self.load(key), self.store.now_us())
-    self.store.signals.ring(wake)
+    self.store.signals.wake(wake)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     self.dump(key, after)
@@ -177,7 +177,7 @@ async def _early(self: Any, key: str, transition: Any) -> Any:
 async def _eager(self: Any, key: str, transition: Any) -> Any:
     after, answer, _, wake = transition(self.load(key), self.store.now_us())
     self.dump(key, (0,) if after is UNCHANGED else after)
-    self.store.signals.ring(wake)
+    self.store.signals.wake(wake)
     return answer
 
 
@@ -204,7 +204,7 @@ async def _dropped(self: Any, *topics: str) -> None:
 
 
 def _first_only(self: Any, topics: Any) -> None:
-    MemorySignals.ring(self, list(topics)[:1])
+    MemorySignals.wake(self, list(topics)[:1])
 
 
 def _floats(self: Any, key: str) -> Any:
@@ -220,11 +220,11 @@ def _wall_clock(self: Any) -> int:
     return int(time.time() * 1e6) + int(self.shift_us)
 
 
-def _ring_everybody(self: Any, topics: Any) -> None:
-    MemorySignals.ring(self, list(self._waiters))
+def _wake_everybody(self: Any, topics: Any) -> None:
+    MemorySignals.wake(self, list(self._waiters))
 
 
-def _ring_nobody(self: Any, topics: Any) -> None:
+def _wake_nobody(self: Any, topics: Any) -> None:
     return None
 
 
@@ -257,9 +257,9 @@ BUGS: dict[str, tuple[type[BackendContract], str, Callable[[], Any]]] = {
     "time stands still": (StateStoreContract, "judged_by_the_time", states(now_us=lambda self: 1_700_000_000_000_000)),
     "a newer version overwritten": (StoredStatesContract, "newer_version_is_refused", cells(transact=_overwriting)),
     "forged bytes overwritten": (StoredStatesContract, "no_state_are_refused", cells(transact=_overwriting)),
-    "announcements dropped": (SignalBusContract, "wakes_a_listener", signals(announce=_dropped, ring=_ring_nobody)),
-    "only the first topic": (SignalBusContract, "announced_at_once", signals(ring=_first_only)),
-    "everybody is woken": (PreciseSignalsContract, "other_topics", signals(ring=_ring_everybody)),
+    "notifications dropped": (SignalBusContract, "wakes_a_subscriber", signals(notify=_dropped, wake=_wake_nobody)),
+    "only the first topic": (SignalBusContract, "notified_at_once", signals(wake=_first_only)),
+    "everybody is woken": (PreciseSignalsContract, "other_topics", signals(wake=_wake_everybody)),
 }
 
 

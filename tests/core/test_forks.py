@@ -85,9 +85,9 @@ def signals() -> tuple[object, Use]:
     bus = LocalSignals()
 
     async def play() -> None:
-        async with bus.listen("a") as ear:
-            await bus.announce("a")
-            assert await ear.wait(5.0)
+        async with bus.subscribe("a") as subscription:
+            await bus.notify("a")
+            assert await subscription.wait(5.0)
 
     return bus, lambda: run(play)
 
@@ -197,8 +197,8 @@ def test_a_child_wakes_no_waiter_of_the_parent() -> None:
     bus = LocalSignals()
 
     async def play() -> int:
-        async with bus.listen("a"):
-            return in_child(lambda: finish(bus.announce("a")) if not bus.is_heard else 1 / 0)
+        async with bus.subscribe("a"):
+            return in_child(lambda: finish(bus.notify("a")) if not bus.has_subscribers else 1 / 0)
 
     assert finish(play()) == 0
     assert BLOCKING.name == "blocking"

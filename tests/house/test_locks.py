@@ -11,12 +11,13 @@ MADE_AGAIN = {
     "backends/redis/lane.py": "belongs to the connections, which the child makes again",
     "backends/redis/pool.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/bounds.py": "belongs to one call",
-    "backends/sqlalchemy/ears.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/folds.py": "belongs to the connections, which the child makes again",
+    "backends/sqlalchemy/listeners.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/links.py": "belongs to the connections, which the child makes again",
     "core/forks.py": "makes the others",
     "core/runtime/alarm.py": "made again in the child",
     "core/runtime/blocking.py": "belongs to one waiter",
+    "ports/engine/listener.py": "belongs to the connections, which the child makes again",
     "resilience/breaker/decision.py": "registered by the circuits of its breaker",
 }
 """The modules that make a lock themselves, and why a child never meets one that is taken."""

@@ -94,7 +94,7 @@ async def test_an_announcement_makes_no_span(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, store: TraceStore
 ) -> None:
     async with opened(request, kind, tmp_path) as backend:
-        await backend.signals.announce(unique("sold"))
+        await backend.signals.notify(unique("sold"))
     assert traces(store) == []
 
 

@@ -23,7 +23,7 @@ from anyio import to_thread
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.core.step import ManyTransition, Transition
-from sdpatterns.ports.signals import Ear, SignalBus
+from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore, rely_on
 
 try:
@@ -93,10 +93,10 @@ class InThreads:
         rely_on(self._inside, who)
 
 
-class _ThreadedEar:
-    """See `Ear`."""
+class _ThreadedSubscription:
+    """See `Subscription`."""
 
-    def __init__(self, inside: Ear) -> None:
+    def __init__(self, inside: Subscription) -> None:
         self._inside = inside
 
     async def __aenter__(self) -> Self:
@@ -128,10 +128,10 @@ class SignalsInThreads:
     def __init__(self, signals: SignalBus) -> None:
         self._inside = signals
 
-    async def announce(self, *topics: str) -> None:
-        """Wake all that listen to one of the topics."""
-        await _hop(self._inside.announce, *topics)
+    async def notify(self, *topics: str) -> None:
+        """Wake all that subscribe to one of the topics."""
+        await _hop(self._inside.notify, *topics)
 
-    def listen(self, *topics: str) -> Ear:
-        """An ear of the bus inside."""
-        return _ThreadedEar(self._inside.listen(*topics))
+    def subscribe(self, *topics: str) -> Subscription:
+        """A subscription of the bus inside."""
+        return _ThreadedSubscription(self._inside.subscribe(*topics))

@@ -20,7 +20,7 @@ class Backend(Protocol):
 
     @property
     def signals(self) -> SignalBus:
-        """Its announcements."""
+        """Its signals."""
         ...
 
     async def create(self) -> None:

@@ -1,6 +1,6 @@
 """Signals between the tasks and threads of one process.
 
-The memory backend is nothing else; the others use it to fan one connection out to many ears.
+The memory backend is nothing else; the others use it to hand what one connection hears to many waiters.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Self
 from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.core.runtime import Runtime, Waiter, current
 
-__all__ = ["LocalEar", "LocalSignals"]
+__all__ = ["LocalSignals", "LocalSubscription"]
 
 
-class LocalEar:
-    """See `Ear`."""
+class LocalSubscription:
+    """See `Subscription`."""
 
     __slots__ = ("_bus", "_topics", "_waiter")
 
@@ -41,9 +41,9 @@ class LocalEar:
             self._waiter = None
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until a topic was announced since the last wait (True), or time is up (False)."""
+        """Park until one of the topics was notified since the last wait (True), or time is up (False)."""
         if self._waiter is None:
-            raise RuntimeError("enter the ear with 'async with' before waiting on it")
+            raise RuntimeError("enter the subscription with 'async with' before waiting on it")
         return await self._waiter.wait(timeout_s)
 
 
@@ -61,17 +61,17 @@ class LocalSignals:
         """Start without waiters: those here wait in the parent, and a lock inside one may be taken for good."""
         self._waiters = {}
 
-    async def announce(self, *topics: str) -> None:
-        """Wake all that listen to one of the topics."""
-        self.ring(topics)
+    async def notify(self, *topics: str) -> None:
+        """Wake all that subscribe to one of the topics."""
+        self.wake(topics)
 
     @property
-    def is_heard(self) -> bool:
-        """Whether there is any listener."""
+    def has_subscribers(self) -> bool:
+        """Whether there is any."""
         return bool(self._waiters)
 
-    def ring(self, topics: Iterable[str]) -> None:
-        """Wake the ears of these topics; any thread may."""
+    def wake(self, topics: Iterable[str]) -> None:
+        """Wake the waiters of these topics; any thread may."""
         if not self._waiters:
             return
         with self._lock:
@@ -79,24 +79,24 @@ class LocalSignals:
         for waiter in woken:
             waiter.wake()
 
-    def ring_all(self) -> None:
-        """Wake every ear: announcements may have been missed."""
+    def wake_all(self) -> None:
+        """Wake every waiter: notifications may have been missed."""
         with self._lock:
             topics = list(self._waiters)
-        self.ring(topics)
+        self.wake(topics)
 
-    def listen(self, *topics: str) -> LocalEar:
-        """An ear for these topics, to be entered with `async with`."""
-        return LocalEar(self, topics)
+    def subscribe(self, *topics: str) -> LocalSubscription:
+        """A subscription to these topics, to be entered with `async with`."""
+        return LocalSubscription(self, topics)
 
     def add(self, topics: tuple[str, ...], waiter: Waiter) -> None:
-        """Ring `waiter` from now on."""
+        """Wake `waiter` from now on."""
         with self._lock:
             for topic in topics:
                 self._waiters.setdefault(topic, []).append(waiter)
 
     def remove(self, topics: tuple[str, ...], waiter: Waiter) -> None:
-        """Ring `waiter` no longer."""
+        """Wake `waiter` no longer."""
         with self._lock:
             for topic in topics:
                 waiters = self._waiters.get(topic, [])

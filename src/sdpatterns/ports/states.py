@@ -47,7 +47,7 @@ class Cells(Protocol[S]):
 
     Keeps: steps on one cell happen one after another, each on the state the last one left; a step
     happens wholly or not at all; `now_us` never goes back for a cell; a cell is not dropped before
-    its `keep_s` has passed; `wake` topics are announced once the step is durable, never before. A key
+    its `keep_s` has passed; `wake` topics are notified once the step is durable, never before. A key
     is the same text on every store: any characters, at most 1,024 bytes, no half of one (`check_key`).
 
     May fail with `BackendUnavailable` (nothing happened), `OutcomeUnknown` (the reply was lost and

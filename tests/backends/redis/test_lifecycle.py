@@ -62,7 +62,7 @@ def test_building_opens_nothing_and_names_its_runtime(valkey_url: str) -> None:
         for blocking, runtime in ((False, ASYNCIO), (True, BLOCKING)):
             backend = RedisBackend.from_url(proxy.url, blocking=blocking)
             cells = backend.states.cells(space(), IntegersCodec())
-            backend.signals.listen("topic")
+            backend.signals.subscribe("topic")
             assert backend.states.runtime is runtime is backend.signals.runtime
             if blocking:
                 with backend:
@@ -81,7 +81,7 @@ def test_one_event_loop_after_another(valkey_url: str, closing: bool) -> None:
     cells = backend.states.cells(space(), IntegersCodec())
 
     async def step() -> int:
-        async with backend.signals.listen("topic"):
+        async with backend.signals.subscribe("topic"):
             count: int = await cells.transact("a", Count(twin=True))
         if closing:
             await backend.__aexit__(None, None, None)
@@ -182,9 +182,9 @@ def test_away_and_back_again_without_a_restart(runtime: RuntimeName) -> None:
                 with pytest.raises(BackendUnavailable):
                     await backend.create()
                 with pytest.raises(BackendUnavailable):
-                    await backend.signals.announce("a")
+                    await backend.signals.notify("a")
                 with pytest.raises(BackendUnavailable):
-                    await backend.signals.listen("a").__aenter__()
+                    await backend.signals.subscribe("a").__aenter__()
                 server.start()
                 assert await cells.transact("a", Count(twin=True)) == 2
 

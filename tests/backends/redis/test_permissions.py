@@ -99,9 +99,9 @@ def test_a_user_without_signals_steps_all_the_same(runtime: RuntimeName, server:
             cells = backend.states.cells(secrets.token_hex(4), IntegersCodec())
             assert await cells.transact("a", Woken(twin=False)) == 1
             with pytest.raises(BackendUnavailable, match="refuses"):
-                await backend.signals.announce("topic")
+                await backend.signals.notify("topic")
             with pytest.raises(BackendUnavailable, match="refuses"):
-                async with backend.signals.listen("topic"):
+                async with backend.signals.subscribe("topic"):
                     pass
 
     run(runtime, play)

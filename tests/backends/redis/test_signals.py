@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from sdpatterns.backends.redis import RedisBackend, listener, signals
+from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import current
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.engine import listener
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from tests.backends.redis.proxy import FaultProxy
 from tests.backends.redis.steps import Count
@@ -32,12 +33,12 @@ def test_a_listener_that_was_cut_off_rings_and_hears_again(runtime: RuntimeName,
     topic = secrets.token_hex(4)
 
     async def play() -> None:
-        async with backend, backend.signals.listen(topic) as ear:
+        async with backend, backend.signals.subscribe(topic) as subscription:
             for _ in range(3):
                 proxy.cut()
-                assert await ear.wait(10.0)  # announcements may have been missed
-                await backend.signals.announce(topic)
-                assert await ear.wait(10.0)
+                assert await subscription.wait(10.0)  # announcements may have been missed
+                await backend.signals.notify(topic)
+                assert await subscription.wait(10.0)
 
     run(runtime, play)
 
@@ -45,17 +46,16 @@ def test_a_listener_that_was_cut_off_rings_and_hears_again(runtime: RuntimeName,
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_quiet_listener_stays(runtime: RuntimeName, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "QUIET_S", 0.05)
-    monkeypatch.setattr(signals, "QUIET_S", 0.05)
     backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
     topic = secrets.token_hex(4)
 
     async def play() -> None:
-        async with backend, backend.signals.listen(topic) as ear:
+        async with backend, backend.signals.subscribe(topic) as subscription:
             opened = proxy.connections
-            assert not await ear.wait(0.4)
+            assert not await subscription.wait(0.4)
             assert proxy.connections == opened
-            await backend.signals.announce(topic)
-            assert await ear.wait(10.0)
+            await backend.signals.notify(topic)
+            assert await subscription.wait(10.0)
 
     run(runtime, play)
 
@@ -65,17 +65,16 @@ def test_a_listener_without_a_sign_of_life_is_replaced(
     runtime: RuntimeName, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "QUIET_S", 0.05)
-    monkeypatch.setattr(signals, "QUIET_S", 0.05)
     backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking", timeout_s=0.3)
     topic = secrets.token_hex(4)
 
     async def play() -> None:
-        async with backend, backend.signals.listen(topic) as ear:
+        async with backend, backend.signals.subscribe(topic) as subscription:
             proxy.arm("frozen", on=b"PING")
-            assert await ear.wait(10.0)
+            assert await subscription.wait(10.0)
             assert proxy.struck == 1
-            await backend.signals.announce(topic)
-            assert await ear.wait(10.0)
+            await backend.signals.notify(topic)
+            assert await subscription.wait(10.0)
 
     run(runtime, play)
 
@@ -88,10 +87,10 @@ def test_nobody_waits_for_a_subscription_that_is_not_confirmed(runtime: RuntimeN
         async with backend:
             proxy.arm("frozen", on=b"SUBSCRIBE")
             with pytest.raises(BackendUnavailable):
-                await backend.signals.listen("topic").__aenter__()
-            ear = backend.signals.listen("topic")
+                await backend.signals.subscribe("topic").__aenter__()
+            subscription = backend.signals.subscribe("topic")
             with pytest.raises(RuntimeError, match="async with"):
-                await ear.wait(1.0)
+                await subscription.wait(1.0)
 
     run(runtime, play)
 
@@ -103,10 +102,10 @@ def test_an_announcement_that_is_lost_is_repeated(runtime: RuntimeName, fault: s
     topic = secrets.token_hex(4)
 
     async def play() -> None:
-        async with backend, backend.signals.listen(topic) as ear:
+        async with backend, backend.signals.subscribe(topic) as subscription:
             proxy.arm(fault, on=b"PUBLISH")  # type: ignore[arg-type]
-            await backend.signals.announce(topic)
-            assert await ear.wait(10.0)
+            await backend.signals.notify(topic)
+            assert await subscription.wait(10.0)
 
     run(runtime, play)
 
@@ -116,11 +115,11 @@ def test_all_ears_of_a_loop_share_one_connection(proxy: FaultProxy) -> None:
 
     async def play() -> None:
         async with backend:
-            ears = [backend.signals.listen(f"{place % 10}", "all") for place in range(50)]
-            await asyncio.gather(*(ear.__aenter__() for ear in ears))
-            await backend.signals.announce("all")
-            assert all(await asyncio.gather(*(ear.wait(10.0) for ear in ears)))
-            await asyncio.gather(*(ear.__aexit__(None, None, None) for ear in ears))
+            subscriptions = [backend.signals.subscribe(f"{place % 10}", "all") for place in range(50)]
+            await asyncio.gather(*(subscription.__aenter__() for subscription in subscriptions))
+            await backend.signals.notify("all")
+            assert all(await asyncio.gather(*(subscription.wait(10.0) for subscription in subscriptions)))
+            await asyncio.gather(*(subscription.__aexit__(None, None, None) for subscription in subscriptions))
             assert proxy.connections == 2
 
     asyncio.run(play())
@@ -130,20 +129,20 @@ def test_entering_may_be_cancelled_at_any_moment(proxy: FaultProxy) -> None:
     backend = RedisBackend.from_url(proxy.url)
 
     async def play() -> None:
-        async with backend, backend.signals.listen("stays") as stays:
+        async with backend, backend.signals.subscribe("stays") as stays:
             for turns in range(12):
-                entering = asyncio.ensure_future(backend.signals.listen(f"t{turns}", "stays").__aenter__())
+                entering = asyncio.ensure_future(backend.signals.subscribe(f"t{turns}", "stays").__aenter__())
                 for _ in range(turns % 6):
                     await asyncio.sleep(0)
                 entering.cancel()
                 ended = (await asyncio.gather(entering, return_exceptions=True))[0]
                 if not isinstance(ended, BaseException):
                     await ended.__aexit__(None, None, None)
-                await backend.signals.announce("stays")
+                await backend.signals.notify("stays")
                 assert await stays.wait(10.0)
-                async with backend.signals.listen(f"t{turns}") as ear:
-                    await backend.signals.announce(f"t{turns}")
-                    assert await ear.wait(10.0)
+                async with backend.signals.subscribe(f"t{turns}") as subscription:
+                    await backend.signals.notify(f"t{turns}")
+                    assert await subscription.wait(10.0)
 
     asyncio.run(play())
 
@@ -160,10 +159,10 @@ def test_steps_announce_in_a_cluster_whichever_node_they_ran_on(runtime: Runtime
 
     async def play() -> None:
         cells = backend.states.cells(f"wake/{topic}", IntegersCodec())
-        async with backend, backend.signals.listen(topic) as ear:
+        async with backend, backend.signals.subscribe(topic) as subscription:
             for place in range(12):
                 assert await cells.transact(f"{place}", Wake(twin=False)) == 1
-                assert await ear.wait(10.0)
+                assert await subscription.wait(10.0)
             assert current().name == runtime
 
     run(runtime, play)
@@ -174,7 +173,7 @@ def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) 
 
     async def futures_after(backend: RedisBackend, topics: list[str], turns: int) -> int:
         async def hear(topic: str) -> None:
-            async with backend.signals.listen(topic, "shared"):
+            async with backend.signals.subscribe(topic, "shared"):
                 await asyncio.sleep(60)
 
         tasks = [asyncio.create_task(hear(topic)) for topic in topics]
@@ -197,8 +196,8 @@ def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) 
                 before = await futures_after(backend, [], 1)
                 assert await futures_after(backend, [f"{turns}/{place}" for place in range(1000)], turns) <= before + 10
                 # Later listeners to the same topics hear them.
-                async with backend.signals.listen(f"{turns}/7", "shared") as ear:
-                    await backend.signals.announce(f"{turns}/7")
-                    assert await ear.wait(10.0)
+                async with backend.signals.subscribe(f"{turns}/7", "shared") as subscription:
+                    await backend.signals.notify(f"{turns}/7")
+                    assert await subscription.wait(10.0)
 
     asyncio.run(play())

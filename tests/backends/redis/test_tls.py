@@ -63,9 +63,9 @@ async def outcome(backend: RedisBackend) -> str:
             await backend.create()
         except BackendUnavailable as refused:
             return str(refused)
-        async with backend.signals.listen("tls") as ear:
-            await backend.signals.announce("tls")
-            assert await ear.wait(60.0)
+        async with backend.signals.subscribe("tls") as subscription:
+            await backend.signals.notify("tls")
+            assert await subscription.wait(60.0)
         await backend.states.cells("tls", IntegersCodec()).transact(secrets.token_hex(4), Add())
     return "works"
 

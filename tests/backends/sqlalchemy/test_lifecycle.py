@@ -51,7 +51,7 @@ def test_building_opens_nothing(tmp_path: Path) -> None:
     for url in ("sqlite+aiosqlite", "sqlite"):
         backend = SQLBackend.from_url(f"{url}:///{tmp_path}/nowhere/cells.db")
         backend.states.cells("a", IntegersCodec())
-        backend.signals.listen("a")
+        backend.signals.subscribe("a")
     for url in ("postgresql+asyncpg", "postgresql+psycopg"):
         SQLBackend.from_url(f"{url}://nobody@127.0.0.1:1/none").states.cells("a", IntegersCodec())
     assert threading.active_count() == threads
@@ -63,7 +63,7 @@ def test_two_loops_one_after_another_without_closing(async_url: str, engine: Eng
     before = sessions(engine) if "postgresql" in async_url else 0
 
     async def program() -> list[int]:
-        async with backend.signals.listen("topic"):
+        async with backend.signals.subscribe("topic"):
             return await add_each(counters(backend, "loops"), f"{async_url}", 3)
 
     assert [asyncio.run(program()) for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
@@ -98,10 +98,10 @@ def in_child(blocks: bool, backend: SQLBackend, key: str, inbox: multiprocessing
     else:
 
         async def program() -> None:
-            async with backend, backend.signals.listen("topic") as ear:
+            async with backend, backend.signals.subscribe("topic") as subscription:
                 inbox.put(await add_each(counters(backend, "fork"), key, 20))
-                await backend.signals.announce("topic")
-                assert await ear.wait(60.0)
+                await backend.signals.notify("topic")
+                assert await subscription.wait(60.0)
 
         asyncio.run(program())
 
@@ -146,16 +146,16 @@ def test_a_backend_that_is_forgotten_ends_its_thread(sqlite_path: Path) -> None:
     assert soon(is_gone)
 
 
-def test_the_watching_thread_ends_when_nobody_listens(sqlite_path: Path) -> None:
+def test_the_watching_thread_ends_when_there_are_no_subscribers(sqlite_path: Path) -> None:
     with SQLBackend(f"sqlite:///{sqlite_path}") as backend:
         finish(backend.create())
 
         async def hears() -> None:
-            async with backend.signals.listen("topic"):
-                assert any(thread.name == "sdpatterns-sqlite-ears" for thread in threading.enumerate())
+            async with backend.signals.subscribe("topic"):
+                assert any(thread.name == "sdpatterns-sqlite-listen" for thread in threading.enumerate())
 
         finish(hears())
-        assert soon(lambda: not any(thread.name == "sdpatterns-sqlite-ears" for thread in threading.enumerate()))
+        assert soon(lambda: not any(thread.name == "sdpatterns-sqlite-listen" for thread in threading.enumerate()))
         finish(hears())
 
 
@@ -211,7 +211,7 @@ def test_closing_leaves_no_connection(postgres_async_url: str) -> None:
     before = sessions(engine)
 
     async def program() -> int:
-        async with backend, backend.signals.listen("a"):
+        async with backend, backend.signals.subscribe("a"):
             await asyncio.gather(*(add_each(counters(backend, "close"), f"{i}", 2) for i in range(20)))
             return sessions(engine)
 

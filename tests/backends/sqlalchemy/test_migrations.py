@@ -92,7 +92,7 @@ def test_create_migrates_an_older_schema_with_its_data(database: Engine, version
         with SQLBackend(url_of(database)) as backend:
             finish(backend.create())
             # The column of the last migration is in use: this notification has no cell to write.
-            finish(backend.signals.announce("topic"))
+            finish(backend.signals.notify("topic"))
     assert version_of(database) == SCHEMA_VERSION
     assert read(url_of(database)) == (41,)
 

@@ -43,21 +43,21 @@ async def test_postgres_down_at_start_is_one_line_with_the_url_and_the_fix() -> 
             assert "hush" not in said
             assert "\n" not in said
         with pytest.raises(BackendUnavailable):
-            async with backend.signals.listen("a"):
+            async with backend.signals.subscribe("a"):
                 pass
         with pytest.raises(BackendUnavailable):
-            await backend.signals.announce("a")
+            await backend.signals.notify("a")
 
 
 def test_the_same_without_a_loop() -> None:
     with SQLBackend(f"{AWAY.format('psycopg')}?sslpassword=hush-hush") as backend:
         cells = counters(backend)
-        for work in (backend.create, lambda: cells.transact("a", Add()), lambda: backend.signals.announce("a")):
+        for work in (backend.create, lambda: cells.transact("a", Add()), lambda: backend.signals.notify("a")):
             with pytest.raises(BackendUnavailable, match="start the database") as caught:
                 finish(work())
             assert "hush" not in str(caught.value)
         with pytest.raises(BackendUnavailable):
-            finish(backend.signals.listen("a").__aenter__())
+            finish(backend.signals.subscribe("a").__aenter__())
 
 
 async def test_callers_of_one_outage_get_an_exception_each() -> None:
@@ -78,7 +78,7 @@ async def _through_a_restart(server: ServerProcess, url: str) -> None:
     async with SQLBackend(url) as backend:
         await backend.create()
         cells = counters(backend)
-        async with backend.signals.listen("bell") as ear:
+        async with backend.signals.subscribe("bell") as subscription:
             assert await add_each(cells, "a", 3) == [0, 1, 2]
             server.kill()
             for _ in range(3):
@@ -86,27 +86,27 @@ async def _through_a_restart(server: ServerProcess, url: str) -> None:
                     await cells.transact("a", Add())
             server.start()
             assert await add_each(cells, "a", 3) == [3, 4, 5]
-            # Announcements may have been missed while it was away: the ear is told to look.
-            assert await ear.wait(20.0)
-            await backend.signals.announce("bell")
-            assert await ear.wait(20.0)
+            # Announcements may have been missed while it was away: the subscription is told to look.
+            assert await subscription.wait(20.0)
+            await backend.signals.notify("bell")
+            assert await subscription.wait(20.0)
 
 
 def _through_a_restart_in_threads(server: ServerProcess, url: str) -> None:
     with SQLBackend(url) as backend:
         cells = counters(backend)
-        ear = backend.signals.listen("bell")
-        finish(ear.__aenter__())
+        subscription = backend.signals.subscribe("bell")
+        finish(subscription.__aenter__())
         assert finish(add_each(cells, "b", 3)) == [0, 1, 2]
         server.kill()
         with pytest.raises(BackendUnavailable):
             finish(cells.transact("b", Add()))
         server.start()
         assert finish(add_each(cells, "b", 3)) == [3, 4, 5]
-        assert finish(ear.wait(20.0))
-        finish(backend.signals.announce("bell"))
-        assert finish(ear.wait(20.0))
-        finish(ear.__aexit__(None, None, None))
+        assert finish(subscription.wait(20.0))
+        finish(backend.signals.notify("bell"))
+        assert finish(subscription.wait(20.0))
+        finish(subscription.__aexit__(None, None, None))
 
 
 async def test_a_connection_the_server_ended_while_idle_is_noticed_without_an_error(

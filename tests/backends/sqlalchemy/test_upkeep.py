@@ -125,7 +125,7 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.testing.contracts.steps import Add
 with SQLBackend(sys.argv[1]) as backend:
     if sys.argv[2] == "announce":
-        finish(backend.signals.announce("bell"))
+        finish(backend.signals.notify("bell"))
     else:
         finish(backend.states.cells("bells", IntegersCodec()).transact("a", Add(wake=("bell",))))
 """
@@ -133,11 +133,11 @@ with SQLBackend(sys.argv[1]) as backend:
 
 @pytest.mark.parametrize("how", ["announce", "wake"])
 async def test_another_process_is_heard(backend: SQLBackend, blocking_url: str, how: str) -> None:
-    async with backend.signals.listen("bell") as ear:
-        assert not await ear.wait(0.2)
+    async with backend.signals.subscribe("bell") as subscription:
+        assert not await subscription.wait(0.2)
         words = [sys.executable, "-c", OTHER, blocking_url, how]
         await asyncio.to_thread(subprocess.run, words, check=True)
-        assert await ear.wait(5.0)
+        assert await subscription.wait(5.0)
 
 
 def test_less_durable_settings_are_set(sqlite_path: Path, postgres_url: str) -> None:

@@ -17,6 +17,7 @@ from sdpatterns.backends.sqlalchemy import SQLBackend, postgres
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.states import Cells, StateStore
 from sdpatterns.testing.contracts.steps import Add, AddMany, Explode, Look, Time
 from tests.backends.sqlalchemy.steps import Meddled, Numbers
@@ -117,33 +118,35 @@ async def test_delete_and_time_in_a_transaction(
     assert await outside.read("a") is None
 
 
-async def test_topics_are_announced_at_the_commit_and_not_before(
+async def test_topics_are_notified_at_the_commit_and_not_before(
     backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest
 ) -> None:
     outside = counters(backend.states, request)
     topic = f"{request.node.name}"
-    async with backend.signals.listen(topic) as ear, AsyncSession(own) as session:
+    async with backend.signals.subscribe(topic) as subscription, AsyncSession(own) as session:
         cells = counters(backend.within(session).states, request)
         await cells.transact("a", Add(wake=(topic,)))
-        assert not await ear.wait(0.1)
+        assert not await subscription.wait(0.1)
         await session.rollback()
-        assert not await ear.wait(0.1)
+        assert not await subscription.wait(0.1)
         await cells.transact("a", Add(wake=(topic,)))
         async with session.begin_nested():
             await cells.transact("a", Add(wake=(topic,)))
-        assert not await ear.wait(0.1)
+        assert not await subscription.wait(0.1)
         await session.commit()
-        assert await ear.wait(5.0)
+        assert await subscription.wait(5.0)
         assert await outside.read("a") == (2,)
 
 
-def test_a_step_rolled_back_is_not_announced_by_the_next_commit(sqlite_path: Any) -> None:
+def test_a_step_rolled_back_is_not_notified_by_the_next_commit(
+    sqlite_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{sqlite_path}"
-    rung: list[str] = []
+    woken: list[str] = []
     own = create_engine(url)
     with SQLBackend(url) as backend, Session(own) as session:
         finish(backend.create())
-        backend.signals.ring = rung.extend  # type: ignore[method-assign]
+        monkeypatch.setattr(LocalSignals, "wake", lambda _, topics: woken.extend(topics))
         cells = backend.within(session).states.cells("rolled back", IntegersCodec())
         finish(cells.transact("a", Add(wake=("undone",))))
         session.rollback()
@@ -152,18 +155,18 @@ def test_a_step_rolled_back_is_not_announced_by_the_next_commit(sqlite_path: Any
         session.execute(text("SELECT 1"))
         session.commit()
     own.dispose()
-    assert rung == ["done"]
+    assert woken == ["=done"]
 
 
 async def test_topics_of_a_connection_are_heard_too(
     backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest
 ) -> None:
-    async with backend.signals.listen(request.node.name) as ear:
+    async with backend.signals.subscribe(request.node.name) as subscription:
         async with own.begin() as connection:
             cells = counters(backend.within(connection).states, request)
             await cells.transact("a", Add(wake=(request.node.name,)))
-            assert not await ear.wait(0.1)
-        assert await ear.wait(5.0)
+            assert not await subscription.wait(0.1)
+        assert await subscription.wait(5.0)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 LEASE_S = 9.0
 
 
-class Ear:
+class Subscription:
     """Hears nothing, and takes its time to open and to close."""
 
     def __init__(
@@ -55,14 +55,14 @@ class Ear:
 class Bus:
     runtime: Runtime | None = None
 
-    def __init__(self, ear: Ear) -> None:
-        self.ear = ear
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
 
-    async def announce(self, *topics: str) -> None:
+    async def notify(self, *topics: str) -> None:
         raise AssertionError("nobody announces here")
 
-    def listen(self, *topics: str) -> Any:
-        return self.ear
+    def subscribe(self, *topics: str) -> Any:
+        return self.subscription
 
 
 async def test_work_that_stores_its_answer_before_the_heart_beats_may_go_on(backend: MemoryBackend) -> None:
@@ -109,7 +109,7 @@ async def test_work_that_gives_its_claim_back_is_no_answer(backend: MemoryBacken
 async def test_who_is_cancelled_while_the_ear_closes_gives_the_claim_back(backend: MemoryBackend) -> None:
     closes = anyio.Event()
     idem = Idempotency(
-        "till", store=SlowStates(backend), lease_s=LEASE_S, on_busy="wait", signals=Bus(Ear(closes=closes))
+        "till", store=SlowStates(backend), lease_s=LEASE_S, on_busy="wait", signals=Bus(Subscription(closes=closes))
     )
     first = await idem.claim("k")
     assert isinstance(first, Claim)
@@ -127,7 +127,7 @@ async def test_who_is_cancelled_while_the_ear_closes_gives_the_claim_back(backen
 async def test_a_bus_that_is_away_is_no_outage_of_the_store(backend: MemoryBackend) -> None:
     idem = Idempotency(
         "till", store=backend.states, lease_s=LEASE_S, on_busy="wait", wait_max_s=3.0, on_outage="allow",
-        signals=Bus(Ear(is_away=True)),
+        signals=Bus(Subscription(is_away=True)),
     )  # fmt: skip
     runs = 0
 
@@ -149,8 +149,8 @@ async def test_a_bus_that_is_away_is_no_outage_of_the_store(backend: MemoryBacke
 
 
 async def test_an_ear_that_cannot_be_closed_takes_no_claim_away(backend: MemoryBackend) -> None:
-    ear = Ear(fails_to_close=True)
-    idem = Idempotency("till", store=backend.states, lease_s=LEASE_S, on_busy="wait", signals=Bus(ear))
+    subscription = Subscription(fails_to_close=True)
+    idem = Idempotency("till", store=backend.states, lease_s=LEASE_S, on_busy="wait", signals=Bus(subscription))
     held = await idem.claim("k")
     assert isinstance(held, Claim)
 

@@ -43,7 +43,7 @@ class MemoryStates:
             found = self._spaces.get(space)
             if found is None:
                 found = LocalCells(
-                    space, clock=self._clock, ring=self._signals.ring, keys_max=keys_max, overflow=overflow
+                    space, clock=self._clock, ring=self._signals.wake, keys_max=keys_max, overflow=overflow
                 )
                 self._spaces[space] = found
             return found

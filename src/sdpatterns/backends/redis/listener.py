@@ -1,178 +1,135 @@
-"""The one connection of an event loop that listens, for all ears of the loop.
+"""Connections that listen to channels of the server: one for an event loop, one for all threads of a process.
 
-```
- ear --count--> channels --SUBSCRIBE--> server --message--> bells of the ears
-```
+When to open one, what to ask it for and what to do when it breaks is the business of
+`sdpatterns.ports.engine.listener`; here stands only how Redis does it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from sdpatterns.backends.redis.failures import Lost, NotSent, is_refusal
+from sdpatterns.backends.redis.failures import NotSent, is_refusal
 from sdpatterns.backends.redis.link import abort, drop, opened
+from sdpatterns.backends.redis.pool import dialled
 from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.redis.target import Target
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.fanout import LocalSignals
+from sdpatterns.ports.engine.listener import Listener, SocketWait, Source
 
-__all__ = ["Listener"]
-
-QUIET_S = 15.0
-_PAUSE_MAX_S = 2.0
+__all__ = ["RedisConnector", "publish"]
 
 
-class Listener:
-    """Subscribes to all that this loop listens to, and connects again when it was cut off.
+def publish(prefix: str, topic: str) -> bytes:
+    """The command that notifies a topic: its channel, and as the message its fragment."""
+    channel, mark, fragment = topic.partition("#")
+    return pack("PUBLISH", prefix + channel, mark + fragment)
 
-    Keeps: once `add` has returned, a later announcement rings; when announcements may have been
-    missed, every bell rings. A quiet connection is asked for a sign of life, and replaced without.
-    """
 
-    def __init__(self, target: Target, loop: asyncio.AbstractEventLoop) -> None:
-        self.ears = LocalSignals()
+class RedisConnector:
+    """See `Connector`."""
+
+    def __init__(self, target: Target) -> None:
         self._target = target
-        self._loop = loop
-        self._wanted: Counter[str] = Counter()
-        self._asked: Counter[str] = Counter()
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
-        self._connection: Any = None
-        self._task: asyncio.Task[None] | None = None
-        self._was_away = False
+        self.timeout_s = target.timeout_s
 
-    async def add(self, topics: Iterable[str]) -> None:
-        """Listen to these topics too; returns when the server does."""
-        topics = tuple(dict.fromkeys(topics))
-        new = [topic for topic in topics if not self._wanted[topic]]
-        self._wanted.update(topics)
-        sure: list[tuple[str, asyncio.Future[None]]] = []
-        try:
-            sure += [(topic, self._confirmation(topic)) for topic in topics if topic in new or topic in self._waiting]
-            if self._task is None or self._task.done():
-                self._task = self._loop.create_task(self._run())
-            elif self._connection is not None:
-                await self._subscribe(new)
-            # Not `wait_for`: on Python 3.11 it swallows a cancellation that comes with the confirmation.
-            async with asyncio.timeout(self._target.timeout_s):
-                for _, future in sure:
-                    await future
-        except TimeoutError:
-            self._forget(sure)
-            await self.drop(topics)
-            raise BackendUnavailable(self._target.away("it does not confirm a subscription")) from None
-        except BaseException:
-            self._forget(sure)
-            await self.drop(topics)
-            raise
+    def channel_of(self, topic: str, /) -> str:
+        """What stands before the fragment."""
+        return topic.partition("#")[0]
 
-    async def drop(self, topics: Iterable[str]) -> None:
-        """Listen no longer, where nobody else does."""
-        topics = tuple(dict.fromkeys(topics))
-        self._wanted.subtract(topics)
-        idle = [topic for topic in topics if self._wanted[topic] <= 0]
-        for topic in idle:
-            del self._wanted[topic]
-        if idle and self._connection is not None:
-            await self._say("UNSUBSCRIBE", idle)
+    async def open(self, listener: Listener, /) -> Source:
+        """A connection of its own: one that is subscribed can send no commands."""
+        if self._target.blocking:
+            return ThreadSource(dialled(self._target, None), self._target, listener)
+        return LoopSource(await opened(self._target, None), self._target, listener)
 
-    def _confirmation(self, topic: str) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.setdefault(topic, []).append(future)
-        return future
+    def failure(self, error: Exception, /) -> Exception:
+        """The server is away, or refuses."""
+        return BackendUnavailable(self._target.away(error))
 
-    def _forget(self, given_up: Iterable[tuple[str, asyncio.Future[None]]]) -> None:
-        """Keep nothing of one who was cancelled: a server that confirms late, or never, would pile them up."""
-        for topic, future in given_up:
-            waiting = self._waiting.get(topic)
-            if waiting is not None and future in waiting:
-                waiting.remove(future)
-                if not waiting:
-                    del self._waiting[topic]
+    def is_refusal(self, error: Exception, /) -> bool:
+        """Whether the server answered with an error of its own."""
+        return is_refusal(error)
 
-    async def _subscribe(self, topics: Iterable[str]) -> None:
-        topics = tuple(topics)
-        self._asked.update(topics)
-        if topics:
-            await self._say("SUBSCRIBE", topics)
 
-    async def _say(self, verb: str, topics: Iterable[str]) -> None:
-        connection = self._connection
-        channels = [self._target.channel + topic for topic in topics]
-        try:
-            await connection.send_packed_command(pack(verb, *channels), check_health=False)
-        except (RedisError, OSError):
-            # The task that reads will see the same, and begin again with all that is wanted.
-            abort(connection)
+class _Source:
+    """What both kinds share: the words of the protocol."""
 
-    async def _run(self) -> None:
-        pause_s = 0.01
-        while self._wanted:
-            try:
-                self._connection = await opened(self._target, None)
-                pause_s = 0.01
-                await self._listen(self._connection)
-            except (Lost, RedisError, OSError) as cause:
-                self._give_up(cause)
-            finally:
-                connection, self._connection = self._connection, None
-                if connection is not None:
-                    await drop(connection)
-            self._was_away = True
-            await asyncio.sleep(pause_s * (0.5 + self._target.random()))
-            pause_s = min(_PAUSE_MAX_S, pause_s * 2)
+    def __init__(self, connection: Any, target: Target, listener: Listener) -> None:
+        self._connection = connection
+        self._target = target
+        self._listener = listener
 
-    def _give_up(self, cause: Exception) -> None:
-        # Those who were promised nothing yet hear it at once; the others wait on.
-        if not isinstance(cause, NotSent) and not is_refusal(cause):
-            return
-        waiting, self._waiting = self._waiting, {}
-        for future in [future for futures in waiting.values() for future in futures]:
-            if not future.done():
-                future.set_exception(BackendUnavailable(self._target.away(cause)))
+    def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
+        """In one go. The server confirms each channel by a message."""
+        prefix = self._target.channel
+        verbs = [("SUBSCRIBE", add), ("UNSUBSCRIBE", drop)]
+        self._send(b"".join(pack(verb, *(prefix + name for name in names)) for verb, names in verbs if names))
+        return ()
 
-    async def _listen(self, connection: Any) -> None:
-        self._asked.clear()
-        await self._subscribe(tuple(self._wanted))
-        asked_for_life = False
-        while self._wanted:
-            patience_s = self._target.timeout_s if asked_for_life else QUIET_S
-            said = await connection.read_response(timeout=patience_s, disconnect_on_error=False)
-            if said is not None:
-                asked_for_life = False
-                self._hear(said)
-            elif asked_for_life:
-                return
-            else:
-                asked_for_life = True
-                await connection.send_packed_command(pack("PING"), check_health=False)
+    def _send(self, packed: bytes) -> None:
+        raise NotImplementedError
 
-    def _hear(self, said: Any) -> None:
-        kind, channel = said[0], said[1]
-        topic = channel.decode()[len(self._target.channel) :]
+    async def receive(self, within_s: float, /) -> bool:
+        raise NotImplementedError
+
+    async def prove(self) -> None:
+        """PING: its answer is news like any other."""
+        self._send(pack("PING"))
+        if not await self.receive(self._target.timeout_s):
+            raise NotSent("no sign of life")
+
+    def _tell(self, said: Any) -> None:
+        kind, channel = said[0], said[1].decode()[len(self._target.channel) :]
         if kind == b"message":
-            self.ears.ring((topic,))
+            self._listener.heard(channel + said[2].decode())
         elif kind == b"subscribe":
-            self._asked[topic] -= 1
-            if self._asked[topic] <= 0:
-                del self._asked[topic]
-                self._confirm(topic)
+            self._listener.confirmed(channel)
 
-    def _confirm(self, topic: str) -> None:
-        for future in self._waiting.pop(topic, ()):
-            if not future.done():
-                future.set_result(None)
-        if self._was_away and not self._asked:
-            self._was_away = False
-            self.ears.ring_all()
+
+class LoopSource(_Source):
+    """See `Source`: read by a task, written to by any."""
+
+    def _send(self, packed: bytes) -> None:
+        # Past redis-py, whose own method may suspend. A broken connection fails where it is read.
+        self._connection._writer.write(packed)  # noqa: SLF001
+
+    async def receive(self, within_s: float, /) -> bool:
+        said = await self._connection.read_response(timeout=within_s, disconnect_on_error=False)
+        if said is None:
+            return False
+        self._tell(said)
+        return True
+
+    def interrupt(self) -> None:
+        """Nothing: what changes is asked for from the loop itself."""
 
     async def close(self) -> None:
-        """Stop to listen."""
-        task, self._task = self._task, None
-        if task is not None and not task.done():
-            task.cancel()
-            await asyncio.wait({task})
+        abort(self._connection)
+        await drop(self._connection)
+
+
+class ThreadSource(_Source):
+    """See `Source`: read and written to by one thread alone."""
+
+    def __init__(self, connection: Any, target: Target, listener: Listener) -> None:
+        super().__init__(connection, target, listener)
+        self._wait = SocketWait(connection._sock)  # noqa: SLF001 - redis-py waits for its socket alone
+
+    def _send(self, packed: bytes) -> None:
+        self._connection.send_packed_command((packed,), check_health=False)
+
+    async def receive(self, within_s: float, /) -> bool:
+        # Asked first: what has been read already, or deciphered, no longer shows at the socket.
+        if not self._connection.can_read(0) and not self._wait.wait(within_s):
+            return False
+        while self._connection.can_read(0):
+            self._tell(self._connection.read_response())
+        return True
+
+    def interrupt(self) -> None:
+        self._wait.interrupt()
+
+    async def close(self) -> None:
+        self._wait.close()
+        self._connection.disconnect()

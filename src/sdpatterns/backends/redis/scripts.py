@@ -56,7 +56,11 @@ local function step(first, count, now, args)
     end
   end
   -- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
-  for i = 1, #topics do redis.pcall('PUBLISH', '%(channel)s' .. topics[i], '') end
+  for i = 1, #topics do
+    local topic = topics[i]
+    local mark = find(topic, '#', 1, true) or #topic + 1
+    redis.pcall('PUBLISH', '%(channel)s' .. sub(topic, 1, mark - 1), sub(topic, mark))
+  end
   return answer
 end
 
@@ -95,7 +99,11 @@ for i = 1, #KEYS do
     redis.call('SET', KEYS[i], value, 'PX', ARGV[3 * i])
   end
 end
-for i = 3 * #KEYS + 1, #ARGV do redis.pcall('PUBLISH', ARGV[i], '') end
+for i = 3 * #KEYS + 1, #ARGV do
+  local topic = ARGV[i]
+  local mark = string.find(topic, '#', 1, true) or #topic + 1
+  redis.pcall('PUBLISH', string.sub(topic, 1, mark - 1), string.sub(topic, mark))
+end
 return 1
 """
 

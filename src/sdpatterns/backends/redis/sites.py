@@ -13,12 +13,14 @@ from sdpatterns.backends.redis.durability import Durability
 from sdpatterns.backends.redis.failures import NotSent
 from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
-from sdpatterns.backends.redis.listener import Listener
+from sdpatterns.backends.redis.listener import RedisConnector
 from sdpatterns.backends.redis.pool import Pool
 from sdpatterns.backends.redis.scripts import Job, Script
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Line, Wire
 from sdpatterns.core.forks import drop_in_child, new_lock
+from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
+from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Site", "Sites"]
@@ -37,7 +39,8 @@ class Site:
         self._steps: dict[Script, Line] = {}
         self.seed = self._dial(None)
         self.wire: Wire = ClusterWire(self.seed, self._dial, self._lane, target) if target.cluster else self.seed
-        self.listener = None if loop is None else Listener(target, loop)
+        kind = ThreadListener if loop is None else TaskListener
+        self.listener = kind(RedisConnector(target), LocalSignals(), target.random)
         self._end: AsyncGenerator[None, None] | None = None
         if loop is not None:
             self._end = _until_the_loop_ends(self._close)
@@ -93,8 +96,7 @@ class Site:
         await (self._close() if self._end is None else self._end.aclose())
 
     async def _close(self) -> None:
-        if self.listener is not None:
-            await self.listener.close()
+        await self.listener.stop()
         await self.wire.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,7 +16,7 @@ from sdpatterns.backends.sqlalchemy.engines import Engines
 from sdpatterns.backends.sqlalchemy.failures import unavailable
 from sdpatterns.backends.sqlalchemy.holdings import Holdings
 from sdpatterns.backends.sqlalchemy.migrations import migrate
-from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech
+from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech, payload
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
 from sdpatterns.backends.sqlalchemy.states import SQLStates
@@ -24,6 +24,7 @@ from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
+from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
 
@@ -66,9 +67,10 @@ class SQLBackend(Lifespan):
         self.shown = engines.shown
         self.runtime = BLOCKING if engines.blocking else ASYNCIO
         self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
-        self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), lambda: self.signals)
+        self._local = LocalSignals()
+        self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), self._local)
         self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random, engines.facts)
-        self.signals = SQLSignals(self.runtime, self._holdings.home, self.states.run)
+        self.signals = SQLSignals(self.runtime, lambda: self._holdings.home().listener, self.states.run)
 
     @classmethod
     def from_url(
@@ -107,7 +109,10 @@ class SQLBackend(Lifespan):
         spoken = _dialect_of(transaction)
         if spoken != self._speech.database:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
-        return View(self._speech, transaction, self.signals.ring)
+        return View(self._speech, transaction, self._wake)
+
+    def _wake(self, topics: Sequence[str]) -> None:
+        self._local.wake(map(payload, topics))
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""

@@ -6,14 +6,15 @@ import asyncio
 import weakref
 from collections.abc import Callable
 
-from sdpatterns.backends.sqlalchemy.ears import FileEars, LoopEars, ThreadEars
 from sdpatterns.backends.sqlalchemy.engines import Engines
 from sdpatterns.backends.sqlalchemy.folds import Writer
 from sdpatterns.backends.sqlalchemy.homes import FileHome, Home, LoopHome, ThreadsHome
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
-from sdpatterns.backends.sqlalchemy.signals import SQLSignals
+from sdpatterns.backends.sqlalchemy.listeners import AsyncpgConnector, FileListener, PsycopgConnector
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.forks import drop_in_child, new_lock
+from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
+from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["Holdings"]
@@ -30,13 +31,13 @@ class Holdings:
         speech: Speech,
         timeout_s: float,
         random: Callable[[], float],
-        signals: Callable[[], SQLSignals],
+        local: LocalSignals,
     ) -> None:
         self._engines = engines
         self._speech = speech
         self._timeout_s = timeout_s
         self._random = random
-        self._signals = signals
+        self._local = local
         self._lock = new_lock()
         self._last_words: weakref.finalize[..., Holdings] | None = None
         self._hold_nothing()
@@ -52,7 +53,7 @@ class Holdings:
     def _hold_nothing(self) -> None:
         self._homes: dict[asyncio.AbstractEventLoop, Home] = {}
         self._threads: ThreadsHome | None = None
-        self._file: tuple[BlockingLink, FileEars, Writer] | None = None
+        self._file: tuple[BlockingLink, FileListener, Writer] | None = None
 
     def home(self) -> Home:
         """The home of the running loop, or of all threads."""
@@ -70,12 +71,11 @@ class Holdings:
         with self._lock:
             if self._threads is None:
                 link = self._blocking_link()
-                local = self._signals().local
                 if self._engines.database == "sqlite":
-                    self._threads = ThreadsHome(link, FileEars(link, local))
+                    self._threads = ThreadsHome(link, FileListener(link, self._local))
                 else:
-                    ears = ThreadEars(link.engine, local, self._engines.shown, self._timeout_s, self._random)
-                    self._threads = ThreadsHome(link, ears)
+                    connector = PsycopgConnector(link.engine, self._engines.shown, self._timeout_s)
+                    self._threads = ThreadsHome(link, ThreadListener(connector, self._local, self._random))
             return self._threads
 
     def _home_of_loop(self, loop: asyncio.AbstractEventLoop) -> Home:
@@ -90,25 +90,17 @@ class Holdings:
             if self._file is None:
                 link, writer = self._blocking_link(), Writer()
                 self._last_words = weakref.finalize(self, _let_go, link, writer)
-                self._file = link, FileEars(link, self._signals().local), writer
+                self._file = link, FileListener(link, self._local), writer
             return FileHome(*self._file)
 
     def _home_of_its_own(self) -> LoopHome:
         shown = self._engines.shown
         link = AsyncLink(self._engines.make_async(), self._speech, shown, self._timeout_s)
-        ears = LoopEars(link.dialer, self._signals().local, shown, self._timeout_s, self._random)
-        return LoopHome(link, ears)
+        connector = AsyncpgConnector(link.dialer, shown, self._timeout_s)
+        return LoopHome(link, TaskListener(connector, self._local, self._random))
 
     def _blocking_link(self) -> BlockingLink:
-        # The bus is asked for late and held weakly: a link in a thread must not keep its backend alive.
-        signals = weakref.ref(self._signals())
-
-        def ring(topics: list[str]) -> None:
-            bus = signals()
-            if bus is not None:
-                bus.ring(topics)
-
-        return BlockingLink(self._engines.make(), self._speech, self._engines.shown, ring, self._timeout_s)
+        return BlockingLink(self._engines.make(), self._speech, self._engines.shown, self._local, self._timeout_s)
 
     def pressure(self) -> Pressure:
         """How busy the connections are, and how many steps wait for the next batch."""

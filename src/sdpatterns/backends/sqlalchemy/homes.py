@@ -7,10 +7,11 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.ears import Ears, FileEars, LoopEars
 from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
+from sdpatterns.backends.sqlalchemy.listeners import FileListener, WriterListener
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.engine.listener import Listens, TaskListener, ThreadListener
 
 __all__ = ["FileHome", "Home", "LoopHome", "ThreadsHome"]
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 
 class Home(Protocol):
-    """Where a caller finds its fold, its connections and its ears."""
+    """Where a caller finds its fold, its connections and its listener."""
 
     fold: Fold
 
@@ -27,12 +28,14 @@ class Home(Protocol):
         """The connections on which batches run."""
         ...
 
+    @property
+    def listener(self) -> Listens:
+        """What hears the notifications of other clients."""
+        ...
+
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
         ...
-
-    async def hear(self) -> None:
-        """When this returns, announcements of other clients are heard."""
 
     async def close(self) -> None:
         """Close it all; it may be used again."""
@@ -41,31 +44,28 @@ class Home(Protocol):
 class ThreadsHome:
     """See `Home`. Nothing here suspends."""
 
-    def __init__(self, link: BlockingLink, ears: Ears) -> None:
+    def __init__(self, link: BlockingLink, listener: ThreadListener | FileListener) -> None:
         self.link = link
-        self._ears = ears
+        self.listener = listener
         self.fold: Fold = LockFold(link)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
         return self.link.on_one(task)
 
-    async def hear(self) -> None:
-        """When this returns, announcements of other clients are heard."""
-        self._ears.start()
-
     async def close(self) -> None:
         """Close it all; it may be used again."""
-        self._ears.stop()
+        await self.listener.stop()
         self.link.close()
 
 
 class FileHome:
     """See `Home`. A loop's share in a SQLite file: the file itself belongs to the writer's thread."""
 
-    def __init__(self, link: BlockingLink, ears: FileEars, writer: Writer) -> None:
+    def __init__(self, link: BlockingLink, file: FileListener, writer: Writer) -> None:
         self.link = link
-        self._ears = ears
+        self.listener = WriterListener(file, writer)
+        self._file = file
         self._writer = writer
         self.fold: Fold = ThreadFold(link, writer)
 
@@ -73,26 +73,22 @@ class FileHome:
         """Run a task on a connection of its own that commits each statement by itself."""
         return await self._writer.hop(lambda: self.link.on_one(task))
 
-    async def hear(self) -> None:
-        """When this returns, announcements of other clients are heard."""
-        await self._writer.hop(self._ears.start)
-
     async def close(self) -> None:
         """Close it all; it may be used again."""
         await self._writer.hop(self._close)
         self._writer.stop()
 
     def _close(self) -> None:
-        self._ears.stop()
+        self._file.close()
         self.link.close()
 
 
 class LoopHome:
     """See `Home`. A loop's own engine, connections and listener; they close with the loop at the latest."""
 
-    def __init__(self, link: AsyncLink, ears: LoopEars) -> None:
+    def __init__(self, link: AsyncLink, listener: TaskListener) -> None:
         self.link = link
-        self._ears = ears
+        self.listener = listener
         self.fold: Fold = TaskFold(link)
         self._end = self._until_the_loop_ends()
         # Begun, so that the loop closes it when it shuts its generators down, as at the end of `asyncio.run`.
@@ -102,13 +98,9 @@ class LoopHome:
         """Run a task on a connection of its own that commits each statement by itself."""
         return await self.link.on_one(task)
 
-    async def hear(self) -> None:
-        """When this returns, announcements of other clients are heard."""
-        await self._ears.start()
-
     async def close(self) -> None:
         """Close it all; it may be used again."""
-        await self._ears.stop()
+        await self.listener.stop()
         await self.link.close()
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:

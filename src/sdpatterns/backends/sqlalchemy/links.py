@@ -15,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sdpatterns.backends.sqlalchemy.bounds import Bound
 from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.migrations import check_schema
+from sdpatterns.backends.sqlalchemy.postgres import payload
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
 from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
 from sdpatterns.core.forks import drop_in_child, prepare_for_fork
+from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Usage
 
 __all__ = ["AsyncLink", "BlockingLink", "Link"]
@@ -68,16 +70,14 @@ def _make_ready(speech: Speech, connection: Connection) -> None:
 class BlockingLink:
     """See `Link`. Its coroutines never suspend; any thread may call."""
 
-    def __init__(
-        self, engine: Engine, speech: Speech, shown: str, ring: Callable[[list[str]], None], timeout_s: float
-    ) -> None:
+    def __init__(self, engine: Engine, speech: Speech, shown: str, local: LocalSignals, timeout_s: float) -> None:
         self.shown = shown
         self.timeout_s = timeout_s
         self.usage = Usage()
         self.engine = engine
         self._speech = speech
         self._broom = Broom(speech)
-        self._ring = ring
+        self._local = local
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._apart = threading.Semaphore(_APART_MAX)
@@ -136,7 +136,7 @@ class BlockingLink:
             finally:
                 self._runs_in = None
         if batch.topics and not self._speech.notifies:
-            self._ring(batch.topics)
+            self._local.wake(map(payload, batch.topics))
 
     async def run_apart(self, batch: Batch, /) -> None:
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""

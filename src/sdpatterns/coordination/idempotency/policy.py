@@ -35,7 +35,7 @@ from sdpatterns.errors import (
     OutcomeUnknown,
     SdpatternsError,
 )
-from sdpatterns.ports.signals import Ear, SignalBus
+from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import KEYS_MAX, StateStore, check_store, rely_on
 
 __all__ = ["Idempotency", "Key"]
@@ -303,36 +303,38 @@ class Idempotency(Undivided, Policy):
         taken: Claim | Replay | Finding | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
-                ear = await self._ear(stack, cell)
-                taken = await self._look(ear, deadline, key, cell, mark)
+                subscription = await self._subscribed(stack, cell)
+                taken = await self._look(subscription, deadline, key, cell, mark)
         except BackendError:
             if taken is None:
                 raise
         except BaseException:
-            # Cancelled as the ear closed: nobody else would know of the claim.
+            # Cancelled as the subscription closed: nobody else would know of the claim.
             if isinstance(taken, Claim):
                 await taken.release()
             raise
         return taken
 
-    async def _ear(self, stack: contextlib.AsyncExitStack, cell: str) -> Ear | None:
+    async def _subscribed(self, stack: contextlib.AsyncExitStack, cell: str) -> Subscription | None:
         if self._signals is None:
             return None
         try:
-            return await stack.enter_async_context(self._signals.listen(self._book.topic(cell)))
+            return await stack.enter_async_context(self._signals.subscribe(self._book.topic(cell)))
         except BackendError:
             # A signal is only a hint: without it the caller looks again, as ever.
             return None
 
-    async def _look(self, ear: Ear | None, deadline: float, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
-        pause_s = _LOOK_FIRST_S if ear is None else _SWEEP_S
+    async def _look(
+        self, subscription: Subscription | None, deadline: float, key: Key, cell: str, mark: str
+    ) -> Claim | Replay | Finding:
+        pause_s = _LOOK_FIRST_S if subscription is None else _SWEEP_S
         while True:
             taken = await self._try(key, cell, mark)
             left_s = deadline - SYSTEM.monotonic()
             if not isinstance(taken, Finding) or left_s <= 0:
                 return taken
             within_s = _pause_s(left_s, taken, pause_s)
-            await (current().sleep(within_s) if ear is None else ear.wait(within_s))
+            await (current().sleep(within_s) if subscription is None else subscription.wait(within_s))
             pause_s = min(1.5 * pause_s, _SWEEP_S)
 
     def _replay(self, key: Key, found: Finding) -> Replay:

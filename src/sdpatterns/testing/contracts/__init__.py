@@ -20,7 +20,7 @@ class TestMine(StateStoreContract, StoredStatesContract):
 | `SignalBusContract` | every bus |
 | `CancelledSignalsContract` | buses used from a loop: a wait may be cancelled |
 | `SharedSignalsContract` | buses that reach other clients of the same backend |
-| `PreciseSignalsContract` | buses that ring an ear for its own topics only, unless a ring was missed |
+| `PreciseSignalsContract` | buses that wake a subscription for its own topics only, unless a notification was missed |
 
 `runtime` is "asyncio", "trio" or "blocking"; under "blocking" the tests that do things at once use
 eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip install

@@ -376,13 +376,13 @@ async def _hear_each_step(
     rounds = 20
 
     async def listens() -> None:
-        async with stage.signals.listen(topic) as ear:
+        async with stage.signals.subscribe(topic) as subscription:
             ready.wake()
             for number in range(1, rounds + 1):
                 # A hint may come for nothing, so look again; but the one that counts must come
                 # after the write, or no signal comes for it.
                 while await cells.read("a") != (number,):
-                    assert await ear.wait(HEARD_WITHIN_S), f"step {number} was never announced after it could be read"
+                    assert await subscription.wait(HEARD_WITHIN_S), f"step {number} was never notified"
                 heard.wake()
 
     async def steps() -> None:

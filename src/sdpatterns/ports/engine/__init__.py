@@ -1,0 +1,1 @@
+"""The store engine: what every store of cells shares, written once."""
