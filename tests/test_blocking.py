@@ -89,10 +89,10 @@ def test_eight_threads_lose_no_step():
     assert cells.read("a") == (4000,)
 
 
-def test_an_ear_is_rung_from_another_thread():
+def test_a_subscription_is_woken_from_another_thread():
     backend = MemoryBackend()
     cells = blocking(backend.states).cells("numbers", IntegersCodec())
-    with blocking(backend.signals).listen("counted") as subscription:
+    with blocking(backend.signals).subscribe("counted") as subscription:
         assert subscription.wait(0.0) is False
         thread = threading.Thread(target=cells.transact, args=("a", Add(wake=["counted"])))
         thread.start()

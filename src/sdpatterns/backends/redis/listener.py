@@ -15,7 +15,7 @@ from sdpatterns.backends.redis.pool import dialled
 from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.redis.target import Target
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.engine.listener import Listener, SocketWait, Source
+from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 
 __all__ = ["RedisConnector", "publish"]
 
@@ -37,7 +37,7 @@ class RedisConnector:
         """What stands before the fragment."""
         return topic.partition("#")[0]
 
-    async def open(self, listener: Listener, /) -> Source:
+    async def open(self, listener: Hears, /) -> Source:
         """A connection of its own: one that is subscribed can send no commands."""
         if self._target.blocking:
             return ThreadSource(dialled(self._target, None), self._target, listener)
@@ -55,7 +55,7 @@ class RedisConnector:
 class _Source:
     """What both kinds share: the words of the protocol."""
 
-    def __init__(self, connection: Any, target: Target, listener: Listener) -> None:
+    def __init__(self, connection: Any, target: Target, listener: Hears) -> None:
         self._connection = connection
         self._target = target
         self._listener = listener
@@ -112,7 +112,7 @@ class LoopSource(_Source):
 class ThreadSource(_Source):
     """See `Source`: read and written to by one thread alone."""
 
-    def __init__(self, connection: Any, target: Target, listener: Listener) -> None:
+    def __init__(self, connection: Any, target: Target, listener: Hears) -> None:
         super().__init__(connection, target, listener)
         self._wait = SocketWait(connection._sock)  # noqa: SLF001 - redis-py waits for its socket alone
 

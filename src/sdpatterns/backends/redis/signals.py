@@ -9,7 +9,7 @@ from sdpatterns.backends.redis.listener import publish
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.engine.listener import RemoteSubscription
+from sdpatterns.ports.engine.remote import RemoteSubscription
 from sdpatterns.ports.signals import Subscription
 
 __all__ = ["RedisSignals"]

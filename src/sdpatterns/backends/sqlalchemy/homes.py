@@ -11,7 +11,8 @@ from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, Threa
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
 from sdpatterns.backends.sqlalchemy.listeners import FileListener, WriterListener
 from sdpatterns.core.runtime import finish
-from sdpatterns.ports.engine.listener import Listens, TaskListener, ThreadListener
+from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
+from sdpatterns.ports.engine.remote import Listens
 
 __all__ = ["FileHome", "Home", "LoopHome", "ThreadsHome"]
 

@@ -21,7 +21,7 @@ from sdpatterns.backends.sqlalchemy.folds import Writer
 from sdpatterns.backends.sqlalchemy.links import BlockingLink
 from sdpatterns.backends.sqlalchemy.postgres import CHANNEL
 from sdpatterns.core.runtime import current
-from sdpatterns.ports.engine.listener import Listener, SocketWait, Source
+from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 from sdpatterns.ports.fanout import LocalSignals
 
 __all__ = ["AsyncpgConnector", "FileListener", "PsycopgConnector", "WriterListener"]
@@ -137,7 +137,7 @@ class PsycopgConnector(_Connector):
         super().__init__(shown, timeout_s)
         self._engine = engine
 
-    async def open(self, listener: Listener, /) -> Source:
+    async def open(self, listener: Hears, /) -> Source:
         with Bound(self.timeout_s) as bound:
             driver = bound.made(self._detached, lambda late: late.close())
             try:
@@ -157,7 +157,7 @@ class PsycopgConnector(_Connector):
 
 
 class _PsycopgSource(_Source):
-    def __init__(self, driver: Any, listener: Listener, timeout_s: float) -> None:
+    def __init__(self, driver: Any, listener: Hears, timeout_s: float) -> None:
         self._driver = driver
         self._listener = listener
         self._timeout_s = timeout_s
@@ -197,7 +197,7 @@ class AsyncpgConnector(_Connector):
         super().__init__(shown, timeout_s)
         self._dialer = dialer
 
-    async def open(self, listener: Listener, /) -> Source:
+    async def open(self, listener: Hears, /) -> Source:
         async with asyncio.timeout(self.timeout_s):
             wire = await self._dialer.dial()
         try:
@@ -211,7 +211,7 @@ class AsyncpgConnector(_Connector):
 
 
 class _AsyncpgSource(_Source):
-    def __init__(self, wire: Wire, listener: Listener, timeout_s: float) -> None:
+    def __init__(self, wire: Wire, listener: Hears, timeout_s: float) -> None:
         self._wire = wire
         self._listener = listener
         self._timeout_s = timeout_s

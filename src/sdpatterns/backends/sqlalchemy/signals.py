@@ -10,7 +10,7 @@ from sdpatterns.backends.sqlalchemy.postgres import payload
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import ManyStep, Repeats
-from sdpatterns.ports.engine.listener import Listens, RemoteSubscription
+from sdpatterns.ports.engine.remote import Listens, RemoteSubscription
 from sdpatterns.ports.signals import Subscription
 
 __all__ = ["SQLSignals"]

@@ -21,23 +21,17 @@ all others like it, after a quiet time or when there are too many.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-import selectors
-import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from types import TracebackType
-from typing import Protocol, Self
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import Waiter, current, finish
-from sdpatterns.ports.fanout import LocalSignals, LocalSubscription
+from sdpatterns.ports.engine.source import Connector, Source
+from sdpatterns.ports.fanout import LocalSignals
 
-__all__ = [
-    "Connector", "Listener", "Listens", "RemoteSubscription", "SocketWait", "Source", "TaskListener", "ThreadListener",
-]  # fmt: skip
+__all__ = ["Listener", "TaskListener", "ThreadListener"]
 
 QUIET_S = 15.0
 """How long a silent connection is believed in, and an unwanted channel kept."""
@@ -45,66 +39,6 @@ IDLE_MAX = 1024
 """How many unwanted channels are kept."""
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 2.0
-
-
-class Source(Protocol):
-    """One open connection that listens. It tells its listener what it hears: see `Listener.heard`."""
-
-    def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Iterable[str]:
-        """Ask the server for channels, and to leave others. The channels that it need not confirm.
-
-        Must not wait. A connection that turns out to be broken says so at the next `receive`.
-        """
-        ...
-
-    async def receive(self, within_s: float, /) -> bool:
-        """Wait for news and tell them; False where there were none in that time. Raises when it breaks."""
-        ...
-
-    async def prove(self) -> None:
-        """Ask for a sign of life. Raises without one: a connection may be dead and not say so."""
-
-    def interrupt(self) -> None:
-        """End a `receive` in another thread soon."""
-
-    async def close(self) -> None:
-        """Close it, in any state, without waiting for the server."""
-
-
-class Connector(Protocol):
-    """Makes connections that listen, and knows what their failures mean."""
-
-    timeout_s: float
-    """How long a subscription may wait to be confirmed."""
-
-    def channel_of(self, topic: str, /) -> str:
-        """The channel in which a topic is heard; many topics may share one."""
-        ...
-
-    async def open(self, listener: Listener, /) -> Source:
-        """A connection that can be asked for channels."""
-        ...
-
-    def failure(self, error: Exception, /) -> Exception:
-        """What a subscriber gets for this failure."""
-        ...
-
-    def is_refusal(self, error: Exception, /) -> bool:
-        """Whether the server is there and does not want to."""
-        ...
-
-
-class Listens(Protocol):
-    """Gets the notifications of other processes to `local`, as long as they are wanted."""
-
-    local: LocalSignals
-
-    async def add(self, topics: Sequence[str], /) -> bool:
-        """Hear these topics too. When it returns they are heard; True where that had to be waited for."""
-        ...
-
-    def drop(self, topics: Sequence[str], /) -> None:
-        """End what `add` began."""
 
 
 class _Entry:
@@ -410,77 +344,3 @@ class ThreadListener(Listener):
         self._changed()
         if thread is not None:
             thread.join()
-
-
-class SocketWait:
-    """Lets one thread wait for a socket, and others interrupt it. For any number of open files."""
-
-    def __init__(self, file: object) -> None:
-        self._mine, self._theirs = socket.socketpair()
-        self._mine.settimeout(0)
-        self._theirs.settimeout(0)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(file, selectors.EVENT_READ)  # type: ignore[arg-type]
-        self._selector.register(self._mine, selectors.EVENT_READ)
-
-    def wait(self, within_s: float) -> bool:
-        """False where nothing happened in that time."""
-        ready = self._selector.select(within_s)
-        with contextlib.suppress(BlockingIOError):
-            self._mine.recv(4096)
-        return bool(ready)
-
-    def interrupt(self) -> None:
-        """End the wait, or the next one. Any thread may, also when it is closed."""
-        with contextlib.suppress(OSError):
-            self._theirs.send(b".")
-
-    def close(self) -> None:
-        """Free its files."""
-        self._selector.close()
-        self._mine.close()
-        self._theirs.close()
-
-
-class RemoteSubscription:
-    """See `Subscription`: the waiter is here, the topics are heard by a listener."""
-
-    __slots__ = ("_find", "_listener", "_mine", "_topics")
-
-    def __init__(self, find: Callable[[], Listens], topics: Sequence[str]) -> None:
-        self._find = find
-        self._topics = topics
-        self._listener: Listens | None = None
-        self._mine: LocalSubscription | None = None
-
-    async def __aenter__(self) -> Self:
-        listener = self._find()
-        # The local one first: from the moment the connection listens, nothing is missed.
-        mine = listener.local.subscribe(*self._topics)
-        await mine.__aenter__()
-        try:
-            if await listener.add(self._topics):
-                self._listener = listener
-                await mine.wait(0.0)  # what woke it so far was for what came before
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            await mine.__aexit__(None, None, None)
-            raise
-        self._listener, self._mine = listener, mine
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        mine, self._mine = self._mine, None
-        listener, self._listener = self._listener, None
-        if mine is not None:
-            await mine.__aexit__(kind, error, trace)
-        if listener is not None:
-            listener.drop(self._topics)
-
-    async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until one of the topics was notified since the last wait (True), or time is up (False)."""
-        if self._mine is None:
-            raise RuntimeError("enter the subscription with 'async with' before waiting on it")
-        return await self._mine.wait(timeout_s)

@@ -1,0 +1,68 @@
+"""A subscription whose topics are heard by a connection that it shares with all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from sdpatterns.ports.fanout import LocalSignals, LocalSubscription
+
+__all__ = ["Listens", "RemoteSubscription"]
+
+
+class Listens(Protocol):
+    """Gets the notifications of other processes to `local`, as long as they are wanted."""
+
+    local: LocalSignals
+
+    async def add(self, topics: Sequence[str], /) -> bool:
+        """Hear these topics too. When it returns they are heard; True where that had to be waited for."""
+        ...
+
+    def drop(self, topics: Sequence[str], /) -> None:
+        """End what `add` began."""
+
+
+class RemoteSubscription:
+    """See `Subscription`: the waiter is here, the topics are heard by a listener."""
+
+    __slots__ = ("_find", "_listener", "_mine", "_topics")
+
+    def __init__(self, find: Callable[[], Listens], topics: Sequence[str]) -> None:
+        self._find = find
+        self._topics = topics
+        self._listener: Listens | None = None
+        self._mine: LocalSubscription | None = None
+
+    async def __aenter__(self) -> Self:
+        listener = self._find()
+        # The local one first: from the moment the connection listens, nothing is missed.
+        mine = listener.local.subscribe(*self._topics)
+        await mine.__aenter__()
+        try:
+            if await listener.add(self._topics):
+                self._listener = listener
+                await mine.wait(0.0)  # what woke it so far was for what came before
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            await mine.__aexit__(None, None, None)
+            raise
+        self._listener, self._mine = listener, mine
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        mine, self._mine = self._mine, None
+        listener, self._listener = self._listener, None
+        if mine is not None:
+            await mine.__aexit__(kind, error, trace)
+        if listener is not None:
+            listener.drop(self._topics)
+
+    async def wait(self, timeout_s: float | None = None, /) -> bool:
+        """Park until one of the topics was notified since the last wait (True), or time is up (False)."""
+        if self._mine is None:
+            raise RuntimeError("enter the subscription with 'async with' before waiting on it")
+        return await self._mine.wait(timeout_s)
