@@ -95,6 +95,7 @@ class LoopSource(_Source):
         self._connection._writer.write(packed)  # noqa: SLF001
 
     async def receive(self, within_s: float, /) -> bool:
+        """One message, if one comes in that time."""
         said = await self._connection.read_response(timeout=within_s, disconnect_on_error=False)
         if said is None:
             return False
@@ -105,6 +106,7 @@ class LoopSource(_Source):
         """Nothing: what changes is asked for from the loop itself."""
 
     async def close(self) -> None:
+        """Cut it."""
         abort(self._connection)
         await drop(self._connection)
 
@@ -120,6 +122,7 @@ class ThreadSource(_Source):
         self._connection.send_packed_command((packed,), check_health=False)
 
     async def receive(self, within_s: float, /) -> bool:
+        """All messages that are there, once one is."""
         # Asked first: what has been read already, or deciphered, no longer shows at the socket.
         if not self._connection.can_read(0) and not self._wait.wait(within_s):
             return False
@@ -128,8 +131,10 @@ class ThreadSource(_Source):
         return True
 
     def interrupt(self) -> None:
+        """End a `receive` in another thread soon."""
         self._wait.interrupt()
 
     async def close(self) -> None:
+        """Close the socket."""
         self._wait.close()
         self._connection.disconnect()

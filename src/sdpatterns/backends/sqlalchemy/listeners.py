@@ -40,6 +40,7 @@ class FileListener:
         self._thread: threading.Thread | None = None
 
     async def add(self, topics: Sequence[str], /) -> bool:
+        """Look at the file from now on."""
         self.start()
         return True
 
@@ -99,6 +100,7 @@ class WriterListener:
         self._writer = writer
 
     async def add(self, topics: Sequence[str], /) -> bool:
+        """Look at the file from now on."""
         await self._writer.hop(self._file.start)
         return True
 
@@ -138,6 +140,7 @@ class PsycopgConnector(_Connector):
         self._engine = engine
 
     async def open(self, listener: Hears, /) -> Source:
+        """A connection with LISTEN on it, out of the pool."""
         with Bound(self.timeout_s) as bound:
             driver = bound.made(self._detached, lambda late: late.close())
             try:
@@ -198,6 +201,7 @@ class AsyncpgConnector(_Connector):
         self._dialer = dialer
 
     async def open(self, listener: Hears, /) -> Source:
+        """A connection with LISTEN on it."""
         async with asyncio.timeout(self.timeout_s):
             wire = await self._dialer.dial()
         try:
