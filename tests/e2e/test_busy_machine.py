@@ -19,7 +19,8 @@ from playwright.sync_api import Browser
 from shop.scenarios.script import names
 from tests.shop.running import running
 
-ENDS_WITHIN_S = 400.0
+ENDS_WITHIN_S = 600.0  # beyond the limit that a scenario has itself
+BUSY_MAX = 20
 
 
 @contextmanager
@@ -70,11 +71,24 @@ def played(page_url: str, name: str, pace: float) -> dict[str, Any]:
     raise AssertionError(f"{name} has not ended: {found}")
 
 
+def account(seen: dict[str, Any]) -> str:
+    """What a scenario measured and said, in full."""
+    head = f"{seen['title']}: {'held' if seen['held'] else 'did not hold'}, {seen['elapsed_s']} s"
+    rows = [f"  {row['row']}: without {row['without']}, with {row['with']}" for row in seen["table"]]
+    return "\n".join([head, *(f"  {text.strip()}" for text in seen["told"]), *rows])
+
+
 def judge(seen: dict[str, Any]) -> None:
-    told = "\n".join(seen["told"])
-    print(f"{seen['title']}: held {seen['held']} in {seen['elapsed_s']} s\n{told}\n{seen['table']}")  # noqa: T201 - what it measured, shown by -rP
+    told = account(seen)
+    print(told)  # noqa: T201 - shown by -rP
     assert "One purchase takes" in told
-    assert seen["held"] or "too busy for this story" in told, told
+    assert seen["held"] or is_too_busy(seen), told
+
+
+def is_too_busy(seen: dict[str, Any]) -> bool:
+    """Whether it stopped because of the machine, without a check that did not hold."""
+    told = "\n".join(seen["told"])
+    return "too busy for this story" in told and "DOES NOT HOLD" not in told
 
 
 @pytest.mark.timeout(600)
@@ -99,7 +113,11 @@ def test_every_scenario_on_one_busy_core_ends_and_no_request_fails(browser: Brow
 @pytest.mark.timeout(3600)
 def test_twenty_scenarios_in_a_row_hold(browser: Browser, tmp_path: Path) -> None:
     with running(tmp_path / "data") as shop, page_open(browser, shop.url) as failed:
-        for turn in range(20):
-            seen = played(shop.url, names()[turn % len(names())], 10)
-            assert seen["held"], (turn, seen["told"])
+        held = busy = 0
+        while held < 20:
+            seen = played(shop.url, names()[held % len(names())], 10)
+            print(held, account(seen))  # noqa: T201 - shown by -rP
+            assert seen["held"] or is_too_busy(seen), f"after {held}: {account(seen)}"
+            held, busy = held + seen["held"], busy + (not seen["held"])
+            assert busy <= BUSY_MAX, f"this machine is too busy for this test: {held} held, {busy} were not judged"
     assert failed == []

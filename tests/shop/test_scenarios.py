@@ -277,7 +277,7 @@ async def test_a_check_waits_for_a_new_state_and_takes_no_old_one_for_an_answer(
     assert await expected(monkeypatch, old, old, old, new) == ["  holds: c"]
     assert await expected(monkeypatch, look(1, current=False), look(0, current=True)) == [
         "  DOES NOT HOLD: c",
-        "Stopped: this check has to hold, and the machine is quick enough. Please report it.",
+        "Stopped: this check has to hold, and the machine is not why it does not. Please report it.",
     ]
     told = await expected(monkeypatch, old)
     assert TOO_BUSY in told[-1]

@@ -172,3 +172,32 @@ async def test_the_command_ends_when_the_control_room_goes_away(
     monkeypatch.setattr(command, "WholeCallClient", over_no_network)
     assert await command.played("double-click", "http://shop", 1.0) == 1
     assert capsys.readouterr().err == "shop: the control room went away in the middle of the scenario\n"
+
+
+CHECK = '[[steps]]\nexpect = "c"\nof = "crowd.bought"\nequals = 10\nwithin_s = 0'
+
+
+@pytest.mark.parametrize(
+    ("always", "told", "held"),
+    [("", "  NOT JUDGED: c", None), ("\nalways = true", "  DOES NOT HOLD: c", False)],
+    ids=["what time decides", "what no load may change"],
+)
+async def test_a_busy_machine_excuses_only_checks_that_depend_on_time(
+    monkeypatch: pytest.MonkeyPatch, always: str, told: str, held: bool | None
+) -> None:
+    without_a_shop(monkeypatch)
+
+    async def state(_stage: Stage) -> dict[str, object]:
+        return {"current": True}
+
+    async def slow(*_whom: object, **how: object) -> Machine:
+        return Machine(0.1, 0.01) if how.get("buys", True) else Machine(0.0, 2.0)
+
+    monkeypatch.setattr(Stage, "state", state)
+    monkeypatch.setattr(playing, "measured", slow)
+    play = Play(parse("t", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{CHECK}{always}'), "http://shop")
+    assert not await play.perform()
+    seen = play.view()
+    assert told in seen["told"]
+    assert seen["expectations"][0]["held"] is held
+    assert ("too busy for this story" in seen["told"][-1]) is (held is None)

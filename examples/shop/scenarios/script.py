@@ -23,7 +23,7 @@ VERBS: Mapping[str, frozenset[str]] = {
     "flood": frozenset({"a_second"}),
     "searchers": frozenset({"searches"}),
     "wait_s": frozenset(),
-    "expect": frozenset({"of", "equals", "above", "below", "within_s", "found"}),
+    "expect": frozenset({"of", "equals", "above", "below", "within_s", "found", "always"}),
     "record": frozenset({"of", "column", "unit"}),
 }
 
