@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -35,7 +36,7 @@ class Machine(NamedTuple):
 
     def in_words(self) -> str:
         """What was measured, and what follows from it."""
-        told = f"One purchase takes {self.purchase_s:.2f} s on this machine"
+        told = f"One purchase {took(self.purchase_s)} on this machine"
         if self.is_too_busy:
             return f"{told}: it is too busy for this story. Close other programs and try again."
         if self.share < 1:
@@ -45,6 +46,16 @@ class Machine(NamedTuple):
     def explains(self, now: Machine) -> bool:
         """Whether the machine, as measured now or before, is why something did not hold."""
         return self.share < 1 or now.look_s > max(_SLOWER * self.look_s, QUICK_S)
+
+
+def took(purchase_s: float) -> str:
+    """How long a purchase takes, in words: one that failed has no time."""
+    return "does not succeed" if math.isinf(purchase_s) else f"takes {purchase_s:.2f} s"
+
+
+def in_ms(look_s: float) -> str:
+    """The time of a look in words; one that failed has none."""
+    return "no answer" if math.isinf(look_s) else f"{1000 * look_s:.0f} ms"
 
 
 async def measured(crowd: Crowd, sku: str, *, buys: bool = True) -> Machine:

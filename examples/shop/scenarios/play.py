@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from shop.scenarios.crowd import Crowd
-from shop.scenarios.machine import CHECKOUT_S, Machine, measured
+from shop.scenarios.machine import CHECKOUT_S, Machine, in_ms, measured
 from shop.scenarios.script import COLUMNS, Script, Step
 from shop.scenarios.stage import PATIENCE_S, NoShop, Stage
 from shop.whole import WholeCallClient
@@ -43,7 +43,7 @@ class Play:
     def __init__(self, script: Script, url: str, *, pace: float = 1.0) -> None:
         self.script = script
         self.expectations: list[dict[str, Any]] = [
-            {"text": step.object, "held": None, "part": part, "found": ""}
+            {"text": step.object, "held": None, "part": part, "found": "", "excused": False}
             for part, step in parts(script)
             if step.verb == "expect"
         ]
@@ -51,6 +51,7 @@ class Play:
         self._pace = pace
         self._crowd = Crowd(url, _FIRST_PERSON)
         self._fared: dict[str, Any] = {}
+        self._seen: dict[str, Any] = {}  # the state that was judged or noted last: sentences tell the same numbers
         self._table: dict[str, dict[str, str]] = {}
         self._told: list[str] = []
         self._machine = Machine(0.0, 0.0)
@@ -149,7 +150,7 @@ class Play:
 
     async def _take(self, stage: Stage, step: Step) -> None:
         if step.say:
-            self._say(filled(step.say, self._known(await stage.state() if "{defences" in step.say else None)))
+            self._say(filled(step.say, self._known(self._seen)))
         await getattr(self, f"do_{step.verb}")(stage, step)
 
     async def do_switch(self, stage: Stage, step: Step) -> None:
@@ -214,7 +215,9 @@ class Play:
 
     async def do_record(self, stage: Stage, step: Step) -> None:
         """Note a figure for the table at the end."""
-        found = look_up(self._known(await stage.state()), step.details["of"])
+        if not step.details["of"].startswith("crowd."):
+            self._seen = await stage.state()
+        found = look_up(self._known(self._seen), step.details["of"])
         unit = step.details.get("unit", "")
         text = f"{found:.2f}" if isinstance(found, float) else str(found)
         self._table.setdefault(step.object, {})[step.details["column"]] = f"{text} {unit}".strip()
@@ -227,7 +230,7 @@ class Play:
         known, held = await self._looked(stage, step)
         excuse = "" if held else await self._excuse(step, known)
         found = filled(step.details.get("found", ""), known)
-        self.expectations[self._judged].update(held=None if excuse else held, found=found)
+        self.expectations[self._judged].update(held=None if excuse else held, found=found, excused=bool(excuse))
         self._judged += 1
         verdict = "holds" if held else "NOT JUDGED" if excuse else "DOES NOT HOLD"
         self._told.append(f"  {verdict}: {step.object}{f' ({found})' if found else ''}")
@@ -241,7 +244,8 @@ class Play:
         """
         ends_s = time.monotonic() + step.details.get("within_s", _EXPECT_S)
         while True:
-            known = self._known(await stage.state())
+            self._seen = await stage.state()
+            known = self._known(self._seen)
             is_seen = is_proof(step, known)
             wanted = step.details.get("equals")
             named = {"equals": look_up(known, wanted)} if isinstance(wanted, str) and "." in wanted else {}
@@ -260,10 +264,10 @@ class Play:
         now = await measured(self._crowd, self.script.sku, buys=False)
         if not self._machine.explains(now) and self._fared.get("slowest_s", 0.0) <= CHECKOUT_S:
             return ""
-        before_ms, now_ms = (f"{1000 * one.look_s:.0f} ms" for one in (self._machine, now))
         return (
             f"{_BUSY} One purchase took {self._machine.purchase_s:.2f} s before it began; "
-            f"one page took {before_ms} then, and takes {now_ms} now. Close other programs and try again."
+            f"one page: {in_ms(self._machine.look_s)} then, {in_ms(now.look_s)} now. "
+            "Close other programs and try again."
         )
 
 

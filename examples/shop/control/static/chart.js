@@ -36,7 +36,7 @@ export function drawChart({ points, marks: noted, step_s }) {
   const scale = scaleOf(points);
   const wide = WIDTH / points.length;
   dress(line, { d: courseOf(points, scale) });
-  say(top, lasted(scale));
+  say(top, scale < 1000 ? `${scale} ms` : `${scale / 1000} s`);
   const failures = points.map((point, i) => ({ i, failed: point.failed })).filter((one) => one.failed);
   keep(bars, failures, (one) => one.i, () => svg("rect", { class: "failures" }), (bar, one) => {
     const height = Math.min(18, 3 + one.failed);

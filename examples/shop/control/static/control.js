@@ -105,10 +105,10 @@ function showStory(story) {
   $("invite").hidden = !$("story").hidden;
   for (const button of document.querySelectorAll("[data-scenario]")) set(button, "aria-pressed", Boolean(story && !story.ended && story.name === button.dataset.scenario));
   if (!story) return;
-  const broken = !story.held;
-  set($("story"), "data-is", !story.ended ? "running" : broken ? "broken" : "held");
+  const broken = story.expectations.some((one) => one.held === false);
+  set($("story"), "data-is", !story.ended ? "running" : story.held ? "held" : "broken");
   say($("story-title"), story.title);
-  say($("story-step"), story.ended ? (broken ? "Ended before its end, or not everything held" : "Ended: everything held") : `Step ${story.step} of ${story.steps}`);
+  say($("story-step"), story.ended ? (story.held ? "Ended: everything held" : broken ? "Ended: a check did not hold" : "Stopped before the end") : `Step ${story.step} of ${story.steps}`);
   say($("story-caption"), story.caption);
   say($("story-stop"), story.ended ? "Close" : "Stop");
   $("story-progress").value = Math.min(1, story.elapsed_s / story.takes_s);
@@ -118,9 +118,10 @@ function showStory(story) {
       set(item, "data-is", "part");
       return say(item, PARTS[one.part]);
     }
-    const [mark, held] = one.held === null ? ["○", "open"] : one.held ? ["✓", "held"] : ["✕", "broken"];
+    const [mark, held] = one.excused ? ["?", "excused"] : one.held === null ? ["○", "open"] : one.held ? ["✓", "held"] : ["✕", "broken"];
     set(item, "data-is", held);
-    say(item, `${mark} ${one.text}${one.found ? `: ${one.found}` : held === "broken" ? ": does not hold" : ""}`);
+    const told = one.found || { broken: "does not hold" }[held];
+    say(item, `${mark} ${one.text}${told ? `: ${told}` : ""}${held === "excused" ? " (not judged)" : ""}`);
   });
 }
 
