@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -140,6 +141,7 @@ class Product(NamedTuple):
 FIELDS = ("sku", "title", "description", "category", "maker", "price_minor", "currency", "drop", "opens_at")
 
 
+@functools.lru_cache(maxsize=1_024)
 def instant(at_us: int) -> str:
     """Microseconds since 1970 as an ISO 8601 instant."""
     return datetime.fromtimestamp(at_us / 1_000_000, UTC).isoformat(timespec="seconds")

@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 def is_search(scope: Scope) -> bool:
     """Whether a request makes the catalog search: it asks for a list, with words."""
-    if scope["path"] not in _LISTS:
+    if scope["path"] not in _LISTS or not scope["query_string"]:
         return False
     query = parse_qsl(scope["query_string"].decode("latin-1"))
     return any(name == "q" and value.strip() for name, value in query)

@@ -121,7 +121,8 @@ def new_trace(ids: Ids = random_id, *, sampled: bool = True) -> Trace:
 
 def child_of(parent: Trace, ids: Ids = random_id) -> Trace:
     """A new span in the parent's trace."""
-    return parent._replace(span_id=_id(ids, 8))
+    # In full, because `_replace` takes three times as long.
+    return Trace(parent.trace_id, _id(ids, 8), parent.sampled, parent.state, parent.random)
 
 
 def _id(ids: Ids, size_bytes: int) -> str:

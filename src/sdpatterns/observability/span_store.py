@@ -63,7 +63,11 @@ class SpanStore:
         """Keep one more span that has ended; `read` gives it, without secrets, when it is asked for."""
         is_notable = failed or ended_us - started_us >= self._slow_us
         with self._lock:
-            kept = self._touched(trace_id, is_notable=is_notable)
+            kept = None if is_notable else self._ordinary.get(trace_id)
+            if kept is None:
+                kept = self._touched(trace_id, is_notable=is_notable)
+            else:
+                self._ordinary.move_to_end(trace_id)
             kept.dropped += len(kept.spans) == self._spans_max
             kept.spans.append(read)
             kept.ended_us = max(kept.ended_us, ended_us)

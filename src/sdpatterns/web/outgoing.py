@@ -113,17 +113,19 @@ class Outgoing:
         """Write what travels along into the headers of one attempt."""
         if not self._carries_context:
             return
+        found: dict[str, str] = {}
         here = trace.get()
         if here is not None:
             # With a tracer there is a span for this attempt, and it is the current one.
-            headers["traceparent"] = traceparent_of(here if TRACERS else child_of(here))
+            found["traceparent"] = traceparent_of(here if TRACERS else child_of(here))
             if here.state:
-                headers["tracestate"] = here.state
+                found["tracestate"] = here.state
         if left_s is not None:
-            headers["x-deadline-ms"] = str(int(left_s * 1000))
+            found["x-deadline-ms"] = str(int(left_s * 1000))
         correlation = correlation_id.get()
-        if correlation is not None:
-            headers.setdefault("x-correlation-id", correlation)
+        if correlation is not None and "x-correlation-id" not in headers:
+            found["x-correlation-id"] = correlation
+        headers.update(found)  # at once, because httpx looks at all headers for each that is set
 
     def is_read(self, headers: _Asked) -> bool:
         """Whether the body of an answer with these headers is to be read inside the attempt."""
