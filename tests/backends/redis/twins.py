@@ -28,20 +28,27 @@ _OF_ONE_HISTORY = 50
 _BATCH = 2_000
 
 HARNESS = """
-local twin = (function()
+local twin, twin_of_one = (function()
 %s
 end)()
 local count, now, states, args = tonumber(ARGV[1]), tonumber(ARGV[2]), {}, {}
 for i = 1, count do states[i] = ARGV[2 + i] ~= '' and ARGV[2 + i] end
 for i = 3 + count, #ARGV do args[#args + 1] = ARGV[i] end
 local written, answer, keep, topics = twin(states, now, args)
+if count == 1 and twin_of_one then
+  local one, same, kept = twin_of_one(states[1], now, args, string.format('%%.0f', now))
+  if same and cjson.encode({ written, answer, keep }) ~= cjson.encode({ { one }, same, { kept } }) then
+    return redis.error_reply('the function for one cell differs: ' .. cjson.encode({ one, same, kept }))
+  end
+end
 for i = 1, count do
   written[i] = written[i] == true and 'gone' or written[i] or 'unchanged'
   keep[i] = string.format('%%.0f', keep[i])
 end
 return { written, answer, keep, topics }
 """
-"""A twin on states that are handed in: how many, the time, the states, its own arguments."""
+"""A twin on states that are handed in: how many, the time, the states, its own arguments. If it has a function for
+one cell as well, both agree."""
 
 
 class Played(NamedTuple):

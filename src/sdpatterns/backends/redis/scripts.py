@@ -17,25 +17,84 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "Script", "step_script"]
+__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "Script", "StepScript", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
 
-_STEP = """
+_PRELUDE = """
 local call, find, sub = redis.call, string.find, string.sub
-local twin = (function()
+local twin, twin_of_one = (function()
 %(twin)s
 end)()
 local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
+"""
 
-local function step(first, count, now, args)
+# Nearly every step of a limiter is on one cell, and the tables of the frame for many cells would cost the server half
+# as much again as the step itself. A chunk may therefore return a second function, `function(state, now, args, time)`
+# with `now` as text in `time`, for the new state, the answer and the milliseconds to keep it. If it returns nothing,
+# the first function decides.
+_ON_ONE = (
+    _PRELUDE
+    + """
+-- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
+local function publish(topics)
+  for i = 1, #topics do
+    local topic = topics[i]
+    local mark = find(topic, '#', 1, true) or #topic + 1
+    redis.pcall('PUBLISH', '%(channel)s' .. sub(topic, 1, mark - 1), sub(topic, mark))
+  end
+end
+
+local function on_one(name, now, args)
+  local value, state = call('GET', name), false
+  if value then
+    -- A pattern would be shorter, and costs as much as the rest of the step.
+    local bar = find(value, '|%(head)s', 1, true)
+    local last = bar and tonumber(sub(value, 1, bar - 1))
+    if not last then return 0 end
+    if last > now then now = last end
+    state = sub(value, bar + 1)
+  end
+  local time, written, answer, keep, topics = string.format('%%.0f', now), nil, nil, nil, nil
+  if twin_of_one then written, answer, keep = twin_of_one(state, now, args, time) end
+  if not answer then
+    local all, kept
+    all, answer, kept, topics = twin({ state }, now, args)
+    written, keep = all[1], kept[1]
+  end
+  if written == true then
+    call('DEL', name)
+  elseif written then
+    call('SET', name, time .. '|' .. written, 'PX', keep > 0 and keep + %(slack)d or %(slack)d)
+  end
+  if topics then publish(topics) end
+  return answer
+end
+
+local function replied(ok, reply)
+  if ok then return reply end
+  return type(reply) == 'table' and reply.err or tostring(reply)
+end
+"""
+)
+
+_STEP = (
+    _ON_ONE
+    + """
+return replied(pcall(on_one, KEYS[1], clock + table.remove(ARGV), ARGV))
+"""
+)
+
+_STEPS = (
+    _ON_ONE
+    + """
+local function on_many(first, count, now, args)
   local states = {}
   for i = 1, count do
     local value = call('GET', KEYS[first + i])
     if value then
-      -- A pattern would be shorter, and costs as much as the rest of the step.
       local bar = find(value, '|%(head)s', 1, true)
       local last = bar and tonumber(sub(value, 1, bar - 1))
       if not last then return 0 end
@@ -55,26 +114,24 @@ local function step(first, count, now, args)
       call('SET', KEYS[first + i], string.format('%%.0f|', now) .. state, 'PX', keep_ms)
     end
   end
-  -- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
-  for i = 1, #topics do
-    local topic = topics[i]
-    local mark = find(topic, '#', 1, true) or #topic + 1
-    redis.pcall('PUBLISH', '%(channel)s' .. sub(topic, 1, mark - 1), sub(topic, mark))
-  end
+  publish(topics)
   return answer
 end
 
 local replies, key, arg = {}, 0, 1
 while ARGV[arg] do
-  local count, size, args = ARGV[arg + 1] + 0, ARGV[arg + 2] + 0, {}
+  local now, count, size, args = clock + ARGV[arg], ARGV[arg + 1] + 0, ARGV[arg + 2] + 0, {}
   for i = 1, size do args[i] = ARGV[arg + 2 + i] end
-  local ok, reply = pcall(step, key, count, clock + ARGV[arg], args)
-  if not ok then reply = type(reply) == 'table' and reply.err or tostring(reply) end
-  replies[#replies + 1] = reply
+  if count == 1 then
+    replies[#replies + 1] = replied(pcall(on_one, KEYS[key + 1], now, args))
+  else
+    replies[#replies + 1] = replied(pcall(on_many, key, count, now, args))
+  end
   key, arg = key + count, arg + 3 + size
 end
 return replies
 """
+)
 
 _READ = """
 local found = redis.call('TIME')
@@ -109,10 +166,11 @@ return 1
 
 
 class Job(NamedTuple):
-    """One caller's step: its cells, and the shift of time, the numbers of cells and words, the words."""
+    """One caller's step: its cells, the chunk's arguments, and the shift of time in microseconds."""
 
     names: Sequence[bytes]
-    words: Sequence[str | bytes]
+    args: Sequence[str | bytes]
+    shift_us: str
 
 
 class Script:
@@ -135,12 +193,25 @@ class Script:
                 raise
         return await wire.call(pack_after(self._whole, len(rest) + 2, rest), keys[0])
 
+
+class StepScript:
+    """The script of a twin's steps: one for a single step on one cell, one for all others."""
+
+    __slots__ = ("_of_one", "_others")
+
+    def __init__(self, of_one: Script, others: Script) -> None:
+        self._of_one = of_one
+        self._others = others
+
     async def steps(self, wire: Any, jobs: Sequence[Job]) -> Any:
         """The replies to several steps, made one after another in one go of the server."""
-        if len(jobs) == 1:
-            return await self.run(wire, jobs[0].names, jobs[0].words)
-        names = [name for job in jobs for name in job.names]
-        return await self.run(wire, names, [word for job in jobs for word in job.words])
+        if len(jobs) == 1 and len(jobs[0].names) == 1:
+            [job] = jobs
+            return [await self._of_one.run(wire, job.names, [*job.args, job.shift_us])]
+        words: list[str | bytes] = []
+        for job in jobs:
+            words += (job.shift_us, b"%d" % len(job.names), b"%d" % len(job.args), *job.args)
+        return await self._others.run(wire, [name for job in jobs for name in job.names], words)
 
 
 READ = Script(_READ)
@@ -148,10 +219,10 @@ COMPARE_AND_SET = Script(_COMPARE_AND_SET)
 
 
 @functools.lru_cache(maxsize=1024)
-def step_script(source: str, head: str, channel: str) -> Script:
+def step_script(source: str, head: str, channel: str) -> StepScript:
     """The script that runs steps of one twin on states that begin with `head`.
 
     A state of any other version is left to Python, which may know how to read it.
     """
     words = {"twin": source, "head": head, "slack": SLACK_MS, "channel": channel}
-    return Script(_STEP % words)
+    return StepScript(Script(_STEP % words), Script(_STEPS % words))

@@ -15,7 +15,7 @@ from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
 from sdpatterns.backends.redis.link import Link
 from sdpatterns.backends.redis.listener import RedisConnector
 from sdpatterns.backends.redis.pool import Pool
-from sdpatterns.backends.redis.scripts import Job, Script
+from sdpatterns.backends.redis.scripts import Job, StepScript
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Line, Wire
 from sdpatterns.core.forks import drop_in_child, new_lock
@@ -36,7 +36,7 @@ class Site:
         self.loop = loop
         self.target = target
         self._lines: dict[Any, Line] = {}
-        self._steps: dict[Script, Line] = {}
+        self._steps: dict[StepScript, Line] = {}
         self.seed = self._dial(None)
         self.wire: Wire = ClusterWire(self.seed, self._dial, self._lane, target) if target.cluster else self.seed
         kind = ThreadListener if loop is None else TaskListener
@@ -76,7 +76,7 @@ class Site:
         if line is not None:
             line.send_away(away)
 
-    async def step(self, script: Script, job: Job) -> Any:
+    async def step(self, script: StepScript, job: Job) -> Any:
         """The reply to one step; on one server, those of one turn are one call of the script."""
         if self.loop is None or self.target.cluster:
             [reply] = await script.steps(self.wire, (job,))

@@ -88,7 +88,7 @@ class RedisCells(Generic[S]):
     ) -> A:
         args = twin.args()
         script = step_script(twin.source, self._head or "", self._channel)
-        job = Job(names, (self._sites.shift_us, b"%d" % len(names), b"%d" % len(args), *args))
+        job = Job(names, args, self._sites.shift_us)
         site = self._sites.here()
         try:
             reply = await site.step(script, job)

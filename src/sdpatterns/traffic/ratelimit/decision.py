@@ -127,14 +127,14 @@ class _Request:
             allowed, now_us, limits, found, (after if allowed and not self.look else before,), (start_us,)
         )
 
-    def args(self) -> list[str]:
+    def args(self) -> list[bytes]:
         """The request as the chunk takes it."""
         words: list[object] = ["look" if self.look else "reserve", self.cost, len(self.cells[0][0].params)]
         for limits in self.cells:
             words.append(len(limits))
             for limit in limits:
                 words += (min(self.wait_max_us, limit.ahead_max_us), *limit.params)
-        return [str(word) for word in words]
+        return [str(word).encode() for word in words]
 
     def read(self, reply: Sequence[bytes]) -> list[Reservation]:
         """The chunk's answer."""
@@ -259,7 +259,7 @@ def _keep_s(made: Reservation) -> float:
     return (_idle_at_us(made.limits, made.stands) - made.now_us) / 1e6
 
 
-def _script(algorithm: Algorithm, args: Sequence[str], read: Any) -> _Script[Any] | None:
+def _script(algorithm: Algorithm, args: Sequence[str | bytes], read: Any) -> _Script[Any] | None:
     return None if algorithm.lua is None else _Script(algorithm.name, algorithm.lua, args, read)
 
 
@@ -268,7 +268,7 @@ class _Script(Request[A]):
 
     __slots__ = ("name", "source")
 
-    def __init__(self, name: str, lua: str, args: Sequence[str], read: Callable[[Sequence[bytes]], A]) -> None:
+    def __init__(self, name: str, lua: str, args: Sequence[str | bytes], read: Callable[[Sequence[bytes]], A]) -> None:
         super().__init__(args, read)
         self.name = f"{name}/1"
         self.source = _source(lua)
@@ -277,4 +277,4 @@ class _Script(Request[A]):
 @functools.lru_cache
 def _source(lua: str) -> str:
     # One object for each algorithm, because its hash is then worked out once.
-    return lua + _FRAME
+    return f"local advance_alone\n{lua}{_FRAME}"

@@ -2,6 +2,7 @@
 --   initial                            the numbers of a rate of which nothing is used
 --   advance(state, now, cost, params)  the numbers after one more request, and when it may start
 --   idle_at(state, params)             from when on the numbers decide as the initial ones do
+--   advance_alone(...)                 if it can: `advance` for a lone number that is also when it is idle
 -- args: 'reserve' or 'look', cost, how many params a rate has, then for each cell: how many rates, and
 --         for each of them how far ahead the request may start, and its params
 --    or 'cancel', the state that the request left, the one it found, and when that one is idle
@@ -56,6 +57,27 @@ local function reserve(states, now, args)
   return new, answer, keep, {}
 end
 
+-- The common request, for one rate of one cell, without the tables of the others.
+local function reserve_one(state, now, args, time)
+  if args[1] ~= 'reserve' or args[4] ~= '1' then return end
+  local alone = state and tonumber(string.sub(state, 3))
+  if state and not alone then return end
+  local after, start, idle
+  if advance_alone then
+    after, start = advance_alone(alone or initial[1], now, args[2], args[6], args[7])
+    idle = after
+  else
+    local params, numbers = {}, nil
+    for i = 1, args[3] do params[i] = tonumber(args[5 + i]) end
+    numbers, start = advance(alone and { alone } or initial, now, tonumber(args[2]), params)
+    if #numbers > 1 then return end
+    after, idle = numbers[1], idle_at(numbers, params)
+  end
+  local answer = { time, state or '' }
+  if start - now > args[5] + 0 then return false, answer, 0 end
+  return '1:' .. whole(after), answer, math.ceil((idle - now) / 1000)
+end
+
 local function cancel(states, now, args)
   if states[1] ~= args[2] then return { false }, {}, { 0 }, {} end
   local keep = math.ceil((tonumber(args[4]) - now) / 1000)
@@ -63,7 +85,9 @@ local function cancel(states, now, args)
   return { args[3] }, {}, { keep }, {}
 end
 
-return function(states, now, args)
+local function step(states, now, args)
   if args[1] == 'cancel' then return cancel(states, now, args) end
   return reserve(states, now, args)
 end
+
+return step, reserve_one
