@@ -22,22 +22,18 @@ __all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "Script", "StepScript",
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
 
-_PRELUDE = """
+# Nearly every step of a limiter is on one cell, and the tables of the frame for many cells would cost the server half
+# as much again as the step itself. A chunk may therefore return a second function, `function(state, now, args, time)`
+# with `now` as text in `time`, for the new state, the answer and the milliseconds to keep it. If it returns nothing,
+# the first function decides.
+_ON_ONE = """
 local call, find, sub = redis.call, string.find, string.sub
 local twin, twin_of_one = (function()
 %(twin)s
 end)()
 local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
-"""
 
-# Nearly every step of a limiter is on one cell, and the tables of the frame for many cells would cost the server half
-# as much again as the step itself. A chunk may therefore return a second function, `function(state, now, args, time)`
-# with `now` as text in `time`, for the new state, the answer and the milliseconds to keep it. If it returns nothing,
-# the first function decides.
-_ON_ONE = (
-    _PRELUDE
-    + """
 -- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
 local function publish(topics)
   for i = 1, #topics do
@@ -78,7 +74,6 @@ local function replied(ok, reply)
   return type(reply) == 'table' and reply.err or tostring(reply)
 end
 """
-)
 
 _STEP = (
     _ON_ONE
