@@ -1,4 +1,8 @@
-"""The control room on one busy core: every scenario ends and says what it measured, and no request to it fails."""
+"""The control room on one busy core: every scenario ends and says what it measured, and no request to it fails.
+
+The long ones: `pytest tests/e2e/test_busy_machine.py -m long -n0 -s -o faulthandler_timeout=0`; each of them takes
+longer than the watch for stuck tests allows.
+"""
 
 from __future__ import annotations
 
