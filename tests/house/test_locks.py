@@ -8,7 +8,6 @@ from tests.house.source import PACKAGE, modules, parsed
 
 MADE_AGAIN = {
     "backends/redis/durability.py": "taken once and never waited for",
-    "backends/redis/lane.py": "belongs to the connections, which the child makes again",
     "backends/redis/pool.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/bounds.py": "belongs to one call",
     "backends/sqlalchemy/folds.py": "belongs to the connections, which the child makes again",
@@ -17,6 +16,7 @@ MADE_AGAIN = {
     "core/forks.py": "makes the others",
     "core/runtime/alarm.py": "made again in the child",
     "core/runtime/blocking.py": "belongs to one waiter",
+    "ports/engine/batcher.py": "belongs to the connections, which the child makes again",
     "ports/engine/listener.py": "belongs to the connections, which the child makes again",
     "resilience/breaker/decision.py": "registered by the circuits of its breaker",
 }

@@ -119,7 +119,7 @@ def test_nothing_is_kept_here_for_a_key(valkey_url: str, runtime: RuntimeName) -
                 with ThreadPoolExecutor(8) as pool:
                     step = Count(twin=False)
                     list(pool.map(lambda place: finish(cells.transact(f"{place % 20}", step)), range(100)))
-            assert backend._sites.here()._lines == {}
+            assert backend._sites.here()._writers == {}
             assert await cells.read("7") == (5,)
 
     run(runtime, play)

@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
 from sdpatterns.backends.redis.protocol import Asking, pack
 from sdpatterns.backends.redis.target import Node, Target
-from sdpatterns.backends.redis.wire import MakeLane, Wire
+from sdpatterns.backends.redis.wire import MakeBatcher, Wire
 from sdpatterns.ports.pressure import Pressure, sum_of
 
 __all__ = ["ClusterWire"]
@@ -32,13 +32,13 @@ _PAUSE_S = 0.05
 class ClusterWire:
     """One wire a node, and who serves which slot."""
 
-    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_lane: MakeLane, target: Target) -> None:
+    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_batcher: MakeBatcher, target: Target) -> None:
         self._target = target
         self._dial = dial
         self._seed = seed
         self._wires: dict[Node, Wire] = {}
         self._slots: list[Node | None] = [None] * _SLOTS
-        self._lessons = make_lane(self._learn)
+        self._lessons = make_batcher(self._learn)
 
     async def call(self, command: bytes, key: bytes, /) -> Any:
         """The reply of the node that serves `key`."""

@@ -6,7 +6,7 @@ import re
 
 import redis.exceptions as theirs
 
-__all__ = ["Lost", "NotSent", "ReplyLost", "code_of", "is_refusal", "remedy_of"]
+__all__ = ["Lost", "NotSent", "ReplyLost", "behind", "code_of", "is_refusal", "remedy_of"]
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.NoScriptError, "NOSCRIPT"),
@@ -69,6 +69,12 @@ class NotSent(Lost):
 
 class ReplyLost(Lost):
     """The command was sent and the connection broke before its reply: it may have happened."""
+
+
+def behind(error: BaseException) -> NotSent | None:
+    """What those get who wait behind a call that failed so; None where they may try for themselves."""
+    is_away = isinstance(error, NotSent) or (isinstance(error, Lost) and error.is_late)
+    return NotSent(error.cause) if is_away and isinstance(error, Lost) else None
 
 
 def code_of(error: BaseException) -> str:

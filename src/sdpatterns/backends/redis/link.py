@@ -11,10 +11,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
-from sdpatterns.backends.redis.lane import Lane
+from sdpatterns.backends.redis.failures import NotSent, ReplyLost, behind, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
 from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.ports.engine.batcher import TaskBatcher
 from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["Link", "abort", "drop", "opened"]
@@ -95,7 +95,7 @@ class Link:
         self._target = target
         self._node = node
         self._loop = asyncio.get_running_loop()
-        self._lane: Lane[bytes, Any] = Lane(self._flush, at_most=_COMMANDS_MAX)
+        self._commands: TaskBatcher[bytes, Any] = TaskBatcher(self._flush, at_most=_COMMANDS_MAX, behind=behind)
         self._pipe: Pipe | None = None
         self._owed = 0
         self._since = 0.0
@@ -105,7 +105,7 @@ class Link:
 
     async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
         """The reply to one packed command."""
-        reply = await self._lane.run(command)
+        reply = await self._commands.run(command)
         if isinstance(reply, Exception):
             raise reply
         return reply
@@ -150,7 +150,8 @@ class Link:
         self._errors += 1
         if self._late:
             cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
-            self._lane.send_away(NotSent(cause))
+            away = NotSent(cause)
+            self._commands.send_away(lambda _: away)
         await self._drop()
         return [ReplyLost(cause) for _ in range(count)]
 
@@ -173,7 +174,7 @@ class Link:
     def _look(self) -> None:
         # One lazy timer instead of one for each call, which would cost as much as the call.
         self._watch = None
-        if self._owed == 0 and self._lane.idle:
+        if self._owed == 0 and self._commands.idle:
             return
         left = self._since + self._target.timeout_s - self._loop.time()
         if left > 0:
@@ -184,7 +185,7 @@ class Link:
 
     def pressure(self) -> Pressure:
         """Whether its one connection is at work, and how many commands wait for it."""
-        return Pressure(0 if self._lane.idle else 1, 1, self._lane.waiting, self._errors)
+        return Pressure(0 if self._commands.idle else 1, 1, self._commands.waiting, self._errors)
 
     async def close(self) -> None:
         """Close the connection; the next call opens another."""

@@ -1,4 +1,4 @@
-"""What one event loop (or, without loops, one process) holds: connections, lines, a listener."""
+"""What one event loop (or, without loops, one process) holds: connections, batchers, a listener."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterWire
 from sdpatterns.backends.redis.durability import Durability
-from sdpatterns.backends.redis.failures import NotSent
-from sdpatterns.backends.redis.lane import Lane, ThreadLane, Work
+from sdpatterns.backends.redis.failures import NotSent, behind
 from sdpatterns.backends.redis.link import Link
 from sdpatterns.backends.redis.listener import RedisConnector
 from sdpatterns.backends.redis.pool import Pool
 from sdpatterns.backends.redis.scripts import Job, StepScript
 from sdpatterns.backends.redis.target import Node, Target
-from sdpatterns.backends.redis.wire import Line, Wire
+from sdpatterns.backends.redis.wire import Wire
 from sdpatterns.core.forks import drop_in_child, new_lock
+from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Pressure, sum_of
@@ -35,10 +35,10 @@ class Site:
     def __init__(self, target: Target, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
         self.target = target
-        self._lines: dict[Any, Line] = {}
-        self._steps: dict[StepScript, Line] = {}
+        self._writers: dict[Any, Batcher[Any, Any]] = {}
+        self._steps: dict[StepScript, Batcher[Job, Any]] = {}
         self.seed = self._dial(None)
-        self.wire: Wire = ClusterWire(self.seed, self._dial, self._lane, target) if target.cluster else self.seed
+        self.wire: Wire = ClusterWire(self.seed, self._dial, self._batcher, target) if target.cluster else self.seed
         kind = ThreadListener if loop is None else TaskListener
         self.listener = kind(RedisConnector(target), LocalSignals(), target.random)
         self._end: AsyncGenerator[None, None] | None = None
@@ -51,45 +51,46 @@ class Site:
     def _dial(self, node: Node | None) -> Wire:
         return Pool(self.target, node) if self.loop is None else Link(self.target, node)
 
-    def _lane(self, work: Work[Any, Any], at_rest: Callable[[], object] = bool) -> Line:
+    def _batcher(self, work: Work[Any, Any], at_rest: Callable[[], object] = bool) -> Batcher[Any, Any]:
         if self.loop is None:
-            return ThreadLane(work, at_most=_WISHES_MAX)
-        return Lane(work, at_most=_WISHES_MAX, at_rest=at_rest)
+            return ThreadBatcher(work, at_most=_WISHES_MAX, behind=behind)
+        return TaskBatcher(work, at_most=_WISHES_MAX, behind=behind, at_rest=at_rest)
 
     async def in_line(self, place: Any, wish: Any, work: Work[Any, Any]) -> Any:
         """What `work` makes of the wish, alone or together with others in the same place."""
-        line = self._lines.get(place)
-        if line is None:
-            forget = functools.partial(self._lines.pop, place, None)
-            line = self._lines.setdefault(place, self._lane(work, forget))
+        writer = self._writers.get(place)
+        if writer is None:
+            forget = functools.partial(self._writers.pop, place, None)
+            writer = self._writers.setdefault(place, self._batcher(work, forget))
         try:
-            return await line.run(wish)
+            return await writer.run(wish)
         finally:
-            # Among threads two lines of one place may overlap for a moment; their writes then race
+            # Among threads two writers of one place may overlap for a moment; their writes then race
             # like those of two processes.
-            if line.idle and self._lines.get(place) is line:
-                self._lines.pop(place, None)
+            if writer.idle and self._writers.get(place) is writer:
+                self._writers.pop(place, None)
 
     def send_away(self, place: Any, away: NotSent) -> None:
         """Fail those who wait in this place."""
-        line = self._lines.get(place)
-        if line is not None:
-            line.send_away(away)
+        writer = self._writers.get(place)
+        if writer is not None:
+            writer.send_away(lambda _: NotSent(away.cause))
 
     async def step(self, script: StepScript, job: Job) -> Any:
         """The reply to one step; on one server, those of one turn are one call of the script."""
         if self.loop is None or self.target.cluster:
             [reply] = await script.steps(self.wire, (job,))
             return reply
-        line = self._steps.get(script)
-        if line is None:
-            line = self._steps[script] = Lane(functools.partial(script.steps, self.wire), at_most=_JOBS_MAX)
-        return await line.run(job)
+        steps = self._steps.get(script)
+        if steps is None:
+            work = functools.partial(script.steps, self.wire)
+            steps = self._steps[script] = TaskBatcher(work, at_most=_JOBS_MAX, behind=behind)
+        return await steps.run(job)
 
     def pressure(self) -> Pressure:
         """How busy its connections are, and how many steps wait for their turn."""
-        lines = (*tuple(self._lines.values()), *tuple(self._steps.values()))
-        return sum_of([self.wire.pressure()], waiting=sum(line.waiting for line in lines))
+        batchers = (*tuple(self._writers.values()), *tuple(self._steps.values()))
+        return sum_of([self.wire.pressure()], waiting=sum(batcher.waiting for batcher in batchers))
 
     async def close(self) -> None:
         """Close everything."""

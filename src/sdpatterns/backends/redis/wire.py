@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from sdpatterns.backends.redis.failures import NotSent
-from sdpatterns.backends.redis.lane import Work
+from sdpatterns.ports.engine.batcher import Batcher, Work
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["Line", "MakeLane", "Wire"]
+__all__ = ["MakeBatcher", "Wire"]
 
 
 class Wire(Protocol):
@@ -32,26 +31,4 @@ class Wire(Protocol):
         ...
 
 
-class Line(Protocol):
-    """One piece of work in flight, the rest gather: a `Lane` or a `ThreadLane`."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is in flight and nobody waits."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """How many wait behind what is in flight."""
-        ...
-
-    async def run(self, item: Any, /) -> Any:
-        """The result of the work for this item."""
-        ...
-
-    def send_away(self, away: NotSent, /) -> None:
-        """Fail all who wait."""
-        ...
-
-
-MakeLane: TypeAlias = Callable[[Work[Any, Any]], Line]
+MakeBatcher: TypeAlias = Callable[[Work[Any, Any]], Batcher[Any, Any]]

@@ -1,0 +1,316 @@
+"""One batch in flight at a time; the items of callers that come meanwhile go together in the next one.
+
+```
+a caller alone:      run ---> work([item])                       no task, no extra turn of the loop
+callers meanwhile:   run ---> waiting ---> work([item, ...])     in one task or thread, until none waits
+```
+
+Written once for every backend, for tasks and for threads. What is decided here, and nowhere else:
+
+- **Context.** A batch works for all its callers, so it runs in an empty context: no caller's deadline
+  ends it, no caller's trace gets it. Only a caller alone runs its own item in its own context.
+- **Cancellation.** A caller that is cancelled while it waits takes its item back. One that is cancelled
+  with its item in a batch leaves the item to the batch, because it cannot be called back; the others are
+  not disturbed. A caller alone that runs its own item cancels the work: make it so that this harms
+  nothing, or ask for `alone="in a task"`.
+- **Failure.** What the work raises reaches every caller of the batch. `behind` says what those get who
+  wait behind it: else each of their batches would find out for itself that the server does not answer.
+- **No lost wake-up.** The flag that says "a batch is in flight" is cleared in the same breath in which the
+  queue is seen empty: among tasks no await lies between the two, among threads both are under the lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
+
+from sdpatterns.core.runtime import finish
+
+__all__ = ["Batcher", "TaskBatcher", "ThreadBatcher", "Work"]
+
+I = TypeVar("I")  # noqa: E741 - an item
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+Work: TypeAlias = Callable[[Sequence[I]], Awaitable[Sequence[R]]]
+"""Does what the items say, and gives their results in the same order."""
+
+Behind: TypeAlias = Callable[[BaseException], "Exception | None"]
+"""What those get who wait behind a batch that failed so; None: they have their turn."""
+
+
+def have_their_turn(_: BaseException) -> None:
+    """Whatever happened to this batch, the next one is tried."""
+
+
+class Batcher(Protocol[I, R_co]):
+    """A `TaskBatcher` or a `ThreadBatcher`."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """How many wait behind the batch in flight."""
+        ...
+
+    async def run(self, item: I, /) -> R_co:
+        """The result of the work for this item."""
+        ...
+
+    def send_away(self, of: Callable[[I], Exception | None], /) -> None:
+        """Fail those who wait with the exception that `of` gives for their item; None lets one wait on."""
+        ...
+
+
+class TaskBatcher(Generic[I, R]):
+    """See `Batcher` and the module, among the tasks of one loop.
+
+    `at_rest` is called when the last of several has been served.
+    """
+
+    __slots__ = ("_at_rest", "_behind", "_busy", "_loop", "_most", "_server", "_straight", "_waiting", "_work")
+
+    def __init__(
+        self,
+        work: Work[I, R],
+        *,
+        at_most: int,
+        alone: Literal["straight", "in a task"] = "straight",
+        behind: Behind = have_their_turn,
+        at_rest: Callable[[], object] = bool,
+    ) -> None:
+        self._work = work
+        self._most = at_most
+        self._straight = alone == "straight"
+        self._behind = behind
+        self._at_rest = at_rest
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[I, asyncio.Future[R]]] = deque()
+        self._busy = False
+        self._server: asyncio.Task[None] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        return not self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many wait behind the batch in flight."""
+        return len(self._waiting)
+
+    async def run(self, item: I) -> R:
+        """The result of the work for this item."""
+        if self._busy or not self._straight:
+            future: asyncio.Future[R] = self._loop.create_future()
+            self._waiting.append((item, future))
+            if not self._busy:
+                self._busy = True
+                self._begin()
+            return await future
+        self._busy = True
+        try:
+            results = await self._work((item,))
+        except Exception as error:
+            self._tell_those_behind(error)
+            raise
+        finally:
+            # Not after an await: one who came in between would find the flag set and wait without end.
+            if self._waiting:
+                self._begin()
+            else:
+                self._busy = False
+        return results[0]
+
+    def _begin(self) -> None:
+        self._server = self._loop.create_task(self._serve(), context=contextvars.Context())
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                if batch := self._batch():
+                    await self._settle(batch)
+                # Callers that were answered may ask again in this turn and share the next batch. When one
+                # is full already it goes at once, and its work overlaps with what they do.
+                if len(self._waiting) < self._most:
+                    await asyncio.sleep(0)
+        finally:
+            # Only the end of the loop cancels this task, and its callers with it.
+            self._busy = False
+            while self._waiting:
+                self._waiting.popleft()[1].cancel()
+            self._at_rest()
+
+    def _batch(self) -> list[tuple[I, asyncio.Future[R]]]:
+        batch: list[tuple[I, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._most:
+            item, future = self._waiting.popleft()
+            if not future.done():  # else its caller was cancelled
+                batch.append((item, future))
+        return batch
+
+    async def _settle(self, batch: list[tuple[I, asyncio.Future[R]]]) -> None:
+        try:
+            results = await self._work([item for item, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            if not isinstance(error, Exception):
+                raise
+            self._tell_those_behind(error)
+            return
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    def _tell_those_behind(self, error: Exception) -> None:
+        away = self._behind(error)
+        if away is not None:
+            self.send_away(lambda _: away)
+
+    def send_away(self, of: Callable[[I], Exception | None], /) -> None:
+        """See `Batcher`."""
+        for _ in range(len(self._waiting)):
+            item, future = self._waiting.popleft()
+            away = of(item)
+            if away is None:
+                self._waiting.append((item, future))
+            elif not future.done():
+                future.set_exception(away)
+
+
+class _Turn(Generic[I]):
+    """One thread that waits, and the event by which it hears that it was served or has to lead."""
+
+    __slots__ = ("called", "done", "error", "item", "left", "result")
+
+    def __init__(self, item: I) -> None:
+        self.item = item
+        self.called = threading.Event()
+        self.done = False
+        self.left = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def end(self, result: Any, error: Exception | None) -> None:
+        """It is served."""
+        self.result, self.error = result, error
+        self.done = True
+        self.called.set()
+
+
+class ThreadBatcher(Generic[I, R]):
+    """See `Batcher` and the module, among threads: one of them leads.
+
+    The thread that comes first runs its item. Then it hands the lead to the first one that waits, which
+    runs the batch of all that wait, and so on: nobody works for others longer than one batch. The work's
+    coroutine never suspends, and no lock is held while it runs.
+    """
+
+    __slots__ = ("_behind", "_busy", "_lock", "_most", "_waiting", "_work")
+
+    def __init__(self, work: Work[I, R], *, at_most: int, behind: Behind = have_their_turn) -> None:
+        self._work = work
+        self._most = at_most
+        self._behind = behind
+        self._lock = threading.Lock()
+        self._waiting: deque[_Turn[I]] = deque()
+        self._busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nobody waits."""
+        return not self._busy
+
+    @property
+    def waiting(self) -> int:
+        """How many wait behind the batch in flight."""
+        return len(self._waiting)
+
+    async def run(self, item: I) -> R:
+        """The result of the work for this item."""
+        with self._lock:
+            turn = _Turn(item) if self._busy else None
+            self._busy = True
+            if turn is not None:
+                self._waiting.append(turn)
+        return self._alone(item) if turn is None else self._together(turn)
+
+    def _alone(self, item: I) -> R:
+        try:
+            results = finish(cast("Coroutine[Any, Any, Sequence[R]]", self._work((item,))))
+        except Exception as error:
+            self._tell_those_behind(error)
+            raise
+        finally:
+            self._hand_over()
+        return results[0]
+
+    def _together(self, mine: _Turn[I]) -> R:
+        try:
+            mine.called.wait()
+            if not mine.done:
+                self._lead()
+        except BaseException:
+            # Interrupted (Ctrl-C) while it waited: should the lead come to us, another thread has to take it.
+            mine.left = True
+            with self._lock:
+                has_the_lead = mine.called.is_set() and not mine.done
+            if has_the_lead:
+                self._hand_over()
+            raise
+        if mine.error is not None:
+            raise mine.error
+        return cast("R", mine.result)
+
+    def _lead(self) -> None:
+        with self._lock:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        wanted = [turn for turn in batch if not turn.left]
+        failure: Exception = InterruptedError("the thread that led was stopped")
+        results: Sequence[Any] = ()
+        try:
+            work = cast("Coroutine[Any, Any, Sequence[R]]", self._work([turn.item for turn in wanted]))
+            results = contextvars.Context().run(finish, work)
+        except Exception as error:  # noqa: BLE001 - raised by each of those who waited for it
+            failure = error
+            self._tell_those_behind(error)
+        finally:
+            for place, turn in enumerate(wanted):
+                turn.end(*((results[place], None) if results else (None, failure)))
+            for turn in batch:
+                turn.done = True
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            while self._waiting and self._waiting[0].left:
+                self._waiting.popleft()
+            if self._waiting:
+                self._waiting[0].called.set()
+            else:
+                self._busy = False
+
+    def _tell_those_behind(self, error: Exception) -> None:
+        away = self._behind(error)
+        if away is not None:
+            self.send_away(lambda _: away)
+
+    def send_away(self, of: Callable[[I], Exception | None], /) -> None:
+        """See `Batcher`. Called by the thread that leads."""
+        with self._lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            gone = [(turn, of(turn.item)) for turn in waiting]
+            self._waiting.extend(turn for turn, away in gone if away is None)
+        for turn, away in gone:
+            if away is not None:
+                turn.end(None, away)
