@@ -21,6 +21,8 @@ class TestMine(StateStoreContract, StoredStatesContract):
 | `CancelledSignalsContract` | buses used from a loop: a wait may be cancelled |
 | `SharedSignalsContract` | buses that reach other clients of the same backend |
 | `PreciseSignalsContract` | buses that wake a subscription for its own topics only, unless a notification was missed |
+| `AlgorithmContract` | every `Algorithm` of a rate limiter |
+| `ScriptedAlgorithmContract` | those with `lua`, on a real Redis or Valkey |
 
 `runtime` is "asyncio", "trio" or "blocking"; under "blocking" the tests that do things at once use
 eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip install
@@ -32,8 +34,10 @@ eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip 
 import pytest
 
 # A failed assertion in them then shows its values.
-pytest.register_assert_rewrite(*(f"{__name__}.{page}" for page in ("states", "stored", "inprocess", "signals")))
+_PAGES = ("states", "stored", "inprocess", "signals", "algorithms")
+pytest.register_assert_rewrite(*(f"{__name__}.{page}" for page in _PAGES))
 
+from sdpatterns.testing.contracts.algorithms import AlgorithmContract, ScriptedAlgorithmContract
 from sdpatterns.testing.contracts.inprocess import BoundedStatesContract, DirectStatesContract
 from sdpatterns.testing.contracts.signals import (
     CancelledSignalsContract,
@@ -46,6 +50,7 @@ from sdpatterns.testing.contracts.states import StateStoreContract
 from sdpatterns.testing.contracts.stored import CancelledStatesContract, StoredStatesContract
 
 __all__ = [
+    "AlgorithmContract",
     "Backend",
     "BackendContract",
     "BoundedStatesContract",
@@ -54,6 +59,7 @@ __all__ = [
     "DirectStatesContract",
     "PreciseSignalsContract",
     "RuntimeName",
+    "ScriptedAlgorithmContract",
     "SharedSignalsContract",
     "SignalBusContract",
     "Stage",

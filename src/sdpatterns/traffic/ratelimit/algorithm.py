@@ -21,7 +21,7 @@ AHEAD_ANY = 2**53
 class Algorithm(Protocol):
     """A way to count: what one more request does to the numbers that are kept for a rate.
 
-    Any object with these members is an algorithm; a class derived from this one inherits those that have a default.
+    Any object with these members is an algorithm; a class derived from this one inherits those with a default.
     All of it is pure, and the time is handed in (whole microseconds since 1970), because a store may run
     a step again, or in another process, or in the server (`lua`).
 
@@ -72,11 +72,12 @@ class BuiltIn(Algorithm):
     name = ""
     initial: Numbers = ()
 
-    def __init_subclass__(cls, name: str, initial: Numbers = ()) -> None:
-        """`name` is also that of the file."""
-        cls.name = name
-        cls.initial = initial
-        cls.lua = chunk(cls.__module__, f"{name}.lua")
+    def __init_subclass__(cls, name: str = "", initial: Numbers = ()) -> None:
+        """`name` is also that of the file; a class that you derive from one of them keeps what it inherits."""
+        if name:
+            cls.name = name
+            cls.initial = initial
+            cls.lua = chunk(cls.__module__, f"{name}.lua")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

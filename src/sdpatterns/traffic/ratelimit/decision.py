@@ -26,7 +26,7 @@ from sdpatterns.errors import CodecError
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm, Numbers
 from sdpatterns.traffic.ratelimit.answer import CellState, Decision, Limit, decision_of
 
-__all__ = ["CODEC", "Cancel", "Reservation", "Reserve", "ReserveMany", "decide", "pause_us"]
+__all__ = ["CODEC", "Cancel", "Reservation", "Reserve", "ReserveMany", "decide", "packed", "pause_us"]
 
 A = TypeVar("A")
 
@@ -161,7 +161,7 @@ class Reserve(_Request):
         [made] = self.reservations([state], now_us)
         if not made.allowed or self.look:
             return UNCHANGED, made, 0.0, ()
-        return _packed(made.stands), made, _keep_s(made), ()
+        return packed(made.stands), made, _keep_s(made), ()
 
 
 class ReserveMany(_Request):
@@ -180,7 +180,7 @@ class ReserveMany(_Request):
         made = self.reservations(states, now_us)
         if not made[0].allowed or self.look:
             return [UNCHANGED for _ in made], made, [0.0 for _ in made], ()
-        return [_packed(one.stands) for one in made], made, [_keep_s(one) for one in made], ()
+        return [packed(one.stands) for one in made], made, [_keep_s(one) for one in made], ()
 
 
 class Cancel:
@@ -202,11 +202,11 @@ class Cancel:
     def twin(self) -> _Script[None] | None:
         """The same in Lua."""
         found = "" if self.made.found is None else CODEC.encode(self.made.found).decode()
-        args = ["cancel", CODEC.encode(_packed(self.made.stands)).decode(), found, str(self.idle_us)]
+        args = ["cancel", CODEC.encode(packed(self.made.stands)).decode(), found, str(self.idle_us)]
         return _script(self.made.limits[0].algorithm, args, lambda _: None)
 
     def __call__(self, state: CellState | None, now_us: float, /) -> Step[CellState, None]:
-        if state != _packed(self.made.stands):
+        if state != packed(self.made.stands):
             return UNCHANGED, None, 0.0, ()
         if self.made.found is None or self.idle_us <= now_us:
             return GONE, None, 0.0, ()
@@ -243,7 +243,8 @@ def _numbers_of(state: CellState | None, limits: Sequence[Limit]) -> Sequence[Nu
     return [*found, *(limit.algorithm.initial for limit in itertools.islice(limits, len(found), None))][: len(limits)]
 
 
-def _packed(numbers: Sequence[Numbers]) -> CellState:
+def packed(numbers: Sequence[Numbers]) -> CellState:
+    """The state of a cell with these numbers of its rates."""
     return numbers[0][0] if len(numbers) == 1 and len(numbers[0]) == 1 else tuple(numbers)
 
 
