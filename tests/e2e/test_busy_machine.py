@@ -85,7 +85,7 @@ def account(seen: dict[str, Any]) -> str:
 def judge(seen: dict[str, Any]) -> None:
     told = account(seen)
     print(told)  # noqa: T201 - shown by -rP
-    assert "One purchase takes" in told
+    assert "One purchase " in told  # how long it takes, or that none succeeds
     assert seen["held"] or is_too_busy(seen), told
 
 
