@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import httpx
 import pytest
 
 from shop.control.domain import judge_baskets
 
-from .visitor import DECLINED_CARD, PLENTY, Visitor
+from .visitor import DECLINED_CARD, PATIENCE_S, PLENTY, Visitor
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +23,13 @@ async def in_cart(visitor: Visitor, cart_id: str) -> dict[str, int]:
 async def test_thirty_checkouts_of_one_cart_with_thirty_keys_are_one_order(visitor: Visitor) -> None:
     cart_id = await visitor.fill_cart(PLENTY, 2)
     before = await visitor.free(PLENTY)
-    answers = await asyncio.gather(*(visitor.check_out(cart_id, key=f"tab-{number}") for number in range(30)))
-    placed = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
+    answers: list[httpx.Response] = []
+    placed: set[str] = set()
+    async with asyncio.timeout(PATIENCE_S):
+        while not placed:  # on a busy machine all thirty may be over their time limit: they press again
+            keys = [f"tab-{number}" for number in range(30)]
+            answers += await asyncio.gather(*(visitor.check_out(cart_id, key=key) for key in keys))
+            placed = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
     assert len(placed) == 1
     assert {answer.status_code for answer in answers} <= {201, 422, 503}
     await visitor.settled()
@@ -82,9 +88,11 @@ async def test_a_cancelled_order_does_not_fill_the_cart_again(visitor: Visitor) 
 async def test_without_the_defence_the_invariant_shows_the_cart_that_was_bought_again(visitor: Visitor) -> None:
     await visitor.http.put("/control/api/switches/idempotency", json={"on": False})
     cart_id = await visitor.fill_cart(PLENTY)
-    answers = await asyncio.gather(*(visitor.check_out(cart_id, key=f"tab-{number}") for number in range(8)))
-    placed = [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
-    assert len(placed) > 1
+    placed: list[str] = []
+    async with asyncio.timeout(PATIENCE_S):
+        while len(placed) < 2:  # on a busy machine most of the eight may be over their time limit
+            answers = await asyncio.gather(*(visitor.check_out(cart_id) for _ in range(8)))
+            placed += [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
     verdicts = await visitor.get("/control/api/invariants")
     assert [name for name, verdict in verdicts.items() if not verdict["holds"]] == ["carts_bought_once"]
     assert placed[0] in verdicts["carts_bought_once"]["detail"] or placed[1] in verdicts["carts_bought_once"]["detail"]

@@ -14,7 +14,7 @@ import pytest
 import shop.gateway.wiring
 from sdpatterns import per_second
 
-from .visitor import Visitor, new_name
+from .visitor import PATIENCE_S, Visitor, new_name
 
 pytestmark = pytest.mark.anyio
 
@@ -72,12 +72,13 @@ async def buy_in_vain(visitor: Visitor) -> None:
 
 
 async def test_breaker(visitor: Visitor) -> None:
-    await visitor.break_provider("hang", ttl_s=120)
+    await visitor.break_provider("hang", ttl_s=600)
     await buy_in_vain(visitor)
     assert await harm(visitor, "breaker") == 0
     await throw(visitor, "breaker", on=False)
-    await buy_in_vain(visitor)
-    assert await harm(visitor, "breaker") > 0
+    async with asyncio.timeout(PATIENCE_S):
+        while await harm(visitor, "breaker") == 0:  # on a busy machine buyers may be refused before they reach payment
+            await buy_in_vain(visitor)
     state = await visitor.get("/control/api/state")
     assert {edge["breaker"] for edge in state["edges"] if edge["to"] == "psp" and edge["from"] == "payments"} == {None}
     await throw(visitor, "breaker", on=True)

@@ -46,7 +46,9 @@ async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) 
         assert (await shared.http.get("/control")).status_code == 200
         assert (await shared.http.get("/control/api/state")).status_code == 200
         assert (await shared.http.put("/control/api/load", json={"visitors": 0})).status_code == 200
-        assert (await shared.buy()).status_code == 201
+        while (bought := await shared.buy()).status_code == 503:  # a busy machine, too, does that for a while
+            pass
+        assert bought.status_code == 201
 
 
 async def test_when_they_go_others_may_watch(shared: Visitor) -> None:
