@@ -18,6 +18,7 @@ from sdpatterns.web.encodings import CODINGS, available, chosen
 from sdpatterns.web.zstandard import zstd_compressor
 
 ALL = ("zstd", "br", "gzip")
+GZIP = available()["gzip"]
 
 
 def ungzip(data: bytes) -> bytes:
@@ -94,6 +95,19 @@ def test_what_went_in_comes_out_and_each_part_when_flushed(coding: str, parts: l
         coded += compressor.add(part) + compressor.flush()
         assert DECODERS[coding](coded) == b"".join(parts[:number])
     assert DECODERS[coding](coded + compressor.end()) == b"".join(parts)
+
+
+def test_a_gzip_body_of_known_size_comes_back_and_is_as_small_as_with_the_largest_tables() -> None:
+    text = b"".join(b'{"sku": "%d", "left": %d}' % (number * 7919 % 1000, number % 13) for number in range(4_000))
+    for size in (0, 1, 500, 761, 762, 763, 3_834, 3_835, 7_930, 16_122, 32_506, 32_507, 90_000):
+        whole, known = (make_one.add(text[:size]) + make_one.end() for make_one in (GZIP(None), GZIP(size)))
+        assert ungzip(known) == text[:size]
+        assert len(known) <= len(whole) * 1.02, size
+
+
+def test_a_gzip_body_longer_than_it_was_said_to_be_comes_back() -> None:
+    compressor = GZIP(10)
+    assert ungzip(compressor.add(b"ab" * 50_000) + compressor.end()) == b"ab" * 50_000
 
 
 def test_the_order_is_kept_and_an_unknown_coding_refused() -> None:

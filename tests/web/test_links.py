@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from sdpatterns.web.links import Link, link_header, with_parameters
+from sdpatterns.web.links import Link, link_header, percent_encoded, with_parameters
 
 
 def test_a_client_reads_what_was_written() -> None:
@@ -46,3 +46,11 @@ def test_parameters_are_changed_added_and_left_out() -> None:
     url = "https://a.example/orders?status=open&cursor=old&q=a%26b&empty="
     assert with_parameters(url, cursor="n/w") == "https://a.example/orders?status=open&q=a%26b&empty=&cursor=n%2Fw"
     assert with_parameters("/orders?cursor=old", cursor=None) == "/orders"
+
+
+def test_every_byte_of_a_request_target_stands_in_a_link() -> None:
+    for byte in range(256):
+        for target in (b"/a" + bytes([byte]), bytes([byte]), b"/%4" + bytes([byte])):
+            Link(percent_encoded(target), "next").value()
+    assert percent_encoded(b"/v1/stock?q=[a],b;c") == "/v1/stock?q=[a],b;c"
+    assert percent_encoded(b"/%7e%zz\xff\n#") == "/%7e%25zz%FF%0A%23"

@@ -69,6 +69,10 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be stored; use plain JSON types or bytes")
 
 
+# Made once: `json.dumps` with settings makes an encoder for each call.
+_WRITTEN = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+
+
 def _bytes_back(pairs: dict[str, Any]) -> Any:
     if len(pairs) != 1:
         return pairs
@@ -80,6 +84,17 @@ def _bytes_back(pairs: dict[str, Any]) -> Any:
 
 def _looks_like_bytes(key: object) -> bool:
     return isinstance(key, str) and key.startswith("$") and key.lstrip("$") == "bytes"
+
+
+def _needs_escape(value: object) -> bool:
+    """Whether there is a lone key that would be read as bytes: hardly ever, so nothing is copied to find out."""
+    if isinstance(value, dict):
+        return any((len(value) == 1 and _looks_like_bytes(key)) or _needs_escape(it) for key, it in value.items())
+    if isinstance(value, list | tuple):
+        for item in value:
+            if type(item) is not str and _needs_escape(item):
+                return True
+    return False
 
 
 def _escaped(value: object) -> object:
@@ -116,9 +131,9 @@ class JsonCodec(Generic[T]):
     def encode(self, value: T, /) -> bytes:
         """The value's plain form as compact JSON after its version."""
         plain = self._dump(value)
-        text = json.dumps(plain, default=_plain, separators=(",", ":"))
-        if '$bytes":' in text and (escaped := _escaped(plain)) != plain:
-            text = json.dumps(escaped, default=_plain, separators=(",", ":"))
+        text = _WRITTEN(plain)
+        if '$bytes":' in text and _needs_escape(plain):
+            text = _WRITTEN(_escaped(plain))
         return self._head + text.encode()
 
     def decode(self, data: bytes, /) -> T:

@@ -55,7 +55,8 @@ def check_key(key: object) -> str:
 
 def join_key(*parts: str) -> str:
     """Several parts as one key, so that different parts never give the same key."""
-    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
+    # A list, because `join` makes one of a generator all the same.
+    return "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 
 
 def short_key(key: str) -> str:

@@ -128,7 +128,8 @@ def is_plain(value: object, depth: int = 0) -> bool:
     if depth > _DEPTH_MAX:
         raise TypeError(f"a value nested deeper than {_DEPTH_MAX} cannot be stored")
     if kind is list:
-        return all(is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined] # a list
+        # Text and numbers without a call: most lists hold little else.
+        return all(type(item) in _PLAIN or is_plain(item, depth + 1) for item in value)  # type: ignore[attr-defined] # a list
     return kind is dict and all(type(key) is str and is_plain(item, depth + 1) for key, item in value.items())  # type: ignore[attr-defined] # a dict
 
 

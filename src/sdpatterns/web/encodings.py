@@ -12,11 +12,12 @@ Source: RFC 9110, 8.4 and 12.5.3; RFC 1952 (gzip), RFC 7932 (br), RFC 8878 and R
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Protocol
 
 __all__ = ["CODINGS", "Compressor", "Make", "available", "chosen", "gzip"]
 
@@ -42,15 +43,21 @@ class Compressor(Protocol):
         ...
 
 
-Make: TypeAlias = Callable[[], Compressor]
+class Make(Protocol):
+    """Makes a compressor for a body of `size` bytes; None where the size is not known."""
+
+    def __call__(self, size: int | None = None, /) -> Compressor:
+        """A compressor for one body."""
+        ...
 
 
 class _Gzip:
     __slots__ = ("_inside", "add")
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, size: int | None) -> None:
+        window, memory = (15, 8) if size is None else _tables(size)
         # 16 more than the window's bits asks for gzip's own frame.
-        self._inside = zlib.compressobj(level, zlib.DEFLATED, 31)
+        self._inside = zlib.compressobj(level, zlib.DEFLATED, 16 + window, memory)
         self.add = self._inside.compress
 
     def flush(self) -> bytes:
@@ -60,24 +67,38 @@ class _Gzip:
         return self._inside.flush()
 
 
-def gzip(level: int = 6) -> Compressor:
-    """A compressor for gzip; `level` from 1 (fast) to 9 (small)."""
-    return _Gzip(level)
+def _tables(size: int) -> tuple[int, int]:
+    """The window's bits and the memory level for a body of `size` bytes.
+
+    zlib clears its tables for each body: those of the largest window (256 KB) take ten times as long as
+    compressing 1 KB. A window that holds the whole body, and the 262 bytes that zlib looks ahead, finds the same.
+    """
+    window = min(15, max(10, (size + 262).bit_length()))
+    return window, max(5, window - 7)
 
 
-def _br() -> Compressor:
+def gzip(level: int = 6, *, size: int | None = None) -> Compressor:
+    """A compressor for gzip; `level` from 1 (fast) to 9 (small), `size` the bytes of the body where they are known."""
+    return _Gzip(level, size)
+
+
+def _gzip(size: int | None = None) -> Compressor:
+    return gzip(size=size)
+
+
+def _br(_size: int | None = None) -> Compressor:
     from sdpatterns.web.brotli import brotli_compressor
 
     return brotli_compressor()
 
 
-def _zstd() -> Compressor:
+def _zstd(_size: int | None = None) -> Compressor:
     from sdpatterns.web.zstandard import zstd_compressor
 
     return zstd_compressor()
 
 
-_LIBRARIES: dict[str, tuple[Make, str]] = {"zstd": (_zstd, "zstandard"), "br": (_br, "brotli"), "gzip": (gzip, "zlib")}
+_LIBRARIES: dict[str, tuple[Make, str]] = {"zstd": (_zstd, "zstandard"), "br": (_br, "brotli"), "gzip": (_gzip, "zlib")}
 
 CODINGS = tuple(_LIBRARIES)
 """The codings known here, the one that is best for answers made on the fly first."""
@@ -100,7 +121,14 @@ def chosen(lines: Sequence[str], offered: Sequence[str]) -> str | None:
     Equal wishes go by the order of `offered`. An element that cannot be read counts for nothing.
     Without the header, and where nothing offered is wanted, the body is sent as it is.
     """
-    wishes = _wishes(lines)
+    text = ",".join(lines)
+    return _chosen(text if len(text) <= _CHARS_MAX else "", tuple(offered))
+
+
+@functools.lru_cache(maxsize=256)
+def _chosen(text: str, offered: tuple[str, ...]) -> str | None:
+    """The same, remembered: browsers and clients send few different headers."""
+    wishes = _wishes(text)
     # A client that names codings prefers them to none, unless it says otherwise.
     best, best_q = None, wishes.get("identity", 0.0)
     for name in offered:
@@ -110,10 +138,7 @@ def chosen(lines: Sequence[str], offered: Sequence[str]) -> str | None:
     return best
 
 
-def _wishes(lines: Sequence[str]) -> dict[str, float]:
-    text = ",".join(lines)
-    if len(text) > _CHARS_MAX:
-        return {}
+def _wishes(text: str) -> dict[str, float]:
     found = (_ELEMENT.fullmatch(element) for element in text.split(","))
     read = {each[1].lower(): 1.0 if each[2] is None else float(each[2]) for each in found if each}
     if "x-gzip" in read:

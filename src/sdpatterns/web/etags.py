@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from sdpatterns.web.dates import date_of
 
-__all__ = ["ANY", "ETag", "Tags", "etag_of", "parse_etag", "parse_tags", "precondition"]
+__all__ = ["ANY", "ETag", "Tags", "conditions", "etag_of", "judged", "parse_etag", "parse_tags", "precondition"]
 
 _TAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
 _ONE = re.compile(_TAG)
@@ -57,7 +57,8 @@ def etag_of(*parts: bytes | str | int, weak: bool = False) -> ETag:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         plain = part if isinstance(part, bytes) else str(part).encode()
-        digest.update(b"%d:%b" % (len(plain), plain))
+        digest.update(b"%d:" % len(plain))
+        digest.update(plain)
     return ETag(digest.hexdigest(), weak)
 
 
@@ -93,7 +94,19 @@ def precondition(
     read is a condition that fails on methods that change something, and none on GET and HEAD. A date
     that cannot be read is none, as the RFC says.
     """
-    said = _conditions(headers)
+    said = conditions(headers)
+    return judged(method, said, etag=etag, modified_at=modified_at, exists=exists) if said else None
+
+
+def judged(
+    method: str,
+    said: dict[bytes, list[str]],
+    *,
+    etag: ETag | None,
+    modified_at: dt.datetime | None = None,
+    exists: bool = True,
+) -> Literal[304, 412] | None:
+    """`precondition` for the `conditions` that were read from a request's headers before."""
     reads = method in {"GET", "HEAD"}
     if _forbidden(said, etag, modified_at, exists=exists):
         return 412
@@ -131,11 +144,13 @@ def _matches(lines: list[str], etag: ETag | None, *, exists: bool, strong: bool,
 _CONDITIONS = frozenset({b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 
 
-def _conditions(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
+def conditions(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, list[str]]:
+    """The conditions of a request, by the name of their header in lower case; empty for most requests."""
     said: dict[bytes, list[str]] = {}
     for name, value in headers:
-        if name.lower() in _CONDITIONS:
-            said.setdefault(name.lower(), []).append(value.decode("latin-1"))
+        lower = name.lower()
+        if lower in _CONDITIONS:
+            said.setdefault(lower, []).append(value.decode("latin-1"))
     return said
 
 

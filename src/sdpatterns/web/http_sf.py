@@ -6,6 +6,7 @@ Source: RFC 9651, https://www.rfc-editor.org/rfc/rfc9651
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ Member: TypeAlias = tuple[str, Mapping[str, int | str | bytes]]
 """A string and its parameters."""
 
 
+_SIMPLE = re.compile(r'"[\x20\x21\x23-\x5b\x5d-\x7e]*"')
 _INTEGER_MAX = 10**15 - 1  # RFC 9651, 3.3.1
 
 
@@ -30,6 +32,9 @@ def string_item(lines: Sequence[str]) -> str:
     """
     if not lines:
         raise ValueError("the field is missing")
+    if len(lines) == 1 and _SIMPLE.fullmatch(lines[0]):
+        # One string without escapes and parameters is its own value; reading it by the grammar costs 10 us.
+        return lines[0][1:-1]
     if not lines[0].lstrip(" ").startswith('"'):
         raise ValueError('not a string: put the value in double quotes, as in "8e03978e"')
     try:

@@ -20,6 +20,7 @@ _TARGET = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*
 _RELATION = re.compile(r"[a-z][a-z0-9.\-]*|[A-Za-z][A-Za-z0-9+.\-]*:[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%]+")
 _ATTR_CHARS = "!#$&+-.^_`|~"
 _TARGET_CHARS = "/?:@!$&'()*+,;=[]%"
+_PLAIN_TARGET = re.compile(rb"[A-Za-z0-9\-._~/?:@!$&'()*+,;=\[\]]*")
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -50,6 +51,8 @@ def link_header(links: Iterable[Link]) -> str:
 
 def percent_encoded(target: bytes) -> str:
     """A request's path and query as a link's target: whatever a client sent that cannot stand in one is encoded."""
+    if _PLAIN_TARGET.fullmatch(target):
+        return target.decode()
     return _LONE_PERCENT.sub("%25", quote(target, safe=_TARGET_CHARS))
 
 

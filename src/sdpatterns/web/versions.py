@@ -161,6 +161,8 @@ class Versions:
                 raise ValueError(f"successor must be one of the versions, got {version.successor!r}")
         if by.default is not None and by.default not in self._known:
             raise ValueError(f"default must be one of the versions, got {by.default!r}")
+        # What the answers of a version say apart from the request's own successor, which changes with its path.
+        self._fixed = {version.name: version.headers() for version in versions}
         self._left = [version.name for version in versions if not version.removed]
 
     def found(self, path: str, lines: Sequence[str], *, needed: bool = True) -> Version | Problem | None:
@@ -182,9 +184,17 @@ class Versions:
 
         `mount` is the part of the path in front of the API's own.
         """
+        fixed = self._fixed[version.name]
         if not version.successor:
-            return version.headers()
-        return version.headers(self.by.successor(percent_encoded(target), version.successor, mount=mount))
+            return list(fixed)
+        url = self.by.successor(percent_encoded(target), version.successor, mount=mount)
+        if url is None:
+            return list(fixed)
+        # Written here, because `Link` would check again what is percent-encoded by now.
+        link = f'<{url}>; rel="successor-version"'.encode()
+        if fixed and fixed[-1][0] == b"link":
+            return [*fixed[:-1], (b"link", fixed[-1][1] + b", " + link)]
+        return [*fixed, (b"link", link)]
 
     def gone(self) -> Problem:
         """What a request of a removed version gets."""

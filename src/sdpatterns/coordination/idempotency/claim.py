@@ -292,6 +292,9 @@ class Claim:
             tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
 
     async def _settled(self, step: Settle) -> bool:
+        if not self._book.waits:
+            # A store that never waits answers before a cancellation can come.
+            return await self._insist(step)
         # The work has happened: a cancellation must not come between it and its answer.
         try:
             return await self._shielded(lambda: self._insist(step), max(self.lease_left_s, _RELEASE_MAX_S))

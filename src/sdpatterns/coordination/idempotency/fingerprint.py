@@ -68,12 +68,19 @@ def _bound_to(function: Callable[..., Any], signature: inspect.Signature) -> str
 def _pieces(value: object, depth: int) -> Iterator[bytes]:
     if depth > _DEPTH_MAX:
         raise TypeError(f"a request nested deeper than {_DEPTH_MAX} has no fingerprint")
-    if isinstance(value, Mapping):
+    kind = type(value)
+    if kind is str or kind is bytes:
+        # What most requests are made of, ahead of five questions about rarer types.
+        yield _framed(b"s" if kind is str else b"y", _raw(value))
+    elif isinstance(value, Mapping):
         yield from _mapping(value, depth)
     elif isinstance(value, list | tuple):
         yield b"l%d:" % len(value)
         for item in value:
-            yield from _pieces(item, depth + 1)
+            if type(item) is str and depth < _DEPTH_MAX:  # no generator for each text of a list
+                yield _framed(b"s", _raw(item))
+            else:
+                yield from _pieces(item, depth + 1)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         yield _framed(b"c", type(value).__qualname__.encode())
@@ -93,6 +100,11 @@ def _mapping(value: Mapping[Any, object], depth: int) -> Iterator[bytes]:
     for key in sorted(value):
         yield _framed(b"s", key.encode("utf-8", "surrogatepass"))
         yield from _pieces(value[key], depth + 1)
+
+
+def _raw(value: Any) -> bytes:
+    raw: bytes = value if type(value) is bytes else value.encode("utf-8", "surrogatepass")
+    return raw
 
 
 def _framed(kind: bytes, body: bytes) -> bytes:

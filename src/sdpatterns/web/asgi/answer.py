@@ -170,6 +170,7 @@ class Recorder:
 
 
 def _is_endless(start: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"]
-    )
+    for name, value in start["headers"]:
+        if value.startswith(b"text/event-stream") and name.lower() == b"content-type":
+            return True
+    return False

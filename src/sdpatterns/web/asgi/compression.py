@@ -80,6 +80,7 @@ class CompressionMiddleware:
             raise ValueError(f"bytes_min must not be negative, got {bytes_min!r}")
         self._app = app
         self._makers = available(codings)
+        self._offered = tuple(self._makers)
         self._bytes_min = bytes_min
         self._types = answering("types", types)
 
@@ -88,7 +89,7 @@ class CompressionMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        coding = chosen(header_values(scope, b"accept-encoding"), tuple(self._makers))
+        coding = chosen(header_values(scope, b"accept-encoding"), self._offered)
         inside, known = _without_marks(scope, self._makers)
         answer = _Answer(send, known, self._types, self._bytes_min)
         if coding is not None:
@@ -99,6 +100,8 @@ class CompressionMiddleware:
 
 class _Answer:
     """Stands as `send`: holds the start back until the first part of the body is there."""
+
+    __slots__ = ("_bytes_min", "_compressor", "_send", "_start", "_told", "_types", "coding", "has_body", "make")
 
     def __init__(self, send: Send, told: dict[str, str], types: Callable[[str], bool], bytes_min: int) -> None:
         self._send = send
@@ -165,7 +168,7 @@ class _Answer:
             await self._send(start)
             await self._send(message)
             return
-        self._compressor = self.make()
+        self._compressor = self.make(length)
         body = self._coded(message)
         headers = _coded_headers(start["headers"], self.coding)
         if not streams:
@@ -220,11 +223,13 @@ def _marked(value: bytes, coding: str) -> bytes:
 def _without_marks(scope: Scope, codings: Collection[str]) -> tuple[Scope, dict[str, str]]:
     """The scope as the application knows its tags, and how the client wrote them."""
     told: dict[str, str] = {}
+    inside = by_bytes_alone(scope)
+    if not any(name.lower() in _TAGGED for name, _ in scope["headers"]):
+        return inside, told
     headers = [
         (name, _unmarked(value, codings, told)) if name.lower() in _TAGGED else (name, value)
         for name, value in scope["headers"]
     ]
-    inside = by_bytes_alone(scope)
     return (altered(inside, {"headers": headers}) if told else inside), told
 
 

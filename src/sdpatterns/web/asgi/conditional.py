@@ -29,7 +29,7 @@ from sdpatterns.web.asgi.protocol import (
     send_problem,
 )
 from sdpatterns.web.dates import date_of
-from sdpatterns.web.etags import ETag, etag_of, parse_etag, precondition
+from sdpatterns.web.etags import ETag, conditions, etag_of, judged, parse_etag, precondition
 from sdpatterns.web.problems import Problem
 
 __all__ = ["ConditionalMiddleware", "Current"]
@@ -103,8 +103,11 @@ _CHANGED = Problem(status=412, detail="It is not, or no longer, in the state tha
 class _Judge:
     """Stands as `send`: holds an answer back until its tag is known."""
 
+    __slots__ = ("_body", "_bytes_max", "_drops", "_holds", "_method", "_said", "_send", "_start")
+
     def __init__(self, scope: Scope, send: Send, bytes_max: int) -> None:
-        self._scope = scope
+        self._method: str = scope["method"]
+        self._said = conditions(scope["headers"])
         self._send = send
         self._bytes_max = bytes_max
         self._start: Message = {}
@@ -138,7 +141,7 @@ class _Judge:
         given = _value(headers, b"etag")
         if not (200 <= start["status"] < 300 or _is_out_of_range(start["status"], headers)):
             await self._send(self._start)
-        elif given is not None or start["status"] not in _TAGGED or self._scope["method"] == "HEAD":
+        elif given is not None or start["status"] not in _TAGGED or self._method == "HEAD":
             # A tag of its own, or nothing that one could be made of: HEAD has no body.
             await self._judge(_readable(given))
         elif _is_endless(headers):
@@ -153,11 +156,15 @@ class _Judge:
             if not self._drops:
                 await self._send(message)
             return
-        self._body += message.get("body", b"")
-        if not last and len(self._body) <= self._bytes_max:
-            return
-        body = bytes(self._body)
-        self._body.clear()
+        if last and not self._body:
+            # Most answers come in one part, which needs no copy.
+            body = bytes(message.get("body", b""))
+        else:
+            self._body += message.get("body", b"")
+            if not last and len(self._body) <= self._bytes_max:
+                return
+            body = bytes(self._body)
+            self._body.clear()
         await self._let_go(etag_of(body) if last and len(body) <= self._bytes_max else None)
         if not self._drops:
             await self._send({"type": "http.response.body", "body": body, "more_body": not last})
@@ -165,16 +172,16 @@ class _Judge:
     async def _let_go(self, tag: ETag | None) -> None:
         self._holds = False
         if tag is not None:
-            headers = [*self._start["headers"], (b"etag", str(tag).encode())]
-            self._start = {**self._start, "headers": headers}
+            self._start["headers"].append((b"etag", str(tag).encode()))
         await self._judge(tag)
 
     async def _judge(self, tag: ETag | None) -> None:
         """Send the start of the answer, or what the request's conditions say instead of it."""
+        if not self._said:
+            await self._send(self._start)
+            return
         headers: Headers = self._start["headers"]
-        status = precondition(
-            self._scope["method"], self._scope["headers"], etag=tag, modified_at=_modified_at(headers)
-        )
+        status = judged(self._method, self._said, etag=tag, modified_at=_modified_at(headers))
         self._drops = status is not None
         if status == 412:
             await send_problem(self._send, _CHANGED)
@@ -196,7 +203,10 @@ def _is_out_of_range(status: int, headers: Headers) -> bool:
 
 
 def _value(headers: Headers, name: bytes) -> str | None:
-    return next((value.decode("latin-1") for key, value in headers if key.lower() == name), None)
+    for key, value in headers:
+        if key.lower() == name:
+            return value.decode("latin-1")
+    return None
 
 
 def _is_endless(headers: Headers) -> bool:

@@ -63,17 +63,12 @@ class MetricsMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or not LISTENERS:
+        if not LISTENERS or scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        count = _Count(SYSTEM.monotonic(), lambda status, seconds: self._tell(scope, status, seconds))
-
-        async def send_and_see(message: Message) -> None:
-            await send(message)
-            count.see(message)
-
+        count = _Count(scope, send, self._tell)
         try:
-            await self._app(scope, receive, send_and_see)
+            await self._app(scope, receive, count)
         except Exception:
             count.finish(500)
             raise
@@ -87,19 +82,21 @@ class MetricsMiddleware:
 
 
 class _Count:
-    """One request, with one notice: at the end of its answer, or when the application ends without one."""
+    """Stands as `send`, for one notice: at the end of the answer, or when the application ends without one."""
 
-    __slots__ = ("_began", "_end", "_is_told", "_status", "_tell")
+    __slots__ = ("_began", "_end", "_is_told", "_scope", "_send", "_status", "_tell")
 
-    def __init__(self, began: float, tell: Callable[[int, float], None]) -> None:
-        self._began = began
+    def __init__(self, scope: Scope, send: Send, tell: Callable[[Scope, int, float], None]) -> None:
+        self._began = SYSTEM.monotonic()
+        self._scope = scope
+        self._send = send
         self._tell = tell
         self._end = AnswerEnd()
         self._status = _BROKEN_OFF
         self._is_told = False
 
-    def see(self, message: Message) -> None:
-        """Take note of a message that was sent."""
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
         if message["type"] == "http.response.start":
             self._status = message["status"]
         if self._end.comes_with(message):
@@ -109,4 +106,4 @@ class _Count:
         """Tell it, unless that was done."""
         if not self._is_told:
             self._is_told = True
-            self._tell(self._status if status is None else status, SYSTEM.monotonic() - self._began)
+            self._tell(self._scope, self._status if status is None else status, SYSTEM.monotonic() - self._began)

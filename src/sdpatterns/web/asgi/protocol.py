@@ -69,8 +69,10 @@ def local_path(scope: Scope) -> str:
 
 def varying(headers: Headers, name: bytes) -> Headers:
     """The headers, saying also that the answer depends on this one of the request's."""
-    said = ",".join(value.decode("latin-1") for key, value in headers if key.lower() == b"vary").lower()
-    words = {word.strip() for word in said.split(",")}
+    lines = [value.decode("latin-1") for key, value in headers if key.lower() == b"vary"]
+    if not lines:
+        return [*headers, (b"vary", name)]
+    words = {word.strip() for word in ",".join(lines).lower().split(",")}
     return headers if words & {"*", name.decode().lower()} else [*headers, (b"vary", name)]
 
 
@@ -157,7 +159,9 @@ def by_bytes_alone(scope: Scope) -> Scope:
 
     A part that reads answers on their way out asks for this; the application then sends plain bytes.
     """
-    offered = scope.get("extensions") or {}
+    offered = scope.get("extensions")
+    if not offered:
+        return scope
     known = {name: value for name, value in offered.items() if not name.startswith("http.response.")}
     return scope if len(known) == len(offered) else altered(scope, {"extensions": known})
 

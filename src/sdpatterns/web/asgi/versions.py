@@ -103,6 +103,8 @@ class VersionsMiddleware:
         await self._app(altered(scope, {_PLACE: version.name}), receive, _telling(send, fields, self._by.vary))
 
     def _headers(self, scope: Scope, version: Version) -> Headers:
+        if not version.successor:
+            return self._versions.headers(version, b"")
         query = scope.get("query_string", b"")
         target = (scope.get("raw_path") or scope["path"].encode()) + (b"?" + query if query else b"")
         return self._versions.headers(version, target, mount=scope["path"].removesuffix(local_path(scope)))
@@ -112,10 +114,13 @@ def _telling(send: Send, fields: Headers, vary: bytes) -> Send:
     if not fields and not vary:
         return send
 
+    # A link stands beside the application's own; the other fields yield to them.
+    yields = any(name != b"link" for name, _ in fields)
+
     async def send_more(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers: Headers = list(message.get("headers", ()))
-            own = {name.lower() for name, _ in headers}
+            own = {name.lower() for name, _ in headers} if yields else ()
             headers += [pair for pair in fields if pair[0] == b"link" or pair[0] not in own]
             message = {**message, "headers": varying(headers, vary) if vary else headers}
         await send(message)
