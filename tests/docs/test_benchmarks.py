@@ -83,7 +83,7 @@ def test_the_page_is_what_the_results_give():
 
 
 def test_every_result_is_shown():
-    assert {path.stem for path in RESULTS.glob("*.json")} == {*TITLES, "limiter_admits", "simulation"}
+    assert {path.stem for path in RESULTS.glob("*.json")} == {*TITLES, "limiter_admits", "simulation", "web_before"}
 
 
 def test_the_plots_are_what_the_results_give():
