@@ -92,6 +92,18 @@ def test_a_child_forked_by_the_step_itself_makes_its_own(tmp_path: Path) -> None
     store.__exit__(None, None, None)
 
 
+def test_a_child_of_a_child_waits_for_no_step_of_its_grandparent(tmp_path: Path) -> None:
+    store = SQLBackend(f"sqlite:///{tmp_path / 'forks.db'}", timeout_s=600)
+    finish(store.create())
+
+    def forks_again() -> None:
+        assert in_child(lambda: finish(step(store))) == 0
+
+    assert in_child(forks_again) == 0
+    assert finish(step(store)) == 1
+    store.__exit__(None, None, None)
+
+
 PROGRAM = """
 import asyncio, os, signal, sys, threading
 from sdpatterns.backends.sqlalchemy import SQLBackend

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterWire
@@ -17,9 +16,9 @@ from sdpatterns.backends.redis.pool import Pool
 from sdpatterns.backends.redis.scripts import Job, StepScript
 from sdpatterns.backends.redis.target import Node, Target
 from sdpatterns.backends.redis.wire import Wire
-from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
+from sdpatterns.ports.engine.resources import Resources
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Pressure, sum_of
 
@@ -41,12 +40,6 @@ class Site:
         self.wire: Wire = ClusterWire(self.seed, self._dial, self._batcher, target) if target.cluster else self.seed
         kind = ThreadListener if loop is None else TaskListener
         self.listener = kind(RedisConnector(target), LocalSignals(), target.random)
-        self._end: AsyncGenerator[None, None] | None = None
-        if loop is not None:
-            self._end = _until_the_loop_ends(self._close)
-            # Run to its first yield, so that the loop knows it and ends it before it closes.
-            with contextlib.suppress(StopIteration):
-                self._end.__anext__().send(None)
 
     def _dial(self, node: Node | None) -> Wire:
         return Pool(self.target, node) if self.loop is None else Link(self.target, node)
@@ -94,61 +87,22 @@ class Site:
 
     async def close(self) -> None:
         """Close everything."""
-        await (self._close() if self._end is None else self._end.aclose())
-
-    async def _close(self) -> None:
         await self.listener.stop()
         await self.wire.close()
 
 
-async def _until_the_loop_ends(close: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
-    try:
-        yield
-    finally:
-        await close()
-
-
-class Sites:
-    """Finds the site that belongs here, and makes it at first use."""
+class Sites(Resources[Site]):
+    """See `Resources`; and what is known of the server."""
 
     def __init__(self, target: Target) -> None:
+        super().__init__(target.shown, blocking=target.blocking)
         self.target = target
         self.durability = Durability(target)
         self.shift_us = "0"
-        self._lock = new_lock()
-        self._sites: dict[asyncio.AbstractEventLoop | None, Site] = {}
-        drop_in_child(self)
 
-    def here(self) -> Site:
-        """The site of the running loop; of this process where there are no loops."""
-        loop = None if self.target.blocking else asyncio.get_running_loop()
-        return self._sites.get(loop) or self._open(loop)
-
-    def _open(self, loop: asyncio.AbstractEventLoop | None) -> Site:
-        with self._lock:
-            for other in [other for other in self._sites if other is not None and other.is_closed()]:
-                del self._sites[other]
-            site = self._sites.get(loop)
-            if site is None:
-                site = self._sites[loop] = Site(self.target, loop)
-            return site
+    def _make(self, loop: asyncio.AbstractEventLoop | None, /) -> Site:
+        return Site(self.target, loop)
 
     def pressure(self) -> Pressure:
         """That of all sites whose loop has not ended."""
-        sites = tuple(self._sites.values())
-        return sum_of(site.pressure() for site in sites if site.loop is None or not site.loop.is_closed())
-
-    async def close(self) -> None:
-        """Close what belongs here."""
-        loop = None if self.target.blocking else asyncio.get_running_loop()
-        site = self._sites.pop(loop, None)
-        if site is not None:
-            await site.close()
-
-    def after_fork_in_child(self) -> None:
-        """Start empty: what is open belongs to the parent and is left alone."""
-        _PARENTS.append(self._sites)
-        self._sites = {}
-
-
-_PARENTS: list[Any] = []  # kept, because a connection that is collected may end what the parent uses
+        return sum_of(site.pressure() for site in self.all_open())

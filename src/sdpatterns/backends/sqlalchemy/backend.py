@@ -69,8 +69,8 @@ class SQLBackend(Lifespan):
         self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
         self._local = LocalSignals()
         self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), self._local)
-        self.states = SQLStates(self.runtime, lambda: self._holdings.home().fold, random, engines.facts)
-        self.signals = SQLSignals(self.runtime, lambda: self._holdings.home().listener, self.states.run)
+        self.states = SQLStates(self.runtime, lambda: self._holdings.here().fold, random, engines.facts)
+        self.signals = SQLSignals(self.runtime, lambda: self._holdings.here().listener, self.states.run)
 
     @classmethod
     def from_url(
@@ -124,7 +124,7 @@ class SQLBackend(Lifespan):
 
     async def _on_one(self, task: Callable[[Connection], T]) -> T:
         try:
-            return await self._holdings.home().on_one(task)
+            return await self._holdings.here().on_one(task)
         except Exception as error:
             raise unavailable(self.shown, error) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -10,7 +10,6 @@ from sqlalchemy.engine import Connection
 from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
 from sdpatterns.backends.sqlalchemy.listeners import FileListener, WriterListener
-from sdpatterns.core.runtime import finish
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
 from sdpatterns.ports.engine.remote import Listens
 
@@ -85,15 +84,12 @@ class FileHome:
 
 
 class LoopHome:
-    """See `Home`. A loop's own engine, connections and listener; they close with the loop at the latest."""
+    """See `Home`. A loop's own engine, connections and listener."""
 
     def __init__(self, link: AsyncLink, listener: TaskListener) -> None:
         self.link = link
         self.listener = listener
         self.fold: Fold = TaskFold(link)
-        self._end = self._until_the_loop_ends()
-        # Begun, so that the loop closes it when it shuts its generators down, as at the end of `asyncio.run`.
-        finish(self._end.asend(None))
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -103,9 +99,3 @@ class LoopHome:
         """Close it all; it may be used again."""
         await self.listener.stop()
         await self.link.close()
-
-    async def _until_the_loop_ends(self) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await self.close()

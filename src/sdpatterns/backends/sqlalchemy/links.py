@@ -83,6 +83,7 @@ class BlockingLink:
         self._apart = threading.Semaphore(_APART_MAX)
         self._data_version: int | None = None
         self._runs_in: int | None = None
+        self._left_to_the_parent: Connection | None = None
         self._rests = False
         if not speech.notifies:
             prepare_for_fork(self)
@@ -110,6 +111,9 @@ class BlockingLink:
         if not self._rests and self._connection is not None:
             with contextlib.suppress(Exception):
                 _driver_of(self._connection).rollback()
+        # This link is never used again here, but a fork of this child asks it to prepare too.
+        self._left_to_the_parent, self._connection = self._connection, None
+        self._lock, self._runs_in = threading.Lock(), None
 
     @property
     def capacity(self) -> int:
