@@ -8,6 +8,8 @@ import warnings
 import weakref
 from typing import Literal, TypeAlias, get_args
 
+from sdpatterns.core.ranges import one_of
+
 __all__ = ["OnOutage", "Outage"]
 
 OnOutage: TypeAlias = Literal["allow", "refuse", "raise"]
@@ -31,9 +33,7 @@ class Outage:
     __slots__ = ("_store", "_whose", "is_on", "policy")
 
     def __init__(self, whose: str, on_outage: OnOutage, store: object = None) -> None:
-        policies = get_args(OnOutage)
-        if on_outage not in policies:
-            raise ValueError(f"on_outage must be one of {', '.join(map(repr, policies))}, got {on_outage!r}")
+        one_of("on_outage", on_outage, get_args(OnOutage))
         self._whose = whose
         self._store = store
         self.policy = on_outage

@@ -22,6 +22,7 @@ from sdpatterns.core.clock import SHIFTED_EPOCH_US, SYSTEM, WHOLE, Clock, proces
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.keys import check_key
 from sdpatterns.core.notices import LISTENERS, Notice, tell
+from sdpatterns.core.ranges import whole
 from sdpatterns.core.step import GONE, UNCHANGED, ManyTransition, Transition
 from sdpatterns.errors import BackendFull
 from sdpatterns.ports.states import KEYS_MAX, Overflow
@@ -94,8 +95,7 @@ class LocalCells(Generic[S]):
         keys_max: int = KEYS_MAX,
         overflow: Overflow = "share",
     ) -> None:
-        if keys_max < 1:
-            raise ValueError(f"keys_max must be 1 or more, got {keys_max!r}")
+        whole("keys_max", keys_max, 1)
         self.space = space
         self.clock = clock
         self.lock = new_lock()

@@ -19,10 +19,10 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, deadline_left_s, trace
 from sdpatterns.core.pipeline import Pipeline
 from sdpatterns.core.policy import AsyncCall, Keyed, Policy, check_keyed
+from sdpatterns.core.ranges import whole
 from sdpatterns.core.tracecontext import child_of, traceparent_of
 from sdpatterns.core.tracing import TRACERS, Opened, Span, Value
 from sdpatterns.errors import DeadlineExceeded
-from sdpatterns.resilience.ranges import whole
 
 __all__ = ["BODY_BYTES_MAX", "UNAVAILABLE", "Outgoing", "is_endless", "note_answer", "opened", "retry_after_s"]
 

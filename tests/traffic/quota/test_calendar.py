@@ -123,5 +123,5 @@ def test_a_zone_that_there_is_none_of_is_refused(zone: str) -> None:
 
 @pytest.mark.parametrize("month_begins", [0, 32, 1.5, True])
 def test_a_day_that_no_month_has_is_refused(month_begins: int) -> None:
-    with pytest.raises(ValueError, match="month_begins must be a day from 1 to 31"):
+    with pytest.raises(ValueError, match="month_begins must be a whole number from 1 to 31"):
         Calendar("UTC", month_begins)

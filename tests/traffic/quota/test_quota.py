@@ -281,8 +281,8 @@ async def test_random_histories_are_the_ledgers(clock: VirtualClock) -> None:
         ({"plans": daily(1), "on_outage": "panic"}, "on_outage must be one of 'allow', 'refuse', 'raise'"),
         ({"plans": daily(1), "notify_at": (0.0,)}, "notify_at must hold shares above 0"),
         ({"plans": daily(1), "zone": "Nowhere"}, "zone must name a time zone"),
-        ({"plans": daily(1), "month_begins": 32}, "month_begins must be a day from 1 to 31"),
-        ({"plans": daily(1), "keys_max": 0}, "keys_max must be 1 or more"),
+        ({"plans": daily(1), "month_begins": 32}, "month_begins must be a whole number from 1 to 31"),
+        ({"plans": daily(1), "keys_max": 0}, "keys_max must be a whole number of 1 or more"),
     ],
 )
 def test_a_bad_setting_is_named(settings: dict[str, Any], says: str) -> None:

@@ -17,6 +17,7 @@ import redis.asyncio.connection as async_side
 import redis.connection as sync_side
 
 from sdpatterns.backends.redis.failures import NotSent, ReplyLost, code_of, is_refusal, remedy_of
+from sdpatterns.core.ranges import number, seconds, whole
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
 from sdpatterns.core.tracing import Value
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
@@ -53,10 +54,8 @@ class Target:
     """A client of redis-py whose settings are taken in place of the URL's. Held for Sentinel's look-ups."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout_s <= 3600:
-            raise ValueError(f"timeout_s must be over 0 and at most 3600 seconds, got {self.timeout_s!r}")
-        if not 1 <= self.connections_max <= 10_000:
-            raise ValueError(f"connections_max must be 1 to 10000, got {self.connections_max!r}")
+        number("timeout_s", seconds("timeout_s", self.timeout_s), 0.0, 3600.0)
+        whole("connections_max", self.connections_max, 1, 10_000)
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError(f"prefix must be 1 to 64 letters, digits, '_', '.', ':' or '-', got {self.prefix!r}")
         side: Any = sync_side if self.blocking else async_side

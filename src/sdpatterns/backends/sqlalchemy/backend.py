@@ -23,6 +23,7 @@ from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.judging import plain
+from sdpatterns.core.ranges import number
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.lifespan import Lifespan
@@ -61,8 +62,7 @@ class SQLBackend(Lifespan):
         durable: bool = True,
         random: Callable[[], float] = random_module.random,
     ) -> None:
-        if not 0.1 <= timeout_s <= 3600:
-            raise ValueError(f"timeout_s must be between 0.1 and 3600, got {timeout_s}")
+        number("timeout_s", timeout_s, 0.1, 3600.0)
         engines = Engines(source, blocking=blocking, timeout_s=timeout_s, durable=durable)
         self.shown = engines.shown
         self.runtime = BLOCKING if engines.blocking else ASYNCIO

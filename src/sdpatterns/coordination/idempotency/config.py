@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal, TypeAlias
 
+from sdpatterns.core.ranges import number, one_of
+
 __all__ = ["IdempotencyConfig", "OnBusy", "OnOutage"]
 
 OnBusy: TypeAlias = Literal["refuse", "wait"]
@@ -33,19 +35,9 @@ class IdempotencyConfig:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        _within("lease_s", self.lease_s, 0.001, _LEASE_MAX_S)
-        _within("keep_s", self.keep_s, 0.001, _KEEP_MAX_S)
-        _within("wait_max_s", self.wait_max_s, 0.0, _LEASE_MAX_S)
-        _within("answer_bytes_max", self.answer_bytes_max, 1, 1 << 30)
-        _one_of("on_busy", self.on_busy, ("refuse", "wait"))
-        _one_of("on_outage", self.on_outage, ("refuse", "allow"))
-
-
-def _within(field: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{field} must be a number from {low:g} to {high:g}, got {value!r}")
-
-
-def _one_of(field: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{field} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+        number("lease_s", self.lease_s, 0.001, _LEASE_MAX_S)
+        number("keep_s", self.keep_s, 0.001, _KEEP_MAX_S)
+        number("wait_max_s", self.wait_max_s, 0.0, _LEASE_MAX_S)
+        number("answer_bytes_max", self.answer_bytes_max, 1, 1 << 30)
+        one_of("on_busy", self.on_busy, ("refuse", "wait"))
+        one_of("on_outage", self.on_outage, ("refuse", "allow"))

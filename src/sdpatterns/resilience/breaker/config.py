@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Self
 
+from sdpatterns.core.ranges import number, ratio, seconds, whole
 from sdpatterns.core.spelling import explained
-from sdpatterns.resilience.ranges import number, ratio, seconds, whole
 
 __all__ = ["BreakerConfig", "Window"]
 

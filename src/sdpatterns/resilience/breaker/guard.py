@@ -14,6 +14,7 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns.core.ranges import seconds, whole
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded, Rejected
 from sdpatterns.resilience.breaker.circuits import Circuits
@@ -35,7 +36,6 @@ from sdpatterns.resilience.breaker.notices import (
 )
 from sdpatterns.resilience.breaker.tally import FAILED, FINE, SLOW
 from sdpatterns.resilience.matching import Errors, matcher
-from sdpatterns.resilience.ranges import seconds, whole
 
 __all__ = ["CircuitBreaker", "CircuitPermit", "CircuitSnapshot"]
 

@@ -22,11 +22,11 @@ from sdpatterns.core.keys import KeyOf, check_key, check_name
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns.core.ranges import seconds, whole
 from sdpatterns.core.runtime import Waiter, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import BulkheadFull
 from sdpatterns.resilience.bulkhead.notices import SlotRefused
-from sdpatterns.resilience.ranges import seconds, whole
 
 __all__ = ["Bulkhead", "Occupancy"]
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from sdpatterns.algorithms.backoff import BACKOFFS, Backoff, Delay
 from sdpatterns.core.judging import NotAwaited, about_failures, answering
-from sdpatterns.resilience.ranges import seconds, whole
+from sdpatterns.core.ranges import seconds, whole
 
 __all__ = ["ATTEMPTS_LIMIT", "Hint", "RetryConfig", "hint_of", "hinted_s"]
 

@@ -20,11 +20,11 @@ from sdpatterns.core.guard import Guard
 from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
+from sdpatterns.core.ranges import seconds
 from sdpatterns.core.runtime import Bound, current
 from sdpatterns.core.runtime.expiry import AsyncioBound, Expiries
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import DeadlineExceeded
-from sdpatterns.resilience.ranges import seconds
 
 __all__ = ["Timeout"]
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from sdpatterns.core.ranges import whole
 from sdpatterns.traffic.quota.config import PERIODS, Allowance, Period
 from sdpatterns.traffic.quota.decision import ANY, Bound, Take
 
@@ -38,8 +39,7 @@ class Calendar:
     __slots__ = ("_month_begins", "_zone")
 
     def __init__(self, zone: str, month_begins: int) -> None:
-        if type(month_begins) is not int or not 1 <= month_begins <= 31:
-            raise ValueError(f"month_begins must be a day from 1 to 31, got {month_begins!r}")
+        whole("month_begins", month_begins, 1, 31, of="a day of the month")
         self._month_begins = month_begins
         self._zone = _zone_of(zone)
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from sdpatterns.core.ranges import one_of, whole
 from sdpatterns.core.spelling import explained
 
 __all__ = ["PERIODS", "Allowance", "Period", "Plans", "daily", "monthly", "plans_of", "weekly", "yearly"]
@@ -29,10 +30,8 @@ class Allowance:
 
     def __post_init__(self) -> None:
         """Check the fields. Raises `ValueError` naming the one that is out of range."""
-        if type(self.count) is not int or not 1 <= self.count <= _COUNT_MAX:
-            raise ValueError(f"count must be a whole number from 1 to {_COUNT_MAX}, got {self.count!r}")
-        if self.period not in PERIODS:
-            raise ValueError(f"period must be one of {', '.join(map(repr, PERIODS))}, got {self.period!r}")
+        whole("count", self.count, 1, _COUNT_MAX)
+        one_of("period", self.period, PERIODS)
 
 
 Plans: TypeAlias = Allowance | Sequence[Allowance] | Mapping[str, Allowance | Sequence[Allowance]]

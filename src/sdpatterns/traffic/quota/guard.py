@@ -15,6 +15,7 @@ from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import OnOutage, Outage
 from sdpatterns.core.outcome import Outcome
+from sdpatterns.core.ranges import whole
 from sdpatterns.core.runtime import BLOCKING, Runtime, finish
 from sdpatterns.core.tracing import TRACERS, decided_in_span
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
@@ -147,8 +148,7 @@ class Quota(StatefulGuard):
         is over meanwhile stays as it was. Raises what the store raises; after `OutcomeUnknown` it may
         have been counted, so that doing it again could count it twice.
         """
-        if type(cost) is not int or not 0 <= cost <= ANY:
-            raise ValueError(f"cost must be a whole number from 0 to {ANY}, got {cost!r}")
+        whole("cost", cost, 0, ANY)
         if not decision.taken:
             return
         # Written down before it is done: another settlement meanwhile begins from there.
@@ -205,8 +205,7 @@ class Quota(StatefulGuard):
 
     async def _counted(self, key: str, plan: str, cost: int, *, look: bool) -> QuotaDecision:
         least = min(allowance.count for allowance in self._plans[plan])
-        if type(cost) is not int or not 1 <= cost <= least:
-            raise ValueError(f"cost must be a whole number from 1 to {least}, the smallest allowance, got {cost!r}")
+        whole("cost", cost, 1, least, of="the smallest allowance")
         for _ in range(_TURNS_MAX):
             step = self._step(plan, cost, look=look)
             counted = await self._cells.transact(key, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from sdpatterns.core.ranges import whole
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm, Numbers
 from sdpatterns.traffic.ratelimit.config import Rate
 
@@ -113,5 +114,4 @@ def decision_of(binding: Limit, state: float | Numbers, now_us: float, wait_us: 
 
 def check_cost(cost: int, burst: int) -> None:
     """Raises `ValueError` for a cost that can never pass."""
-    if type(cost) is not int or not 1 <= cost <= burst:
-        raise ValueError(f"cost must be a whole number from 1 to {burst}, the burst, got {cost!r}")
+    whole("cost", cost, 1, burst, of="the burst")

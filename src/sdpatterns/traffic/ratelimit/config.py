@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from sdpatterns.core.ranges import whole
 from sdpatterns.core.spelling import explained
 
 __all__ = ["Rate", "Rates", "per_day", "per_hour", "per_minute", "per_second"]
@@ -45,9 +46,9 @@ class Rate:
     burst: int | None
 
     def __init__(self, count: int, period_s: float, *, burst: int | None = None) -> None:
-        _whole("count", count, 1, _COUNT_MAX)
+        whole("count", count, 1, _COUNT_MAX, hint=_hint(count))
         if burst is not None:
-            _whole("burst", burst, 1, _COUNT_MAX)
+            whole("burst", burst, 1, _COUNT_MAX, hint=_hint(burst))
         if type(period_s) not in (int, float) or not 0 < period_s <= _PERIOD_MAX_S:
             raise ValueError(f"period_s must be above 0 and at most 366 days, in seconds, got {period_s!r}")
         if count > period_s * 1_000_000:
@@ -158,10 +159,8 @@ def _number(field: str, digits: str) -> int:
     return int(digits)
 
 
-def _whole(field: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        how = ": read a text with Rate.parse('5/minute')" if isinstance(value, str) else ""
-        raise ValueError(f"{field} must be a whole number from {low} to {high}, got {value!r}{how}")
+def _hint(value: object) -> str:
+    return ": read a text with Rate.parse('5/minute')" if isinstance(value, str) else ""
 
 
 @explained

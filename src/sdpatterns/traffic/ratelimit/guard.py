@@ -13,6 +13,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import OnOutage, Outage
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall
+from sdpatterns.core.ranges import seconds
 from sdpatterns.core.runtime import BLOCKING, Runtime, current, finish
 from sdpatterns.core.tracing import TRACERS, Span, decided_in_span, in_span
 from sdpatterns.errors import BackendError, RateLimited
@@ -145,8 +146,7 @@ class RateLimiter(StatefulGuard):
         With several scopes nothing is booked, and neither is with several rates of any algorithm but
         GCRA: all of them are asked again when the last should have room, without a place in a queue.
         """
-        if not 0 <= max_wait_s < float("inf"):
-            raise ValueError(f"max_wait_s must be 0 or more and finite, got {max_wait_s!r}")
+        seconds("max_wait_s", max_wait_s, zero=True)
         left_s = deadline_left_s()
         bound_s = max_wait_s if left_s is None else max(0.0, min(max_wait_s, left_s))
         booked = self._wait(key, cost, bound_s)
