@@ -65,7 +65,7 @@ scope. Less is not possible, because `__call__` has to be an async function: ser
 
 Idempotency stays above 0.7x. It reads the body, digests the request, takes the claim in one step on the store, sets and
 cancels the timer of the heartbeat, writes the answer as JSON with the body as base64, and stores it in a second step.
-It also does more than before: it keeps the answers of streams, which it did not keep then.
+It also does more than before: a stream passes to its client as it comes, where it was held back to its end.
 """
 
 
