@@ -19,14 +19,14 @@ async def begin(visitor: Visitor, target: str, kind: str, ttl_s: int = 60) -> No
 
 
 async def faults(visitor: Visitor) -> dict[str, str]:
-    return {fault["target"]: fault["kind"] for fault in (await visitor.get("/control/api/state"))["faults"]}
+    return {fault["target"]: fault["kind"] for fault in (await visitor.state())["faults"]}
 
 
 @pytest.mark.parametrize("target", ["catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp"])
 async def test_a_fault_is_seen_in_the_control_room_and_leaves_it_working(visitor: Visitor, target: str) -> None:
     await begin(visitor, target, "hang")
     began_s = time.monotonic()
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     assert time.monotonic() - began_s < 40.0, "who watches is not hit"
     assert [fault["target"] for fault in state["faults"]] == [target]
     assert all(service["live"] for service in state["services"])
@@ -39,7 +39,7 @@ async def test_a_service_that_fails_is_answered_for_and_counted(visitor: Visitor
     answer = await visitor.http.get(f"/api/v1/products/{PLENTY}")
     assert answer.status_code >= 500
     assert answer.headers["content-type"] == "application/problem+json"
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     (catalog,) = [service for service in state["services"] if service["name"] == "catalog"]
     assert catalog["failing"] > 0
     (edge,) = [edge for edge in state["edges"] if (edge["from"], edge["to"]) == ("gateway", "catalog")]

@@ -85,7 +85,7 @@ async def test_one_client_has_its_limit(opening: Opening, monkeypatch: pytest.Mo
 
 
 async def test_the_control_room_shows_limiter_breaker_and_turns(visitor: Visitor) -> None:
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     assert state["breaker"]["state"] == "closed"
     assert state["limiter"]["left_for_you"] > 0
     assert state["turns"] == {"running": 0, "waiting": 0}
@@ -163,12 +163,12 @@ async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
     assert dots["search"].keys() == {"at_ms", "kind", "status", "ms", "trace_id", "client"}
     assert dots["search"]["client"] == "127.0.0.1"
     assert len(dots["search"]["trace_id"]) == 32
-    assert events["state"][0].keys() == (await visitor.get("/control/api/state")).keys()
+    assert events["state"][0].keys() == (await visitor.state()).keys()
 
 
 async def test_the_map_shows_every_service_and_who_asks_whom(visitor: Visitor) -> None:
     assert (await visitor.buy()).status_code == 201
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     assert {service["name"] for service in state["services"]} == set(visitor.place.addresses)
     assert all(service["live"] and service["replica"] == 1 for service in state["services"])
     calls = {(edge["from"], edge["to"]): edge for edge in state["edges"]}
@@ -181,7 +181,7 @@ async def test_the_map_shows_every_service_and_who_asks_whom(visitor: Visitor) -
 async def test_retries_are_seen_on_the_edge_that_makes_them(visitor: Visitor) -> None:
     await visitor.break_provider("fail")
     await asyncio.gather(*(visitor.buy() for _ in range(6)))
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     (edge,) = [edge for edge in state["edges"] if (edge["from"], edge["to"]) == ("payments", "psp")]
     assert edge["retries"] > 0
     assert edge["failing"] > 0

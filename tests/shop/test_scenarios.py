@@ -43,7 +43,7 @@ def is_too_busy(seen: dict[str, Any]) -> bool:
 
 
 async def is_as_before(visitor: Visitor) -> None:
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     assert all(defence["on"] for defence in state["defences"].values())
     assert state["faults"] == []
     assert state["load"] == {"visitors": 0}
@@ -72,7 +72,7 @@ async def test_a_scenario_that_is_stopped_puts_everything_back(visitor: Visitor)
     slow = {"pace": 1}
     assert (await visitor.http.post("/control/api/scenarios/payment-provider-dies", json=slow)).status_code == 202
     async with asyncio.timeout(120):
-        while not (await visitor.get("/control/api/state"))["faults"]:
+        while not (await visitor.state())["faults"]:
             if is_too_busy(await scenario(visitor)):
                 return
             await asyncio.sleep(0.2)
@@ -97,7 +97,7 @@ async def test_the_load_dial_brings_visitors_and_sends_them_home(visitor: Visito
     assert answer.json() == {"visitors": 5}
     async with asyncio.timeout(120):
         while not any(  # noqa: ASYNC110 - as above
-            service["rate"] for service in (await visitor.get("/control/api/state"))["services"]
+            service["rate"] for service in (await visitor.state())["services"]
         ):
             await asyncio.sleep(0.2)
     assert (await visitor.http.put("/control/api/load", json={"visitors": 51})).status_code == 422

@@ -25,7 +25,7 @@ async def throw(visitor: Visitor, name: str, *, on: bool) -> None:
 
 
 async def defence(visitor: Visitor, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = (await visitor.get("/control/api/state"))["defences"][name]
+    found: dict[str, Any] = (await visitor.state())["defences"][name]
     return found
 
 
@@ -79,7 +79,7 @@ async def test_breaker(visitor: Visitor) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while await harm(visitor, "breaker") == 0:  # on a busy machine buyers may be refused before they reach payment
             await buy_in_vain(visitor)
-    state = await visitor.get("/control/api/state")
+    state = await visitor.state()
     assert {edge["breaker"] for edge in state["edges"] if edge["to"] == "psp" and edge["from"] == "payments"} == {None}
     await throw(visitor, "breaker", on=True)
     await buy_in_vain(visitor)
@@ -142,7 +142,7 @@ async def test_a_switch_is_thrown_with_true_or_false(shared: Visitor) -> None:
 
 
 async def test_every_defence_tells_its_harm_and_where_it_is_read(shared: Visitor) -> None:
-    defences = (await shared.get("/control/api/state"))["defences"]
+    defences = (await shared.state())["defences"]
     assert defences.keys() == {"limiter", "breaker", "idempotency"}
     for seen in defences.values():
         assert seen["on"] is True

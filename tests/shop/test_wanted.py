@@ -102,8 +102,8 @@ async def test_a_replica_that_forgets_is_told_again_and_one_that_remembers_too_m
     assert (await shared.http.put(f"{gateway}/internal/switches/limiter", json={"on": False})).status_code == 200
 
     async def well_and_on() -> bool:
-        state = await shared.get("/control/api/state")
+        state = await shared.state()
         return state["faults"] == [] and state["defences"]["limiter"]["on"] is True
 
     await until(well_and_on)
-    assert (await shared.get("/control/api/state"))["defences"]["limiter"]["harm"]["count"] == 0
+    assert (await shared.state())["defences"]["limiter"]["harm"]["count"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ class Shift:
 
 PATIENCE_S = 120.0
 """For how long a visitor presses again where a busy machine lets the shop's own time limits pass."""
+
+ROUNDED_S = 0.1
+"""The control room tells the age of its state in tenths of a second."""
 
 _numbers = itertools.count(1)
 
@@ -96,11 +100,21 @@ class Visitor:
         broken = {name: verdict for name, verdict in verdicts.items() if not verdict["holds"]}
         assert not broken, broken
 
+    async def state(self, within_s: float = 120.0) -> dict[str, Any]:
+        """The state of the control room, looked up after this call began: a busy one answers with its last state."""
+        async with asyncio.timeout(within_s):
+            while True:
+                began_s = time.monotonic()
+                state: dict[str, Any] = await self.get("/control/api/state")
+                if state["age_s"] is not None and state["age_s"] <= time.monotonic() - began_s + ROUNDED_S:
+                    return state
+                await asyncio.sleep(0.2)
+
     async def settled(self, within_s: float = 150.0) -> dict[str, Any]:
         """Wait until no order is in flight; gives the number of orders in each status."""
         async with asyncio.timeout(within_s):
             while True:
-                state = await self.get("/control/api/state")
+                state = await self.state()
                 if not state["orders"].keys() & {"pending", "undoing"}:
                     return {status: row["orders"] for status, row in state["orders"].items()}
                 await asyncio.sleep(0.2)
