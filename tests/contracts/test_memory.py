@@ -6,8 +6,8 @@ from typing import cast
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.testing.contracts import (
-    Backend,
     BackendContract,
+    BackendUnderTest,
     BoundedStatesContract,
     CancelledSignalsContract,
     CancelledStatesContract,
@@ -26,13 +26,13 @@ class ShiftedBackend(MemoryBackend):
 
 
 class Memory(BackendContract):
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         return ShiftedBackend()
 
-    def another(self, backend: Backend, /) -> Backend:
+    def another(self, backend: BackendUnderTest, /) -> BackendUnderTest:
         return backend
 
-    def shift(self, backend: Backend, seconds: float, /) -> None:
+    def shift(self, backend: BackendUnderTest, seconds: float, /) -> None:
         cast("ShiftedBackend", backend).clock.step(seconds)
 
 

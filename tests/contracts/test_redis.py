@@ -8,8 +8,8 @@ import pytest
 
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.testing.contracts import (
-    Backend,
     BackendContract,
+    BackendUnderTest,
     CancelledSignalsContract,
     CancelledStatesContract,
     PreciseSignalsContract,
@@ -28,7 +28,7 @@ class OnValkey(BackendContract):
     def _server(self, valkey_url: str) -> None:
         self.url = valkey_url
 
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         blocking = self.runtime == "blocking"
         return RedisBackend.from_url(self.url, blocking=blocking, cluster=self.cluster, timeout_s=60.0)
 

@@ -12,7 +12,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.backends.trio import InThreads, SignalsInThreads
 from sdpatterns.core.runtime import finish
-from sdpatterns.testing.contracts import Backend, BackendContract, SignalBusContract, StateStoreContract
+from sdpatterns.testing.contracts import BackendContract, BackendUnderTest, SignalBusContract, StateStoreContract
 
 
 class Threaded:
@@ -39,7 +39,7 @@ class Threaded:
 class UnderTrio(BackendContract):
     runtime = "trio"
 
-    def shift(self, backend: Backend, seconds: float, /) -> None:
+    def shift(self, backend: BackendUnderTest, seconds: float, /) -> None:
         cast("Threaded", backend).inside.shift(seconds)
 
 
@@ -48,7 +48,7 @@ class OnValkey(UnderTrio):
     def _server(self, valkey_url: str) -> None:
         self.url = valkey_url
 
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         return Threaded(RedisBackend.from_url(self.url, blocking=True))
 
 
@@ -57,7 +57,7 @@ class OnSQLite(UnderTrio):
     def _file(self, tmp_path: Path) -> None:
         self.url = f"sqlite:///{tmp_path}/cells.db"
 
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         return Threaded(SQLBackend.from_url(self.url))
 
 

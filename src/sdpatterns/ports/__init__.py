@@ -1,7 +1,11 @@
 """What a backend can do. A pattern asks for a port; a backend adapts one; neither knows the other."""
 
-from sdpatterns.ports.backend import Backend
+from sdpatterns.ports.backend import Backend, HasSignals, HasStates
 from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import Cells, DirectCells, ForgetfulStore, StateStore
+from sdpatterns.ports.within import View
 
-__all__ = ["Backend", "Cells", "DirectCells", "ForgetfulStore", "SignalBus", "StateStore", "Subscription"]
+__all__ = [
+    "Backend", "Cells", "DirectCells", "ForgetfulStore", "HasSignals", "HasStates", "SignalBus", "StateStore",
+    "Subscription", "View",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Backend: the ports of one place, as one object."""
+"""A Protocol for each port that a backend may have, so that a pattern asks for no more than it uses."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ from typing import Protocol
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import StateStore
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "HasSignals", "HasStates"]
 
 
-class Backend(Protocol):
-    """Gives patterns a store and signals in one place. Building it opens nothing; `async with` or `with` closes it."""
+class HasStates(Protocol):
+    """Stores cells."""
 
     @property
     def states(self) -> StateStore:
         """Its cells."""
         ...
 
+
+class HasSignals(Protocol):
+    """Wakes those that wait."""
+
     @property
     def signals(self) -> SignalBus:
         """Its signals."""
         ...
+
+
+class Backend(HasStates, HasSignals, Protocol):
+    """Gives patterns a store and signals in one place. Building it opens nothing; `async with` or `with` closes it."""
 
     async def create(self) -> None:
         """Make what it needs on the server, and check that the server is there and fit."""

@@ -9,8 +9,8 @@ import pytest
 
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.testing.contracts import (
-    Backend,
     BackendContract,
+    BackendUnderTest,
     CancelledSignalsContract,
     CancelledStatesContract,
     PreciseSignalsContract,
@@ -25,7 +25,7 @@ class SQL(BackendContract):
     driver: ClassVar[str]
     url: str
 
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         # The contracts say nothing of power cuts; waiting for the disk is most of their time otherwise.
         return SQLBackend(self.url, durable=False)
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sdpatterns.coordination.idempotency.answers import ErrorCodec
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig
 from sdpatterns.coordination.idempotency.decision import Kind, Record, RecordCodec, Release, Renew, Settle
 from sdpatterns.coordination.idempotency.notices import AnswerNotStored, AnswerStored, ClaimLeft, ClaimReleased
-from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.context import deadline_left_s
+from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import Outage
-from sdpatterns.core.runtime import Waiter, current
+from sdpatterns.core.runtime import current
 from sdpatterns.errors import AnswerNotKept, BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
 from sdpatterns.ports.states import Cells, DirectCells, StateStore
+from sdpatterns.ports.within import View
 
-__all__ = ["Book", "Claim", "Replay", "View", "current_claim"]
+__all__ = ["Book", "Claim", "Replay", "current_claim"]
 
 T = TypeVar("T")
 
 _RELEASE_MAX_S = 5.0
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 1.0
-_WAIT_MIN_S = 0.001
 
 _CURRENT: ContextVar[Claim | None] = ContextVar("sdpatterns_claim", default=None)
 
@@ -37,15 +37,6 @@ def within_deadline_s(seconds: float) -> float:
     """`seconds`, or less where the carried deadline comes earlier."""
     left_s = deadline_left_s()
     return seconds if left_s is None else min(seconds, left_s)
-
-
-class View(Protocol):
-    """What `backend.within(session)` gives: the ports on the caller's transaction."""
-
-    @property
-    def states(self) -> StateStore:
-        """The cells, as the caller's transaction sees them."""
-        ...
 
 
 def current_claim() -> Claim:
@@ -128,7 +119,7 @@ class Claim:
     """
 
     __slots__ = (
-        "_beats", "_book", "_cell", "_ended", "_lost", "_released", "_stop", "_until", "fence", "key", "owner",
+        "_book", "_cell", "_ended", "_heartbeat", "_released", "fence", "key", "owner",
     )  # fmt: skip
 
     def __init__(self, book: Book, key: str, cell: str, owner: str, fence: int, until: float) -> None:
@@ -137,12 +128,9 @@ class Claim:
         self.key = key
         self.owner = owner
         self.fence = fence
-        self._until = until
+        self._heartbeat = Heartbeat(book.config.lease_s, until, self._renew, self._loss)
         self._ended = False
         self._released = False
-        self._beats = True
-        self._lost: ClaimLost | None = None
-        self._stop: Waiter | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -152,12 +140,12 @@ class Claim:
     @property
     def is_lost(self) -> bool:
         """Whether it is known that another caller holds it, or that its lease ended without renewal."""
-        return self._lost is not None
+        return self._heartbeat.lost is not None
 
     @property
     def lease_left_s(self) -> float:
         """Seconds of lease, counted from before the store was asked; negative when it is over."""
-        return self._until - SYSTEM.monotonic()
+        return self._heartbeat.left_s
 
     async def run(self, function: Callable[[], Awaitable[T]], /) -> T:
         """`hold`, and store the result unless the work has stored or released the claim itself."""
@@ -193,14 +181,7 @@ class Claim:
         before = _CURRENT.get()
         _CURRENT.set(self)
         try:
-            return await current().beside(function, self._heartbeat, after_s=self._beat_due_s)
-        except Exception as error:
-            if error is not self._lost:
-                await self._end_with(error)
-            raise
-        except BaseException:
-            await cut_off()
-            raise
+            return await self._heartbeat.hold(function, failed=self._end_with, cut_off=cut_off)
         finally:
             # By value, not by token: a coroutine that is dropped may be closed in another context.
             _CURRENT.set(before)
@@ -238,19 +219,19 @@ class Claim:
                 raise
             await self._spend(error)
             raise AnswerNotKept(self._book.name, self.key, answer) from error
-        self._end_heartbeat()
+        self._heartbeat.end()
         await self._settle(Kind.DONE, data, within)
 
     async def _spend(self, error: Exception) -> None:
         """Remember that the work was carried out, where its answer cannot be kept."""
-        self._end_heartbeat()
+        self._heartbeat.end()
         await self._settle(Kind.SPENT, b"", None)
         if LISTENERS:
             tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
 
     async def release(self) -> None:
         """Give the key back without an answer. Never raises: at worst the lease runs out."""
-        self._end_heartbeat()
+        self._heartbeat.end()
         self._released = True
         step = Release(self.owner, self.fence, self._book.topic(self._cell))
         try:
@@ -286,7 +267,7 @@ class Claim:
         else:
             stored = await self._settled(step)
         if not stored:
-            raise self._loss("another claim owns the key")
+            raise self._heartbeat.lose("another claim owns the key")
         self._ended = True
         if LISTENERS and kind is not Kind.SPENT:
             tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
@@ -316,49 +297,10 @@ class Claim:
         # A store that never waits can't be struck by a cancellation.
         return await (current().shield(work, at_most_s=at_most_s) if self._book.waits else work())
 
-    def _end_heartbeat(self) -> None:
-        self._beats = False
-        if self._stop is not None:
-            self._stop.wake()
-
     def _loss(self, why: str) -> ClaimLost:
         if LISTENERS:
             tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=why))
-        self._lost = ClaimLost(self._book.name, self.key)
-        return self._lost
+        return ClaimLost(self._book.name, self.key)
 
-    @property
-    def _beat_due_s(self) -> float:
-        return self.lease_left_s - self._book.config.lease_s * 2 / 3
-
-    async def _heartbeat(self, stop: Waiter) -> None:
-        """Renew, and again whenever another third of the lease has gone. Begins when the first one has."""
-        self._stop = stop
-        # Its answer may be stored, and the work go on: then there is nothing to renew.
-        while self._beats:
-            renewed = await self._renewed()
-            again_s = self._book.config.lease_s / 30
-            pause_s = self._beat_due_s if renewed else min(again_s, self.lease_left_s)
-            if await stop.wait(max(pause_s, _WAIT_MIN_S)):
-                return
-
-    async def _renewed(self) -> bool:
-        """Whether the lease moved on. Raises `ClaimLost` when it is over, or another caller holds the key."""
-        sent = SYSTEM.monotonic()
-        step = Renew(self.owner, self.fence, self._book.lease_us)
-        try:
-            stands = await current().beside(
-                lambda: self._book.cells.transact(self._cell, step), self._lease_end, after_s=self.lease_left_s
-            )
-        except BackendError as error:
-            if self.lease_left_s <= 0:
-                raise self._loss(str(error)) from error
-            return False
-        if not stands and self._beats:
-            raise self._loss("another claim owns the key")
-        self._until = sent + self._book.config.lease_s
-        return True
-
-    async def _lease_end(self, _: Waiter) -> None:
-        # A renewal without an answer must not outlive the lease that it is meant to renew.
-        raise self._loss("the store did not answer while the lease lasted")
+    async def _renew(self) -> bool:
+        return await self._book.cells.transact(self._cell, Renew(self.owner, self.fence, self._book.lease_us))

@@ -45,14 +45,14 @@ from sdpatterns.testing.contracts.signals import (
     SharedSignalsContract,
     SignalBusContract,
 )
-from sdpatterns.testing.contracts.stage import Backend, BackendContract, RuntimeName, Stage, scene
+from sdpatterns.testing.contracts.stage import BackendContract, BackendUnderTest, RuntimeName, Stage, scene
 from sdpatterns.testing.contracts.states import StateStoreContract
 from sdpatterns.testing.contracts.stored import CancelledStatesContract, StoredStatesContract
 
 __all__ = [
     "AlgorithmContract",
-    "Backend",
     "BackendContract",
+    "BackendUnderTest",
     "BoundedStatesContract",
     "CancelledSignalsContract",
     "CancelledStatesContract",

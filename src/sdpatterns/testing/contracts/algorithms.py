@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from sdpatterns.core.runtime import finish
-from sdpatterns.testing.contracts.stage import Backend
+from sdpatterns.testing.contracts.stage import BackendUnderTest
 from sdpatterns.traffic.ratelimit import Algorithm, Rate, RateLimiter
 from sdpatterns.traffic.ratelimit.algorithm import Numbers
 from sdpatterns.traffic.ratelimit.answer import Limit
@@ -120,7 +120,7 @@ class ScriptedAlgorithmContract:
         """The algorithm."""
         raise NotImplementedError
 
-    def backend(self) -> Backend:
+    def backend(self) -> BackendUnderTest:
         """A blocking backend on Redis or Valkey that has opened nothing."""
         raise NotImplementedError
 

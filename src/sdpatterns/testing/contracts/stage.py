@@ -11,15 +11,16 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from sdpatterns.core.codec import Codec, IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.backend import Backend
 from sdpatterns.ports.signals import SignalBus
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow
 
-__all__ = ["Backend", "BackendContract", "Job", "RuntimeName", "Stage", "run", "scene"]
+__all__ = ["BackendContract", "BackendUnderTest", "Job", "RuntimeName", "Stage", "run", "scene"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -31,32 +32,8 @@ THREADS = 8
 GROUP = "contract"
 
 
-class Backend(Protocol):
+class BackendUnderTest(Backend, AbstractAsyncContextManager[Any], Protocol):
     """What a contract needs of a backend. A blocking one has the same methods, which never suspend."""
-
-    @property
-    def states(self) -> StateStore:
-        """Its cells."""
-        ...
-
-    @property
-    def signals(self) -> SignalBus:
-        """Its signals."""
-        ...
-
-    async def create(self) -> None:
-        """Make what it stores into; done already is no error."""
-
-    async def __aenter__(self) -> Any:
-        """Open it."""
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        """Close all that it opened."""
 
 
 class BackendContract:
@@ -74,15 +51,15 @@ class BackendContract:
 
     runtime: ClassVar[RuntimeName] = "asyncio"
 
-    def build(self) -> Backend:
+    def build(self) -> BackendUnderTest:
         """A backend that has opened nothing. Each call gives another client of the same store."""
         raise NotImplementedError
 
-    def another(self, backend: Backend, /) -> Backend:
+    def another(self, backend: BackendUnderTest, /) -> BackendUnderTest:
         """One more client of the same store; `backend` itself where the store lives in this process."""
         return self.build()
 
-    def shift(self, backend: Backend, seconds: float, /) -> None:
+    def shift(self, backend: BackendUnderTest, seconds: float, /) -> None:
         """From now on this client's store reads `seconds` more (or less) than before."""
         cast("Any", backend).shift(seconds)
 
@@ -90,7 +67,7 @@ class BackendContract:
 class Stage:
     """One open backend, as a scene sees it. Every stage has spaces of its own on the server."""
 
-    def __init__(self, contract: BackendContract, backend: Backend, prefix: str) -> None:
+    def __init__(self, contract: BackendContract, backend: BackendUnderTest, prefix: str) -> None:
         self.contract = contract
         self.backend = backend
         self.prefix = prefix

@@ -1,0 +1,123 @@
+"""Hold something that belongs to its holder for a time only, by renewing it while the work runs.
+
+```
+lease      |--------- 30 s ---------|
+renewed            ^ at 1/3: |--------- 30 s ---------|
+not renewed        ^   ^ ^ ^ ^ again and again, until the lease is over ---> lost: the work is cancelled
+```
+
+An idempotency claim, a lease, a job's message and the driver of a saga are all held like this. The time
+is counted on this machine from before the store was asked, so a holder gives up before the store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.runtime import Waiter, current
+from sdpatterns.errors import BackendError
+
+__all__ = ["Heartbeat"]
+
+T = TypeVar("T")
+
+_WAIT_MIN_S = 0.001
+
+
+class Heartbeat:
+    """Renews a lease at each third of it, and ends the work when the lease is lost.
+
+    `renew` asks the store; it gives False where another holder has it. `lost` makes the exception that
+    says why it was lost.
+
+    **Keeps**: the work is cancelled (where the runtime can interrupt it) at the latest when the lease
+    ends, also when the store does not answer. **May fail** with what `lost` made.
+    **Costs** a timer for work that ends within a third of the lease; then a task, or a thread, and one
+    `renew` for each third, ten times as many while the store is away.
+    """
+
+    __slots__ = ("_beats", "_make_lost", "_renew", "_stop", "lease_s", "lost", "until_s")
+
+    def __init__(
+        self, lease_s: float, until_s: float, renew: Callable[[], Awaitable[bool]], lost: Callable[[str], Exception]
+    ) -> None:
+        self.lease_s = lease_s
+        self.until_s = until_s
+        """The monotonic second at which the lease ends."""
+        self.lost: Exception | None = None
+        """Why it is lost; None as long as it is not known to be."""
+        self._renew = renew
+        self._make_lost = lost
+        self._beats = True
+        self._stop: Waiter | None = None
+
+    @property
+    def left_s(self) -> float:
+        """Seconds of lease; negative when it is over."""
+        return self.until_s - SYSTEM.monotonic()
+
+    def lose(self, why: str) -> Exception:
+        """It is lost: the exception that says so."""
+        self.lost = self._make_lost(why)
+        return self.lost
+
+    def end(self) -> None:
+        """Renew no more: what was held is given back, or is the holder's for good."""
+        self._beats = False
+        if self._stop is not None:
+            self._stop.wake()
+
+    async def hold(
+        self,
+        work: Callable[[], Awaitable[T]],
+        /,
+        *,
+        failed: Callable[[Exception], Awaitable[None]],
+        cut_off: Callable[[], Awaitable[None]],
+    ) -> T:
+        """Run the work while the lease is renewed.
+
+        `failed` is called where the work itself raises, `cut_off` where it is cancelled or interrupted, and
+        neither of them where the lease was lost: then there is nothing left to give back.
+        """
+        try:
+            return await current().beside(work, self._beat, after_s=self._due_s)
+        except Exception as error:
+            if error is not self.lost:
+                await failed(error)
+            raise
+        except BaseException:
+            await cut_off()
+            raise
+
+    @property
+    def _due_s(self) -> float:
+        return self.left_s - self.lease_s * 2 / 3
+
+    async def _beat(self, stop: Waiter) -> None:
+        """Begins when the first third has gone."""
+        self._stop = stop
+        while self._beats:
+            pause_s = self._due_s if await self._renewed() else min(self.lease_s / 30, self.left_s)
+            if await stop.wait(max(pause_s, _WAIT_MIN_S)):
+                return
+
+    async def _renewed(self) -> bool:
+        """Whether the lease moved on; False where the store was away and there is time to ask it again."""
+        sent_s = SYSTEM.monotonic()
+        try:
+            is_held = await current().beside(self._renew, self._at_the_end, after_s=self.left_s)
+        except BackendError as error:
+            if self.left_s <= 0:
+                raise self.lose(str(error)) from error
+            return False
+        if not is_held and self._beats:
+            raise self.lose("another holder has it")
+        self.until_s = sent_s + self.lease_s
+        return True
+
+    async def _at_the_end(self, _: Waiter) -> None:
+        # A renewal without an answer must not outlive the lease that it is meant to renew.
+        raise self.lose("the store did not answer while the lease lasted")
