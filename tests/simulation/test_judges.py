@@ -24,7 +24,7 @@ from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld, Start, over_the_limit
 from sdpatterns.testing.simulation.quota import QuotaWorld
 from sdpatterns.traffic.quota import Quota, calendar
-from sdpatterns.traffic.quota import decision as tallies
+from sdpatterns.traffic.quota import decision as usages
 from sdpatterns.traffic.ratelimit import Rate, RateLimiter
 from sdpatterns.traffic.ratelimit import decision as steps
 
@@ -174,34 +174,34 @@ def test_a_quota_in_the_wrong_time_zone_is_found(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_quota_that_counts_in_one_period_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = tallies.Take.__call__
+    usual = usages.Use.__call__
 
     def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
         after, answer, keep_s, wake = usual(self, state, now_us)
         return (after if after is UNCHANGED else after[:1], answer, keep_s, wake)
 
-    monkeypatch.setattr(tallies.Take, "__call__", forgetful)
+    monkeypatch.setattr(usages.Use, "__call__", forgetful)
     assert complaints(QuotaWorld(), "was passed by")
 
 
 def test_a_settlement_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = tallies.Amend.__call__
+    usual = usages.Adjust.__call__
 
     def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
         return (UNCHANGED, *usual(self, state, now_us)[1:])
 
-    monkeypatch.setattr(tallies.Amend, "__call__", forgetful)
+    monkeypatch.setattr(usages.Adjust, "__call__", forgetful)
     assert complaints(QuotaWorld(), "was refused by")
 
 
 def test_a_settlement_that_is_made_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = tallies.Amend.__call__
+    usual = usages.Adjust.__call__
 
     def doubled(self: Any, state: Any, now_us: int, /) -> Any:
         after, *rest = usual(self, state, now_us)
         return (after if after is UNCHANGED else usual(self, after, now_us)[0], *rest)
 
-    monkeypatch.setattr(tallies.Amend, "__call__", doubled)
+    monkeypatch.setattr(usages.Adjust, "__call__", doubled)
     assert complaints(QuotaWorld(), " by [")
 
 

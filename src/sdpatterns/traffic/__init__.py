@@ -1,1 +1,1 @@
-"""How much, and to whom?"""
+"""How many requests pass, and which server answers them."""

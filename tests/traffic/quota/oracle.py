@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sdpatterns.traffic.quota import Allowance
 
 
-def page(zone: str, period: str, at_us: int) -> object:
+def period_at(zone: str, period: str, at_us: int) -> object:
     """What a calendar on the wall shows: the day, the week, the month or the year."""
     seen = dt.datetime.fromtimestamp(at_us / 1e6, ZoneInfo(zone))
     if period == "week":
@@ -26,8 +26,8 @@ class Ledger:
         self.passed: list[tuple[int, int]] = []
 
     def used(self, period: str, now_us: int) -> int:
-        today = page(self.zone, period, now_us)
-        return sum(cost for at_us, cost in self.passed if page(self.zone, period, at_us) == today)
+        today = period_at(self.zone, period, now_us)
+        return sum(cost for at_us, cost in self.passed if period_at(self.zone, period, at_us) == today)
 
     def acquire(self, plan: str, cost: int, now_us: int) -> bool:
         fits = all(self.used(each.period, now_us) + cost <= each.count for each in self.plans[plan])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sdpatterns.traffic.quota.calendar import Calendar
 from sdpatterns.traffic.quota.config import PERIODS, Period
-from tests.traffic.quota.oracle import page
+from tests.traffic.quota.oracle import period_at
 
 HOUR_US = 3_600_000_000
 ZONES = [
@@ -102,7 +102,7 @@ def test_two_instants_share_a_span_as_they_share_a_page_on_the_wall(
 ) -> None:
     calendar = Calendar(zone, 1)
     one_us, other_us = first_s * 1_000_000, (first_s + later_s) * 1_000_000
-    same = page(zone, period, one_us) == page(zone, period, other_us)
+    same = period_at(zone, period, one_us) == period_at(zone, period, other_us)
     if zone == "America/St_Johns" and _was_put_back_past_midnight(one_us, other_us):
         return
     assert (calendar.span(period, one_us) == calendar.span(period, other_us)) is same

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sdpatterns.core.step import UNCHANGED
 from sdpatterns.errors import CodecError, UnknownVersion
 from sdpatterns.traffic.quota import daily, monthly, weekly
-from sdpatterns.traffic.quota.calendar import Calendar, Page
-from sdpatterns.traffic.quota.decision import CODEC, Amend, Bound, Take, Tally
+from sdpatterns.traffic.quota.calendar import Calendar, CurrentPeriods
+from sdpatterns.traffic.quota.decision import CODEC, Adjust, PeriodLimit, Usage, Use
 from tests.traffic.quota.oracle import Ledger
 
 PLANS = {"basic": (daily(3), monthly(20)), "pro": (weekly(12),), "trial": (monthly(5),)}
@@ -27,69 +27,69 @@ REQUESTS = st.tuples(
 def test_what_passes_is_what_the_ledger_lets_pass(zone: str, requests: list[tuple[str, int, int]]) -> None:
     ledger, calendar = Ledger(zone, PLANS), Calendar(zone, 1)
     now_us, state = 1_774_000_000_000_000, None
-    page = Page(PLANS, calendar, now_us)
+    periods = CurrentPeriods(PLANS, calendar, now_us)
     for plan, cost, later_s in requests:
         now_us += later_s * 1_000_000
-        step = Take(page.steps[plan].bounds, cost)
+        step = Use(periods.steps[plan].limits, cost)
         after, counted, _, _ = step(state, now_us)
         if not counted.in_time:
             assert after is UNCHANGED
-            page = Page(PLANS, calendar, counted.now_us)
-            step = Take(page.steps[plan].bounds, cost)
+            periods = CurrentPeriods(PLANS, calendar, counted.now_us)
+            step = Use(periods.steps[plan].limits, cost)
             after, counted, _, _ = step(state, now_us)
             assert counted.in_time
-        look = Take(step.bounds, cost, look=True)(state, now_us)
+        look = Use(step.limits, cost, look=True)(state, now_us)
         assert (look[0], look[1].allowed) == (UNCHANGED, counted.allowed)
         assert counted.allowed is ledger.acquire(plan, cost, now_us)
         state = state if after is UNCHANGED else after
-        for bound in step.bounds:
-            [used] = [tally.used for tally in counted.tallies if tally.kind == bound.kind]
-            assert used == ledger.used(["day", "week", "month"][bound.kind], now_us)
+        for limit in step.limits:
+            [used] = [usage.used for usage in counted.usages if usage.kind == limit.kind]
+            assert used == ledger.used(["day", "week", "month"][limit.kind], now_us)
 
 
-BOUND = Bound(0, 1000, 2000, 5)
+BOUND = PeriodLimit(0, 1000, 2000, 5)
 
 
 def test_a_page_that_is_not_todays_changes_nothing_and_learns_the_time() -> None:
     for now_us in (999, 2000, 2001):
-        after, counted, _, _ = Take([BOUND], 1)(None, now_us)
+        after, counted, _, _ = Use([BOUND], 1)(None, now_us)
         assert after is UNCHANGED
         assert (counted.in_time, counted.allowed, counted.now_us) == (False, False, now_us)
-    assert Take([BOUND], 1)(None, 1999)[1].allowed
+    assert Use([BOUND], 1)(None, 1999)[1].allowed
 
 
 def test_a_count_lasts_until_its_own_end_whatever_another_calendar_says() -> None:
-    state = (Tally(0, 2500, 5),)
-    assert not Take([BOUND], 1)(state, 1999)[1].allowed
-    after, counted, keep_s, _ = Take([Bound(0, 2000, 3000, 5)], 1)(state, 2500)
-    assert after == counted.tallies == (Tally(0, 3000, 1),)
+    state = (Usage(0, 2500, 5),)
+    assert not Use([BOUND], 1)(state, 1999)[1].allowed
+    after, counted, keep_s, _ = Use([PeriodLimit(0, 2000, 3000, 5)], 1)(state, 2500)
+    assert after == counted.usages == (Usage(0, 3000, 1),)
     assert keep_s == 500 / 1e6
 
 
 def test_periods_of_another_release_are_kept_while_they_last() -> None:
-    state = (Tally(3, 9000, 7), Tally(2, 1500, 7))
-    after, _, keep_s, _ = Take([BOUND], 2)(state, 1600)
-    assert after == (Tally(0, 2000, 2), Tally(3, 9000, 7))
+    state = (Usage(3, 9000, 7), Usage(2, 1500, 7))
+    after, _, keep_s, _ = Use([BOUND], 2)(state, 1600)
+    assert after == (Usage(0, 2000, 2), Usage(3, 9000, 7))
     assert keep_s == 7400 / 1e6
 
 
 def test_an_amendment_meets_the_periods_in_which_the_request_was_counted() -> None:
-    taken = (Tally(0, 2000, 3), Tally(2, 9000, 3))
-    state: Any = (Tally(0, 2000, 4), Tally(2, 9000, 6))
-    assert Amend(taken, -2)(state, 1500)[0] == (Tally(0, 2000, 2), Tally(2, 9000, 4))
-    assert Amend(taken, -5)(state, 1500)[0] == (Tally(0, 2000, 0), Tally(2, 9000, 1))
-    assert Amend(taken, 50)(state, 2000)[0] == (Tally(2, 9000, 56),)
-    assert Amend(taken, -2)((Tally(0, 3000, 4),), 2500)[0] is UNCHANGED
-    assert Amend(taken, -2)(None, 2500)[0] is UNCHANGED
+    taken = (Usage(0, 2000, 3), Usage(2, 9000, 3))
+    state: Any = (Usage(0, 2000, 4), Usage(2, 9000, 6))
+    assert Adjust(taken, -2)(state, 1500)[0] == (Usage(0, 2000, 2), Usage(2, 9000, 4))
+    assert Adjust(taken, -5)(state, 1500)[0] == (Usage(0, 2000, 0), Usage(2, 9000, 1))
+    assert Adjust(taken, 50)(state, 2000)[0] == (Usage(2, 9000, 56),)
+    assert Adjust(taken, -2)((Usage(0, 3000, 4),), 2500)[0] is UNCHANGED
+    assert Adjust(taken, -2)(None, 2500)[0] is UNCHANGED
 
 
-@given(st.lists(st.builds(Tally, st.integers(0, 3), st.integers(0, 2**52), st.integers(0, 2**52))))
-def test_states_come_back_as_they_went(tallies: list[Tally]) -> None:
-    assert CODEC.decode(CODEC.encode(tuple(tallies))) == tuple(tallies)
+@given(st.lists(st.builds(Usage, st.integers(0, 3), st.integers(0, 2**52), st.integers(0, 2**52))))
+def test_states_come_back_as_they_went(usages: list[Usage]) -> None:
+    assert CODEC.decode(CODEC.encode(tuple(usages))) == tuple(usages)
 
 
 def test_bytes_that_are_no_state_are_refused() -> None:
-    with pytest.raises(CodecError, match="not the tallies"):
+    with pytest.raises(CodecError, match="not the usages"):
         CODEC.decode(b"1:1 2")
     with pytest.raises(UnknownVersion):
         CODEC.decode(b"2:1 2 3")

@@ -7,9 +7,9 @@ from typing import Any
 
 from sdpatterns.core.step import UNCHANGED
 from sdpatterns.traffic.quota import Allowance
-from sdpatterns.traffic.quota.calendar import Calendar, Page
+from sdpatterns.traffic.quota.calendar import Calendar, CurrentPeriods
 from sdpatterns.traffic.quota.config import PERIODS
-from sdpatterns.traffic.quota.decision import CODEC, Amend, Counted, Take
+from sdpatterns.traffic.quota.decision import CODEC, Adjust, Counted, Use
 from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
 
 
@@ -23,7 +23,7 @@ class History:
             self.chance.choice(["UTC", "Europe/Berlin", "Asia/Kathmandu"]), self.chance.choice([1, 31])
         )
         self.plans = {plan: self._allowances() for plan in "ab"}
-        self.page = Page(self.plans, self.calendar, self.now_us)
+        self.periods = CurrentPeriods(self.plans, self.calendar, self.now_us)
         self.state: Any = None
         self.taken: Counted | None = None
 
@@ -36,13 +36,13 @@ class History:
         self.now_us += int(chance.choice([0, 1, 10_000, 3_600_000_000, chance.random() * 10 ** chance.randint(1, 13)]))
         if chance.random() < 0.02 and self.state:
             # The very microsecond at which a count ends.
-            self.now_us = max(self.now_us, min(tally.end_us for tally in self.state))
+            self.now_us = max(self.now_us, min(usage.end_us for usage in self.state))
         if chance.random() < 0.8:
-            self.page = Page(self.plans, self.calendar, self.now_us)
+            self.periods = CurrentPeriods(self.plans, self.calendar, self.now_us)
         if self.taken is not None and chance.random() < 0.25:
-            return self._run(Amend(self.taken.tallies, chance.choice([-2, -1, 1, 10])))
-        bounds = self.page.steps[chance.choice("ab")].bounds
-        return self._run(Take(bounds, chance.choice([1, 1, 2, 40]), look=chance.random() < 0.2))
+            return self._run(Adjust(self.taken.usages, chance.choice([-2, -1, 1, 10])))
+        limits = self.periods.steps[chance.choice("ab")].limits
+        return self._run(Use(limits, chance.choice([1, 1, 2, 40]), look=chance.random() < 0.2))
 
     def _run(self, step: Any) -> Played:
         text = "" if self.state is None else CODEC.encode(self.state).decode()
@@ -51,22 +51,22 @@ class History:
         reply = [[written(CODEC, after)], [b"%d" % self.now_us, text.encode()], [kept(keep_s)], []]
         if after is not UNCHANGED:
             self.state = after
-            self.taken = answer if isinstance(step, Take) else self.taken
+            self.taken = answer if isinstance(step, Use) else self.taken
         return Played(words, reply, (step, answer))
 
 
 @many_steps
 def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
     seen = set()
-    for played, reply in held_to_python(valkey_url, Take((), 1).twin.source, History, steps):
+    for played, reply in held_to_python(valkey_url, Use((), 1).twin.source, History, steps):
         step, answer = played.about
         assert step.twin.answer(reply[1]) == answer
         seen.add((type(step).__name__, answer.in_time, played.reply[0][0].split(b":")[0]))
     assert seen == {
-        ("Take", True, b"1"), ("Take", True, b"unchanged"), ("Take", False, b"unchanged"),
-        ("Amend", True, b"1"), ("Amend", True, b"unchanged"),
+        ("Use", True, b"1"), ("Use", True, b"unchanged"), ("Use", False, b"unchanged"),
+        ("Adjust", True, b"1"), ("Adjust", True, b"unchanged"),
     }  # fmt: skip
 
 
 def test_the_twin_is_named_with_its_version() -> None:
-    assert Take((), 1).twin.name == Amend((), 1).twin.name == "quota/1"
+    assert Use((), 1).twin.name == Adjust((), 1).twin.name == "quota/1"

@@ -22,7 +22,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 class AnswerCodec:
-    """Answers whose replay equals the first one, type by type: see `sdpatterns.core.values`.
+    """Answers that replay as they were given, with the same types: see `sdpatterns.core.values`.
 
     Raises TypeError for any other value, such as an object of a class of yours: give the policy a `codec`.
     Answers of JSON's types and bytes are written as earlier releases write and read them.

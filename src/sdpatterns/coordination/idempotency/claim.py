@@ -111,7 +111,7 @@ class Book:
 class Claim:
     """The right to do the work of one key, alone, while its lease lasts.
 
-    `fence` grows with every claim on the key: hand it to whatever must refuse a late owner.
+    `fence` grows with every claim on the key: hand it to the resource that has to refuse a late owner.
 
     **Keeps**: an answer is stored only while no newer claim was made; once it is, no other caller
     runs the work. **May fail** with `ClaimLost`, `BackendUnavailable` or `OutcomeUnknown`.
@@ -157,7 +157,7 @@ class Claim:
             return results[0]
 
         async def cut_off() -> None:
-            """Keep the answer of work that was done as the cancellation came, else give the key back."""
+            """Keep the answer if the work was done when the cancellation came; otherwise give the key back."""
             if not results:
                 await self.release()
                 return
@@ -195,7 +195,7 @@ class Claim:
             if LISTENERS:
                 tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
             if self._book.config.on_outage == "refuse":
-                # The work has happened; whether a later caller will find its answer, nobody can say.
+                # The work has happened, but it is unknown whether a later caller will find its answer.
                 raise OutcomeUnknown(
                     f"{self._book.name!r} did the work of {self.key!r}; its answer: {error}"
                 ) from error

@@ -20,7 +20,7 @@ _KEEP_MAX_S = 366 * 86_400.0
 class IdempotencyConfig:
     """Checks itself: a setting out of range is a `ValueError` that names it.
 
-    `lease_s`: a claim whose owner is not heard of for so long is free again. `keep_s`: how long an
+    `lease_s`: if the owner of a claim does not renew it for this long, the key is free again. `keep_s`: how long an
     answer is kept. `on_busy`: what a second caller does while the first one works; a waiting one
     gives up after `wait_max_s`. `on_outage`: what happens while the store is away, `"allow"` runs
     the work unprotected. `answer_bytes_max`: a longer answer is not stored.

@@ -127,7 +127,7 @@ class TakeClaim:
         return ClaimTwin(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
     def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, Finding]:
-        """Take a key that is free, or whose lease or kept time is over."""
+        """Take a key that is free, or of which the lease or the kept time is over."""
         if state is None or state.kind is Kind.FREE or state.until_us <= now_us:
             fence = next_fence(0 if state is None else state.fence, now_us)
             taken = Record(Kind.CLAIMED, fence, now_us + self.lease_us, self.owner, self.fingerprint)
@@ -201,7 +201,7 @@ class Settle:
 class Release:
     """Give the key back unused, so that a retry runs again. Answers whether it was held.
 
-    A fence of 0 stands for a claim whose own answer never arrived.
+    A fence of 0 stands for a claim of which the answer was lost.
     """
 
     __slots__ = ("fence", "owner", "wake")

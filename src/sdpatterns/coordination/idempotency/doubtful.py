@@ -1,4 +1,4 @@
-"""Claims that may have been made though nobody learned of it: given back beside the program's work."""
+"""Claims that may have been made although the reply was lost: they are released in the background."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class _Doubtful(NamedTuple):
 
 
 class DoubtfulClaims:
-    """The claims of one policy whose reply was lost.
+    """The claims of one policy of which the reply was lost.
 
     **Keeps**: such a key is free again as soon as the store can be asked, and not only when its lease is
     over; a claim of another owner is never touched. A request that is still on its way may make its claim
-    late, so the store is asked several times. **May fail** with nothing: at worst the lease runs out.
+    late, so the store is asked several times. **May fail** with nothing: at worst the key is busy until the lease ends.
     **Costs** one task or thread while there are any, for at most a lease; over 1,000 of them the rest
     waits for its lease to end.
     """

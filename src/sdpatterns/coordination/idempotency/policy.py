@@ -142,7 +142,7 @@ class Idempotency(Undivided, Policy):
     async def claim(self, key: Key, request: object = None) -> Claim | Replay:
         """Take the key for `request`, or learn the answer it has got before.
 
-        `request` is whatever makes two requests the same: plain values, digested. With a
+        `request` is what makes two requests the same: plain values, of which a digest is kept. With a
         `Claim`, run the work under `claim.run(function)`, or call `claim.store(answer)` or
         `claim.release()`.
         """
@@ -184,7 +184,7 @@ class Idempotency(Undivided, Policy):
 
         `call` and `protect` ask it themselves; if you use `claim`, you may ask it.
         """
-        # A full store is a bound that holds, not an outage: else a spray of keys would lift the protection.
+        # A full store is no outage, because a client that sends many keys could then switch the protection off.
         if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
             return False
         self._book.outage.met(error)
@@ -279,7 +279,8 @@ class Idempotency(Undivided, Policy):
         return found
 
     async def _take_back(self, cell: str, owner: str) -> None:
-        # Cancelled on the way: the claim may have been made, and nobody would know of it.
+        # The caller was cancelled while the request was on its way, so the claim may have been made. Without
+        # this the key would stay busy until the lease ends.
         step = Release(owner, 0, self._book.topic(cell))
         is_answered = False
 
@@ -298,7 +299,7 @@ class Idempotency(Undivided, Policy):
                 self._doubtful.add(cell, owner)
 
     async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
-        """Listen, look, park; and look again after a while, because a signal may be lost."""
+        """Subscribe, look, wait for a signal, and look again after a while, because a signal may be lost."""
         deadline = SYSTEM.monotonic() + within_deadline_s(self.config.wait_max_s)
         taken: Claim | Replay | Finding | None = None
         try:
@@ -309,7 +310,7 @@ class Idempotency(Undivided, Policy):
             if taken is None:
                 raise
         except BaseException:
-            # Cancelled as the subscription closed: nobody else would know of the claim.
+            # Cancelled while the subscription closed: the caller never gets the claim, so it is released here.
             if isinstance(taken, Claim):
                 await taken.release()
             raise

@@ -50,7 +50,7 @@ class Circuits:
             return list(self._by_key)
 
     def peek(self, key: str) -> Circuit:
-        """The circuit that a call with this key would meet, without using it; else a fresh one."""
+        """The circuit that a call with this key would meet, without using it; a fresh one if there is none."""
         shared = self._shared if len(self._by_key) >= self._keys_max else None
         return self._by_key.get(key) or shared or Circuit(self._config, self._random, key)
 

@@ -18,7 +18,7 @@ _STEPS = 30
 @explained
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """The calls from which a breaker computes its rates: the last so many, or those of the last so many seconds.
+    """The calls from which a breaker computes its rates: the last `n`, or those of the last `s` seconds.
 
     Built with `Window.calls(100)` or `Window.seconds(60)`.
     """

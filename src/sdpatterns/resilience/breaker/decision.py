@@ -13,8 +13,8 @@
         OBSERVING  as drawn, but a refusal is only reported
 ```
 
-It reads no clock, draws no random number of its own and takes no lock: its owner holds the
-lock of the circuit around each call. A call is admitted under a *term* (a tally, or the probes of
+It reads no clock, draws no random number and takes no lock, because the guard holds the lock of the circuit
+around each call and hands the rest in. A call is admitted under a *term* (a tally, or the probes of
 one half-open time), and its outcome counts for that term only.
 
 Source: Nygard, "Release It!" (2007), for the three states.
@@ -66,7 +66,7 @@ class Probes:
 
 
 class Uncounted:
-    """The term of calls whose outcome counts for nothing."""
+    """The term of calls that do not count."""
 
     __slots__ = ()
     spotless = True
@@ -103,9 +103,9 @@ _UNCOUNTED = Admission(UNCOUNTED)
 
 
 class Circuit:
-    """The state of one circuit. `closed` is its tally while calls pass freely, else None.
+    """The state of one circuit. `closed` is its tally while calls pass freely; otherwise it is None.
 
-    `lock` and `used_s` are its owner's; `tally` is the last one, also once the circuit has opened.
+    Only the guard uses `lock` and `used_s`. `tally` is the last one, also once the circuit has opened.
     """
 
     __slots__ = (
@@ -224,12 +224,12 @@ class Circuit:
             self.closed = self.tally = new_tally(self._window)
 
     def is_forgettable(self, now_s: float) -> bool:
-        """Whether nobody needs it, once idle: no person set it, and it holds nobody back."""
+        """Whether it can be dropped when idle: it was not set by hand, and it refuses no call now."""
         is_held = self.open_until_s is not None and now_s < self.open_until_s
         return self.mode is CircuitMode.AUTO and not is_held
 
     def force_open(self) -> Change:
-        """Refuse everything until it is set by hand again."""
+        """Refuse every call until you set it by hand again."""
         self.mode = CircuitMode.FORCED
         self._enter(CircuitState.OPEN, None)
         return Change(CircuitState.OPEN, "manual")

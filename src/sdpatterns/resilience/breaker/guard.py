@@ -69,9 +69,9 @@ class CircuitSnapshot(NamedTuple):
 
 
 def is_callees_failure(error: Exception) -> bool:
-    """Whether an exception speaks against the callee, as far as a breaker can know unasked.
+    """Whether an exception is a failure of the callee, if `failures` does not say it.
 
-    A refusal by a guard further in, or a call that had no time left to begin with, never got there.
+    A refusal by a guard further in, or a call without any time left, never reached the callee.
     """
     if isinstance(error, DeadlineExceeded):
         return error.timeout_s > 0
@@ -109,7 +109,7 @@ class CircuitBreaker(StatefulGuard):
     is not back after `half_open_max_s` when the next call comes.
 
     By hand: `open`, `close`, `disable`, `observe` (report what would be refused), `auto`. With a key
-    (`breaker.by("eu-1")`, `breaker.guard("eu-1")`) each key has a circuit of its own, `keys_max` of
+    (`breaker.by("eu-1")`, `breaker.guard("eu-1")`) each key has its own circuit, `keys_max` of
     them (new keys beyond share one); a key unused for `idle_s` starts from zero. One set by hand always has
     its own.
 
@@ -120,7 +120,7 @@ class CircuitBreaker(StatefulGuard):
 
     **May fail** with `CircuitIsOpen`, which carries `retry_after_s` where that is known.
 
-    **Costs** 0.2 to 0.6 µs a call, whatever the size of the window; one byte for each call of a
+    **Costs** 0.2 to 0.6 µs a call, however large the window is; one byte for each call of a
     window of calls; never a checkpoint, so that it may stand on a plain function.
     """
 
@@ -333,7 +333,7 @@ class CircuitBreaker(StatefulGuard):
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
-        # A reading of the clock costs as much as the lock: none is taken that nobody needs.
+        # The clock is read only if a setting needs it, because a reading costs as much as the lock.
         times_calls = slow_s < math.inf
         times_window = self._config.window.span_s is not None or times_calls
 

@@ -5,7 +5,7 @@ verdicts and keeps running sums:
 
 ```
 CallsTally     ring of bytes, one per call; the byte it overwrites is taken off the sums
-SecondsTally   ring of steps in time; a step whose time has passed is taken off the sums
+SecondsTally   ring of steps in time; steps that are too old are taken off the sums
 StreakTally    no window: only failures in a row
 ```
 
@@ -27,7 +27,7 @@ SLOW = 2
 
 
 class StreakTally:
-    """Failures in a row, and nothing else.
+    """Only failures in a row.
 
     In every tally `spotless` says that one more fine call would change nothing, so that it need not
     be counted.
@@ -157,7 +157,7 @@ class SecondsTally:
         self.streak = self.streak + 1 if verdict & FAILED else 0
 
     def expire(self, now_s: float) -> None:
-        """Forget the steps whose time has passed, each once."""
+        """Take the steps that are too old off the sums, each once."""
         step = int(now_s / self._width_s)
         if step <= self._step:
             return

@@ -41,7 +41,7 @@ class Occupancy(NamedTuple):
 
 
 class Place:
-    """A place in the queue. `granted` turns true, under the lock, when its owner has a slot."""
+    """A place in the queue. `granted` turns true, under the lock, when the call has got a slot."""
 
     __slots__ = ("granted", "waiter")
 
@@ -51,7 +51,7 @@ class Place:
 
 
 class Lane:
-    """The slots of one key. Its owner holds the lock."""
+    """The slots of one key. The bulkhead holds the lock around each method."""
 
     __slots__ = ("free", "queue", "slots")
 
@@ -60,14 +60,14 @@ class Lane:
         self.empty()
 
     def empty(self) -> None:
-        """Nobody is in it and nobody waits."""
+        """All slots are free and no call waits."""
         self.free = self.slots
         self.queue: OrderedDict[Place, None] = OrderedDict()
 
     def give_back(self) -> Place | None:
-        """Hand a slot to the first in the queue, who is to be woken; else it is free again."""
+        """Hand a slot to the first in the queue, which the caller then wakes; with no queue the slot is free."""
         if not self.queue:
-            # Not above: in a forked child a call may end that began before the fork.
+            # Never above `slots`, because in a forked child a call may end that began before the fork.
             self.free = min(self.free + 1, self.slots)
             return None
         place, _ = self.queue.popitem(last=False)
@@ -91,7 +91,7 @@ class Bulkhead(StatefulGuard):
     assert asyncio.run(render("sales")) == "SALES"
     ```
 
-    With a key (`reports.by("tenant-7")`) each key has slots and a queue of its own, which exist only
+    With a key (`reports.by("tenant-7")`) each key has its own slots and queue, which exist only
     while a call is in them.
 
     **Keeps**: never more than `concurrent_max` inside, over all threads and loops; first come, first
@@ -250,7 +250,7 @@ class Bulkhead(StatefulGuard):
         return slotted
 
     def doubts(self, outside: Sequence[Policy], inside: Sequence[Policy], /) -> Sequence[str]:
-        """A slot held longer than the call needs it, and a wait that nobody bounds."""
+        """A slot held longer than the call needs it, and a wait without a bound."""
         found = []
         if any("repeats" in part.traits for part in inside):
             found.append(

@@ -29,7 +29,7 @@ class AlternativeUsed(Notice):
 class AlternativesExhausted(Notice):
     """No alternative helped: the failure of the one tried last reached the caller.
 
-    `error` is the name of that exception's type, or empty where it was a result that nobody wants.
+    `error` is the name of that exception's type, or empty if it was a result that `on_result` rejects.
     """
 
     error: str

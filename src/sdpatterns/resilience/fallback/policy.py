@@ -1,4 +1,4 @@
-"""The call, then whatever may answer in its place.
+"""The call, then alternatives that may answer in its place.
 
 ```
 call --fails--> replica(symbol) --fails--> cached(symbol) --fails--> 0.0
@@ -48,14 +48,14 @@ class Fallback(Policy):
     ```
 
     An alternative that is callable is a function: it gets the arguments of the call, and may be
-    async or plain. Anything else is a value, given as it is, the same object each time; it always
-    answers, so it stands last. `on` names exception types or is a predicate on the exception;
+    async or plain. Any other alternative is a value. You get the same object each time; because it always
+    answers, it stands last. `on` names exception types or is a predicate on the exception;
     `on_result` is a predicate on a result that is no good. Both judge the alternatives' functions too.
 
     **Keeps**: each alternative runs at most once a call, in the order given, and only after the one
-    before it failed. Cancellation, and whatever else is no `Exception`, is never caught.
+    before it failed. Cancellation, and anything else that is no `Exception`, is never caught.
 
-    **May fail** with whatever the function tried last raises, bare; after results that are no good, it
+    **May fail** with the exception of the function tried last, bare; after results that are no good, it
     gives the last one. An exception that `on` does not mean ends the chain at once, and so does one on which
     the predicate `on` itself raises, which is logged.
 

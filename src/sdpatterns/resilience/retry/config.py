@@ -29,7 +29,7 @@ def hinted_s(error: Exception) -> float | None:
 
 
 def hint_of(retry_after: Hint) -> Hint:
-    """`retry_after` as a function that never fails: whatever is no number of seconds from 0 on is no hint."""
+    """`retry_after` as a function that never fails: anything but a number of seconds of 0 or more is no hint."""
     ask = about_failures("retry_after", retry_after, otherwise=None)
 
     def hint(failure: Exception) -> float | None:
@@ -85,7 +85,7 @@ def _own(backoff: Callable[[int], float]) -> Delay:
             return min(max_s, max(0.0, ask(repeat)))
         except NotAwaited:
             raise
-        except Exception:  # noqa: BLE001 - whatever it raises, the failure of the call counts
+        except Exception:  # noqa: BLE001 - the failure of the call counts, not that of the function
             _log.exception("backoff failed on repeat %s, and is taken as max_s", repeat)
             return max_s
 

@@ -18,7 +18,7 @@ class Course:
         self.attempts = 1
 
     def next_delay_s(self, hint_s: float | None, left_s: float | None, draw: float) -> tuple[float, str]:
-        """Seconds until the next attempt, which is counted from here on; else why there is none.
+        """Seconds until the next attempt, which is counted here, or the reason why there is none.
 
         `hint_s` is what the callee asked for, `left_s` the time the caller has, `draw` random in
         [0, 1). The reason is `attempts`, `retry_after` or `deadline`, and empty for a delay.

@@ -53,12 +53,12 @@ class Retry(Policy):
 
     **Keeps**: at most `attempts_max` attempts. It never waits past the caller's deadline or its own
     `timeout_s`: where the next wait would, the last failure is raised at once. Cancellation, and
-    whatever else is no `Exception`, is never caught. The caller gets the exception object that the
+    anything else that is no `Exception`, is never caught. The caller gets the exception object that the
     last attempt raised, bare; after results that are no good, the last result. `on` and `retry_after` never
     hide a failure: if one of them raises, that is logged, and the failure counts as not meant, or as
     without a hint; a `backoff` that raises is a wait of `max_s`.
 
-    **May fail** with whatever the call, or `on_result`, raises; TypeError for a function among its settings
+    **May fail** with the exception that the call or `on_result` raises; TypeError for a function among its settings
     that is async, when it is built or first asked. Cancelled while it waits, it makes no further attempt.
 
     **Costs** under 0.2 µs when the first attempt succeeds. No state between calls.
@@ -218,7 +218,7 @@ class Retry(Policy):
         found = []
         if not self.idempotent and not any("absorbs_repeats" in part.traits for part in inside):
             found.append(
-                "Retry repeats a call that nobody said is idempotent: say idempotent=True where a"
+                "Retry repeats a call that is not marked as idempotent: say idempotent=True where a"
                 " repeat is harmless, or put Idempotency inside"
             )
         if any("limits_time" in part.traits for part in inside) and not catches(self._on, DeadlineExceeded):

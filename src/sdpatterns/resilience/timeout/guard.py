@@ -76,7 +76,7 @@ class Timeout(Guard):
 
     **May fail** with `DeadlineExceeded`: after the time, or at once, with the work not begun, when
     the caller has nothing left. A thread cannot be interrupted, so a program without an event loop
-    gets TypeError; there, give the client a timeout of its own and carry the bound by `with_deadline`.
+    gets TypeError; there, set the client's own timeout and carry the bound by `with_deadline`.
 
     **Costs** about 1.1 µs on asyncio: the calls of one `Timeout` share one timer, for equal times run
     out in the order in which they began.

@@ -17,7 +17,7 @@ from sdpatterns.errors import BackendError
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
 from sdpatterns.traffic.quota import Allowance, Quota, QuotaDecision, daily, monthly
-from sdpatterns.traffic.quota.decision import Amend, Take
+from sdpatterns.traffic.quota.decision import Adjust, Use
 
 __all__ = ["Ledger", "QuotaWorld"]
 
@@ -40,7 +40,7 @@ class Ledger:
         self._back = dt.timedelta(days=month_begins - 1)
         self._entries: dict[int, _Entry] = {}
 
-    def page(self, period: str, at_us: int) -> object:
+    def period_at(self, period: str, at_us: int) -> object:
         """The day or the month that the wall shows."""
         day = dt.datetime.fromtimestamp(at_us // 1_000_000, self._zone).date()
         return day if period == "day" else ((day - self._back).year, (day - self._back).month)
@@ -58,8 +58,8 @@ class Ledger:
         self._entries[operation].cost += change
 
     def _used(self, period: str, now_us: int) -> int:
-        today = self.page(period, now_us)
-        return sum(entry.cost for entry in self._entries.values() if self.page(period, entry.at_us) == today)
+        today = self.period_at(period, now_us)
+        return sum(entry.cost for entry in self._entries.values() if self.period_at(period, entry.at_us) == today)
 
 
 class QuotaWorld:
@@ -90,7 +90,7 @@ class _Fleet:
         self.plan_of = {key: chance.choice(sorted(self.plans)) for key in ("ann", "bob")}
         self.ledgers = {key: Ledger(zone, month_begins) for key in self.plan_of}
         self.counted: dict[int, int] = {}
-        self.pages: dict[tuple[str, str], object] = {}
+        self.current: dict[tuple[str, str], object] = {}
         self.operations = 0
         _, client = run.store(self._tell, run.plan(stepped=chance.random() < 0.5))
         self.nodes = [
@@ -105,26 +105,26 @@ class _Fleet:
         step, answer, [key] = happened.step, happened.answer, happened.keys
         self.run.note(type(step).__name__, key, happened.now_us, repr(answer))
         ledger, operation = self.ledgers[key], _OPERATION.get()
-        if isinstance(step, Amend):
+        if isinstance(step, Adjust):
             ledger.amend(operation, step.change)
         elif not answer.in_time:
             self.run.note("wrong_page", key)
         elif not step.look:
             self._judge(key, ledger, step, happened)
 
-    def _judge(self, key: str, ledger: Ledger, step: Take, happened: Happened) -> None:
+    def _judge(self, key: str, ledger: Ledger, step: Use, happened: Happened) -> None:
         now_us, operation, allowed = happened.now_us, _OPERATION.get(), happened.answer.allowed
         # The plan may have changed on the way here: what counts is the one that the step was made for.
-        most = {bound.most for bound in step.bounds}
+        most = {limit.most for limit in step.limits}
         allowances = next(plan for plan in self.plans.values() if {each.count for each in plan} <= most)
         for period in ("day", "month"):
-            page = ledger.page(period, now_us)
-            if self.pages.setdefault((key, period), page) != page:
+            current = ledger.period_at(period, now_us)
+            if self.current.setdefault((key, period), current) != current:
                 self.run.note(f"new_{period}", key)
-                self.pages[key, period] = page
+                self.current[key, period] = current
         if ledger.fits(allowances, step.cost, now_us) != allowed:
             self.run.violated(
-                f"{key} at {now_us}: {step.cost} was {'passed' if allowed else 'refused'} by {step.bounds}"
+                f"{key} at {now_us}: {step.cost} was {'passed' if allowed else 'refused'} by {step.limits}"
             )
         if allowed:
             ledger.enter(operation, now_us, step.cost)

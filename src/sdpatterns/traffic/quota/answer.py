@@ -1,11 +1,11 @@
-"""What a quota answers: where a key stands in each period of its plan, and which of them binds."""
+"""What a quota answers: how much of each period of its plan a key has used, and which period binds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from sdpatterns.traffic.quota.config import Period
-from sdpatterns.traffic.quota.decision import Tally
+from sdpatterns.traffic.quota.decision import Usage
 
 __all__ = ["QuotaDecision", "Standing"]
 
@@ -39,13 +39,13 @@ class Standing:
 
 class QuotaDecision:
     """What the quota answered; its figures are those of the period that binds: of those that refuse
-    the one that lasts longest, or else the one with the least left.
+    the one that lasts longest; if none refuses, the one with the least left.
     """
 
     __slots__ = ("allowed", "binding", "cost", "key", "plan", "retry_after_s", "standings", "taken")
 
     def __init__(
-        self, key: str, plan: str, cost: int, standings: Sequence[Standing], *, allowed: bool, taken: Sequence[Tally]
+        self, key: str, plan: str, cost: int, standings: Sequence[Standing], *, allowed: bool, taken: Sequence[Usage]
     ) -> None:
         self.key = key
         self.plan = plan
@@ -54,7 +54,7 @@ class QuotaDecision:
         self.standings = tuple(standings)
         """Every period of the plan."""
         self.taken = taken
-        """The tallies in which the request is counted; none where it is not."""
+        """The usages in which the request is counted; none if it was refused."""
         refusing = [] if allowed else [standing for standing in standings if standing.remaining < cost]
         self.binding = (
             max(refusing, key=lambda standing: standing.reset_after_s)
@@ -81,7 +81,7 @@ class QuotaDecision:
 
     @property
     def rate(self) -> Standing:
-        """The period that binds, for those who show it beside a limiter's rate."""
+        """The period that binds, under the name that a limiter's decision has for it."""
         return self.binding
 
     def __repr__(self) -> str:

@@ -2,7 +2,7 @@
 
 A period reaches from its first local midnight to the first local midnight of the next one. Where
 clocks are moved it is an hour shorter or longer; where they are moved at midnight itself it begins
-with whatever the clocks show then; where a zone left out a whole day, that day has no length.
+with the time that the clocks show then; where a zone left out a whole day, that day has no length.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sdpatterns.core.ranges import whole
 from sdpatterns.traffic.quota.config import PERIODS, Allowance, Period
-from sdpatterns.traffic.quota.decision import ANY, Bound, Take
+from sdpatterns.traffic.quota.decision import ANY, PeriodLimit, Use
 
-__all__ = ["Calendar", "Page", "Span"]
+__all__ = ["Calendar", "CurrentPeriods", "PeriodSpan"]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY = dt.timedelta(days=1)
 
 
-class Span(NamedTuple):
+class PeriodSpan(NamedTuple):
     """A period in microseconds since 1970; the end belongs to the next one."""
 
     start_us: int
@@ -31,7 +31,7 @@ class Span(NamedTuple):
 
 
 class Calendar:
-    """The calendar of one time zone, whose months begin on a day of their own.
+    """The calendar of one time zone. Its months begin on the day `month_begins`.
 
     Keeps: the spans of a period follow each other without a gap or an overlap.
     """
@@ -43,18 +43,18 @@ class Calendar:
         self._month_begins = month_begins
         self._zone = _zone_of(zone)
 
-    def span(self, period: Period, now_us: int) -> Span:
+    def span(self, period: Period, now_us: int) -> PeriodSpan:
         """The period that `now_us` lies in."""
         today = (_EPOCH + dt.timedelta(microseconds=now_us)).astimezone(self._zone).date()
         first = self._first(period, today)
         after = self._next(period, first)
-        # Clocks that are put back past midnight show the day before once more: it is over all the same.
+        # Clocks that are put back past midnight show the day before once more, but that day is already over.
         while self._begin_us(after) <= now_us:
             first, after = after, self._next(period, after)
-        return Span(self._begin_us(first), self._begin_us(after))
+        return PeriodSpan(self._begin_us(first), self._begin_us(after))
 
     def _begin_us(self, day: dt.date) -> int:
-        # Of two midnights this is the first, and one that is left out is the moment of the leap (PEP 495).
+        # If a day has two midnights this is the first; if it has none, the moment of the leap (PEP 495).
         return int(dt.datetime(day.year, day.month, day.day, tzinfo=self._zone).timestamp()) * 1_000_000
 
     def _first(self, period: Period, day: dt.date) -> dt.date:
@@ -82,11 +82,11 @@ class Calendar:
         return dt.date(year, month, min(self._month_begins, calendar.monthrange(year, month)[1]))
 
 
-class Page:
-    """What a calendar says at one instant, as the everyday step of each plan.
+class CurrentPeriods:
+    """The periods at one instant, as the common step of each plan.
 
-    Every step counts in every period that any of the plans names, so that a key which changes its
-    plan takes along what it has used.
+    Every step counts in every period that any of the plans names, because a key that changes its plan
+    keeps what it has used.
     """
 
     __slots__ = ("steps",)
@@ -94,10 +94,10 @@ class Page:
     def __init__(self, plans: Mapping[str, Sequence[Allowance]], calendar: Calendar, now_us: int) -> None:
         named = {allowance.period for allowances in plans.values() for allowance in allowances}
         spans = [(kind, calendar.span(period, now_us)) for kind, period in enumerate(PERIODS) if period in named]
-        self.steps: dict[str, Take] = {}
+        self.steps: dict[str, Use] = {}
         for plan, allowances in plans.items():
             most = {PERIODS.index(allowance.period): allowance.count for allowance in allowances}
-            self.steps[plan] = Take([Bound(kind, *span, most.get(kind, ANY)) for kind, span in spans], 1)
+            self.steps[plan] = Use([PeriodLimit(kind, *span, most.get(kind, ANY)) for kind, span in spans], 1)
 
 
 def _zone_of(zone: str) -> dt.tzinfo:

@@ -1,4 +1,4 @@
-"""The quota as its users meet it."""
+"""The public class of a quota: it asks the store, and emits notices."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.spare import SpareCells
 from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on, where_of
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
-from sdpatterns.traffic.quota.calendar import Calendar, Page
+from sdpatterns.traffic.quota.calendar import Calendar, CurrentPeriods
 from sdpatterns.traffic.quota.config import PERIODS, Allowance, Plans, plans_of
-from sdpatterns.traffic.quota.decision import ANY, CODEC, Amend, Counted, State, Take, Tally
+from sdpatterns.traffic.quota.decision import ANY, CODEC, Adjust, Counted, State, Usage, Use
 from sdpatterns.traffic.quota.notices import QuotaBypassed, QuotaReached, QuotaRefused
 
 __all__ = ["Quota"]
@@ -40,19 +40,19 @@ class Quota(StatefulGuard):
 
     `plans`: one `Allowance` (`monthly(10_000)`); several that must all hold; or allowances by the name of
     a plan, and then `plan` says which one is a key's: a mapping from key to plan, or a function.
-    `zone`: whose midnights count. `month_begins`: the day on which months begin, for plans that are
-    billed from another day than the first. `notify_at`: the shares of an allowance whose use listeners
-    get as a notice. `store`, `on_outage` and `keys_max`: as with `RateLimiter`.
+    `zone`: the time zone of the midnights. `month_begins`: the day on which months begin, for plans that are
+    billed from another day than the first. `notify_at`: listeners get a notice when these shares of an
+    allowance are used. `store`, `on_outage` and `keys_max`: as with `RateLimiter`.
 
     **Keeps**: no period of the store's calendar holds more than the plan's count for a key; a
     request counts in all periods or in none; a refused one uses nothing; what was used stays used
-    when a key changes its plan; a count lasts until its own end, whatever becomes of zones. Used
+    when a key changes its plan; a count lasts until its own end, also if the zone changes. Used
     without a key (`@quota`, `quota.guard()`, in a `Pipeline`) it counts all these calls together, under
     the empty key, in every process that shares the store. A quota with several plans always needs its key.
 
-    **May fail**: `acquire` never refuses by exception; a store that is away is answered as
-    `on_outage` says, with a `QuotaBypassed` notice. `ValueError` for a cost above the plan's smallest
-    allowance, as it could never pass, and for a plan that there is none of.
+    **May fail**: `acquire` never refuses by exception; if the store is away, `on_outage` decides, and
+    listeners get `QuotaBypassed`. `ValueError` for a cost above the plan's smallest allowance, because it
+    could never pass, and for a plan that does not exist.
     **Costs**: one step on the store, and one more for the first request of a period in each process;
     three numbers for each period and key. In memory no checkpoint.
 
@@ -90,7 +90,7 @@ class Quota(StatefulGuard):
         }
         self._zone = zone
         self._calendar = Calendar(zone, month_begins)
-        self._page: Page | None = None
+        self._periods: CurrentPeriods | None = None
         if store is not None:
             check_store(store)
             rely_on(store, f"Quota {name!r}")
@@ -142,31 +142,31 @@ class Quota(StatefulGuard):
         return await self._counted(key, self._plan_of(key), cost, look=True)
 
     async def settle(self, decision: QuotaDecision, cost: int) -> None:
-        """Say what a request that has passed did cost in the end, instead of what was taken for it.
+        """Correct the cost of a request that has passed, once you know it.
 
-        It may turn out to be more than the plan has left: what has happened is counted. A period that
+        It may be more than the plan has left, because what has happened is counted. A period that
         is over meanwhile stays as it was. Raises what the store raises; after `OutcomeUnknown` it may
         have been counted, so that doing it again could count it twice.
         """
         whole("cost", cost, 0, ANY)
         if not decision.taken:
             return
-        # Written down before it is done: another settlement meanwhile begins from there.
+        # Noted before the step, because a second settlement that runs meanwhile has to start from here.
         with _SETTLING:
             change, decision.cost = cost - decision.cost, cost
         if not change:
             return
         try:
-            counted = await self._cells.transact(decision.key, Amend(decision.taken, change))
+            counted = await self._cells.transact(decision.key, Adjust(decision.taken, change))
         except BaseException:
             with _SETTLING:
                 decision.cost -= change
             raise
         if LISTENERS:
-            self._tell_use(decision, counted.tallies, change)
+            self._tell_use(decision, counted.usages, change)
 
     async def refund(self, decision: QuotaDecision) -> None:
-        """Give back what a request that has passed took. See `settle`."""
+        """Correct the cost of a request that has passed to 0. See `settle`."""
         await self.settle(decision, 0)
 
     async def reset(self, key: str) -> None:
@@ -211,16 +211,16 @@ class Quota(StatefulGuard):
             counted = await self._cells.transact(key, step)
             if counted.in_time:
                 return _decision(key, plan, step, counted)
-            self._page = Page(self._plans, self._calendar, counted.now_us)
+            self._periods = CurrentPeriods(self._plans, self._calendar, counted.now_us)
         raise BackendUnavailable(f"the clock of the store of Quota {self.name!r} jumps from period to period")
 
-    def _step(self, plan: str, cost: int, *, look: bool) -> Take:
-        # By the page that was right when the store was last asked; whether it still is, the store says.
-        page = self._page
-        if page is None:
-            page = self._page = Page(self._plans, self._calendar, SYSTEM.now_us())
-        everyday = page.steps[plan]
-        return everyday if cost == 1 and not look else Take(everyday.bounds, cost, look=look)
+    def _step(self, plan: str, cost: int, *, look: bool) -> Use:
+        # The periods that were right when the store was last asked. The store says whether they still are.
+        periods = self._periods
+        if periods is None:
+            periods = self._periods = CurrentPeriods(self._plans, self._calendar, SYSTEM.now_us())
+        common = periods.steps[plan]
+        return common if cost == 1 and not look else Use(common.limits, cost, look=look)
 
     def _tell(self, decision: QuotaDecision) -> None:
         if decision.allowed:
@@ -233,8 +233,8 @@ class Quota(StatefulGuard):
             )
         )  # fmt: skip
 
-    def _tell_use(self, decision: QuotaDecision, tallies: Sequence[Tally], change: int) -> None:
-        used = {tally.kind: tally.used for tally in tallies}
+    def _tell_use(self, decision: QuotaDecision, usages: Sequence[Usage], change: int) -> None:
+        used = {usage.kind: usage.used for usage in usages}
         for allowance, marks in self._marks[decision.plan]:
             now = used.get(PERIODS.index(allowance.period), 0)
             for share, mark in marks:
@@ -254,8 +254,8 @@ class Quota(StatefulGuard):
             tell(QuotaBypassed(name=self.name, key=key, policy=self._outage.policy, error=str(error)))
         step, now_us = self._step(plan, cost, look=True), SYSTEM.now_us()
         allowed = self._outage.policy == "allow"
-        tallies = tuple(Tally(bound.kind, bound.end_us, 0 if allowed else bound.most) for bound in step.bounds)
-        decision = _decision(key, plan, step, Counted(in_time=True, allowed=allowed, now_us=now_us, tallies=tallies))
+        usages = tuple(Usage(limit.kind, limit.end_us, 0 if allowed else limit.most) for limit in step.limits)
+        decision = _decision(key, plan, step, Counted(in_time=True, allowed=allowed, now_us=now_us, usages=usages))
         if not allowed:
             decision.retry_after_s = _OUTAGE_RETRY_S
         return decision
@@ -263,18 +263,18 @@ class Quota(StatefulGuard):
 
 def _marks(allowance: Allowance, shares: Sequence[float]) -> list[tuple[float, int]]:
     """Each share of an allowance, and the use at which it is reached."""
-    # As decimals, as they were written: 0.07 * 100 is more than 7.
+    # As fractions of the decimals that you wrote, because 0.07 * 100 is more than 7.
     return [(share, math.ceil(Fraction(str(share)) * allowance.count)) for share in sorted(set(shares))]
 
 
-def _decision(key: str, plan: str, step: Take, counted: Counted) -> QuotaDecision:
+def _decision(key: str, plan: str, step: Use, counted: Counted) -> QuotaDecision:
     standings = [
         Standing(
-            PERIODS[bound.kind], bound.most, tally.used,
-            (bound.end_us - bound.start_us) / 1e6, max(0, tally.end_us - counted.now_us) / 1e6,
+            PERIODS[limit.kind], limit.most, usage.used,
+            (limit.end_us - limit.start_us) / 1e6, max(0, usage.end_us - counted.now_us) / 1e6,
         )
-        for bound, tally in zip(step.bounds, counted.tallies, strict=True)
-        if bound.most < ANY
+        for limit, usage in zip(step.limits, counted.usages, strict=True)
+        if limit.most < ANY
     ]  # fmt: skip
-    taken = counted.tallies if counted.allowed and not step.look else ()
+    taken = counted.usages if counted.allowed and not step.look else ()
     return QuotaDecision(key, plan, step.cost, standings, allowed=counted.allowed, taken=taken)

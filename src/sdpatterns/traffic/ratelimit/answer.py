@@ -40,8 +40,8 @@ class Limit:
 
 
 class Decision:
-    """The answer of a limiter to one request, for the rate that binds: the one with the longest wait, or else
-    with the least left.
+    """The answer of a limiter to one request, for the rate that binds: the one with the longest wait, or
+    with the least left if none waits.
 
     `allowed` is the answer. The rest is worked out when you ask for it. There is no constructor
     (`decision_of` makes one), because one in Python would cost as much as the decision itself.
@@ -102,7 +102,7 @@ class Decision:
 
 
 def decision_of(binding: Limit, state: float | Numbers, now_us: float, wait_us: float = 0.0) -> Decision:
-    """The decision of a request that has to wait so long; one that has not passes."""
+    """The decision of a request that has to wait for `wait_us`. With 0 it passes."""
     decision = Decision()
     decision.allowed = wait_us <= 0.0
     decision.binding = binding

@@ -97,9 +97,9 @@ class LimiterCells:
         return [one for _, one in made]
 
     async def cancel(self, key: RateKey, reservations: Sequence[Reservation]) -> None:
-        """Return reservations that are not used, as far as no other request came after them.
+        """Return reservations that are not used, unless another request came after them.
 
-        Ends also when its caller is cancelled. If the store is away, they pass unused.
+        Finishes also if its caller is cancelled. If the store is away, they pass unused.
         """
         await self._cancel([(cell, one) for (cell, _), one in zip(self.cells_of(key), reservations, strict=True)])
 

@@ -107,8 +107,8 @@ class Rate:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: object) -> dict[str, Any]:
-        # What pydantic asks a type for, in its own words and without importing it: a text is parsed, a
-        # rate is taken as it is, and JSON holds the text.
+        # The schema that pydantic asks a type for, written as plain dicts because pydantic is not imported: a
+        # text is parsed, a rate is taken as it is, and JSON holds the text.
         read = {"type": "function-after", "schema": {"type": "str"}, "function": _without_info(cls.parse)}
         either = {"type": "function-plain", "function": _without_info(cls._taken)}
         written = {"type": "to-string", "when_used": "json-unless-none"}
@@ -153,7 +153,7 @@ def _decimal(value: float) -> str:
 
 
 def _number(field: str, digits: str) -> int:
-    # `int` itself refuses very long texts, in words that do not name the field.
+    # Checked first, because `int` refuses very long texts with a message that does not name the field.
     if len(digits) > len(str(_COUNT_MAX)):
         raise ValueError(f"{field} must be a whole number from 1 to {_COUNT_MAX}, got one of {len(digits)} digits")
     return int(digits)

@@ -1,4 +1,4 @@
-"""The limiter as its users meet it."""
+"""The public class of the limiter: it asks the cells, waits, and emits notices."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ class RateLimiter(StatefulGuard):
     all these calls together, under the empty key, in every process that shares the store. A limiter by
     scopes always needs its key.
 
-    **May fail**: `acquire` never refuses by exception; a store that is away is answered as
-    `on_outage` says, with a `LimitBypassed` notice each time and one warning in the log until it is
-    back. `ValueError` for a cost above the burst, as it
-    could never pass.
+    **May fail**: `acquire` never refuses by exception; if the store is away, `on_outage` decides,
+    listeners get `LimitBypassed` each time, and the log gets one warning until the store is back.
+    `ValueError` for a cost above the burst, because it could never pass.
     **Costs**: one step on the store for all rates and scopes; in memory about half a microsecond,
     under 120 bytes a key, and no checkpoint.
 
@@ -138,19 +137,20 @@ class RateLimiter(StatefulGuard):
         return finish(self.acquire(key, cost))
 
     async def wait(self, key: RateKey, cost: int = 1, *, max_wait_s: float = _WAIT_MAX_S) -> Decision:
-        """Book the next slot and wait for it: first come, first served, one sleep, no polling.
+        """Reserve the next slot and wait for it: first come, first served, one sleep, no polling.
 
-        Raises `RateLimited` at once, and books nothing, when the slot is further away than
-        `max_wait_s` or than the deadline that the call carries. A caller that is cancelled while it
-        waits gives its slot back if nobody has booked behind it; else the slot passes unused.
-        With several scopes nothing is booked, and neither is with several rates of any algorithm but
-        GCRA: all of them are asked again when the last should have room, without a place in a queue.
+        Raises `RateLimited` at once, and reserves nothing, when the slot is further away than
+        `max_wait_s` or than the deadline of the call. If you cancel a caller that waits, its slot is
+        given back, unless another request came after it; then the slot passes unused.
+        With several scopes nothing is reserved, and neither is with several rates, except by an algorithm
+        that `may_start_late` (GCRA): the limiter asks again when all of them should have room, and such
+        callers have no order.
         """
         seconds("max_wait_s", max_wait_s, zero=True)
         left_s = deadline_left_s()
         bound_s = max_wait_s if left_s is None else max(0.0, min(max_wait_s, left_s))
-        booked = self._wait(key, cost, bound_s)
-        return cast("Decision", await decided_in_span(self, booked)) if TRACERS else await booked
+        waited = self._wait(key, cost, bound_s)
+        return cast("Decision", await decided_in_span(self, waited)) if TRACERS else await waited
 
     async def _wait(self, key: RateKey, cost: int, bound_s: float) -> Decision:
         try:
@@ -173,8 +173,8 @@ class RateLimiter(StatefulGuard):
         return decision
 
     async def _wait_for_all(self, key: RateKey, cost: int, until: float) -> Decision:
-        # A slot booked in one scope would start when another scope has room, and so with others that
-        # were booked for later: nothing is booked ahead, and the scopes are asked again together.
+        # A slot reserved in one scope would start only when another scope has room, together with slots that
+        # were reserved for later. So nothing is reserved ahead, and all scopes are asked again together.
         while True:
             decision = self._decided(await self._cells.reserve(key, cost))
             if decision.allowed:
@@ -242,7 +242,7 @@ class RateLimiter(StatefulGuard):
         return decision
 
     def _decided(self, made: Sequence[Reservation]) -> Decision:
-        """What the store's answer means. It has answered: the next outage is a new one."""
+        """The decision on an answer of the store. Because it has answered, the next outage is a new one."""
         self._outage.is_on = False
         return decide(made)
 

@@ -16,7 +16,7 @@ class FixedWindow(BuiltIn, name="fixed_window", initial=(0, 0)):
 
     Keeps: no window ever holds more than `count`. That says nothing of a time that lies across the
     edge of two: `count` at the end of one and `count` at the start of the next may pass within
-    moments. Costs: two numbers for each rate.
+    a moment. Costs: two numbers for each rate.
     """
 
     def params(self, rate: Rate) -> Numbers:
@@ -37,7 +37,7 @@ class FixedWindow(BuiltIn, name="fixed_window", initial=(0, 0)):
         return state[0] + params[0]
 
     def remaining(self, state: Numbers, now_us: int, params: Numbers) -> int:
-        """What this window has left, if no later one is booked."""
+        """What this window has left, if nothing is reserved in a later one."""
         window_us, most = params
         if state[0] > now_us:
             return 0

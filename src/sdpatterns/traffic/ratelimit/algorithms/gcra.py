@@ -1,4 +1,4 @@
-"""The default: GCRA, the generic cell rate algorithm, which is a token bucket whose whole state is one instant.
+"""The default: GCRA, the generic cell rate algorithm, a token bucket with one instant as its whole state.
 
 ```
       after = max(state, now) + cost * interval

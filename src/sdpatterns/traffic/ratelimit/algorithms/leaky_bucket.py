@@ -1,4 +1,4 @@
-"""A bucket with a hole: whatever comes in at once leaves drop by drop."""
+"""A bucket with a hole: requests that come at once start one interval after the other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["LeakyBucket"]
 class LeakyBucket(BuiltIn, name="leaky_bucket", initial=(0,)):
     """Requests start one interval apart, and at most `burst` intervals of them are in the bucket.
 
-    It shapes: `wait` is what it is for. `acquire`, which never waits, passes only while nobody is
-    in the bucket. Keeps: two requests of cost 1 never start closer than an interval, and none is
-    booked further ahead than `burst - 1` intervals. Costs: one number for each rate.
+    It shapes traffic, so call `wait`. `acquire`, which never waits, passes only if the bucket is empty.
+    Keeps: two requests of cost 1 never start closer than an interval, and none is reserved further ahead
+    than `burst - 1` intervals. Costs: one number for each rate.
     """
 
     def params(self, rate: Rate) -> Numbers:
@@ -37,7 +37,7 @@ class LeakyBucket(BuiltIn, name="leaky_bucket", initial=(0,)):
         return 1 if state[0] <= now_us else 0
 
     def limit(self, rate: Rate) -> int:
-        """One: the others wait."""
+        """One, because the others wait."""
         return 1
 
     def ahead_max_us(self, rate: Rate) -> int:

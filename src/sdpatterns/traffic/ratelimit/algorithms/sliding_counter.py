@@ -1,4 +1,4 @@
-"""Two counts, of this window and the one before, of which the older fades."""
+"""Two counts, of this window and the one before. The older one counts less and less."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SlidingCounter(BuiltIn, name="sliding_counter", initial=(0, 0, 0, 0)):
     requests had been spread evenly; the share is in steps of a microsecond, or longer ones where
     count and period are so large that whole numbers would no longer be exact, and then it is rounded up.
     Keeps: the estimate never exceeds `count`, and no window of the clock holds more than `count`.
-    Costs: four numbers for each rate, whatever the count.
+    Costs: four numbers for each rate, however large the count is.
     """
 
     def params(self, rate: Rate) -> Numbers:
@@ -48,7 +48,7 @@ class SlidingCounter(BuiltIn, name="sliding_counter", initial=(0, 0, 0, 0)):
         return state[0] + params[0] * (2 if state[2] else 1)
 
     def remaining(self, state: Numbers, now_us: int, params: Numbers) -> int:
-        """What the estimate leaves, if nothing is booked after now."""
+        """What the estimate leaves, if nothing is reserved for later."""
         window_us, most, step_us, steps = params
         if state[3] > now_us:
             return 0

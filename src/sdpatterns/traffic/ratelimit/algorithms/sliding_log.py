@@ -48,7 +48,7 @@ class SlidingLog(BuiltIn, name="sliding_log"):
         return (state[-2] if state else 0) + params[0]
 
     def remaining(self, state: Numbers, now_us: int, params: Numbers) -> int:
-        """What the last period has left, if nothing is booked after now."""
+        """What the last period has left, if nothing is reserved for later."""
         window_us, most = params
         if state and state[-2] > now_us:
             return 0
