@@ -8,11 +8,12 @@ import contextvars
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, cast
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.expiry import AsyncioBound
-from sdpatterns.core.runtime.protocols import Bound, Waiter
+from sdpatterns.core.runtime.protocols import Bound, Group, Waiter
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
 
@@ -136,6 +137,10 @@ class AsyncioRuntime:
             del error, failure
         return cast("T", result)
 
+    def group(self) -> Group:
+        """See `Runtime`."""
+        return AsyncioGroup()
+
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
         """See `Runtime`."""
         task = asyncio.get_running_loop().create_task(_logged(work), context=contextvars.Context())
@@ -152,6 +157,49 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except Exception:
         logging.getLogger("sdpatterns").exception("work in the background failed")
+
+
+class AsyncioGroup:
+    """See `Group`: a TaskGroup whose exception arrives bare."""
+
+    def __init__(self) -> None:
+        self._inside = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._inside.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        try:
+            await self._inside.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            failure = group.exceptions[0]  # those are in the order in which they came
+        else:
+            return None
+        try:
+            if failure is error:
+                return None
+            raise failure
+        finally:
+            del failure, error
+
+    def start(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """Run `work` beside the block."""
+        task = self._inside.create_task(_awaited(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Cancel all that was started."""
+        for task in self._tasks:
+            task.cancel()
+
+
+async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+    await work()
 
 
 class _Companion:

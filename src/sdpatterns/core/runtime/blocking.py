@@ -8,10 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar, cast
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.runtime.alarm import ALARM
-from sdpatterns.core.runtime.protocols import Bound, Waiter, finish
+from sdpatterns.core.runtime.protocols import Bound, Group, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
 
@@ -86,6 +87,10 @@ class BlockingRuntime:
             raise side.failure
         return result
 
+    def group(self) -> Group:
+        """See `Runtime`."""
+        return ThreadGroup()
+
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
         """See `Runtime`."""
 
@@ -98,6 +103,43 @@ class BlockingRuntime:
         thread = threading.Thread(target=contextvars.Context().run, args=(run,), name="sdpatterns-apart", daemon=True)
         with contextlib.suppress(RuntimeError):  # there is no free thread
             thread.start()
+
+
+class ThreadGroup:
+    """See `Group`: threads. They cannot be cancelled, so the end of the block waits for their own."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        for thread in self._threads:
+            thread.join()
+        if error is None and self._failures:
+            raise self._failures[0]
+        return None
+
+    def start(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """Run `work` beside the block."""
+
+        def run() -> None:
+            try:
+                finish(cast("Coroutine[Any, Any, None]", work()))
+            except BaseException as failure:  # noqa: BLE001 - raised again at the end of the block
+                self._failures.append(failure)
+
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=context.run, args=(run,), name="sdpatterns-group", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def cancel(self) -> None:
+        """Nothing: a thread cannot be interrupted."""
 
 
 class _Companion:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
 
-__all__ = ["Bound", "Runtime", "Stopped", "Waiter", "finish", "meant"]
+__all__ = ["Bound", "Group", "Runtime", "Stopped", "Waiter", "finish", "meant"]
 
 T = TypeVar("T")
 
@@ -32,6 +33,30 @@ class Bound(Protocol):
         for. False leaves `error` to be raised as it is, a cancellation from elsewhere included.
         """
         ...
+
+
+class Group(Protocol):
+    """Runs work side by side, inside an `async with` block.
+
+    **Keeps**: nothing outlives the block, whose end waits for all. The first that raises (or the block
+    itself) ends the others, and its exception arrives bare.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """Wait for all that was started."""
+        ...
+
+    def start(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """Run `work` beside the block."""
+
+    def cancel(self) -> None:
+        """Cancel all that was started, where the runtime can interrupt it. The block itself goes on."""
 
 
 class Runtime(Protocol):
@@ -71,6 +96,10 @@ class Runtime(Protocol):
         A companion that raises ends the work (where the runtime can interrupt it) and its exception
         is raised bare.
         """
+        ...
+
+    def group(self) -> Group:
+        """Work side by side that ends with a block."""
         ...
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from types import TracebackType
+from typing import Self, TypeVar, cast
 
 import trio
 
-from sdpatterns.core.runtime.protocols import Bound, Waiter
+from sdpatterns.core.runtime.protocols import Bound, Group, Waiter
 
 __all__ = ["TRIO", "TrioRuntime"]
 
@@ -62,6 +63,70 @@ class TrioBound:
         trace = None if error is None else error.__traceback__
         self._scope.__exit__(None if error is None else type(error), error, trace)
         return self._scope.cancelled_caught
+
+
+class TrioGroup:
+    """See `Group`: a nursery whose exception arrives bare.
+
+    What is started is shielded, so that a cancellation from outside strikes the block alone, as it does
+    under asyncio. The block passes it on, or, like a service, first lets the others finish.
+    """
+
+    def __init__(self) -> None:
+        self._manager = trio.open_nursery()
+        self._nursery: trio.Nursery | None = None
+        self._scopes: set[trio.CancelScope] = set()
+        self._empty = trio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._nursery = await self._manager.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        struck = error
+        try:
+            while self._scopes and struck is None:
+                await self._empty.wait()
+        except trio.Cancelled as cancelled:
+            struck = cancelled
+        if struck is not None:
+            self.cancel()
+        try:
+            return await self._manager.__aexit__(None if struck is None else type(struck), struck, trace)
+        except BaseExceptionGroup as group:
+            failure = _only(group)
+        try:
+            if failure is error:
+                return None
+            raise failure
+        finally:
+            del failure, error, struck
+
+    def start(self, work: Callable[[], Awaitable[None]], /) -> None:
+        """Run `work` beside the block."""
+        assert self._nursery is not None
+        scope = trio.CancelScope(shield=True)
+        self._scopes.add(scope)
+        self._nursery.start_soon(self._inside, scope, work)
+
+    async def _inside(self, scope: trio.CancelScope, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with scope:
+                await work()
+        except BaseException:
+            self.cancel()
+            raise
+        finally:
+            self._scopes.discard(scope)
+            self._empty.set()
+            self._empty = trio.Event()
+
+    def cancel(self) -> None:
+        """Cancel all that was started."""
+        for scope in tuple(self._scopes):
+            scope.cancel()
 
 
 class TrioRuntime:
@@ -137,6 +202,10 @@ class TrioRuntime:
             raise error
         finally:
             del error
+
+    def group(self) -> Group:
+        """See `Runtime`."""
+        return TrioGroup()
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
         """See `Runtime`."""
