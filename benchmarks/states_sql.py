@@ -13,7 +13,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import Repeats, Step
+from sdpatterns.ports.states import Space
 from sdpatterns.testing import servers
 
 Work = Callable[[str], Awaitable[object]]
@@ -37,11 +38,11 @@ class Count:
     """One more."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
-    def __call__(self, state: tuple[int, ...] | None, now_us: int, /) -> Step[tuple[int, ...], int]:
-        count = (state[0] if state else 0) + 1
-        return (count, now_us), count, 3600.0, ()
+    def __call__(self, states: Sequence[tuple[int, ...] | None], now_us: int, /) -> Step[tuple[int, ...], int]:
+        count = (states[0][0] if states[0] else 0) + 1
+        return [(count, now_us)], count, [3600.0], ()
 
 
 def engine_for(url: str) -> AsyncEngine:
@@ -112,7 +113,7 @@ def measure(name: str, url: str, rounds: int) -> None:
         engine, backend = engine_for(url), SQLBackend(url)
         runner.run(make(engine))
         runner.run(backend.create())
-        cells = backend.states.cells("bench", IntegersCodec())
+        cells = backend.states.cells(Space("bench", IntegersCodec()))
         ways: dict[str, Work] = {
             "sdpatterns": lambda key: cells.transact(key, Count()),
             "row lock": partial(row_lock, engine),

@@ -14,6 +14,7 @@ from sdpatterns.core.pipeline import Pipeline
 from sdpatterns.core.policy import Policy
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING
 from sdpatterns.errors import Rejected
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add, Look
 from tests.threads import in_threads
 
@@ -76,7 +77,7 @@ class LoopOnly(Twice):
 
 
 def test_a_store_answers_without_an_await():
-    cells = blocking(MemoryBackend().states).cells("numbers", IntegersCodec())
+    cells = blocking(MemoryBackend().states).cells(Space("numbers", IntegersCodec()))
 
     assert [cells.transact("a", Add())[0] for _ in range(3)] == [0, 1, 2]
     assert cells.transact("a", Look()) == (3,)
@@ -84,14 +85,14 @@ def test_a_store_answers_without_an_await():
 
 
 def test_eight_threads_lose_no_step():
-    cells = blocking(MemoryBackend().states).cells("numbers", IntegersCodec())
+    cells = blocking(MemoryBackend().states).cells(Space("numbers", IntegersCodec()))
     in_threads(lambda: [cells.transact("a", Add()) for _ in range(500)])
     assert cells.read("a") == (4000,)
 
 
 def test_a_subscription_is_woken_from_another_thread():
     backend = MemoryBackend()
-    cells = blocking(backend.states).cells("numbers", IntegersCodec())
+    cells = blocking(backend.states).cells(Space("numbers", IntegersCodec()))
     with blocking(backend.signals).subscribe("counted") as subscription:
         assert subscription.wait(0.0) is False
         thread = threading.Thread(target=cells.transact, args=("a", Add(wake=["counted"])))
@@ -170,7 +171,7 @@ def test_a_call_that_would_suspend_raises_instead_of_hanging():
 
 
 def test_a_call_inside_a_loop_raises():
-    cells = blocking(MemoryBackend().states).cells("numbers", IntegersCodec())
+    cells = blocking(MemoryBackend().states).cells(Space("numbers", IntegersCodec()))
     protected = blocking(Turnstile()).protect(int)
 
     async def main():

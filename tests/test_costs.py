@@ -22,7 +22,7 @@ def test_the_page_has_folders_and_tests_with_the_dearest_first() -> None:
 
 def test_a_test_at_the_top_stands_in_the_folder_of_all() -> None:
     assert folder_of("tests/test_blocking.py::test_x") == "."
-    assert folder_of("tests/traffic/ratelimit/test_twin.py::test_x") == "traffic/ratelimit"
+    assert folder_of("tests/traffic/ratelimit/test_script.py::test_x") == "traffic/ratelimit"
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

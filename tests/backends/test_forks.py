@@ -17,6 +17,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.states import Space
 from tests.backends.sqlalchemy.steps import Meddled
 from tests.forks import in_child, needs_fork
 from tests.house.source import ROOT
@@ -31,7 +32,7 @@ def run(work: Work, *, blocks: bool) -> Any:
 
 
 def step(backend: Any, meddle: Callable[[int], object] = int) -> Work:
-    return backend.states.cells("forks", IntegersCodec()).transact("a", Meddled(meddle))  # type: ignore[no-any-return]
+    return backend.states.cells(Space("forks", IntegersCodec())).transact("a", Meddled(meddle))  # type: ignore[no-any-return]
 
 
 def backend_at(url: str, path: Path, kind: str) -> tuple[Any, bool]:
@@ -84,7 +85,7 @@ def test_a_child_forked_by_the_step_itself_makes_its_own(tmp_path: Path) -> None
     ended: list[int] = []
 
     def reads() -> None:
-        assert finish(store.states.cells("forks", IntegersCodec()).read("a")) is None
+        assert finish(store.states.cells(Space("forks", IntegersCodec())).read("a")) is None
 
     assert finish(step(store, lambda _: ended.append(in_child(reads)))) == 0
     assert finish(step(store)) == 1
@@ -108,6 +109,7 @@ PROGRAM = """
 import asyncio, os, signal, sys, threading
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.ports.states import Space
 from tests.backends.sqlalchemy.steps import Meddled
 
 backend = SQLBackend(sys.argv[1])
@@ -115,7 +117,7 @@ asyncio.run(backend.create())
 inside = threading.Event()
 
 def step(meddle=int):
-    return backend.states.cells("forks", IntegersCodec()).transact("a", Meddled(meddle))
+    return backend.states.cells(Space("forks", IntegersCodec())).transact("a", Meddled(meddle))
 
 def stays(_):
     inside.set()

@@ -18,6 +18,7 @@ from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendError
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 from sdpatterns.testing.postgres import postgres_process
 from sdpatterns.testing.processes import ServerProcess
@@ -28,11 +29,11 @@ CALLERS = 40
 
 
 def _callers_of(backend: Any) -> list[Callable[[], Any]]:
-    cells = backend.states.cells("frozen", IntegersCodec())
+    cells = backend.states.cells(Space("frozen", IntegersCodec()))
     limiter = RateLimiter("frozen", per_second(1), store=backend.states, on_outage="raise")
     steps = [lambda number=number: cells.transact(f"{number % 7}", Add()) for number in range(CALLERS)]
-    twins = [lambda number=number: limiter.acquire(f"{number % 3}") for number in range(CALLERS)]
-    return [*steps, *twins, lambda: cells.read("a"), lambda: backend.signals.notify("a"), lambda: _listen(backend)]
+    scripts = [lambda number=number: limiter.acquire(f"{number % 3}") for number in range(CALLERS)]
+    return [*steps, *scripts, lambda: cells.read("a"), lambda: backend.signals.notify("a"), lambda: _listen(backend)]
 
 
 async def _listen(backend: Any) -> None:
@@ -87,7 +88,7 @@ def _play(make: Callable[..., Any], server: ServerProcess) -> None:
     async def for_tasks() -> None:
         backend = make(blocking=False)
         await backend.create()
-        await backend.states.cells("frozen", IntegersCodec()).transact("a", Add())
+        await backend.states.cells(Space("frozen", IntegersCodec())).transact("a", Add())
         server.pause()
         try:
             _judge(await _in_tasks(backend))
@@ -101,7 +102,7 @@ def _play(make: Callable[..., Any], server: ServerProcess) -> None:
 
     with make(blocking=True) as backend:
         finish(backend.create())
-        finish(backend.states.cells("frozen", IntegersCodec()).transact("a", Add()))
+        finish(backend.states.cells(Space("frozen", IntegersCodec())).transact("a", Add()))
         server.pause()
         try:
             _judge(_in_threads(backend))

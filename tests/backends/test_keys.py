@@ -11,6 +11,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,7 @@ async def test_the_same_keys_are_taken_and_refused(request: pytest.FixtureReques
         backend = SQLBackend.from_url(url.replace("postgresql:", "postgresql+asyncpg:"), random=lambda: 0.0)
     async with backend:
         await backend.create()
-        cells = backend.states.cells(f"keys/{kind}", IntegersCodec())
+        cells = backend.states.cells(Space(f"keys/{kind}", IntegersCodec()))
         for key in TAKEN:
             await cells.transact(key, Add())
         assert [state is not None for state in await cells.read_many(TAKEN)] == [True] * len(TAKEN)
@@ -52,7 +53,7 @@ async def test_the_same_keys_are_taken_and_refused(request: pytest.FixtureReques
 
 class _Both:
     repeats = "unsafe"
-    twin = None
+    script = None
 
     def __call__(self, states: Any, now_us: int, /) -> Any:
         return [(1,)] * len(states), None, [60.0] * len(states), ()

@@ -14,6 +14,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 
 
@@ -48,7 +49,7 @@ def test_redis_takes_the_settings_of_a_client(valkey_url: str) -> None:
             async def play(backend: RedisBackend, key: str = key) -> None:
                 async with backend:
                     await backend.create()
-                    await backend.states.cells("source", IntegersCodec()).transact(key, Add())
+                    await backend.states.cells(Space("source", IntegersCodec())).transact(key, Add())
 
             backend = RedisBackend(client)
             assert "secret" not in repr(backend._sites.target.shown)
@@ -67,4 +68,4 @@ def test_redis_takes_the_settings_of_a_client(valkey_url: str) -> None:
 
 def test_a_url_is_taken_without_from_url_too(valkey_url: str) -> None:
     with RedisBackend(valkey_url, blocking=True) as backend:
-        assert finish(backend.states.cells("source", IntegersCodec()).read(secrets.token_hex(4))) is None
+        assert finish(backend.states.cells(Space("source", IntegersCodec())).read(secrets.token_hex(4))) is None

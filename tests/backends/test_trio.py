@@ -9,6 +9,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.trio import InThreads, SignalsInThreads
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import BLOCKING
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add, AddMany
 
 
@@ -20,7 +21,7 @@ def backend(valkey_url):
 
 
 def test_tasks_of_trio_lose_no_step(backend):
-    cells = InThreads(backend.states).cells("numbers", IntegersCodec())
+    cells = InThreads(backend.states).cells(Space("numbers", IntegersCodec()))
 
     async def ten_times():
         for _ in range(10):

@@ -26,9 +26,8 @@ from sdpatterns.testing.contracts import (
 class Cells:
     """A naive store: a dictionary, and every promise as one line that a subclass may break."""
 
-    def __init__(self, store: States, space: str, codec: Any, keys_max: int, overflow: str) -> None:
-        self.store, self.space, self.codec = store, space, codec
-        self.keys_max, self.overflow = keys_max, overflow
+    def __init__(self, store: States, space: Any) -> None:
+        self.store, self.space, self.codec = store, space.name, space.codec
 
     def at(self, key: str) -> str:
         return f"{len(self.space)} {self.space} {key}"
@@ -49,7 +48,7 @@ class Cells:
 
     async def transact(self, key: str, transition: Any, /) -> Any:
         with self.store.lock:
-            after, answer, _, wake = transition(self.load(key), self.store.now_us())
+            (after,), answer, _, wake = transition([self.load(key)], self.store.now_us())
             self.dump(key, after)
         self.store.signals.wake(wake)
         return answer
@@ -87,8 +86,8 @@ class States:
         self.last_us = max(self.last_us, SYSTEM.now_us() + self.shift_us)
         return self.last_us
 
-    def cells(self, space: str, codec: Any, /, *, group: Any = None, keys_max: int = 0, overflow: str = "") -> Any:
-        return self.kind(self, space, codec, keys_max, overflow)
+    def cells(self, space: Any, /) -> Any:
+        return self.kind(self, space)
 
 
 class NaiveBackend:
@@ -158,7 +157,7 @@ async def _half(self: Any, keys: Any, transition: Any) -> Any:
 
 
 async def _torn(self: Any, key: str, transition: Any) -> Any:
-    after, answer, _, wake = transition(self.load(key), self.store.now_us())
+    (after,), answer, _, wake = transition([self.load(key)], self.store.now_us())
     await asyncio.sleep(0)
     self.dump(key, after)
     self.store.signals.wake(wake)
@@ -166,7 +165,7 @@ async def _torn(self: Any, key: str, transition: Any) -> Any:
 
 
 async def _early(self: Any, key: str, transition: Any) -> Any:
-    after, answer, _, wake = transition(self.load(key), self.store.now_us())
+    (after,), answer, _, wake = transition([self.load(key)], self.store.now_us())
     self.store.signals.wake(wake)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -175,7 +174,7 @@ async def _early(self: Any, key: str, transition: Any) -> Any:
 
 
 async def _eager(self: Any, key: str, transition: Any) -> Any:
-    after, answer, _, wake = transition(self.load(key), self.store.now_us())
+    (after,), answer, _, wake = transition([self.load(key)], self.store.now_us())
     self.dump(key, (0,) if after is UNCHANGED else after)
     self.store.signals.wake(wake)
     return answer
@@ -194,7 +193,7 @@ async def _overwriting(self: Any, key: str, transition: Any) -> Any:
         state = self.load(key)
     except Exception:  # noqa: BLE001 - the bug
         state = None
-    after, answer, _, _ = transition(state, self.store.now_us())
+    (after,), answer, _, _ = transition([state], self.store.now_us())
     self.dump(key, after)
     return answer
 

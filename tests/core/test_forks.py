@@ -22,6 +22,7 @@ from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.pressure import Usage
 from tests.forks import held, in_child, needs_fork
+from tests.steps import space
 
 pytestmark = needs_fork
 
@@ -144,11 +145,11 @@ def test_a_child_counts_metrics_and_settles_quotas_though_another_thread_did() -
 
 @pytest.fixture
 def churning() -> Iterator[LocalCells[Any]]:
-    cells: LocalCells[Any] = LocalCells("forks")
+    cells: LocalCells[Any] = LocalCells(space("forks"))
     stop = threading.Event()
 
-    def number(state: object, now_us: int) -> Any:
-        return 1, None, 1e-5, ()
+    def number(states: object, now_us: int) -> Any:
+        return [1], None, [1e-5], ()
 
     def churn() -> None:
         while not stop.is_set():
@@ -205,13 +206,13 @@ def test_a_child_wakes_no_waiter_of_the_parent() -> None:
 
 
 def test_a_fork_from_inside_a_lock_works_too() -> None:
-    cells: LocalCells[int] = LocalCells("forks")
+    cells: LocalCells[int] = LocalCells(space("forks"))
 
-    def forks_inside(state: int | None, now_us: int) -> Any:
-        return 1, in_child(lambda: cells.transact_now("b", plain)), 60.0, ()  # type: ignore[arg-type]
+    def forks_inside(states: object, now_us: int) -> Any:
+        return [1], in_child(lambda: cells.transact_now("b", plain)), [60.0], ()  # type: ignore[arg-type]
 
-    def plain(state: int | None, now_us: int) -> Any:
-        return 1, 0, 60.0, ()
+    def plain(states: object, now_us: int) -> Any:
+        return [1], 0, [60.0], ()
 
     assert cells.transact_now("a", forks_inside) == 0  # type: ignore[arg-type]
     assert cells.transact_now("a", plain) == 0  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import pytest
@@ -11,7 +12,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE, Repeats, Step, unchanged
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 
 LEASE_US = 30_000_000
 Entry = tuple[int, ...]
@@ -24,15 +25,16 @@ class GetOrClaim:
 
     caller: int
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
-    def __call__(self, entry: Entry | None, now_us: int, /) -> Step[Entry, tuple[str, int]]:
+    def __call__(self, entries: Sequence[Entry | None], now_us: int, /) -> Step[Entry, tuple[str, int]]:
+        [entry] = entries
         if entry is not None and len(entry) == 3:
             return unchanged(("value", entry[2]))
         if entry is not None and now_us < entry[1]:
             return unchanged(("busy", 0))
         token = max(now_us, entry[0] + 1 if entry else 0)
-        return (token, now_us + LEASE_US), ("token", token), 60.0, ()
+        return [(token, now_us + LEASE_US)], ("token", token), [60.0], ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,22 +44,23 @@ class Fill:
     token: int
     value: int
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
-    def __call__(self, entry: Entry | None, now_us: int, /) -> Step[Entry, bool]:
+    def __call__(self, entries: Sequence[Entry | None], now_us: int, /) -> Step[Entry, bool]:
+        [entry] = entries
         if entry is None or entry[0] != self.token:
             return unchanged(False)
-        return (self.token, entry[1], self.value), True, 60.0, ("cache/key",)
+        return [(self.token, entry[1], self.value)], True, [60.0], ("cache/key",)
 
 
 class Invalidate:
     """Drop the value, and the token of a load that began before."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
-    def __call__(self, entry: Entry | None, now_us: int, /) -> Step[Entry, None]:
-        return GONE, None, 0.0, ()
+    def __call__(self, entries: Sequence[Entry | None], now_us: int, /) -> Step[Entry, None]:
+        return [GONE], None, [0.0], ()
 
 
 async def one_loader_and_no_stale_value(cells: Cells[Entry]) -> None:
@@ -77,10 +80,10 @@ async def one_loader_and_no_stale_value(cells: Cells[Entry]) -> None:
 
 @pytest.mark.anyio
 async def test_a_cache_level_in_memory() -> None:
-    await one_loader_and_no_stale_value(MemoryBackend().states.cells("design/cache", IntegersCodec()))
+    await one_loader_and_no_stale_value(MemoryBackend().states.cells(Space("design/cache", IntegersCodec())))
 
 
 @pytest.mark.anyio
 async def test_a_cache_level_on_redis(valkey_url: str) -> None:
     async with RedisBackend.from_url(valkey_url) as backend:
-        await one_loader_and_no_stale_value(backend.states.cells("design/cache", IntegersCodec()))
+        await one_loader_and_no_stale_value(backend.states.cells(Space("design/cache", IntegersCodec())))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from redis import Redis
@@ -15,6 +16,7 @@ from redis import Redis
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import Repeats, Step
+from sdpatterns.ports.states import Space
 
 CLIENTS, BEATS = 20, 3
 
@@ -25,19 +27,20 @@ class Beat:
 
     instance: int
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
-    def __call__(self, state: tuple[int, ...] | None, now_us: int, /) -> Step[tuple[int, ...], None]:
+    def __call__(self, states: Sequence[tuple[int, ...] | None], now_us: int, /) -> Step[tuple[int, ...], None]:
+        [state] = states
         pairs = dict(zip(state[::2], state[1::2], strict=True)) if state else {}
         pairs[self.instance] = now_us
-        return tuple(number for pair in pairs.items() for number in pair), None, 60.0, ()
+        return [tuple(number for pair in pairs.items() for number in pair)], None, [60.0], ()
 
 
 async def beat_together(url: str, cell_of: dict[int, str]) -> None:
     async def client(instance: int) -> None:
         # A backend of its own: one of them alone folds the steps of its tasks into one write.
         async with RedisBackend.from_url(url) as backend:
-            cells = backend.states.cells("design/discovery", IntegersCodec())
+            cells = backend.states.cells(Space("design/discovery", IntegersCodec()))
             for _ in range(BEATS):
                 await cells.transact(cell_of[instance], Beat(instance))
 

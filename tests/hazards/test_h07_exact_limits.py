@@ -12,6 +12,7 @@ from sdpatterns.core.clock import Clock
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import each_backend, unique
+from tests.steps import space
 from tests.threads import in_threads
 
 pytestmark = pytest.mark.anyio
@@ -65,5 +66,5 @@ def test_eight_threads_pass_exactly_the_limit_on_the_short_way_of_memory() -> No
 
 def test_the_clock_of_memory_keeps_every_microsecond() -> None:
     readings = iter([1_700_000_000_000_001, 1_700_000_000_000_002, 2**51 - 1])
-    cells: LocalCells[int] = LocalCells("clock", clock=Clock(now_us=lambda: next(readings)))
+    cells: LocalCells[int] = LocalCells(space("clock"), clock=Clock(now_us=lambda: next(readings)))
     assert [cells.now_us() for _ in range(3)] == [1_700_000_000_000_001, 1_700_000_000_000_002, 2**51 - 1]

@@ -13,17 +13,18 @@ import redis
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.states import Space
 
 
 class CountSlowly:
     """One more; each caller's own cell, so that no two share a trip."""
 
     repeats = "unsafe"
-    twin = None
+    script = None
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
-        count = (state or (0,))[0] + 1
-        return (count,), count, 60.0, ()
+    def __call__(self, states: Any, now_us: int, /) -> Any:
+        count = (states[0] or (0,))[0] + 1
+        return [(count,)], count, [60.0], ()
 
 
 def connections_of(url: str, name: str) -> int:
@@ -36,7 +37,7 @@ def test_two_hundred_threads_wait_for_four_connections(valkey_url: str) -> None:
     backend = RedisBackend.from_url(
         f"{valkey_url}?client_name={name}", blocking=True, connections_max=4, timeout_s=60.0
     )
-    cells = backend.states.cells(f"h17/{name}", IntegersCodec())
+    cells = backend.states.cells(Space(f"h17/{name}", IntegersCodec()))
     together = threading.Barrier(200)
     most: list[int] = []
 
@@ -56,7 +57,7 @@ def test_two_thousand_tasks_share_one_connection(valkey_url: str) -> None:
     name = secrets.token_hex(4)
     # A loop that starts two thousand tasks on a busy machine looks at a new connection late.
     backend = RedisBackend.from_url(f"{valkey_url}?client_name={name}", timeout_s=60.0)
-    cells = backend.states.cells(f"h17/{name}", IntegersCodec())
+    cells = backend.states.cells(Space(f"h17/{name}", IntegersCodec()))
 
     async def play() -> None:
         async with backend:

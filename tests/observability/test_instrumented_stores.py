@@ -20,6 +20,7 @@ from sdpatterns.blocking import blocking
 from sdpatterns.core.codec import JsonCodec
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.observability.traces import SpanRecord, TraceStore, waterfall
+from sdpatterns.ports.states import Space
 from tests.backends.everywhere import BLOCKING_KINDS, KINDS, opened, opened_blocking, unique
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +84,7 @@ async def test_each_verb_of_the_port_has_its_name(
     request: pytest.FixtureRequest, tmp_path: Path, kind: str, store: TraceStore
 ) -> None:
     async with opened(request, kind, tmp_path) as backend:
-        cells = backend.states.cells("stock", JsonCodec(str, str))
+        cells = backend.states.cells(Space("stock", JsonCodec(str, str)))
         assert await cells.read("k") is None
         await cells.delete("k")
     assert sorted(span.name for span in steps(store)) == ["delete stock", "read stock"]
@@ -102,7 +103,7 @@ async def test_a_step_that_fails_says_so_and_shows_no_password(store: TraceStore
     backend = RedisBackend.from_url("redis://me:hush@127.0.0.1:1/0", timeout_s=0.5)
     async with backend:
         with pytest.raises(BackendUnavailable):
-            await backend.states.cells("stock", JsonCodec(str, str)).read("k")
+            await backend.states.cells(Space("stock", JsonCodec(str, str))).read("k")
     (span,) = steps(store)
     assert (span.attributes["server.address"], span.attributes["server.port"]) == ("127.0.0.1", 1)
     assert span.attributes["error.type"] == "BackendUnavailable"

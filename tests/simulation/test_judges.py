@@ -14,6 +14,8 @@ from sdpatterns.coordination.idempotency import claim as claims
 from sdpatterns.coordination.idempotency import decision as records
 from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.states import Cells
 from sdpatterns.resilience.breaker import decision as circuits
 from sdpatterns.resilience.breaker import guard
 from sdpatterns.testing.simulation import World, simulate
@@ -45,13 +47,24 @@ class LocklessStates:
         self.runtime = ASYNCIO
         self.inner = inner
 
-    def cells(self, space: str, codec: Any, /, **bounds: Any) -> Any:
-        return LocklessCells(self.inner.cells(space, codec, **bounds))
+    def cells(self, space: Any, /) -> Any:
+        inner = self.inner.cells(space)
+
+        async def run(step: PendingStep) -> Any:
+            if step.reads or isinstance(step.transition, Drop):
+                return await inner.run(step)
+            states = await inner.read_many(step.keys)
+            after, answer, keeps_s, _ = step.transition(states, worlds.SYSTEM.now_us())
+            await asyncio.sleep(0.01)
+            await inner.transact_many(step.keys, Write(after, keeps_s))
+            return answer
+
+        return Cells(space, run)
 
 
 class Write:
     repeats = "harmless"
-    twin = None
+    script = None
 
     def __init__(self, states: Sequence[Any], keeps_s: Sequence[float]) -> None:
         self.states = states
@@ -59,32 +72,6 @@ class Write:
 
     def __call__(self, states: Any, now_us: int, /) -> Any:
         return (self.states, None, self.keeps_s, ())
-
-
-class LocklessCells:
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    async def transact(self, key: str, transition: Any, /) -> Any:
-        now_us = worlds.SYSTEM.now_us()
-        state = await self.inner.read(key)
-        after, answer, keep_s, _ = transition(state, now_us)
-        await asyncio.sleep(0.01)
-        await self.inner.transact_many([key], Write([after], [keep_s]))
-        return answer
-
-    async def transact_many(self, keys: Sequence[str], transition: Any, /) -> Any:
-        states = await self.inner.read_many(keys)
-        after, answer, keeps_s, _ = transition(states, worlds.SYSTEM.now_us())
-        await asyncio.sleep(0.01)
-        await self.inner.transact_many(keys, Write(after, keeps_s))
-        return answer
-
-    async def read(self, key: str, /) -> Any:
-        return await self.inner.read(key)
-
-    async def delete(self, key: str, /) -> None:
-        await self.inner.delete(key)
 
 
 @pytest.fixture
@@ -116,9 +103,9 @@ def test_a_store_without_a_lock_gives_two_claims(no_lock: None) -> None:
 def test_a_limiter_that_forgets_its_cells_lets_too_many_through(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = steps.Reserve.__call__
 
-    def forgetful(self: Any, state: Any, now_us: float, /) -> Any:
-        after, answer, keep_s, wake = usual(self, state, now_us)
-        return (after if after is UNCHANGED else GONE, answer, keep_s, wake)
+    def forgetful(self: Any, states: Any, now_us: float, /) -> Any:
+        after, answer, keeps_s, wake = usual(self, states, now_us)
+        return [one if one is UNCHANGED else GONE for one in after], answer, keeps_s, wake
 
     monkeypatch.setattr(steps.Reserve, "__call__", forgetful)
     assert complaints(LimiterWorld(), "too many let through")
@@ -176,9 +163,9 @@ def test_a_quota_in_the_wrong_time_zone_is_found(monkeypatch: pytest.MonkeyPatch
 def test_a_quota_that_counts_in_one_period_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = usages.Use.__call__
 
-    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
-        after, answer, keep_s, wake = usual(self, state, now_us)
-        return (after if after is UNCHANGED else after[:1], answer, keep_s, wake)
+    def forgetful(self: Any, states: Any, now_us: int, /) -> Any:
+        (after,), answer, keeps_s, wake = usual(self, states, now_us)
+        return [after if after is UNCHANGED else after[:1]], answer, keeps_s, wake
 
     monkeypatch.setattr(usages.Use, "__call__", forgetful)
     assert complaints(QuotaWorld(), "was passed by")
@@ -187,8 +174,8 @@ def test_a_quota_that_counts_in_one_period_alone_is_found(monkeypatch: pytest.Mo
 def test_a_settlement_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = usages.Adjust.__call__
 
-    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
-        return (UNCHANGED, *usual(self, state, now_us)[1:])
+    def forgetful(self: Any, states: Any, now_us: int, /) -> Any:
+        return ([UNCHANGED], *usual(self, states, now_us)[1:])
 
     monkeypatch.setattr(usages.Adjust, "__call__", forgetful)
     assert complaints(QuotaWorld(), "was refused by")
@@ -197,9 +184,9 @@ def test_a_settlement_that_is_forgotten_is_found(monkeypatch: pytest.MonkeyPatch
 def test_a_settlement_that_is_made_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = usages.Adjust.__call__
 
-    def doubled(self: Any, state: Any, now_us: int, /) -> Any:
-        after, *rest = usual(self, state, now_us)
-        return (after if after is UNCHANGED else usual(self, after, now_us)[0], *rest)
+    def doubled(self: Any, states: Any, now_us: int, /) -> Any:
+        after, *rest = usual(self, states, now_us)
+        return (after if after[0] is UNCHANGED else usual(self, after, now_us)[0], *rest)
 
     monkeypatch.setattr(usages.Adjust, "__call__", doubled)
     assert complaints(QuotaWorld(), " by [")
@@ -217,9 +204,10 @@ def test_a_settle_without_its_fence_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_claim_that_looks_at_no_lease_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = records.TakeClaim.__call__
 
-    def greedy(self: Any, state: Any, now_us: int, /) -> Any:
+    def greedy(self: Any, states: Any, now_us: int, /) -> Any:
+        [state] = states
         mine = state is not None and state.owner != self.owner and state.kind is records.Kind.CLAIMED
-        return usual(self, state._replace(until_us=now_us) if mine else state, now_us)
+        return usual(self, [state._replace(until_us=now_us) if mine else state], now_us)
 
     monkeypatch.setattr(records.TakeClaim, "__call__", greedy)
     assert complaints(IdempotencyWorld(), "was claimed twice")
@@ -233,9 +221,9 @@ def test_a_fence_that_does_not_grow_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_answer_that_is_not_kept_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = records.Settle.__call__
 
-    def forgetful(self: Any, state: Any, now_us: int, /) -> Any:
-        after, answer, keep_s, wake = usual(self, state, now_us)
-        return (GONE if answer else after, answer, keep_s, wake)
+    def forgetful(self: Any, states: Any, now_us: int, /) -> Any:
+        after, answer, keeps_s, wake = usual(self, states, now_us)
+        return [GONE] if answer else after, answer, keeps_s, wake
 
     monkeypatch.setattr(records.Settle, "__call__", forgetful)
     assert complaints(IdempotencyWorld(), "after its answer had been stored")

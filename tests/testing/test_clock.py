@@ -10,6 +10,7 @@ from sdpatterns.core import context
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import current
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.clock import START_US, VirtualClock
 from sdpatterns.testing.contracts.steps import Time
 from sdpatterns.testing.trio import trio_clock
@@ -56,7 +57,7 @@ def test_one_at_a_time() -> None:
 
 
 def test_what_was_built_before_reads_it_too() -> None:
-    cells = MemoryBackend().states.cells("built", IntegersCodec())
+    cells = MemoryBackend().states.cells(Space("built", IntegersCodec()))
     with VirtualClock() as clock, context.with_deadline(10.0):
         assert cells.transact_now("a", Time()) == START_US
         clock.advance(4.0)

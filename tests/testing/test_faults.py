@@ -13,6 +13,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.contracts.steps import Add, AddMany, Put, Time
 from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyStates, SteppedClock
@@ -42,7 +43,7 @@ def play(work: Callable[[FaultyStates], Coroutine[Any, Any, Any]], *, seed: int 
 
 def held(store: FaultyStates) -> int:
     async def read() -> int:
-        inner = store._inner.cells("s", IntegersCodec())
+        inner = store._inner.cells(Space("s", IntegersCodec()))
         return (await inner.read("a") or (0,))[0]
 
     return asyncio.run(read())
@@ -50,7 +51,7 @@ def held(store: FaultyStates) -> int:
 
 def test_without_faults_it_is_the_store_inside() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec(), group="g")
+        cells = store.cells(Space("s", IntegersCodec(), group="g"))
         assert (await cells.transact("a", Add(5)))[0] == 0
         assert await cells.transact_many(["a", "b"], AddMany(1, 2)) == [5, 0]
         assert await cells.read("a") == (6,)
@@ -66,7 +67,7 @@ def test_without_faults_it_is_the_store_inside() -> None:
 def test_an_unsent_step_never_happened() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(BackendUnavailable):
-            await store.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).transact("a", Add())
 
     assert held(play(work, unsent=1.0)) == 0
 
@@ -74,7 +75,7 @@ def test_an_unsent_step_never_happened() -> None:
 def test_a_lost_request_of_an_unsafe_step_is_an_unknown_outcome() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(OutcomeUnknown):
-            await store.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).transact("a", Add())
 
     assert held(play(work, lost_before=1.0)) == 0
 
@@ -82,7 +83,7 @@ def test_a_lost_request_of_an_unsafe_step_is_an_unknown_outcome() -> None:
 def test_a_lost_reply_of_an_unsafe_step_is_an_unknown_outcome_and_the_step_happened_once() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(OutcomeUnknown):
-            await store.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).transact("a", Add())
 
     assert held(play(work, lost_after=1.0)) == 1
 
@@ -90,14 +91,14 @@ def test_a_lost_reply_of_an_unsafe_step_is_an_unknown_outcome_and_the_step_happe
 def test_a_harmless_step_is_sent_again_a_few_times() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(OutcomeUnknown):
-            await store.cells("s", IntegersCodec()).transact("a", HarmlessAdd())
+            await store.cells(Space("s", IntegersCodec())).transact("a", HarmlessAdd())
 
     assert held(play(work, lost_after=1.0)) == 4
 
 
 def test_a_harmless_step_gets_through_and_may_have_happened_twice() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
         for _ in range(20):
             await cells.transact("a", HarmlessAdd())
 
@@ -106,7 +107,7 @@ def test_a_harmless_step_gets_through_and_may_have_happened_twice() -> None:
 
 def test_a_late_copy_arrives_after_steps_that_came_later() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
         await cells.transact("a", Put((1,)))
         store.calm()
         await cells.transact("a", Put((2,)))
@@ -121,7 +122,7 @@ def test_a_late_copy_arrives_after_steps_that_came_later() -> None:
 
 def test_an_unsafe_step_is_never_copied() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
         for _ in range(10):
             await cells.transact("a", Add())
             await asyncio.sleep(60.0)
@@ -131,12 +132,12 @@ def test_an_unsafe_step_is_never_copied() -> None:
 
 def test_a_store_that_is_away_comes_back() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
         with pytest.raises(BackendUnavailable):
             await cells.transact("a", Add())
         store.calm()
         with pytest.raises(BackendUnavailable):
-            await store.another().cells("s", IntegersCodec()).transact("a", Add())
+            await store.another().cells(Space("s", IntegersCodec())).transact("a", Add())
         await asyncio.sleep(5.0)
         await cells.transact("a", Add())
 
@@ -146,11 +147,11 @@ def test_a_store_that_is_away_comes_back() -> None:
 def test_a_parted_client_is_alone_with_it() -> None:
     async def work(store: FaultyStates) -> None:
         with pytest.raises(BackendUnavailable):
-            await store.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).transact("a", Add())
         store.calm()
-        await store.another().cells("s", IntegersCodec()).transact("a", Add())
+        await store.another().cells(Space("s", IntegersCodec())).transact("a", Add())
         with pytest.raises(BackendUnavailable):
-            await store.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).transact("a", Add())
 
     assert held(play(work, parted=1.0)) == 1
 
@@ -161,8 +162,8 @@ def test_a_dead_client_reaches_nothing_any_more() -> None:
         store.cut()
         await asyncio.sleep(1e6)
         with pytest.raises(BackendUnavailable):
-            await store.cells("s", IntegersCodec()).read("a")
-        await other.cells("s", IntegersCodec()).transact("a", Add())
+            await store.cells(Space("s", IntegersCodec())).read("a")
+        await other.cells(Space("s", IntegersCodec())).transact("a", Add())
 
     assert held(play(work)) == 1
 
@@ -171,7 +172,7 @@ def test_delays_take_virtual_time_on_both_ways() -> None:
     async def work(store: FaultyStates) -> None:
         loop = asyncio.get_running_loop()
         before = loop.time()
-        await store.cells("s", IntegersCodec()).transact("a", Add())
+        await store.cells(Space("s", IntegersCodec())).transact("a", Add())
         assert 0 < loop.time() - before <= 1.0
 
     assert play(work, delayed=1.0).fired == {"delayed": 2}
@@ -181,7 +182,7 @@ def test_the_stores_clock_jumps_but_never_back() -> None:
     seen: list[int] = []
 
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
         for _ in range(50):
             seen.append(await cells.transact("a", Time()))
             await asyncio.sleep(1.0)
@@ -194,7 +195,7 @@ def test_the_stores_clock_jumps_but_never_back() -> None:
 
 def test_one_seed_is_one_history() -> None:
     async def work(store: FaultyStates) -> None:
-        cells = store.cells("s", IntegersCodec())
+        cells = store.cells(Space("s", IntegersCodec()))
 
         async def job() -> None:
             try:
@@ -227,7 +228,7 @@ def test_a_counter_may_be_shared() -> None:
 
         async def work() -> None:
             with pytest.raises(BackendUnavailable):
-                await store.cells("s", IntegersCodec()).read("a")
+                await store.cells(Space("s", IntegersCodec())).read("a")
 
         asyncio.run(work())
     assert fired["unsent"] == 1

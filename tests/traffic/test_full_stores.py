@@ -16,6 +16,7 @@ from sdpatterns import Idempotency, Quota, RateLimiter, monthly, per_hour
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.errors import BackendFull
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.valkey import valkey_process
 
 
@@ -65,7 +66,7 @@ def test_a_sqlite_file_on_a_full_disk_lets_no_more_pass(tmp_path: pathlib.Path) 
             await backend.create()
         pages[0] = 1  # fewer than there are: no page more
         async with SQLBackend(url) as backend:
-            filler = backend.states.cells("filler", _Text())
+            filler = backend.states.cells(Space("filler", _Text()))
             with pytest.raises(BackendFull, match="make room on its disk"):
                 await filler.transact("a", _Put("x" * 100_000))
             for size in (2000, 500, 100, 20, 1):
@@ -124,10 +125,10 @@ class _Text:
 
 class _Put:
     repeats = "harmless"
-    twin = None
+    script = None
 
     def __init__(self, state: str) -> None:
         self.state = state
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
-        return self.state, None, 3600.0, ()
+    def __call__(self, states: Any, now_us: int, /) -> Any:
+        return [self.state], None, [3600.0], ()

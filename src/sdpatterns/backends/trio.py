@@ -14,17 +14,15 @@ happened or not, as with a lost reply: the thread finishes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from anyio import to_thread
 
-from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime, finish
-from sdpatterns.core.step import ManyTransition, Transition
 from sdpatterns.ports.signals import SignalBus, Subscription
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore, rely_on
+from sdpatterns.ports.states import Cells, Space, StateStore, rely_on
 
 try:
     from sdpatterns.core.runtime.trio import TRIO
@@ -34,7 +32,6 @@ except ImportError as missing:
 __all__ = ["InThreads", "SignalsInThreads"]
 
 S = TypeVar("S")
-A = TypeVar("A")
 T = TypeVar("T")
 
 _SLICE_S = 0.5
@@ -45,28 +42,6 @@ async def _hop(method: Callable[..., Coroutine[Any, Any, T]], *args: Any, abando
     return await to_thread.run_sync(lambda: finish(method(*args)), abandon_on_cancel=abandon)
 
 
-class _ThreadedCells(Generic[S]):
-    """See `Cells`."""
-
-    def __init__(self, inside: Cells[S]) -> None:
-        self._inside = inside
-
-    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
-        return await _hop(self._inside.transact, key, transition)
-
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
-        return await _hop(self._inside.transact_many, keys, transition)
-
-    async def read(self, key: str, /) -> S | None:
-        return await _hop(self._inside.read, key)
-
-    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
-        return await _hop(self._inside.read_many, keys)
-
-    async def delete(self, key: str, /) -> None:
-        await _hop(self._inside.delete, key)
-
-
 class InThreads:
     """See `StateStore`: a blocking one, used from trio."""
 
@@ -75,18 +50,10 @@ class InThreads:
     def __init__(self, states: StateStore) -> None:
         self._inside = states
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> Cells[S]:
-        """The cells named `space` of the store inside."""
-        return _ThreadedCells(self._inside.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow))
+    def cells(self, space: Space[S], /) -> Cells[S]:
+        """The cells of the store inside."""
+        inner = self._inside.cells(space)
+        return Cells(space, lambda step: _hop(inner.run, step))
 
     def relied_on_by(self, who: str, /) -> None:
         """See `ForgetfulStore`: handed on to the store inside."""

@@ -1,12 +1,13 @@
 """The one shape of a decision about stored state.
 
 ```
-transition(state or None, now_us)  ->  (state | UNCHANGED | GONE, answer, keep_s, wake)
+transition([state or None, ...], now_us)  ->  ([state | UNCHANGED | GONE, ...], answer, [keep_s, ...], wake)
 ```
 
-A `Transition` is a value: it holds its request, reads no clock, draws no random number and does no
-I/O, so a store may run it again after a conflict, fold it with others into one write, or run its
-Lua twin on the server instead. A `Step` is a plain tuple because one is made per decision
+A step has one cell or several, and always gets and gives sequences, one element for each cell. A
+`Transition` is a value: it holds its request, reads no clock, draws no random number and does no
+I/O, because a store may run it again after a conflict, fold it with others into one write, or run
+its Lua script on the server instead. A `Step` is a plain tuple because one is made per decision
 (a named tuple costs 180 ns, a plain one 30).
 """
 
@@ -19,12 +20,11 @@ from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias, TypeVar
 __all__ = [
     "GONE",
     "UNCHANGED",
-    "ManyStep",
-    "ManyTransition",
     "Repeats",
+    "Script",
     "Step",
     "Transition",
-    "Twin",
+    "unchanged",
 ]
 
 
@@ -43,12 +43,11 @@ A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
 
 Next: TypeAlias = S | Literal[_Mark.UNCHANGED, _Mark.GONE]
-Step: TypeAlias = tuple[S | Literal[_Mark.UNCHANGED, _Mark.GONE], A, float, Sequence[str]]
-ManyStep: TypeAlias = tuple[Sequence[S | Literal[_Mark.UNCHANGED, _Mark.GONE]], A, Sequence[float], Sequence[str]]
+Step: TypeAlias = tuple[Sequence[S | Literal[_Mark.UNCHANGED, _Mark.GONE]], A, Sequence[float], Sequence[str]]
 Repeats: TypeAlias = Literal["harmless", "unsafe"]
 
 
-class Twin(Protocol[A_co]):
+class Script(Protocol[A_co]):
     """The same transition for a server that runs Lua, named with a version such as `gcra/1`.
 
     `source` is a Lua chunk that returns `function(states, now, args)`, which in turn returns the
@@ -76,7 +75,7 @@ class Twin(Protocol[A_co]):
 
 
 class Transition(Protocol[S, A_co]):
-    """One atomic step on one cell.
+    """One atomic step on one cell or several: all of it is written or nothing.
 
     `repeats` says what a second run of the same step would do, so that a store knows whether it may
     send the step again after its reply was lost: `"harmless"` (or carried by a request id kept in
@@ -86,30 +85,15 @@ class Transition(Protocol[S, A_co]):
     repeats: ClassVar[Repeats]
 
     @property
-    def twin(self) -> Twin[A_co] | None:
+    def script(self) -> Script[A_co] | None:
         """The same step for a server, or None."""
         ...
 
-    def __call__(self, state: S | None, now_us: int, /) -> Step[S, A_co]:
-        """Decide. `state` is None for a cell that does not exist."""
+    def __call__(self, states: Sequence[S | None], now_us: int, /) -> Step[S, A_co]:
+        """Decide on the cells, in the order of their keys. A state is None for a cell that does not exist."""
         ...
 
 
-class ManyTransition(Protocol[S, A_co]):
-    """One atomic step on several cells at once: all of it is written or nothing."""
-
-    repeats: ClassVar[Repeats]
-
-    @property
-    def twin(self) -> Twin[A_co] | None:
-        """The same step for a server, or None."""
-        ...
-
-    def __call__(self, states: Sequence[S | None], now_us: int, /) -> ManyStep[S, A_co]:
-        """Decide on all the cells, in the order in which their keys were given."""
-        ...
-
-
-def unchanged(answer: A) -> Step[Any, A]:
-    """A step that writes nothing."""
-    return (UNCHANGED, answer, 0.0, ())
+def unchanged(answer: A, cells: int = 1) -> Step[Any, A]:
+    """A step that writes nothing to its cells."""
+    return (UNCHANGED,) * cells, answer, (0.0,) * cells, ()

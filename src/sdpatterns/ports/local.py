@@ -16,16 +16,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from sdpatterns.core.clock import SHIFTED_EPOCH_US, SYSTEM, WHOLE, Clock, process_now_us
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.keys import check_key
 from sdpatterns.core.notices import LISTENERS, Notice, tell
-from sdpatterns.core.ranges import whole
-from sdpatterns.core.step import GONE, UNCHANGED, ManyTransition, Transition
+from sdpatterns.core.step import GONE, UNCHANGED, Transition
 from sdpatterns.errors import BackendFull
-from sdpatterns.ports.states import KEYS_MAX, Overflow
+from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.states import Cells, Space
 
 __all__ = ["KeysOverflowed", "LocalCells", "Shard"]
 
@@ -75,7 +75,7 @@ class Shard:
         return gone
 
 
-class LocalCells(Generic[S]):
+class LocalCells(Cells[S]):
     """See `Cells` and `DirectCells`. One plain lock, held for one step and never across an await.
 
     `lock`, `clock`, `shards` and `mask` are open to a pattern with a hot path of its own: a key belongs to
@@ -88,22 +88,19 @@ class LocalCells(Generic[S]):
 
     def __init__(
         self,
-        space: str,
+        space: Space[S],
         *,
         clock: Clock = SYSTEM,
         ring: Callable[[Sequence[str]], None] | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
     ) -> None:
-        whole("keys_max", keys_max, 1)
         self.space = space
         self.clock = clock
         self.lock = new_lock()
         self.shards = [Shard() for _ in range(_SHARDS)]
         self.mask = _SHARDS - 1
         self._ring = ring
-        self._keys_max = keys_max
-        self._overflow = overflow
+        self._keys_max = space.keys_max
+        self._overflow = space.overflow
         self._count = 0
         self._hand = 0
         self._least_keep_us = 0.0
@@ -131,14 +128,14 @@ class LocalCells(Generic[S]):
         with self.lock:
             now_us = self.now_us()
             cell, shard, state = self._find(key, now_us)
-            next_state, answer, keep_s, wake = transition(state, now_us)
+            (next_state,), answer, (keep_s,), wake = transition((state,), now_us)
             if next_state is not UNCHANGED:
                 until_us = now_us + keep_s * 1e6
                 self._write(shard, cell, state, next_state, until_us, now_us)
         self._tell(wake, overflown=cell is not key)
         return answer
 
-    def transact_many_now(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+    def transact_many_now(self, keys: Sequence[str], transition: Transition[S, A], /) -> A:
         """Run one transition on several cells at once."""
         if not keys or len(set(keys)) != len(keys):
             raise ValueError("one step needs different keys, and at least one")
@@ -146,17 +143,27 @@ class LocalCells(Generic[S]):
             now_us = self.now_us()
             found = [self._find(key, now_us, ahead) for ahead, key in enumerate(keys)]
             if len({cell for cell, _, _ in found}) != len(found):
-                raise BackendFull(f"{self.space!r} is full: two new keys of one step cannot share a cell")
+                raise BackendFull(f"{self.space.name!r} is full: two new keys of one step cannot share a cell")
             next_states, answer, keeps_s, wake = transition([state for _, _, state in found], now_us)
             self._write_many(found, next_states, keeps_s, now_us)
         self._tell(wake, overflown=any(cell is not key for key, (cell, _, _) in zip(keys, found, strict=True)))
         return answer
 
+    async def run(self, step: PendingStep, /) -> Any:
+        """Make a step that a wrapper hands on."""
+        if step.reads:
+            return await self.read_many(step.keys)
+        if isinstance(step.transition, Drop):
+            for key in step.keys:
+                await self.delete(key)
+            return None
+        return self.transact_many_now(step.keys, step.transition)
+
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
         """Run the transition on the cell `key` and return its answer."""
         return self.transact_now(key, transition)
 
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+    async def transact_many(self, keys: Sequence[str], transition: Transition[S, A], /) -> A:
         """Run one transition on several different cells: all of it or nothing."""
         return self.transact_many_now(keys, transition)
 
@@ -199,7 +206,7 @@ class LocalCells(Generic[S]):
         if self._count + ahead < self._keys_max:
             return key, shard, None
         if self._overflow == "refuse":
-            raise BackendFull(f"{self.space!r} holds {self._count} keys, its bound")
+            raise BackendFull(f"{self.space.name!r} holds {self._count} keys, its bound")
         cell = self._overflow(key) if callable(self._overflow) else _OVERFLOW_KEY
         shard = self._shard(cell)
         return cell, shard, shard.get(cell)
@@ -240,4 +247,4 @@ class LocalCells(Generic[S]):
         if wake and self._ring is not None:
             self._ring(wake)
         if overflown and LISTENERS:
-            tell(KeysOverflowed(name=self.space))
+            tell(KeysOverflowed(name=self.space.name))

@@ -13,14 +13,15 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from time import monotonic
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.notices import LISTENERS, Notice, tell
-from sdpatterns.core.step import ManyStep, ManyTransition, Repeats, Step, Transition
+from sdpatterns.core.step import Repeats, Step, Transition
 from sdpatterns.errors import BackendFull
+from sdpatterns.ports.engine.steps import LOOK, Drop, PendingStep
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import Cells, Overflow
+from sdpatterns.ports.states import Cells
 
 __all__ = ["CountedHere", "SpareCells"]
 
@@ -45,37 +46,22 @@ class CountedHere(Notice):
 
 
 class _Seeded(Generic[S, A]):
-    """A transition that begins, in a cell not yet here, from what the full store still holds."""
+    """A transition that begins, in cells that are not here yet, from what the full store still holds."""
 
     __slots__ = ("_held", "_transition")
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
-    def __init__(self, transition: Transition[S, A], held: S | None) -> None:
+    def __init__(self, transition: Transition[S, A], held: Sequence[S | None]) -> None:
         self._transition = transition
         self._held = held
 
-    def __call__(self, state: S | None, now_us: int, /) -> Step[S, A]:
-        return self._transition(self._held if state is None else state, now_us)
-
-
-class _SeededMany(Generic[S, A]):
-    """The same for several cells."""
-
-    __slots__ = ("_held", "_transition")
-    repeats: ClassVar[Repeats] = "harmless"
-    twin = None
-
-    def __init__(self, transition: ManyTransition[S, A], held: Sequence[S | None]) -> None:
-        self._transition = transition
-        self._held = held
-
-    def __call__(self, states: Sequence[S | None], now_us: int, /) -> ManyStep[S, A]:
+    def __call__(self, states: Sequence[S | None], now_us: int, /) -> Step[S, A]:
         begun = [held if state is None else state for state, held in zip(states, self._held, strict=True)]
         return self._transition(begun, now_us)
 
 
-class SpareCells(Generic[S]):
+class SpareCells(Cells[S]):
     """See `Cells`: those of a store and, while it is full, bounded ones of this process.
 
     **Keeps**: while the store is full a key's steps go on from the state that the store holds, and
@@ -84,52 +70,30 @@ class SpareCells(Generic[S]):
     room; while there is none a read more, and up to 65,536 keys in this process.
     """
 
-    def __init__(self, cells: Cells[S], whose: str, name: str, *, keys_max: int, overflow: Overflow) -> None:
-        self._cells = cells
+    def __init__(self, cells: Cells[S], whose: str, name: str) -> None:
+        super().__init__(cells.space, cells.run)
         self._whose = whose
         self._name = name
-        self._keys_max = min(keys_max, _SPARE_KEYS_MAX)
-        self._overflow: Overflow = overflow
         self._lock = new_lock()
         self._here: LocalCells[S] | None = None
         self._warn_after = 0.0
 
-    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
-        """Run the transition on the cell `key` and return its answer."""
+    async def run(self, step: PendingStep, /) -> Any:
+        """Make the step in the store, or here while that is full."""
+        if isinstance(step.transition, Drop) and self._here is not None:
+            await self._here.run(step)
         try:
-            return await self._cells.transact(key, transition)
+            return await self._run(step)
         except BackendFull as full:
             self._tell(full)
-        held = await self._cells.read(key)
-        return self._local().transact_now(key, _Seeded(transition, held))
-
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
-        """Run one transition on several different cells: all of it or nothing."""
-        try:
-            return await self._cells.transact_many(keys, transition)
-        except BackendFull as full:
-            self._tell(full)
-        held = await self._cells.read_many(keys)
-        return self._local().transact_many_now(keys, _SeededMany(transition, held))
-
-    async def read(self, key: str, /) -> S | None:
-        """The state that the store holds."""
-        return await self._cells.read(key)
-
-    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
-        """The states that the store holds, in order."""
-        return await self._cells.read_many(keys)
-
-    async def delete(self, key: str, /) -> None:
-        """Forget a cell, in both places."""
-        if self._here is not None:
-            await self._here.delete(key)
-        await self._cells.delete(key)
+        held = await self._run(PendingStep(self.space, step.keys, LOOK, reads=True))
+        return self._local().transact_many_now(step.keys, _Seeded(step.transition, held))
 
     def _local(self) -> LocalCells[S]:
         with self._lock:
             if self._here is None:
-                self._here = LocalCells(self._name, keys_max=self._keys_max, overflow=self._overflow)
+                most = min(self.space.keys_max, _SPARE_KEYS_MAX)
+                self._here = LocalCells(dataclasses.replace(self.space, name=self._name, keys_max=most))
             return self._here
 
     def _tell(self, full: BackendFull) -> None:

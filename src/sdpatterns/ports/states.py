@@ -1,8 +1,8 @@
-"""StateStore: one atomic step on one cell.
+"""StateStore: one atomic step on one cell, or on several.
 
 ```
-states.cells("limiter/api", codec)   once, when a pattern is built; opens nothing
-    .transact(key, transition)       the only await that matters
+states.cells(Space("limiter/api", codec))   once, when a pattern is built; opens nothing
+    .transact(key, transition)              the only await that matters
 ```
 
 A pattern asks once for its *cells*: a named space of keys with one codec. That is where a backend
@@ -12,12 +12,14 @@ the bound on the number of keys is set.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
-from sdpatterns.core.codec import Codec
+from sdpatterns.core.keys import check_key
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.core.step import ManyTransition, Transition
+from sdpatterns.core.step import Transition
+from sdpatterns.ports.engine.steps import DROP, LOOK, PendingStep
+from sdpatterns.ports.space import KEYS_MAX, Overflow, Space
 
 __all__ = [
     "KEYS_MAX",
@@ -25,6 +27,8 @@ __all__ = [
     "DirectCells",
     "ForgetfulStore",
     "Overflow",
+    "Run",
+    "Space",
     "StateStore",
     "check_store",
     "rely_on",
@@ -34,16 +38,12 @@ __all__ = [
 S = TypeVar("S")
 A = TypeVar("A")
 
-KEYS_MAX = 1_048_576
-"""Default bound on the live keys of one space, where the backend itself has to hold them."""
-
-Overflow: TypeAlias = Literal["share", "refuse"] | Callable[[str], str]
-"""What a new key gets when the space is full: one cell shared by all new keys, or `BackendFull`; or
-the shared cell that a function names for it (one of few), where keys of several kinds share a space."""
+Run: TypeAlias = Callable[[PendingStep], Coroutine[Any, Any, Any]]
+"""Makes one step, and gives its answer. All that a store does for its cells."""
 
 
-class Cells(Protocol[S]):
-    """The cells of one space.
+class Cells(Generic[S]):
+    """Makes atomic steps on the cells of one space. Its five verbs are steps for one `run`.
 
     Keeps: steps on one cell happen one after another, each on the state the last one left; a step
     happens wholly or not at all; `now_us` never goes back for a cell; a cell is not dropped before
@@ -52,31 +52,45 @@ class Cells(Protocol[S]):
 
     May fail with `BackendUnavailable` (nothing happened), `OutcomeUnknown` (the reply was lost and
     the transition's `repeats` is `"unsafe"`), `UnknownVersion`, or cancellation (the step may then
-    have happened or not, as with a lost reply).
+    have happened or not, as with a lost reply). It does not fail because other clients write the same
+    cell: it waits for its turn until the caller's deadline.
     """
+
+    def __init__(self, space: Space[S], run: Run) -> None:
+        self.space = space
+        self._run = run
+
+    def run(self, step: PendingStep, /) -> Coroutine[Any, Any, Any]:
+        """Make one step on these cells, and give its answer. A wrapper of a store wraps this alone."""
+        return self._run(step)
 
     async def transact(self, key: str, transition: Transition[S, A], /) -> A:
         """Run the transition on the cell `key` and return its answer."""
-        ...
+        return cast("A", await self.run(PendingStep(self.space, (check_key(key),), transition)))
 
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
+    async def transact_many(self, keys: Sequence[str], transition: Transition[S, A], /) -> A:
         """Run one transition on several different cells: all of it or nothing.
 
         On a Redis Cluster the space needs a `group`, else TypeError before anything is sent.
         """
-        ...
+        if not keys or len(set(keys)) != len(keys):
+            raise ValueError("one step needs different keys, and at least one")
+        return cast("A", await self.run(PendingStep(self.space, tuple(map(check_key, keys)), transition)))
 
     async def read(self, key: str, /) -> S | None:
         """The state of a cell; it may be past an instant inside it that only a step would judge."""
-        ...
+        return (await self.read_many((key,)))[0]
 
     async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
-        """The states of several cells, in order."""
-        ...
+        """The states of several cells, in order, each as it was at some moment of the call."""
+        if not keys:
+            return []
+        step = PendingStep(self.space, tuple(map(check_key, keys)), LOOK, reads=True)
+        return cast("list[S | None]", await self.run(step))
 
     async def delete(self, key: str, /) -> None:
         """Forget a cell."""
-        ...
+        await self.run(PendingStep(self.space, (check_key(key),), DROP))
 
 
 @runtime_checkable
@@ -102,20 +116,8 @@ class StateStore(Protocol):
 
     runtime: Runtime | None
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> Cells[S]:
-        """The cells named `space`. Opens nothing; the same space is the same cells.
-
-        `group` puts all of them on one node of a cluster, which steps on several cells need.
-        """
+    def cells(self, space: Space[S], /) -> Cells[S]:
+        """The cells of a space. Opens nothing; the same space is the same cells."""
         ...
 
 

@@ -13,15 +13,15 @@ import copy
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from sdpatterns.core.clock import SYSTEM, Clock
-from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import ASYNCIO, Runtime, current
-from sdpatterns.core.step import ManyTransition, Repeats, Transition
+from sdpatterns.core.step import Repeats
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.states import Cells, Space, StateStore
 
 __all__ = ["FaultPlan", "FaultyStates", "SteppedClock"]
 
@@ -177,19 +177,9 @@ class FaultyStates:
         client._parted_until = float("-inf")  # noqa: SLF001 - its own class
         return client
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> FaultyCells[S]:
+    def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of the store inside, reached through the faults."""
-        inner = self._inner.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow)
-        return FaultyCells(self, inner)
+        return Cells(space, _Faulty(self, self._inner.cells(space)).run)
 
     def cut(self) -> None:
         """From now on nothing of this client reaches the store: its process has died."""
@@ -217,34 +207,24 @@ class FaultyStates:
             network.on_step(network.chance.uniform(-1.0, 1.0) * self.plan.step_max_s)
 
 
-class FaultyCells(Generic[S]):
-    """See `Cells`."""
+class _Faulty:
+    """The way to the cells inside."""
 
-    def __init__(self, client: FaultyStates, inner: Cells[S]) -> None:
+    def __init__(self, client: FaultyStates, inner: Cells[Any]) -> None:
         self._client = client
         self._inner = inner
 
-    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
+    async def run(self, step: PendingStep) -> Any:
         """One step, with luck."""
-        return await self._send(transition.repeats, lambda: self._inner.transact(key, transition))
+        copies = not step.reads and not isinstance(step.transition, Drop)
+        # A fresh one for each time that it is sent: two of them may be under way at once.
+        return await self._send(
+            step.transition.repeats,
+            lambda: self._inner.run(PendingStep(step.space, step.keys, step.transition, reads=step.reads)),
+            copies=copies,
+        )
 
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
-        """One step on many cells, with luck."""
-        return await self._send(transition.repeats, lambda: self._inner.transact_many(keys, transition))
-
-    async def read(self, key: str, /) -> S | None:
-        """What is there, or was a moment ago."""
-        return await self._send("harmless", lambda: self._inner.read(key), copies=False)
-
-    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
-        """What is there, or was a moment ago."""
-        return await self._send("harmless", lambda: self._inner.read_many(keys), copies=False)
-
-    async def delete(self, key: str, /) -> None:
-        """Forget a cell, with luck."""
-        await self._send("harmless", lambda: self._inner.delete(key), copies=False)
-
-    async def _send(self, repeats: Repeats, step: Callable[[], Awaitable[A]], *, copies: bool = True) -> A:
+    async def _send(self, repeats: Repeats, step: Callable[[], Awaitable[A]], *, copies: bool) -> A:
         client, network = self._client, self._client.network
         for _ in range(_TRIES_MAX):
             await client.travel()

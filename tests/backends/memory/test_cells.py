@@ -19,26 +19,28 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.core.step import UNCHANGED, Repeats
 from sdpatterns.errors import BackendFull
 from sdpatterns.ports.local import KeysOverflowed, LocalCells, Shard
+from sdpatterns.ports.states import Space
 from sdpatterns.traffic.ratelimit.decision import CODEC
 from tests.backends.memory.test_model import Put, PutMany
+from tests.steps import space
 
 
 class Add:
     """Adds one, and lets another thread run between the look and the write."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
-    def __call__(self, state: int | None, now_us: int, /) -> Any:
+    def __call__(self, states: Sequence[int | None], now_us: int, /) -> Any:
         time.sleep(0)
-        return (state or 0) + 1, None, 60.0, ()
+        return [(states[0] or 0) + 1], None, [60.0], ()
 
 
 class Move:
     """Moves a unit from the first cell to the second, as hesitantly."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
     def __call__(self, states: Sequence[int | None], now_us: int, /) -> Any:
         first, second = (state or 0 for state in states)
@@ -67,7 +69,7 @@ def in_eight_threads(work: Callable[[int], None]) -> None:
 
 
 def test_eight_threads_lose_no_step_on_one_cell_or_on_many() -> None:
-    cells: LocalCells[int] = LocalCells("threads")
+    cells: LocalCells[int] = LocalCells(space("threads"))
 
     def work(number: int) -> None:
         for turn in range(500):
@@ -80,7 +82,7 @@ def test_eight_threads_lose_no_step_on_one_cell_or_on_many() -> None:
 
 
 def test_eight_threads_on_crossing_pairs_neither_hang_nor_lose_a_unit() -> None:
-    cells: LocalCells[int] = LocalCells("threads")
+    cells: LocalCells[int] = LocalCells(space("threads"))
     keys = ["a", "b", "c"]
 
     def work(number: int) -> None:
@@ -94,7 +96,7 @@ def test_eight_threads_on_crossing_pairs_neither_hang_nor_lose_a_unit() -> None:
 
 def test_a_cell_stays_to_the_last_microsecond_of_its_time() -> None:
     hand = Hand()
-    cells: LocalCells[int] = LocalCells("keep", clock=hand.clock)
+    cells: LocalCells[int] = LocalCells(space("keep"), clock=hand.clock)
     for keep_us in (1, 333_333, 86_400_000_001, 2**51):
         cells.transact_now("x", Put(keep_us, keep_us / 1e6))
         hand.now_us += keep_us - 1
@@ -105,7 +107,7 @@ def test_a_cell_stays_to_the_last_microsecond_of_its_time() -> None:
 
 def test_what_has_passed_is_let_go_a_small_map_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     hand = Hand()
-    cells: LocalCells[int] = LocalCells("sweep", clock=hand.clock)
+    cells: LocalCells[int] = LocalCells(space("sweep"), clock=hand.clock)
     for number in range(50_000):
         cells.transact_now(f"old {number}", Put(1, 10.0))
     hand.now_us += 11_000_000
@@ -127,7 +129,7 @@ def test_what_has_passed_is_let_go_a_small_map_at_a_time(monkeypatch: pytest.Mon
 
 def test_a_cell_that_a_neighbours_sweep_drops_within_the_step_is_written_and_counted_again() -> None:
     hand = Hand()
-    cells: LocalCells[int] = LocalCells("sweep", clock=hand.clock)
+    cells: LocalCells[int] = LocalCells(space("sweep"), clock=hand.clock)
     shard = hash("a") & 1023
     same = next(f"x{number}" for number in range(100_000) if hash(f"x{number}") & 1023 == shard)
     other = next(f"y{number}" for number in range(100_000) if hash(f"y{number}") & 1023 != shard)
@@ -140,7 +142,7 @@ def test_a_cell_that_a_neighbours_sweep_drops_within_the_step_is_written_and_cou
 
 
 def test_a_full_space_gives_new_keys_one_shared_cell_and_says_so() -> None:
-    cells: LocalCells[int] = LocalCells("full", keys_max=2)
+    cells: LocalCells[int] = LocalCells(space("full", keys_max=2))
     heard: list[Notice] = []
     for key in "ab":
         cells.transact_now(key, Put(ord(key), 60.0))
@@ -153,7 +155,7 @@ def test_a_full_space_gives_new_keys_one_shared_cell_and_says_so() -> None:
 
 def test_a_full_space_has_room_again_when_time_has_passed() -> None:
     hand = Hand()
-    cells: LocalCells[int] = LocalCells("full", clock=hand.clock, keys_max=2, overflow="refuse")
+    cells: LocalCells[int] = LocalCells(space("full", keys_max=2, overflow="refuse"), clock=hand.clock)
     for key in "ab":
         cells.transact_now(key, Put(1, 10.0))
     with pytest.raises(BackendFull, match="2 keys"):
@@ -169,12 +171,12 @@ def test_a_full_space_has_room_again_when_time_has_passed() -> None:
 
 
 def test_two_new_keys_of_one_step_cannot_share_a_cell() -> None:
-    cells: LocalCells[int] = LocalCells("full", keys_max=1)
+    cells: LocalCells[int] = LocalCells(space("full", keys_max=1))
     cells.transact_now("a", Put(1, 60.0))
     with pytest.raises(BackendFull, match="cannot share"):
         cells.transact_many_now(["b", "c"], PutMany([1, 1], 60.0))
     with pytest.raises(BackendFull, match="cannot share"):
-        LocalCells[int]("empty", keys_max=1).transact_many_now(["b", "c", "d"], PutMany([1, 1, 1], 60.0))
+        LocalCells[int](space("empty", keys_max=1)).transact_many_now(["b", "c", "d"], PutMany([1, 1, 1], 60.0))
 
 
 def test_keys_of_several_kinds_overflow_kind_by_kind() -> None:
@@ -193,16 +195,16 @@ def test_keys_of_several_kinds_overflow_kind_by_kind() -> None:
 @pytest.mark.parametrize("keys", [[], ["a", "a"]])
 def test_a_step_on_many_cells_needs_different_ones(keys: list[str]) -> None:
     with pytest.raises(ValueError, match="different keys"):
-        LocalCells[int]("many").transact_many_now(keys, PutMany([1 for _ in keys], 1.0))
+        LocalCells[int](space("many")).transact_many_now(keys, PutMany([1 for _ in keys], 1.0))
 
 
 def test_a_bound_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="keys_max"):
-        LocalCells[int]("none", keys_max=0)
+        space("none", keys_max=0)
 
 
 def test_the_same_space_is_the_same_cells_from_any_thread() -> None:
     states = MemoryBackend().states
     found: list[Any] = []
-    in_eight_threads(lambda _: found.append(states.cells("space", CODEC, group="any")))
+    in_eight_threads(lambda _: found.append(states.cells(Space("space", CODEC, group="any"))))
     assert len({id(cells) for cells in found}) == 1

@@ -15,6 +15,7 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.core.step import GONE, UNCHANGED, Repeats
 from sdpatterns.errors import BackendFull
 from sdpatterns.ports.local import LocalCells
+from tests.steps import space
 
 KEYS_MAX = 40
 
@@ -23,22 +24,22 @@ class Put:
     """Writes what it was given, and answers what it found."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
     def __init__(self, state: Any, keep_s: float, wake: Sequence[str] = ()) -> None:
         self.state = state
         self.keep_s = keep_s
         self.wake = wake
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
-        return self.state, (state, now_us), self.keep_s, self.wake
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Any:
+        return [self.state], (states[0], now_us), [self.keep_s], self.wake
 
 
 class PutMany:
     """The same on several cells; `broken` returns a step that cannot be written."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin = None
+    script = None
 
     def __init__(self, states: Sequence[Any], keep_s: float, broken: str = "") -> None:
         self.states = states
@@ -63,7 +64,7 @@ class Memory(RuleBasedStateMachine):
     def start(self, least_keep_s: int) -> None:
         self.now_us = 1_000_000
         self.cells: LocalCells[Any] = LocalCells(
-            "model", clock=Clock(now_us=lambda: self.now_us), keys_max=KEYS_MAX, overflow="refuse"
+            space("model", keys_max=KEYS_MAX, overflow="refuse"), clock=Clock(now_us=lambda: self.now_us)
         )
         self.cells.keep_at_least(least_keep_s * 1e6)
         self.table: dict[str, tuple[int, int]] = {}

@@ -1,4 +1,4 @@
-"""Transitions for these tests: counting, with and without a twin, harmless to repeat or not."""
+"""Transitions for these tests: counting, with and without a script, harmless to repeat or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ end
 """
 
 
-class CountTwin:
+class CountScript:
     name = "count/1"
     source = _SOURCE
 
@@ -36,21 +36,22 @@ class CountTwin:
 class Count:
     """One more, and how many that makes; no more than `most`."""
 
-    def __init__(self, *, twin: bool, repeats: str = "unsafe", most: int = 10**9) -> None:
+    def __init__(self, *, script: bool, repeats: str = "unsafe", most: int = 10**9) -> None:
         self.repeats = repeats
-        self.twin = CountTwin(most) if twin else None
+        self.script = CountScript(most) if script else None
         self._most = most
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
-        count = (state or (0,))[0] + 1
-        return (count,), count, 60.0, ()
+    def __call__(self, states: Any, now_us: int, /) -> Any:
+        counts = [(state or (0,))[0] + 1 for state in states]
+        return [(count,) for count in counts], counts[0], [60.0] * len(counts), ()
 
 
 class CountAll(Count):
     """One more in each cell, or nothing where one of them is full."""
 
     def __call__(self, states: Any, now_us: int, /) -> Any:
-        counts = [(state or (0,))[0] + 1 for state in states]
+        after, _, keeps_s, _ = super().__call__(states, now_us)
+        counts = [count for (count,) in after]
         if max(counts) > self._most:
-            return states, None, [60.0] * len(counts), ()
-        return [(count,) for count in counts], counts, [60.0] * len(counts), ()
+            return states, None, keeps_s, ()
+        return after, counts, keeps_s, ()

@@ -22,7 +22,7 @@ from sdpatterns.backends.trio import InThreads
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.notices import listen
 from sdpatterns.core.runtime import finish
-from sdpatterns.ports.states import rely_on
+from sdpatterns.ports.states import Space, rely_on
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from sdpatterns.testing.processes import ServerProcess
 from sdpatterns.testing.valkey import valkey_process
@@ -190,7 +190,7 @@ def test_from_trio_too(server: ServerProcess, url: str, caplog: pytest.LogCaptur
     assert len(warnings(caplog)) == 1
 
 
-def test_a_step_without_a_twin_is_a_first_use_too(
+def test_a_step_without_a_script_is_a_first_use_too(
     server: ServerProcess, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_to(server, appendonly="no")
@@ -198,7 +198,7 @@ def test_a_step_without_a_twin_is_a_first_use_too(
     async def play() -> None:
         async with RedisBackend.from_url(url) as backend:
             rely_on(backend.states, "Ledger 'books'")
-            await backend.states.cells("books", IntegersCodec()).transact("a", Count(twin=False))
+            await backend.states.cells(Space("books", IntegersCodec())).transact("a", Count(script=False))
 
     asyncio.run(play())
     [line] = warnings(caplog)

@@ -15,6 +15,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from sdpatterns.testing.processes import ServerProcess
 from sdpatterns.testing.valkey import valkey_process
@@ -54,14 +55,14 @@ def test_bad_settings_fail_at_once(settings: dict[str, object], words: str, bloc
 
 def test_an_empty_group_is_refused() -> None:
     with pytest.raises(ValueError, match="group"):
-        RedisBackend.from_url("redis://h").states.cells("x", IntegersCodec(), group="")
+        RedisBackend.from_url("redis://h").states.cells(Space("x", IntegersCodec(), group=""))
 
 
 def test_building_opens_nothing_and_names_its_runtime(valkey_url: str) -> None:
     with FaultProxy(valkey_url) as proxy:
         for blocking, runtime in ((False, ASYNCIO), (True, BLOCKING)):
             backend = RedisBackend.from_url(proxy.url, blocking=blocking)
-            cells = backend.states.cells(space(), IntegersCodec())
+            cells = backend.states.cells(Space(space(), IntegersCodec()))
             backend.signals.subscribe("topic")
             assert backend.states.runtime is runtime is backend.signals.runtime
             if blocking:
@@ -78,11 +79,11 @@ def test_building_opens_nothing_and_names_its_runtime(valkey_url: str) -> None:
 @pytest.mark.parametrize("closing", [True, False])
 def test_one_event_loop_after_another(valkey_url: str, closing: bool) -> None:
     backend = RedisBackend.from_url(valkey_url)
-    cells = backend.states.cells(space(), IntegersCodec())
+    cells = backend.states.cells(Space(space(), IntegersCodec()))
 
     async def step() -> int:
         async with backend.signals.subscribe("topic"):
-            count: int = await cells.transact("a", Count(twin=True))
+            count: int = await cells.transact("a", Count(script=True))
         if closing:
             await backend.__aexit__(None, None, None)
         return count
@@ -92,12 +93,12 @@ def test_one_event_loop_after_another(valkey_url: str, closing: bool) -> None:
 
 def test_event_loops_in_several_threads_share_one_backend(valkey_url: str) -> None:
     backend = RedisBackend.from_url(valkey_url)
-    cells = backend.states.cells(space(), IntegersCodec())
+    cells = backend.states.cells(Space(space(), IntegersCodec()))
     together = threading.Barrier(8)
 
     async def steps() -> list[int]:
         together.wait()
-        return await asyncio.gather(*(cells.transact("a", Count(twin=place % 2 == 0)) for place in range(40)))
+        return await asyncio.gather(*(cells.transact("a", Count(script=place % 2 == 0)) for place in range(40)))
 
     with ThreadPoolExecutor(8) as pool:
         counts = [count for counts in pool.map(lambda _: asyncio.run(steps()), range(8)) for count in counts]
@@ -107,17 +108,17 @@ def test_event_loops_in_several_threads_share_one_backend(valkey_url: str) -> No
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_nothing_is_kept_here_for_a_key(valkey_url: str, runtime: RuntimeName) -> None:
     backend = RedisBackend.from_url(valkey_url, blocking=runtime == "blocking")
-    cells = backend.states.cells(space(), IntegersCodec())
+    cells = backend.states.cells(Space(space(), IntegersCodec()))
 
     async def play() -> None:
         async with backend:
             if runtime == "asyncio":
-                steps = [cells.transact(f"{place % 20}", Count(twin=False)) for place in range(100)]
+                steps = [cells.transact(f"{place % 20}", Count(script=False)) for place in range(100)]
                 await asyncio.gather(*steps)
                 await asyncio.sleep(0.01)
             else:
                 with ThreadPoolExecutor(8) as pool:
-                    step = Count(twin=False)
+                    step = Count(script=False)
                     list(pool.map(lambda place: finish(cells.transact(f"{place % 20}", step)), range(100)))
             assert backend._sites.here()._writers == {}
             assert await cells.read("7") == (5,)
@@ -131,10 +132,10 @@ def test_nothing_is_kept_here_for_a_key(valkey_url: str, runtime: RuntimeName) -
 def test_a_forked_child_opens_its_own_connections(valkey_url: str, runtime: RuntimeName) -> None:
     with FaultProxy(valkey_url) as proxy:
         backend = RedisBackend.from_url(proxy.url, blocking=runtime == "blocking")
-        cells = backend.states.cells(space(), IntegersCodec())
+        cells = backend.states.cells(Space(space(), IntegersCodec()))
 
         async def step() -> int:
-            count: int = await cells.transact("a", Count(twin=True))
+            count: int = await cells.transact("a", Count(script=True))
             return count
 
         def in_a_child() -> int:
@@ -162,15 +163,15 @@ def test_away_and_back_again_without_a_restart(runtime: RuntimeName) -> None:
     with valkey_process(durable=True) as server:
         url = url_of(server).replace("redis://", "redis://:secret@") + "/0?client_name=me"
         backend = RedisBackend.from_url(url.replace(":secret@", ""), blocking=runtime == "blocking")
-        cells = backend.states.cells(space(), IntegersCodec())
+        cells = backend.states.cells(Space(space(), IntegersCodec()))
 
         async def whole() -> None:
             async with backend:
-                assert await cells.transact("a", Count(twin=True)) == 1
+                assert await cells.transact("a", Count(script=True)) == 1
                 server.kill()
                 if runtime == "asyncio":
                     await asyncio.sleep(0.05)  # the loop has to hear of the end
-                for step in (Count(twin=True), Count(twin=False)):
+                for step in (Count(script=True), Count(script=False)):
                     with pytest.raises(BackendUnavailable) as caught:
                         await cells.transact("a", step)
                     line = str(caught.value)
@@ -186,7 +187,7 @@ def test_away_and_back_again_without_a_restart(runtime: RuntimeName) -> None:
                 with pytest.raises(BackendUnavailable):
                     await backend.signals.subscribe("a").__aenter__()
                 server.start()
-                assert await cells.transact("a", Count(twin=True)) == 2
+                assert await cells.transact("a", Count(script=True)) == 2
 
         run(runtime, whole)
 
@@ -221,13 +222,13 @@ def test_a_password_is_used_and_its_absence_told(runtime: RuntimeName) -> None:
             for user, words in ((":secret@", ""), ("default:secret@", ""), ("", "Auth"), (":wrong@", "password")):
                 url = url_of(server).replace("//", f"//{user}")
                 async with RedisBackend.from_url(url, blocking=runtime == "blocking") as backend:
-                    cells = backend.states.cells(space(), IntegersCodec())
+                    cells = backend.states.cells(Space(space(), IntegersCodec()))
                     if not words:
                         await backend.create()
-                        assert await cells.transact("a", Count(twin=True)) == 1
+                        assert await cells.transact("a", Count(script=True)) == 1
                         continue
                     with pytest.raises(BackendUnavailable, match=words) as caught:
-                        await cells.transact("a", Count(twin=True))
+                        await cells.transact("a", Count(script=True))
                     assert "secret" not in str(caught.value)
                     assert "wrong" not in str(caught.value).split("is away")[0]
 
@@ -250,22 +251,22 @@ def test_a_server_that_takes_connections_and_says_nothing(runtime: RuntimeName) 
         run(runtime, whole)
 
 
-@pytest.mark.parametrize("twin", [True, False])
-def test_a_thousand_callers_hear_of_an_outage_at_once(twin: bool) -> None:
+@pytest.mark.parametrize("script", [True, False])
+def test_a_thousand_callers_hear_of_an_outage_at_once(script: bool) -> None:
     with valkey_process() as server:
         server.pause()
 
         async def play() -> None:
             async with RedisBackend.from_url(url_of(server), timeout_s=0.4) as backend:
-                cells = backend.states.cells(space(), IntegersCodec())
+                cells = backend.states.cells(Space(space(), IntegersCodec()))
                 begin = time.monotonic()
-                steps = (cells.transact(f"{place}", Count(twin=twin)) for place in range(3000))
+                steps = (cells.transact(f"{place}", Count(script=script)) for place in range(3000))
                 ends = await asyncio.gather(*steps, return_exceptions=True)
                 assert {type(end) for end in ends} == {BackendUnavailable}
                 # One after another they would wait for twenty minutes.
                 assert time.monotonic() - begin < 60.0
                 server.resume()
-                assert await cells.transact("a", Count(twin=twin)) == 1
+                assert await cells.transact("a", Count(script=script)) == 1
 
         asyncio.run(play())
 
@@ -276,33 +277,33 @@ def test_a_server_that_refuses_says_why(runtime: RuntimeName) -> None:
 
     with valkey_process() as server, redis.Redis(port=server.port) as admin:
         backend = RedisBackend.from_url(url_of(server), blocking=runtime == "blocking")
-        cells = backend.states.cells(space(), IntegersCodec())
+        cells = backend.states.cells(Space(space(), IntegersCodec()))
 
         async def whole() -> None:
             async with backend:
-                await cells.transact("a", Count(twin=True))
-                await cells.transact("a", Count(twin=False))
+                await cells.transact("a", Count(script=True))
+                await cells.transact("a", Count(script=False))
                 admin.config_set("maxmemory", 1)
-                for twin in (True, False):
+                for script in (True, False):
                     with pytest.raises(BackendFull, match="maxmemory"):
-                        await cells.transact("b", Count(twin=twin))
+                        await cells.transact("b", Count(script=script))
                 admin.config_set("maxmemory", 0)
                 admin.replicaof("127.0.0.1", "1")
-                for twin in (True, False):
+                for script in (True, False):
                     with pytest.raises(BackendUnavailable):
-                        await cells.transact("b", Count(twin=twin))
+                        await cells.transact("b", Count(script=script))
                 admin.replicaof("NO", "ONE")
                 admin.script_flush()
-                assert await cells.transact("b", Count(twin=True)) == 1
-                assert await cells.transact("b", Count(twin=False)) == 2
+                assert await cells.transact("b", Count(script=True)) == 1
+                assert await cells.transact("b", Count(script=False)) == 2
 
         run(runtime, whole)
 
 
 class Broken(Count):
-    """Its twin has a bug that shows in one cell only."""
+    """Its script has a bug that shows in one cell only."""
 
-    class twin:  # noqa: N801 - stands where an instance would
+    class script:  # noqa: N801 - stands where an instance would
         name = "broken/1"
         source = """return function(states, now, args)
           if args[1] == 'x' then error('a bug') end
@@ -319,13 +320,13 @@ class Broken(Count):
             return reply[0].decode()
 
     def __init__(self, word: str) -> None:
-        super().__init__(twin=False)
-        self.twin = Broken.twin(word)  # type: ignore[assignment,misc]
+        super().__init__(script=False)
+        self.script = Broken.script(word)  # type: ignore[assignment,misc]
 
 
-def test_a_twin_with_a_bug_harms_only_its_caller(valkey_url: str) -> None:
+def test_a_script_with_a_bug_harms_only_its_caller(valkey_url: str) -> None:
     backend = RedisBackend.from_url(valkey_url)
-    cells = backend.states.cells(space(), IntegersCodec())
+    cells = backend.states.cells(Space(space(), IntegersCodec()))
 
     async def whole() -> None:
         async with backend:
@@ -365,7 +366,7 @@ def test_a_database_number_and_a_client_name() -> None:
     with valkey_process() as server, redis.Redis(port=server.port, db=3) as admin:
         backend = RedisBackend.from_url(f"{url_of(server)}/3?client_name=mine", blocking=True, prefix="mine")
         with backend:
-            finish(backend.states.cells("s/1", IntegersCodec()).transact("k{1}/2", Count(twin=True)))
+            finish(backend.states.cells(Space("s/1", IntegersCodec())).transact("k{1}/2", Count(script=True)))
             assert admin.keys() == [b"mine:s/1/k%7B1%7D%2F2"]
             assert admin.pttl(admin.keys()[0]) > 60_000
             assert "mine" in {client["name"] for client in admin.client_list()}

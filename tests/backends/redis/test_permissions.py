@@ -14,12 +14,13 @@ import redis
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from sdpatterns.testing.valkey import valkey_process
 from tests.backends.redis.steps import Count
 
 RUNTIMES: list[RuntimeName] = ["asyncio", "blocking"]
-STEPS = (Count(twin=True), Count(twin=False))
+STEPS = (Count(script=True), Count(script=False))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def _set(admin: redis.Redis, name: str, value: Any) -> Iterator[None]:
 
 async def _refused(backend: RedisBackend, kind: type[BackendError], *words: str) -> None:
     """A step of either kind is refused, in these words and not as an outage."""
-    cells = backend.states.cells("refused", IntegersCodec())
+    cells = backend.states.cells(Space("refused", IntegersCodec()))
     for step in STEPS:
         with pytest.raises(kind) as caught:
             await cells.transact("a", step)
@@ -66,7 +67,7 @@ def test_a_user_who_may_not_ask_for_facts_can_be_used(runtime: RuntimeName, rule
         async with backend:
             await backend.create()
             for step in STEPS:
-                assert await backend.states.cells(secrets.token_hex(4), IntegersCodec()).transact("a", step) == 1
+                assert await backend.states.cells(Space(secrets.token_hex(4), IntegersCodec())).transact("a", step) == 1
 
     run(runtime, play)
 
@@ -90,14 +91,14 @@ def test_a_user_without_signals_steps_all_the_same(runtime: RuntimeName, server:
     backend = RedisBackend.from_url(_as_user(server, "-publish", "-subscribe"), blocking=runtime == "blocking")
 
     class Woken(Count):
-        def __call__(self, state: Any, now_us: int, /) -> Any:
-            after, answer, keep_s, _ = super().__call__(state, now_us)
+        def __call__(self, states: Any, now_us: int, /) -> Any:
+            after, answer, keep_s, _ = super().__call__(states, now_us)
             return after, answer, keep_s, ("topic",)
 
     async def play() -> None:
         async with backend:
-            cells = backend.states.cells(secrets.token_hex(4), IntegersCodec())
-            assert await cells.transact("a", Woken(twin=False)) == 1
+            cells = backend.states.cells(Space(secrets.token_hex(4), IntegersCodec()))
+            assert await cells.transact("a", Woken(script=False)) == 1
             with pytest.raises(BackendUnavailable, match="refuses"):
                 await backend.signals.notify("topic")
             with pytest.raises(BackendUnavailable, match="refuses"):
@@ -125,7 +126,7 @@ def test_a_server_that_does_not_write_is_named(runtime: RuntimeName, server: red
                 server.replicaof("NO", "ONE")
             with _set(server, "maxmemory", 1):
                 await _refused(backend, BackendFull, "is full", "maxmemory")
-            assert await backend.states.cells(secrets.token_hex(4), IntegersCodec()).transact("a", STEPS[0]) == 1
+            assert await backend.states.cells(Space(secrets.token_hex(4), IntegersCodec())).transact("a", STEPS[0]) == 1
 
     run(runtime, play)
 

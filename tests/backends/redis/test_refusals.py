@@ -15,10 +15,12 @@ import pytest
 import redis
 
 from sdpatterns import with_deadline
-from sdpatterns.backends.redis import RedisBackend, backend, states
+from sdpatterns.backends.redis import RedisBackend, backend
 from sdpatterns.core.codec import IntegersCodec, JsonCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendError, BackendUnavailable, OutcomeUnknown
+from sdpatterns.ports.engine import execute
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from sdpatterns.testing.valkey import valkey_process
 from tests.backends.redis.proxy import FaultProxy
@@ -68,11 +70,11 @@ def loading() -> Iterator[str]:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_server_that_is_loading_has_done_nothing(runtime: RuntimeName, loading: str) -> None:
     backend = RedisBackend.from_url(loading, blocking=runtime == "blocking")
-    cells = backend.states.cells("loading", IntegersCodec())
+    cells = backend.states.cells(Space("loading", IntegersCodec()))
 
     async def play() -> None:
         async with backend:
-            for step in (Count(twin=True), Count(twin=False), Count(twin=True, repeats="harmless")):
+            for step in (Count(script=True), Count(script=False), Count(script=True, repeats="harmless")):
                 with pytest.raises(BackendUnavailable, match="loading"):
                     await cells.transact("a", step)
             with pytest.raises(BackendUnavailable, match="loading"):
@@ -84,16 +86,16 @@ def test_a_server_that_is_loading_has_done_nothing(runtime: RuntimeName, loading
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_key_of_another_program_is_left_alone(runtime: RuntimeName, valkey_url: str) -> None:
     backend = RedisBackend.from_url(valkey_url, blocking=runtime == "blocking", prefix=f"t{secrets.token_hex(4)}")
-    cells = backend.states.cells("list", IntegersCodec())
+    cells = backend.states.cells(Space("list", IntegersCodec()))
 
     async def play() -> None:
         async with backend:
             with redis.Redis.from_url(valkey_url) as admin:
                 name = f"{backend.states._sites.target.prefix}:list/a"
                 admin.lpush(name, "theirs")
-                for twin in (True, False):
+                for script in (True, False):
                     with pytest.raises(BackendError, match="WRONGTYPE"):
-                        await cells.transact("a", Count(twin=twin))
+                        await cells.transact("a", Count(script=script))
                 assert admin.lrange(name, 0, -1) == [b"theirs"]
 
     run(runtime, play)
@@ -103,24 +105,24 @@ class Meddled(Count):
     """Another client writes the cell each time that this one is about to, so many times."""
 
     def __init__(self, admin: Any, name: str, times: int) -> None:
-        super().__init__(twin=False)
+        super().__init__(script=False)
         self._admin, self._name, self.left = admin, name, times
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
+    def __call__(self, states: Any, now_us: int, /) -> Any:
         if self.left:
             self.left -= 1
             self._admin.set(self._name, f"{now_us}|1:{1000 * self.left}")
-        return super().__call__(state, now_us)
+        return super().__call__(states, now_us)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_race_is_run_again_until_it_is_won_or_the_deadline_has_passed(
     runtime: RuntimeName, valkey_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(states, "_PAUSE_MAX_S", 0.0)
+    monkeypatch.setattr(execute, "_PAUSE_MAX_S", 0.0)
     prefix = f"t{secrets.token_hex(4)}"
     backend = RedisBackend.from_url(valkey_url, blocking=runtime == "blocking", prefix=prefix)
-    cells = backend.states.cells("race", IntegersCodec())
+    cells = backend.states.cells(Space("race", IntegersCodec()))
 
     async def play() -> None:
         async with backend:
@@ -130,21 +132,21 @@ def test_a_race_is_run_again_until_it_is_won_or_the_deadline_has_passed(
                 endless = Meddled(admin, f"{prefix}:race/a", 1_000_000)
                 with pytest.raises(BackendUnavailable, match="nothing was written"), with_deadline(0.2):
                     await cells.transact("a", endless)
-                assert await cells.transact("b", Count(twin=False)) == 1
+                assert await cells.transact("b", Count(script=False)) == 1
 
     run(runtime, play)
 
 
 def test_those_who_share_a_lost_race_go_on_alone(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "_PAUSE_MAX_S", 0.0)
+    monkeypatch.setattr(execute, "_PAUSE_MAX_S", 0.0)
     prefix = f"t{secrets.token_hex(4)}"
 
     async def play() -> None:
         async with RedisBackend.from_url(valkey_url, prefix=prefix) as backend:
-            cells = backend.states.cells("race", IntegersCodec())
+            cells = backend.states.cells(Space("race", IntegersCodec()))
             with redis.Redis.from_url(valkey_url) as admin:
                 meddled = Meddled(admin, f"{prefix}:race/a", 10)
-                steps = [Count(twin=False), meddled, *(Count(twin=False) for _ in range(8))]
+                steps = [Count(script=False), meddled, *(Count(script=False) for _ in range(8))]
                 ends = await asyncio.gather(*(cells.transact("a", step) for step in steps))
                 assert meddled.left == 0
                 # The last thing that the other client wrote was 0; the nine that came after it count on.
@@ -156,18 +158,18 @@ def test_those_who_share_a_lost_race_go_on_alone(valkey_url: str, monkeypatch: p
 def test_a_state_that_cannot_be_written_harms_only_its_maker(valkey_url: str) -> None:
     class Put:
         repeats = "unsafe"
-        twin = None
+        script = None
 
         def __init__(self, value: Any) -> None:
             self.value = value
 
-        def __call__(self, state: Any, now_us: int, /) -> Any:
-            return self.value, state, 60.0, ()
+        def __call__(self, states: Any, now_us: int, /) -> Any:
+            return [self.value], states[0], [60.0], ()
 
     async def play() -> None:
         async with RedisBackend.from_url(valkey_url) as backend:
             codec = JsonCodec[Any](lambda value: value, lambda plain: plain)
-            cells = backend.states.cells(f"json/{secrets.token_hex(4)}", codec)
+            cells = backend.states.cells(Space(f"json/{secrets.token_hex(4)}", codec))
             values = [object() if place % 3 == 2 else place for place in range(12)]
             ends = await asyncio.gather(*(cells.transact("a", Put(value)) for value in values), return_exceptions=True)
             assert [type(end).__name__ for end in ends[2::3]] == ["TypeError"] * 4
@@ -183,14 +185,14 @@ def test_a_second_loss_leaves_a_harmless_step_in_doubt(valkey_url: str) -> None:
 
         async def play() -> None:
             async with RedisBackend.from_url(proxy.url) as backend:
-                cells = backend.states.cells(f"doubt/{secrets.token_hex(4)}", IntegersCodec())
-                for twin, on in ((True, b"EVALSHA"), (False, b"1:2\r\n")):
-                    step = Count(twin=twin, repeats="harmless")
-                    assert await cells.transact(f"{twin}", step) == 1
+                cells = backend.states.cells(Space(f"doubt/{secrets.token_hex(4)}", IntegersCodec()))
+                for script, on in ((True, b"EVALSHA"), (False, b"1:2\r\n")):
+                    step = Count(script=script, repeats="harmless")
+                    assert await cells.transact(f"{script}", step) == 1
                     proxy.arm("after", "after", on=on)
                     with pytest.raises(OutcomeUnknown):
-                        await cells.transact(f"{twin}", step)
-                    assert await cells.read(f"{twin}") == (3,)
+                        await cells.transact(f"{script}", step)
+                    assert await cells.read(f"{script}") == (3,)
 
         asyncio.run(play())
 
@@ -201,9 +203,9 @@ def test_a_caller_may_be_cancelled_while_the_connection_opens() -> None:
 
         async def play() -> None:
             async with RedisBackend.from_url(f"redis://127.0.0.1:{server.port}") as backend:
-                cells = backend.states.cells("opening", IntegersCodec())
+                cells = backend.states.cells(Space("opening", IntegersCodec()))
                 for _ in range(3):
-                    first, second = (asyncio.ensure_future(cells.transact("a", Count(twin=True))) for _ in range(2))
+                    first, second = (asyncio.ensure_future(cells.transact("a", Count(script=True))) for _ in range(2))
                     await asyncio.sleep(0.02)
                     first.cancel()
                     await asyncio.gather(first, return_exceptions=True)
@@ -211,8 +213,8 @@ def test_a_caller_may_be_cancelled_while_the_connection_opens() -> None:
                     await asyncio.gather(second, return_exceptions=True)
                 server.resume()
                 # What was in flight when its caller was cancelled may have happened or not.
-                assert 1 <= await cells.transact("a", Count(twin=True)) <= 4
-                assert await cells.transact("b", Count(twin=True)) == 1
+                assert 1 <= await cells.transact("a", Count(script=True)) <= 4
+                assert await cells.transact("b", Count(script=True)) == 1
 
         asyncio.run(play())
 
@@ -220,13 +222,13 @@ def test_a_caller_may_be_cancelled_while_the_connection_opens() -> None:
 def test_a_pool_closed_while_in_use_closes_what_comes_back(valkey_url: str) -> None:
     with FaultProxy(valkey_url) as proxy:
         backend = RedisBackend.from_url(f"{proxy.url}?client_name=closing", blocking=True)
-        cells = backend.states.cells(f"closing/{secrets.token_hex(4)}", IntegersCodec())
+        cells = backend.states.cells(Space(f"closing/{secrets.token_hex(4)}", IntegersCodec()))
 
         class CloseMeanwhile(Count):
-            def __call__(self, state: Any, now_us: int, /) -> Any:
+            def __call__(self, states: Any, now_us: int, /) -> Any:
                 backend.__exit__(None, None, None)
-                return super().__call__(state, now_us)
+                return super().__call__(states, now_us)
 
-        assert finish(cells.transact("a", CloseMeanwhile(twin=False))) == 1
+        assert finish(cells.transact("a", CloseMeanwhile(script=False))) == 1
         with redis.Redis.from_url(valkey_url) as admin:
             assert "closing" not in {client["name"] for client in admin.client_list()}

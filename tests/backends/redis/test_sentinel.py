@@ -17,6 +17,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendError
+from sdpatterns.ports.states import Space
 from sdpatterns.testing import valkey
 from sdpatterns.testing.contracts.steps import Add
 from sdpatterns.testing.processes import ServerProcess, owned_directory, running
@@ -72,7 +73,7 @@ async def followed(backend: RedisBackend, servers: Watched) -> None:
     """Count, lose the primary, and count on at the server that Sentinel names next."""
     async with backend:
         await backend.create()
-        cells = backend.states.cells("sentinel", IntegersCodec())
+        cells = backend.states.cells(Space("sentinel", IntegersCodec()))
         before = await cells.transact("a", Add())
         with redis.Redis(port=servers.replica.port) as client:
             until(lambda: client.exists("sdp:sentinel/a"))

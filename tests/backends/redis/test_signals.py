@@ -6,6 +6,7 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import current
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine import listener
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from tests.backends.redis.proxy import FaultProxy
 from tests.backends.redis.steps import Count
@@ -153,15 +155,15 @@ def test_steps_announce_in_a_cluster_whichever_node_they_ran_on(runtime: Runtime
     topic = secrets.token_hex(4)
 
     class Wake(Count):
-        def __call__(self, state: object, now_us: int, /) -> object:
-            after, answer, keep_s, _ = super().__call__(state, now_us)
+        def __call__(self, states: Any, now_us: int, /) -> object:
+            after, answer, keep_s, _ = super().__call__(states, now_us)
             return after, answer, keep_s, (topic,)
 
     async def play() -> None:
-        cells = backend.states.cells(f"wake/{topic}", IntegersCodec())
+        cells = backend.states.cells(Space(f"wake/{topic}", IntegersCodec()))
         async with backend, backend.signals.subscribe(topic) as subscription:
             for place in range(12):
-                assert await cells.transact(f"{place}", Wake(twin=False)) == 1
+                assert await cells.transact(f"{place}", Wake(script=False)) == 1
                 assert await subscription.wait(10.0)
             assert current().name == runtime
 

@@ -18,6 +18,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 
 
@@ -66,7 +67,7 @@ async def outcome(backend: RedisBackend) -> str:
         async with backend.signals.subscribe("tls") as subscription:
             await backend.signals.notify("tls")
             assert await subscription.wait(60.0)
-        await backend.states.cells("tls", IntegersCodec()).transact(secrets.token_hex(4), Add())
+        await backend.states.cells(Space("tls", IntegersCodec())).transact(secrets.token_hex(4), Add())
     return "works"
 
 

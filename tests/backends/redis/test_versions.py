@@ -1,4 +1,4 @@
-"""A twin runs on states of its codec's own version; any other is left to Python."""
+"""A script runs on states of its codec's own version; any other is left to Python."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import CodecError, UnknownVersion
+from sdpatterns.ports.states import Space
 from tests.backends.redis.steps import Count, CountAll
 
 
@@ -29,24 +30,24 @@ class OldAndNew(IntegersCodec):
 def spaces(valkey_url: str) -> Any:
     with RedisBackend.from_url(valkey_url, blocking=True) as backend:
         name = f"versions/{secrets.token_hex(4)}"
-        yield lambda codec: backend.states.cells(name, codec)
+        yield lambda codec: backend.states.cells(Space(name, codec))
 
 
-def test_a_twin_leaves_a_newer_state_as_it_is(spaces: Any) -> None:
+def test_a_script_leaves_a_newer_state_as_it_is(spaces: Any) -> None:
     newer, ours = spaces(IntegersCodec(version=2)), spaces(IntegersCodec(version=1))
-    finish(newer.transact("a", Count(twin=False)))
+    finish(newer.transact("a", Count(script=False)))
     with pytest.raises(UnknownVersion):
-        finish(ours.transact("a", Count(twin=True)))
+        finish(ours.transact("a", Count(script=True)))
     with pytest.raises(UnknownVersion):
-        finish(ours.transact_many(["b", "a"], CountAll(twin=True)))
+        finish(ours.transact_many(["b", "a"], CountAll(script=True)))
     assert finish(newer.read("a")) == (1,)
     assert finish(ours.read("b")) is None
 
 
-def test_python_brings_an_older_state_forward_under_a_twin(spaces: Any) -> None:
+def test_python_brings_an_older_state_forward_under_a_script(spaces: Any) -> None:
     old, new = spaces(IntegersCodec(version=1)), spaces(OldAndNew())
-    finish(old.transact("a", Count(twin=True)))
-    assert finish(new.transact("a", Count(twin=True))) == 11
+    finish(old.transact("a", Count(script=True)))
+    assert finish(new.transact("a", Count(script=True))) == 11
     assert finish(new.read("a")) == (11,)
 
 
@@ -55,11 +56,11 @@ def test_a_value_that_is_no_cell_is_refused(spaces: Any, valkey_url: str, forged
     import redis
 
     cells = spaces(IntegersCodec())
-    finish(cells.transact("a", Count(twin=True)))
+    finish(cells.transact("a", Count(script=True)))
     with redis.Redis.from_url(valkey_url) as admin:
-        [name] = [name for name in admin.scan_iter() if name.startswith(b"sdp:" + cells.space.encode())]
+        [name] = [name for name in admin.scan_iter() if name.startswith(b"sdp:" + cells.space.name.encode())]
         admin.set(name, forged)
-        for twin in (True, False):
+        for script in (True, False):
             with pytest.raises(CodecError):
-                finish(cells.transact("a", Count(twin=twin)))
+                finish(cells.transact("a", Count(script=script)))
         assert admin.get(name) == forged

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from sdpatterns.core.step import Repeats, Step, Twin
+from sdpatterns.core.step import Repeats, Script, Step
 
 Numbers = tuple[int, ...]
 
@@ -14,17 +14,17 @@ class Meddled:
     """Adds one, and calls `meddle` while it decides: between the read and the write."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[int] | None = None
+    script: Script[int] | None = None
 
     def __init__(self, meddle: Callable[[int], object]) -> None:
         self._meddle = meddle
         self.runs = 0
 
-    def __call__(self, state: Numbers | None, now_us: int, /) -> Step[Numbers, int]:
+    def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> Step[Numbers, int]:
         self.runs += 1
         self._meddle(self.runs)
-        before = state[0] if state else 0
-        return (before + 1,), before, 3600.0, ()
+        before = states[0][0] if states[0] else 0
+        return [(before + 1,)], before, [3600.0], ()
 
 
 class Harmless(Meddled):
@@ -37,7 +37,7 @@ class MeddledMany:
     """Adds one to each cell, and meddles."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[Any] | None = None
+    script: Script[Any] | None = None
 
     def __init__(self, meddle: Callable[[int], object]) -> None:
         self._meddle = meddle

@@ -17,7 +17,7 @@ from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import OutcomeUnknown, SdpatternsError
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 from sdpatterns.testing.contracts.steps import Add, AddMany, Explode, Look, add_each
 from tests.backends.sqlalchemy.steps import Meddled, Numbers
 
@@ -38,7 +38,7 @@ def statements() -> Iterator[list[str]]:
 
 
 def counters(backend: SQLBackend, request: pytest.FixtureRequest) -> Cells[Numbers]:
-    return backend.states.cells(f"folds/{request.node.name}", IntegersCodec())
+    return backend.states.cells(Space(f"folds/{request.node.name}", IntegersCodec()))
 
 
 async def test_the_steps_of_one_turn_share_one_write(
@@ -103,7 +103,7 @@ class Liar:
 async def test_a_value_that_the_database_refuses_harms_only_its_caller(
     backend: SQLBackend, request: pytest.FixtureRequest
 ) -> None:
-    good, bad = counters(backend, request), backend.states.cells("liar", Liar())
+    good, bad = counters(backend, request), backend.states.cells(Space("liar", Liar()))
     work = [bad.transact("a", Add()) if place == 3 else good.transact(f"{place}", Add()) for place in range(8)]
     ends = await asyncio.gather(*work, return_exceptions=True)
     assert isinstance(ends.pop(3), SdpatternsError)
@@ -178,7 +178,7 @@ async def test_only_the_losers_of_a_conflict_are_decided_again(
                 with psycopg.connect(postgres_url) as connection:
                     connection.execute(
                         "UPDATE sdp_cells SET version = version + 1, state = '1:100' WHERE space = %s AND key = '3'",
-                        [cells.space],  # type: ignore[attr-defined]
+                        [cells.space.name],
                     )
 
         steps = [Meddled(meddle if place == 3 else lambda _: None) for place in range(10)]
@@ -255,7 +255,7 @@ async def test_an_interruption_in_the_writers_thread_is_told(sqlite_path: object
 
     async with SQLBackend(f"sqlite+aiosqlite:///{sqlite_path}") as backend:
         await backend.create()
-        cells: Cells[Numbers] = backend.states.cells("interrupted", IntegersCodec())
+        cells: Cells[Numbers] = backend.states.cells(Space("interrupted", IntegersCodec()))
         with pytest.raises(OutcomeUnknown):
             await cells.transact("a", Meddled(interrupt))
         assert (await cells.transact("a", Add()))[0] == 0

@@ -19,13 +19,13 @@ from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import BLOCKING, finish
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 from sdpatterns.testing.contracts.steps import Add, add_each
 from tests.backends.sqlalchemy.steps import Numbers
 
 
 def counters(backend: SQLBackend, space: str) -> Cells[Numbers]:
-    return backend.states.cells(space, IntegersCodec())
+    return backend.states.cells(Space(space, IntegersCodec()))
 
 
 def sessions(engine: Engine) -> int:
@@ -50,10 +50,10 @@ def test_building_opens_nothing(tmp_path: Path) -> None:
     threads = threading.active_count()
     for url in ("sqlite+aiosqlite", "sqlite"):
         backend = SQLBackend.from_url(f"{url}:///{tmp_path}/nowhere/cells.db")
-        backend.states.cells("a", IntegersCodec())
+        backend.states.cells(Space("a", IntegersCodec()))
         backend.signals.subscribe("a")
     for url in ("postgresql+asyncpg", "postgresql+psycopg"):
-        SQLBackend.from_url(f"{url}://nobody@127.0.0.1:1/none").states.cells("a", IntegersCodec())
+        SQLBackend.from_url(f"{url}://nobody@127.0.0.1:1/none").states.cells(Space("a", IntegersCodec()))
     assert threading.active_count() == threads
     assert list(tmp_path.iterdir()) == []
 

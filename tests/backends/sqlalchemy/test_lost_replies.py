@@ -13,7 +13,7 @@ from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 from tests.backends.sqlalchemy.proxy import Cut, Proxy
 from tests.backends.sqlalchemy.steps import Harmless, HarmlessMany, Meddled, MeddledMany, Numbers
 
@@ -27,7 +27,7 @@ async def warm(proxy: Proxy, request: pytest.FixtureRequest) -> AsyncIterator[Ce
     """Cells whose connection has prepared its statements, so that a step is two messages."""
     async with SQLBackend(proxy.url("asyncpg"), timeout_s=2.0) as backend:
         await backend.create()
-        cells = backend.states.cells(f"lost/{request.node.name}", IntegersCodec())
+        cells = backend.states.cells(Space(f"lost/{request.node.name}", IntegersCodec()))
         for _ in range(2):
             await cells.transact("a", Meddled(lambda _: None))
             await cells.transact_many(KEYS, MeddledMany(lambda _: None))
@@ -137,7 +137,7 @@ async def test_a_server_that_falls_silent_while_a_connection_is_made_costs_no_so
     async with SQLBackend(proxy.url("asyncpg"), timeout_s=0.3) as backend:
         proxy.freeze(after=messages)
         with pytest.raises(BackendUnavailable):
-            await backend.states.cells("silent", IntegersCodec()).read("a")
+            await backend.states.cells(Space("silent", IntegersCodec())).read("a")
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         now = [one for one in gc.get_objects() if issubclass(type(one), socket.socket) and one.fileno() > 0]
@@ -150,7 +150,7 @@ async def test_a_server_that_falls_silent_while_a_connection_is_made_costs_no_so
 def test_the_same_without_a_loop(proxy: Proxy, where: Cut, happened: int) -> None:
     with SQLBackend(proxy.url("psycopg")) as backend:
         finish(backend.create())
-        cells = backend.states.cells(f"lost/blocking/{where}", IntegersCodec())
+        cells = backend.states.cells(Space(f"lost/blocking/{where}", IntegersCodec()))
         for _ in range(8):  # psycopg prepares a statement when it sees it for the sixth time
             finish(cells.transact("a", Meddled(lambda _: None)))
         step = cutting(proxy, where)

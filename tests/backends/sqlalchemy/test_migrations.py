@@ -15,6 +15,7 @@ from sdpatterns.backends.sqlalchemy.tables import SCHEMA_VERSION
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import UnknownVersion
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Look
 
 CELLS = """CREATE TABLE sdp_cells (
@@ -69,7 +70,7 @@ def make_old(engine: Engine, version: int) -> None:
 
 def read(url: str) -> object:
     with SQLBackend(url) as backend:
-        return finish(backend.states.cells("old", IntegersCodec()).transact("key", Look()))
+        return finish(backend.states.cells(Space("old", IntegersCodec())).transact("key", Look()))
 
 
 def version_of(engine: Engine) -> int:

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
+from sdpatterns import with_deadline
 from sdpatterns.backends.sqlalchemy import SCHEMA_VERSION, SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable, UnknownVersion
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 from sdpatterns.testing.contracts.steps import Add, Look, add_each
 from sdpatterns.testing.servers import ServerProcess, postgres_process
 from tests.backends.sqlalchemy.steps import Numbers
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 def counters(backend: SQLBackend) -> Cells[Numbers]:
-    return backend.states.cells("outage", IntegersCodec())
+    return backend.states.cells(Space("outage", IntegersCodec()))
 
 
 AWAY = "postgresql+{}://shop:hush-hush@127.0.0.1:1/shop"
@@ -199,11 +200,16 @@ async def test_a_file_that_another_program_has_locked(sqlite_path: Path) -> None
         other = sqlite3.connect(sqlite_path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert await cells.read("a") == (1,)  # readers need no lock
-        with pytest.raises(BackendUnavailable, match="another program holds"):
+        with pytest.raises(BackendUnavailable, match="another program holds"), with_deadline(0.5):
             await cells.transact("a", Add())
+        waiting = asyncio.ensure_future(cells.transact("a", Add()))
+        for _ in range(3):
+            # It waits in turns of 0.2 s, and lets readers in between.
+            assert await cells.read("a") == (1,)
+        assert not waiting.done()
         other.execute("ROLLBACK")
         other.close()
-        assert (await cells.transact("a", Add()))[0] == 1
+        assert (await waiting)[0] == 1
 
 
 def test_a_writer_waits_for_another_program(sqlite_path: Path) -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from sdpatterns.backends.sqlalchemy import SQLBackend, metadata
-from sdpatterns.backends.sqlalchemy.calls import expiry_us
 from sdpatterns.backends.sqlalchemy.postgres import payload
-from sdpatterns.backends.sqlalchemy.states import stored_text
+from sdpatterns.backends.sqlalchemy.rows import expiry_us, stored_text
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 from sdpatterns.testing.contracts.values import ODD_KEYS
 
@@ -60,7 +60,7 @@ async def test_the_sweep_deletes_only_what_is_past_its_time_in_small_batches(
     backend: SQLBackend, engine: Engine, request: pytest.FixtureRequest
 ) -> None:
     space = f"upkeep/{request.node.name}"
-    cells = backend.states.cells(space, IntegersCodec())
+    cells = backend.states.cells(Space(space, IntegersCodec()))
     for keep_s, names in ((60.0, "short"), (7200.0, "long")):
         work = [cells.transact(f"{names}{place}", Add(keep_s=keep_s)) for place in range(30)]
         await asyncio.gather(*work)
@@ -80,7 +80,7 @@ async def test_garbage_goes_by_itself_where_keys_come_and_go(
     backend: SQLBackend, engine: Engine, request: pytest.FixtureRequest
 ) -> None:
     space = f"upkeep/{request.node.name}"
-    cells = backend.states.cells(space, IntegersCodec())
+    cells = backend.states.cells(Space(space, IntegersCodec()))
     backend.shift(1_000_000.0)
     while await backend.sweep(limit=10_000):
         pass  # what other tests left in the same table would be swept first
@@ -122,12 +122,14 @@ import sys
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
+from sdpatterns.ports.states import Space
 with SQLBackend(sys.argv[1]) as backend:
     if sys.argv[2] == "announce":
         finish(backend.signals.notify("bell"))
     else:
-        finish(backend.states.cells("bells", IntegersCodec()).transact("a", Add(wake=("bell",))))
+        finish(backend.states.cells(Space("bells", IntegersCodec())).transact("a", Add(wake=("bell",))))
 """
 
 

@@ -13,12 +13,13 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
+from sdpatterns import with_deadline
 from sdpatterns.backends.sqlalchemy import SQLBackend, postgres
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.fanout import LocalSignals
-from sdpatterns.ports.states import Cells, StateStore
+from sdpatterns.ports.states import Cells, Space, StateStore
 from sdpatterns.testing.contracts.steps import Add, AddMany, Explode, Look, Time
 from tests.backends.sqlalchemy.steps import Meddled, Numbers
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 
 def counters(states: StateStore, request: pytest.FixtureRequest) -> Cells[Numbers]:
-    return states.cells(f"within/{request.node.name}", IntegersCodec())
+    return states.cells(Space(f"within/{request.node.name}", IntegersCodec()))
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ def test_a_step_rolled_back_is_not_notified_by_the_next_commit(
     with SQLBackend(url) as backend, Session(own) as session:
         finish(backend.create())
         monkeypatch.setattr(LocalSignals, "wake", lambda _, topics: woken.extend(topics))
-        cells = backend.within(session).states.cells("rolled back", IntegersCodec())
+        cells = backend.within(session).states.cells(Space("rolled back", IntegersCodec()))
         finish(cells.transact("a", Add(wake=("undone",))))
         session.rollback()
         finish(cells.transact("a", Add(wake=("done",))))
@@ -230,10 +231,10 @@ async def test_sqlite_sessions_that_begin_late_or_early(sqlite_path: Any, begins
 
     async with SQLBackend(url) as backend:
         await backend.create()
-        cells = backend.states.cells("late", IntegersCodec())
+        cells = backend.states.cells(Space("late", IntegersCodec()))
         for end, expected in (("rollback", None), ("commit", (2,))):
             async with AsyncSession(own) as session:
-                inside = backend.within(session).states.cells("late", IntegersCodec())
+                inside = backend.within(session).states.cells(Space("late", IntegersCodec()))
                 assert await inside.transact("a", Look()) is None
                 await inside.transact("a", Add())
                 await inside.transact("a", Add())
@@ -279,16 +280,20 @@ class TestOnPostgres:
             await session.rollback()
         assert (await waiting)[0] == 0
 
-    async def test_a_row_that_is_held_for_too_long_is_said(
+    async def test_a_step_waits_for_a_held_row_until_its_deadline(
         self, async_url: str, backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest
     ) -> None:
-        async with SQLBackend(async_url, timeout_s=0.3) as hasty, AsyncSession(own) as session:
+        async with SQLBackend(async_url, timeout_s=1.0) as hasty, AsyncSession(own) as session:
             await counters(backend.states, request).transact("a", Add())
             await counters(backend.within(session).states, request).transact("a", Add(10))
-            with pytest.raises(BackendUnavailable, match="another transaction holds the row"):
+            with pytest.raises(BackendUnavailable, match="another transaction holds the row"), with_deadline(1.5):
                 await counters(hasty.states, request).transact("a", Add())
+            # Without a deadline it waits far longer than `timeout_s`, because the database is well.
+            waiting = asyncio.ensure_future(counters(hasty.states, request).transact("a", Add()))
+            await asyncio.wait({waiting}, timeout=1.5)
+            assert not waiting.done()
             await session.commit()
-            assert (await counters(hasty.states, request).transact("a", Add()))[0] == 11
+            assert (await waiting)[0] == 11
 
     async def test_a_row_made_by_another_between_look_and_write_is_decided_again(
         self, backend: SQLBackend, own: AsyncEngine, postgres_url: str, request: pytest.FixtureRequest

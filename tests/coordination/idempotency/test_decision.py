@@ -22,6 +22,7 @@ from sdpatterns.coordination.idempotency.decision import (
 )
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError, UnknownVersion
+from tests.steps import on_one
 
 LEASE_US = 30_000_000
 NOW = 1_700_000_000_000_000
@@ -32,7 +33,7 @@ def held(owner: str = "a", fence: int = NOW, until_us: int = NOW + LEASE_US, kin
 
 
 def test_a_free_key_is_taken_with_a_fence_of_the_stores_time() -> None:
-    state, found, keep_s, wake = TakeClaim("a", "mark", LEASE_US)(None, NOW)
+    state, found, keep_s, wake = on_one(TakeClaim("a", "mark", LEASE_US), None, NOW)
     assert state == held()
     assert found == Finding(Kind.CLAIMED, NOW, LEASE_US)
     assert keep_s == 60.0
@@ -52,30 +53,30 @@ def test_a_free_key_is_taken_with_a_fence_of_the_stores_time() -> None:
     ],
 )
 def test_a_claim_finds(state: Record, now_us: int, kind: Kind) -> None:
-    assert TakeClaim("a", "mark", LEASE_US)(state, now_us)[1].kind is kind
+    assert on_one(TakeClaim("a", "mark", LEASE_US), state, now_us)[1].kind is kind
 
 
 @pytest.mark.parametrize("kind", [Kind.CLAIMED, Kind.DONE, Kind.FAILED])
 def test_another_request_is_refused_whatever_became_of_the_first(kind: Kind) -> None:
-    step = TakeClaim("a", "another", LEASE_US)(held("b", kind=kind), NOW + 1)
+    step = on_one(TakeClaim("a", "another", LEASE_US), held("b", kind=kind), NOW + 1)
     assert step[0] is UNCHANGED
     assert step[1].kind is Kind.REUSED
     assert step[1].answer == b""
 
 
 def test_a_fence_grows_even_while_the_clock_stands() -> None:
-    state, found, *_ = TakeClaim("a", "mark", LEASE_US)(held("b", fence=NOW + 5, until_us=NOW), NOW)
+    state, found, *_ = on_one(TakeClaim("a", "mark", LEASE_US), held("b", fence=NOW + 5, until_us=NOW), NOW)
     assert found.fence == NOW + 6
     assert isinstance(state, Record)
-    released, was_held, keep_s, _ = Release("a", NOW + 6, "topic")(state, NOW)
+    released, was_held, keep_s, _ = on_one(Release("a", NOW + 6, "topic"), state, NOW)
     assert was_held
     assert isinstance(released, Record), "dropped now, the next fence would be smaller"
     assert keep_s > 0
-    assert TakeClaim("c", "mark", LEASE_US)(released, NOW)[1].fence == NOW + 7
+    assert on_one(TakeClaim("c", "mark", LEASE_US), released, NOW)[1].fence == NOW + 7
 
 
 def test_a_released_key_is_dropped_once_time_has_passed_its_fence() -> None:
-    assert Release("a", NOW, "topic")(held("a"), NOW + 1) == (GONE, True, 0.0, ("topic",))
+    assert on_one(Release("a", NOW, "topic"), held("a"), NOW + 1) == (GONE, True, 0.0, ("topic",))
 
 
 @pytest.mark.parametrize(
@@ -89,29 +90,29 @@ def test_a_caller_that_does_not_hold_the_key_changes_nothing(owner: str, fence: 
         Settle(owner, fence, Kind.DONE, b"late", 60.0, "t"),
         Release(owner, fence, "t"),
     ):
-        assert step(state, NOW + 1)[:2] == (UNCHANGED, False)
-        assert step(None, NOW + 1)[:2] == (UNCHANGED, False)
+        assert on_one(step, state, NOW + 1)[:2] == (UNCHANGED, False)
+        assert on_one(step, None, NOW + 1)[:2] == (UNCHANGED, False)
 
 
 def test_settling_twice_is_settling_once() -> None:
     settle = Settle("a", NOW, Kind.DONE, b"answer", 60.0, "topic")
-    state, stored, keep_s, wake = settle(held("a"), NOW + 1)
+    state, stored, keep_s, wake = on_one(settle, held("a"), NOW + 1)
     assert (stored, keep_s, wake) == (True, 60.0, ("topic",))
     assert isinstance(state, Record)
-    assert settle(state, NOW + 2) == (UNCHANGED, True, 0.0, ())
-    assert Release("a", NOW, "topic")(state, NOW + 3)[:2] == (UNCHANGED, False)
+    assert on_one(settle, state, NOW + 2) == (UNCHANGED, True, 0.0, ())
+    assert on_one(Release("a", NOW, "topic"), state, NOW + 3)[:2] == (UNCHANGED, False)
 
 
 def test_a_renewal_never_shortens_a_lease() -> None:
-    state, stands, *_ = Renew("a", NOW, LEASE_US)(held("a", until_us=NOW + 2 * LEASE_US), NOW + 1)
+    state, stands, *_ = on_one(Renew("a", NOW, LEASE_US), held("a", until_us=NOW + 2 * LEASE_US), NOW + 1)
     assert stands
     assert isinstance(state, Record)
     assert state.until_us == NOW + 2 * LEASE_US
 
 
 def test_a_claim_whose_reply_was_lost_is_released_by_its_owner_alone() -> None:
-    assert Release("a", 0, "t")(held("a"), NOW + 1)[1] is True
-    assert Release("b", 0, "t")(held("a"), NOW + 1)[1] is False
+    assert on_one(Release("a", 0, "t"), held("a"), NOW + 1)[1] is True
+    assert on_one(Release("b", 0, "t"), held("a"), NOW + 1)[1] is False
 
 
 @dataclasses.dataclass
@@ -155,14 +156,14 @@ class History:
         return step[1]
 
     def take(self, owner: str) -> None:
-        found = self.apply(TakeClaim(owner, "mark", LEASE_US)(self.state, self.now))
+        found = self.apply(on_one(TakeClaim(owner, "mark", LEASE_US), self.state, self.now))
         assert found.kind.name.lower() == self.oracle.take(owner, self.now)
         if found.kind is Kind.CLAIMED and found.fence != self.fence_of[owner]:
             assert found.fence > max(self.fence_of.values())
             self.fence_of[owner] = found.fence
 
     def renew(self, owner: str) -> None:
-        if self.apply(Renew(owner, self.fence_of[owner], LEASE_US)(self.state, self.now)):
+        if self.apply(on_one(Renew(owner, self.fence_of[owner], LEASE_US), self.state, self.now)):
             assert self.oracle.answer is None
             assert self.fence_of[owner] == max(self.fence_of.values()), "only the newest claim may renew"
             self.oracle.holder, self.oracle.until = owner, max(self.oracle.until, self.now + LEASE_US)
@@ -170,12 +171,12 @@ class History:
     def settle(self, owner: str) -> None:
         before = self.state
         step = Settle(owner, self.fence_of[owner], Kind.DONE, owner.encode(), 40.0, "t")
-        if self.apply(step(self.state, self.now)) and before is not None and before.kind is Kind.CLAIMED:
+        if self.apply(on_one(step, self.state, self.now)) and before is not None and before.kind is Kind.CLAIMED:
             assert before.fence == max(self.fence_of.values()), "only the newest claim may answer"
             self.oracle = Oracle(owner, self.now + 40_000_000, owner.encode())
 
     def release(self, owner: str) -> None:
-        if self.apply(Release(owner, self.fence_of[owner], "t")(self.state, self.now)):
+        if self.apply(on_one(Release(owner, self.fence_of[owner], "t"), self.state, self.now)):
             assert self.fence_of[owner] == max(self.fence_of.values()), "only the newest claim may be released"
             self.oracle = Oracle()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from sdpatterns.core.runtime import ASYNCIO, current
-from sdpatterns.ports.states import StateStore
+from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.states import Cells, Space, StateStore
 
 
 class Between:
@@ -23,38 +23,25 @@ class Between:
         self.is_cluster = False
         self.steps: list[str] = []
 
-    def cells(self, space: str, codec: Any, /, *, group: str | None = None, **bounds: Any) -> Any:
-        self.groups.append(group)
-        return BetweenCells(self, self.inner.cells(space, codec, group=group, **bounds), group)
+    def cells(self, space: Space[Any], /) -> Any:
+        self.groups.append(space.group)
+        return BetweenCells(self, space, self.inner.cells(space))
 
 
-class BetweenCells:
-    def __init__(self, store: Between, inner: Any, group: str | None) -> None:
+class BetweenCells(Cells[Any]):
+    def __init__(self, store: Between, space: Space[Any], inner: Cells[Any]) -> None:
+        super().__init__(space, inner.run)
         self.store = store
-        self.inner = inner
-        self.group = group
 
-    async def transact(self, key: str, transition: Any, /) -> Any:
-        await self._way(type(transition).__name__)
-        answer = await self.inner.transact(key, transition)
+    async def run(self, step: PendingStep, /) -> Any:
+        if step.reads:
+            return await self._run(step)
+        if len(step.keys) > 1 and self.store.is_cluster and self.space.group is None:
+            raise TypeError("a cluster needs a group")
+        await self._way("delete" if isinstance(step.transition, Drop) else type(step.transition).__name__)
+        answer = await self._run(step)
         await current().sleep(self.store.pause_s)
         return answer
-
-    async def transact_many(self, keys: Sequence[str], transition: Any, /) -> Any:
-        if self.store.is_cluster and self.group is None:
-            raise TypeError("a cluster needs a group")
-        await self._way(type(transition).__name__)
-        return await self.inner.transact_many(keys, transition)
-
-    async def read(self, key: str, /) -> Any:
-        return await self.inner.read(key)
-
-    async def read_many(self, keys: Sequence[str], /) -> Any:
-        return await self.inner.read_many(keys)
-
-    async def delete(self, key: str, /) -> None:
-        await self._way("delete")
-        await self.inner.delete(key)
 
     async def _way(self, name: str) -> None:
         self.store.steps.append(name)

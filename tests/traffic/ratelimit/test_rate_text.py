@@ -88,8 +88,8 @@ def test_a_rate_is_a_value_that_never_changes() -> None:
     assert rate != per_minute(5)
     assert rate != "5/minute burst 2"
     assert repr(rate) == "Rate(count=5, period_s=60, burst=2)"
-    for twin in (copy.copy(rate), copy.deepcopy(rate), pickle.loads(pickle.dumps(rate))):
-        assert twin == rate
+    for script in (copy.copy(rate), copy.deepcopy(rate), pickle.loads(pickle.dumps(rate))):
+        assert script == rate
     with pytest.raises(AttributeError, match="a Rate does not change: make another one for count = 9"):
         rate.count = 9
     with pytest.raises(AttributeError, match="a Rate does not change"):

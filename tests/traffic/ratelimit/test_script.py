@@ -12,8 +12,8 @@ import pytest
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.traffic.ratelimit import Algorithm, Rate
 from sdpatterns.traffic.ratelimit.answer import Limit
-from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Reserve, ReserveMany
-from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
+from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Reserve
+from tests.backends.redis.step_scripts import Played, held_to_python, kept, many_steps, written
 from tests.traffic.ratelimit.algorithms import ALGORITHMS
 
 
@@ -49,23 +49,19 @@ class History:
         wait_us = self.chance.choice([0.0, 0.0, 1.5, 1e9, 1e14])
         if kind < 0.6:
             return self._run([cell], Reserve([self.limits[cell]], cost, wait_us, look=kind < 0.3))
-        return self._run(list(range(len(self.limits))), ReserveMany(self.limits, cost, wait_us, look=kind > 0.95))
+        return self._run(list(range(len(self.limits))), Reserve(self.limits, cost, wait_us, look=kind > 0.95))
 
     def _run(self, cells: Sequence[int], step: Any) -> Played:
         before = [self.states[cell] for cell in cells]
-        if isinstance(step, ReserveMany):
-            after, answer, keeps_s, _ = step(before, self.now_us)
-        else:
-            one, answer, keep_s, _ = step(before[0], self.now_us)
-            after, keeps_s = [one], [keep_s]
+        after, answer, keeps_s, _ = step(before, self.now_us)
         for cell, state in zip(cells, after, strict=True):
             if state is not UNCHANGED:
                 self.states[cell] = None if state is GONE else state
-        if isinstance(answer, Reservation) and answer.allowed and after[0] is not UNCHANGED:
-            self.last[cells[0]] = answer
+        if isinstance(step, Reserve) and len(cells) == 1 and answer[0].allowed and after[0] is not UNCHANGED:
+            self.last[cells[0]] = answer[0]
         texts = ["" if state is None else CODEC.encode(state).decode() for state in before]
-        words = [str(len(before)), str(self.now_us), *texts, *step.twin.args()]
-        about = (type(step).__name__, step.twin, answer)
+        words = [str(len(before)), str(self.now_us), *texts, *step.script.args()]
+        about = (type(step).__name__, step.script, answer)
         return Played(words, self._reply(texts, after, keeps_s, answer), about)
 
     def _reply(self, texts: Sequence[str], after: Sequence[Any], keeps_s: Sequence[float], answer: Any) -> Any:
@@ -75,7 +71,7 @@ class History:
 
 def script_of(algorithm: Algorithm) -> str:
     """Its whole source."""
-    script = Reserve([[Limit(Rate(3, 1.0), algorithm)]], 1).twin
+    script = Reserve([[Limit(Rate(3, 1.0), algorithm)]], 1).script
     assert script is not None
     return script.source
 
@@ -87,18 +83,18 @@ def test_the_script_is_the_step(name: str, steps: int, valkey_url: str) -> None:
     for played, reply in held_to_python(
         valkey_url, script_of(ALGORITHMS[name]), partial(History, ALGORITHMS[name]), steps
     ):
-        kind, twin, answer = played.about
-        read = twin.answer(reply[1])
-        assert (list(read) if kind == "ReserveMany" else read) == answer
+        kind, script, answer = played.about
+        read = script.answer(reply[1])
+        assert read == answer
         seen.add((kind, played.reply[0][0].split(b":")[0]))
     # Every kind of step met every kind of end: written, unchanged or, for Cancel, gone.
-    ends = {(kind, end) for kind in ("Reserve", "ReserveMany", "Cancel") for end in (b"1", b"unchanged")}
+    ends = {(kind, end) for kind in ("Reserve", "Cancel") for end in (b"1", b"unchanged")}
     assert seen == ends | {("Cancel", b"gone")}
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_a_script_is_named_with_its_version(name: str) -> None:
     limit = Limit(Rate(3, 1.0), ALGORITHMS[name])
-    script = Reserve([[limit]], 1).twin
+    script = Reserve([[limit]], 1).script
     assert script is not None
     assert script.name == f"{name}/1"

@@ -24,7 +24,8 @@ from sdpatterns.traffic.ratelimit import (
     per_second,
 )
 from sdpatterns.traffic.ratelimit.answer import Limit
-from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reserve, ReserveMany, decide
+from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reserve, decide
+from tests.steps import on_one, reserved
 from tests.traffic.ratelimit.algorithms import ALGORITHMS
 from tests.traffic.ratelimit.oracle import most_in_any_window
 
@@ -41,7 +42,7 @@ def played(algorithm: Algorithm, rate: Rate, requests: list[tuple[int, int, bool
     for passed_us, asked, waits in requests:
         now_us += passed_us
         cost = min(asked, rate.limit)
-        after, made, keep_s, _ = Reserve(((limit,),), cost, 1e12 if waits else 0.0)(state, now_us)
+        after, made, keep_s, _ = reserved(Reserve(((limit,),), cost, 1e12 if waits else 0.0), state, now_us)
         if made.allowed:
             assert keep_s > 0
             starts.append((max(now_us, made.starts_us[0]), cost))
@@ -129,8 +130,8 @@ def test_what_it_answers_is_so(
 
 def test_it_comes_back_at_its_own_microsecond() -> None:
     limit = Limit(per_second(3, burst=1), GCRA())
-    state = Reserve(((limit,),), 1)(None, NOW)[0]
-    allowed = [Reserve(((limit,),), 1)(state, NOW + at_us)[1].allowed for at_us in (333_333, 333_334)]
+    state = reserved(Reserve(((limit,),), 1), None, NOW)[0]
+    allowed = [reserved(Reserve(((limit,),), 1), state, NOW + at_us)[1].allowed for at_us in (333_333, 333_334)]
     assert allowed == [False, True]
 
 
@@ -148,13 +149,13 @@ def test_a_look_changes_nothing_and_many_are_reserved_together_or_not_at_all(alg
         [Limit(per_second(10), algorithm, "user")],
         [Limit(per_second(1), algorithm, "ip"), Limit(per_minute(9), algorithm, "ip")],
     )
-    assert Reserve([wide], 1, look=True)(None, NOW)[0] is UNCHANGED
-    assert ReserveMany([wide, narrow], 1, look=True)([None, None], NOW)[0] == [UNCHANGED, UNCHANGED]
-    states, several, keeps_s, _ = ReserveMany([wide, narrow], 1)([None, None], NOW)
+    assert reserved(Reserve([wide], 1, look=True), None, NOW)[0] is UNCHANGED
+    assert Reserve([wide, narrow], 1, look=True)([None, None], NOW)[0] == (UNCHANGED, UNCHANGED)
+    states, several, keeps_s, _ = Reserve([wide, narrow], 1)([None, None], NOW)
     assert [made.allowed for made in several] == [True, True]
     assert min(keeps_s) > 0
-    refused, several, _, _ = ReserveMany([wide, narrow], 1)([None, states[1]], NOW)
-    assert refused == [UNCHANGED, UNCHANGED]
+    refused, several, _, _ = Reserve([wide, narrow], 1)([None, states[1]], NOW)
+    assert refused == (UNCHANGED, UNCHANGED)
     decision = decide(several)
     assert (decision.allowed, decision.scope, decision.remaining, decision.limit) == (False, "ip", 0, 1)
     assert decision.retry_after_s > 0
@@ -163,25 +164,25 @@ def test_a_look_changes_nothing_and_many_are_reserved_together_or_not_at_all(alg
 @every
 def test_a_request_without_another_one_after_it_is_cancelled(algorithm: Algorithm) -> None:
     limits = [Limit(per_second(2), algorithm)]
-    first, mine, _, _ = Reserve([limits], 1)(None, NOW)
+    first, mine, _, _ = reserved(Reserve([limits], 1), None, NOW)
     back = Cancel(mine)
-    assert back(first, NOW)[0] is GONE
-    second, after, _, _ = Reserve([limits], 1, 1e9)(first, NOW + 10)
-    assert back(second, NOW + 10) == (UNCHANGED, None, 0.0, ())
-    state, _, keep_s, _ = Cancel(after)(second, NOW + 10)
+    assert on_one(back, first, NOW)[0] is GONE
+    second, after, _, _ = reserved(Reserve([limits], 1, 1e9), first, NOW + 10)
+    assert on_one(back, second, NOW + 10) == (UNCHANGED, None, 0.0, ())
+    state, _, keep_s, _ = on_one(Cancel(after), second, NOW + 10)
     assert (state, keep_s > 0) == (first, True)
-    assert Cancel(after)(second, NOW + 10_000_000)[0] is GONE
-    assert Cancel.repeats == Reserve.repeats == ReserveMany.repeats == "unsafe"
+    assert on_one(Cancel(after), second, NOW + 10_000_000)[0] is GONE
+    assert Cancel.repeats == Reserve.repeats == "unsafe"
 
 
 @every
 def test_a_rate_that_the_state_has_not_seen_begins_fresh(algorithm: Algorithm) -> None:
     one, two = [Limit(per_second(3), algorithm)], [Limit(per_second(3), algorithm), Limit(per_minute(3), algorithm)]
-    state = Reserve([one], 1)(None, NOW)[0]
-    grown = Reserve([two], 1, 1e12)(state, NOW)
+    state = reserved(Reserve([one], 1), None, NOW)[0]
+    grown = reserved(Reserve([two], 1, 1e12), state, NOW)
     assert grown[1].allowed
-    assert Reserve([one], 1, 1e12)(grown[0], NOW)[1].allowed
-    assert Cancel(grown[1])(grown[0], NOW)[0] == state
+    assert reserved(Reserve([one], 1, 1e12), grown[0], NOW)[1].allowed
+    assert on_one(Cancel(grown[1]), grown[0], NOW)[0] == state
 
 
 @every
@@ -190,12 +191,12 @@ def test_another_rate_lets_no_more_than_its_own_limit_pass(algorithm: Algorithm)
     for before, after in ((old, new), (new, old)):
         state: Any = None
         for _ in range(5):
-            taken = Reserve([before], 1, 1e12)(state, NOW)
+            taken = reserved(Reserve([before], 1, 1e12), state, NOW)
             state = taken[0]
         most = after[0].rate.limit
         passed = 0
         for _ in range(most + 5):
-            found, made, _, _ = Reserve([after], 1)(state, NOW)
+            found, made, _, _ = reserved(Reserve([after], 1), state, NOW)
             passed += made.allowed
             state = found if made.allowed else state
         assert passed <= most

@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 
 from sdpatterns.backends.memory.signals import MemorySignals
 from sdpatterns.core.clock import SYSTEM, Clock
-from sdpatterns.core.codec import Codec
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.ports.local import LocalCells
-from sdpatterns.ports.states import KEYS_MAX, Overflow
+from sdpatterns.ports.states import Space
 
 __all__ = ["MemoryStates"]
 
@@ -28,22 +27,11 @@ class MemoryStates:
         self._lock = new_lock()
         self._spaces: dict[str, LocalCells[Any]] = {}
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> LocalCells[S]:
-        """The cells named `space`; the bounds are those of the first caller."""
+    def cells(self, space: Space[S], /) -> LocalCells[S]:
+        """The cells of a space; the bounds are those of the first caller."""
         with self._lock:
-            found = self._spaces.get(space)
+            found = self._spaces.get(space.name)
             if found is None:
-                found = LocalCells(
-                    space, clock=self._clock, ring=self._signals.wake, keys_max=keys_max, overflow=overflow
-                )
-                self._spaces[space] = found
+                found = LocalCells(space, clock=self._clock, ring=self._signals.wake)
+                self._spaces[space.name] = found
             return found

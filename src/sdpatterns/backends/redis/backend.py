@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.facts import Facts, facts_of
 from sdpatterns.backends.redis.failures import Lost, NotSent
-from sdpatterns.backends.redis.names import cell_space
+from sdpatterns.backends.redis.names import cell_space, turn_head, turn_name
 from sdpatterns.backends.redis.scripts import COMPARE_AND_SET
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
@@ -114,11 +114,13 @@ class RedisBackend(Lifespan):
         server is a replica or its user lacks a permission.
         """
         target, site = self._sites.target, self._sites.here()
+        cell = cell_space(target.prefix, "create", None)
+        words = (b"", turn_name(turn_head(target.prefix), cell), b"", b"-", b"0")
         try:
             facts = await facts_of(site.seed)
             self._check(facts)
             # A write that changes nothing: a server that refuses it would refuse every step.
-            await COMPARE_AND_SET.run(site.wire, [cell_space(target.prefix, "create", None)], [b"", b"-", b"0"])
+            await COMPARE_AND_SET.run(site.wire, [cell], words)
         except (Lost, ResponseError) as cause:
             raise target.failure(NotSent(cause) if isinstance(cause, Lost) else cause) from cause
         if self._sites.durability.is_due:

@@ -6,6 +6,8 @@ import re
 
 import redis.exceptions as theirs
 
+from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
+
 __all__ = ["Lost", "NotSent", "ReplyLost", "behind", "code_of", "is_refusal", "remedy_of"]
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
@@ -45,30 +47,6 @@ _AT_CONNECT = (
     ("max number of clients", "raise its maxclients, or lower connections_max"),
     ("certificate verify failed", "name the certificate authority in the URL: ?ssl_ca_certs=ca.pem"),
 )
-
-
-class Lost(Exception):
-    """The server could not be talked to; `cause` says why."""
-
-    def __init__(self, cause: BaseException | str) -> None:
-        self.cause = cause
-        super().__init__(str(cause) or type(cause).__name__)
-
-    @property
-    def is_late(self) -> bool:
-        """The server was waited for as long as one may: to try again would be more than the caller agreed to."""
-        cause: object = self
-        while isinstance(cause, Lost):
-            cause = cause.cause
-        return isinstance(cause, TimeoutError | theirs.TimeoutError)
-
-
-class NotSent(Lost):
-    """Nothing reached the server: nothing happened."""
-
-
-class ReplyLost(Lost):
-    """The command was sent and the connection broke before its reply: it may have happened."""
 
 
 def behind(error: BaseException) -> NotSent | None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 
-from sdpatterns.core.keys import check_key
-
-__all__ = ["cell_name", "cell_space"]
+__all__ = ["cell_name", "cell_space", "turn_head", "turn_name"]
 
 _ODD = re.compile(r"[%{}/]")
 _ESCAPES = {"%": "%25", "{": "%7B", "}": "%7D", "/": "%2F"}
@@ -22,15 +20,23 @@ def _escaped(word: str, *, slashes: bool) -> str:
 
 def cell_space(prefix: str, space: str, group: str | None) -> bytes:
     """What the names of all cells of a space begin with."""
-    if group == "":
-        raise ValueError("group must not be empty: an empty hash tag is none")
     tag = "" if group is None else "{" + _escaped(group, slashes=False) + "}"
     return f"{prefix}:{tag}{_escaped(space, slashes=False)}/".encode()
 
 
+def turn_head(prefix: str) -> bytes:
+    """What the names of all turns begin with. No cell's name does: there a `%` stands before two digits."""
+    return f"{prefix}:%turn".encode()
+
+
+def turn_name(head: bytes, cell: bytes) -> bytes:
+    """The name of the turn to write a cell, on the cell's node."""
+    begin = len(head) - len(b"%turn")
+    return head + (cell[begin:] if cell[begin : begin + 1] == b"{" else b"{%b}" % cell)
+
+
 def cell_name(start: bytes, key: str) -> bytes:
-    """The name of one cell. Raises what `check_key` does. The first slash ends the space."""
-    check_key(key)
+    """The name of one cell, for a key that was checked. The first slash ends the space."""
     if _ODD.search(key) is not None:
         key = _escaped(key, slashes=True)
     return start + key.encode()

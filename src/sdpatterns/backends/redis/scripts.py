@@ -1,4 +1,4 @@
-"""The scripts that run on the server: a twin's step, a read with the time, a compare-and-set.
+"""The scripts that run on the server: a transition's script, a read with the time, a compare-and-set.
 
 A cell is one key whose value is `<last_us>|<payload>`: the store's time of the last write, then
 the codec's bytes. A step's time is the server's, never below `last_us`. The server's own expiry
@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "Script", "StepScript", "step_script"]
+__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "ServerScript", "StepScript", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
@@ -28,8 +28,8 @@ SLACK_MS = 5_000
 # the first function decides.
 _ON_ONE = """
 local call, find, sub = redis.call, string.find, string.sub
-local twin, twin_of_one = (function()
-%(twin)s
+local script, script_of_one = (function()
+%(script)s
 end)()
 local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
@@ -54,10 +54,10 @@ local function on_one(name, now, args)
     state = sub(value, bar + 1)
   end
   local time, written, answer, keep, topics = string.format('%%.0f', now), nil, nil, nil, nil
-  if twin_of_one then written, answer, keep = twin_of_one(state, now, args, time) end
+  if script_of_one then written, answer, keep = script_of_one(state, now, args, time) end
   if not answer then
     local all, kept
-    all, answer, kept, topics = twin({ state }, now, args)
+    all, answer, kept, topics = script({ state }, now, args)
     written, keep = all[1], kept[1]
   end
   if written == true then
@@ -99,7 +99,7 @@ local function on_many(first, count, now, args)
       states[i] = false
     end
   end
-  local written, answer, keep, topics = twin(states, now, args)
+  local written, answer, keep, topics = script(states, now, args)
   for i = 1, count do
     local state = written[i]
     if state == true then
@@ -128,30 +128,49 @@ return replies
 """
 )
 
+_TURN_MS = 500
+"""For how long a client that lost several races keeps the others off a cell: a few of its round trips, and
+no longer than others can wait where it died."""
+
 _READ = """
 local found = redis.call('TIME')
-for i = 1, #KEYS do found[i + 2] = redis.call('GET', KEYS[i]) end
+found[3] = 0
+for i = 1, #KEYS do found[i + 3] = redis.call('GET', KEYS[i]) end
 return found
 """
 
 _COMPARE_AND_SET = """
-local found = redis.call('TIME')
-local same = true
-for i = 1, #KEYS do
-  local value = redis.call('GET', KEYS[i])
-  found[i + 2] = value
-  same = same and (value or '') == ARGV[3 * i - 2]
+-- KEYS: the cells. ARGV: the caller's token, then for each cell the name of its turn, the value found, the
+-- value to write ('-' drops the cell, '' leaves it) and its time to live, then the channels to announce on.
+-- A turn is a hint. It is no declared key, because a cluster that moves the slot refuses a call in which one
+-- key is there and another one is not; pcall, because it refuses to look for the turn as well.
+local count, token = #KEYS, ARGV[1]
+local found, same, free = redis.call('TIME'), true, true
+for i = 1, count do
+  local value, turn = redis.call('GET', KEYS[i]), redis.pcall('GET', ARGV[4 * i - 2])
+  found[i + 3] = value
+  same = same and (value or '') == ARGV[4 * i - 1]
+  free = free and (turn == token or type(turn) ~= 'string')
 end
-if not same then return found end
-for i = 1, #KEYS do
-  local value = ARGV[3 * i - 1]
+local mine = free and token ~= ''
+found[3] = mine and 1 or 0
+if not (same and free) then
+  -- Until this caller comes again, or for so long at most, all others are refused.
+  if mine then
+    for i = 1, count do redis.pcall('SET', ARGV[4 * i - 2], token, 'PX', %(turn)d) end
+  end
+  return found
+end
+for i = 1, count do
+  local value = ARGV[4 * i]
   if value == '-' then
     redis.call('DEL', KEYS[i])
   elseif value ~= '' then
-    redis.call('SET', KEYS[i], value, 'PX', ARGV[3 * i])
+    redis.call('SET', KEYS[i], value, 'PX', ARGV[4 * i + 1])
   end
+  if mine then redis.pcall('DEL', ARGV[4 * i - 2]) end
 end
-for i = 3 * #KEYS + 1, #ARGV do
+for i = 4 * count + 2, #ARGV do
   local topic = ARGV[i]
   local mark = string.find(topic, '#', 1, true) or #topic + 1
   redis.pcall('PUBLISH', string.sub(topic, 1, mark - 1), string.sub(topic, mark))
@@ -168,7 +187,7 @@ class Job(NamedTuple):
     shift_us: str
 
 
-class Script:
+class ServerScript:
     """A script under its digest; sent whole only to a server that has not seen it."""
 
     __slots__ = ("_by_digest", "_whole")
@@ -190,11 +209,11 @@ class Script:
 
 
 class StepScript:
-    """The script of a twin's steps: one for a single step on one cell, one for all others."""
+    """The scripts of a transition's steps: one for a single step on one cell, one for all others."""
 
     __slots__ = ("_of_one", "_others")
 
-    def __init__(self, of_one: Script, others: Script) -> None:
+    def __init__(self, of_one: ServerScript, others: ServerScript) -> None:
         self._of_one = of_one
         self._others = others
 
@@ -209,15 +228,15 @@ class StepScript:
         return await self._others.run(wire, [name for job in jobs for name in job.names], words)
 
 
-READ = Script(_READ)
-COMPARE_AND_SET = Script(_COMPARE_AND_SET)
+READ = ServerScript(_READ)
+COMPARE_AND_SET = ServerScript(_COMPARE_AND_SET % {"turn": _TURN_MS})
 
 
 @functools.lru_cache(maxsize=1024)
 def step_script(source: str, head: str, channel: str) -> StepScript:
-    """The script that runs steps of one twin on states that begin with `head`.
+    """What runs the script of a transition on states that begin with `head`.
 
     A state of any other version is left to Python, which may know how to read it.
     """
-    words = {"twin": source, "head": head, "slack": SLACK_MS, "channel": channel}
-    return StepScript(Script(_STEP % words), Script(_STEPS % words))
+    words = {"script": source, "head": head, "slack": SLACK_MS, "channel": channel}
+    return StepScript(ServerScript(_STEP % words), ServerScript(_STEPS % words))

@@ -69,7 +69,7 @@ class SQLBackend(Lifespan):
         self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
         self._local = LocalSignals()
         self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), self._local)
-        self.states = SQLStates(self.runtime, lambda: self._holdings.here().fold, random, engines.facts)
+        self.states = SQLStates(self.runtime, self._holdings.here, random, engines.facts)
         self.signals = SQLSignals(self.runtime, lambda: self._holdings.here().listener, self.states.run)
 
     @classmethod

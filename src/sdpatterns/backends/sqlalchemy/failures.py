@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
 from sqlalchemy import URL
@@ -9,7 +10,7 @@ from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingErr
 
 from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown, SdpatternsError
 
-__all__ = ["answered", "is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable", "waited_in_vain"]
+__all__ = ["answered", "holder_of", "is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable"]
 
 _CONFLICTS = {
     "40001": "serialization failure",
@@ -52,8 +53,6 @@ _FIXES = (
     ("unable to open database file", "make its directory, and let this account write there"),
     ("not a database", "the file is damaged or something else: restore it, or name another one"),
     ("malformed", "the file is damaged: restore it from a backup"),
-    ("database is locked", "another program holds the file's write lock: end its transaction"),
-    ("lock timeout", "another transaction holds the row: end it"),
     ("does not exist", "make the database, or correct its name in the URL"),
     ("disk", "make room on the disk"),
 )
@@ -92,12 +91,20 @@ def lost_reply(shown: str, cause: BaseException) -> SdpatternsError:
 
 def is_nobodys_fault(error: BaseException) -> bool:
     """Two clients met: nothing happened, and the same step may succeed now."""
-    return _state(error) in _CONFLICTS
+    return _state(error) in _CONFLICTS or _is_locked(error)
 
 
-def waited_in_vain(error: BaseException) -> bool:
-    """Another transaction held a row for as long as we wait for one."""
-    return _state(error) == "55P03"
+def holder_of(error: BaseException) -> str:
+    """Who holds what a step needs, and what to do; empty where two steps just met."""
+    if _is_locked(error):
+        return "another program holds the file's write lock: end its transaction"
+    return "another transaction holds the row: end it" if _state(error) == "55P03" else ""
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Another connection holds the SQLite file's write lock. Extended codes keep it in their last byte."""
+    inner = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(inner, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _state(error: BaseException) -> str | None:

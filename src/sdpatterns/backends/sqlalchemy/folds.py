@@ -15,11 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
-from sdpatterns.backends.sqlalchemy.calls import Call
-from sdpatterns.backends.sqlalchemy.flush import carry, send_away
+from sdpatterns.backends.sqlalchemy.attempts import carry, send_away
 from sdpatterns.backends.sqlalchemy.links import Link
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.engine.failures import Lost
+from sdpatterns.ports.engine.steps import PendingStep
 
 __all__ = ["Fold", "LockFold", "TaskFold", "ThreadFold", "Writer"]
 
@@ -29,24 +30,24 @@ _BATCH_MAX = 512
 
 
 class Fold(Protocol):
-    """Takes calls and ends them."""
+    """Takes steps and ends them."""
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for the next batch."""
+        """How many steps wait for the next batch."""
         ...
 
-    async def run(self, call: Call, /) -> None:
-        """With whatever else waits. When this returns, the call is done."""
+    async def run(self, step: PendingStep, /) -> None:
+        """With whatever else waits. When this returns, the step is done."""
 
-    async def run_apart(self, call: Call, /) -> None:
+    async def run_apart(self, step: PendingStep, /) -> None:
         """Alone, waiting for its rows."""
 
 
-def _take(pending: deque[Call]) -> list[Call]:
+def _take(pending: deque[PendingStep]) -> list[PendingStep]:
     """The next batch, without those whose callers were cancelled before anything was sent."""
     some = (pending.popleft() for _ in range(min(len(pending), _BATCH_MAX)))
-    return [call for call in some if call.future is None or not call.future.done()]
+    return [step for step in some if step.future is None or not step.future.done()]
 
 
 class LockFold:
@@ -55,26 +56,26 @@ class LockFold:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._lock = threading.Lock()
-        self._pending: deque[Call] = deque()
+        self._pending: deque[PendingStep] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for the next batch."""
+        """How many steps wait for the next batch."""
         return len(self._pending)
 
-    async def run(self, call: Call, /) -> None:
-        """With whatever else waits. When this returns, the call is done."""
-        self._pending.append(call)
-        while not call.done:
+    async def run(self, step: PendingStep, /) -> None:
+        """With whatever else waits. When this returns, the step is done."""
+        self._pending.append(step)
+        while not step.done:
             with self._lock:
-                if not call.done:
+                if not step.done:
                     late = finish(carry(self._link, _take(self._pending)))
                     if late is not None:
                         send_away(self._link.shown, self._pending, late)
 
-    async def run_apart(self, call: Call, /) -> None:
+    async def run_apart(self, step: PendingStep, /) -> None:
         """Alone, waiting for its rows."""
-        await carry(self._link, [call], apart=True)
+        await carry(self._link, [step], apart=True)
 
 
 class Writer:
@@ -145,10 +146,10 @@ def _set_exception(future: asyncio.Future[T], error: BaseException) -> None:
         future.set_exception(error)
 
 
-def _wake(calls: Iterable[Call]) -> None:
-    for call in calls:
-        if call.future is not None and not call.future.done():
-            call.future.set_result(None)
+def _wake(steps: Iterable[PendingStep]) -> None:
+    for step in steps:
+        if step.future is not None and not step.future.done():
+            step.future.set_result(None)
 
 
 class ThreadFold:
@@ -158,28 +159,28 @@ class ThreadFold:
         self._link = link
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[Call] = deque()
+        self._pending: deque[PendingStep] = deque()
         self._busy = False
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for the next batch."""
+        """How many steps wait for the next batch."""
         return len(self._pending)
 
-    async def run(self, call: Call, /) -> None:
-        """With whatever else waits. When this returns, the call is done."""
-        call.future = self._loop.create_future()
-        self._pending.append(call)
+    async def run(self, step: PendingStep, /) -> None:
+        """With whatever else waits. When this returns, the step is done."""
+        step.future = self._loop.create_future()
+        self._pending.append(step)
         if not self._busy:
             self._busy = True
             self._loop.call_soon(self._flush)
-        await call.future
+        await step.future
 
-    async def run_apart(self, call: Call, /) -> None:
+    async def run_apart(self, step: PendingStep, /) -> None:
         """Alone, waiting for its rows."""
-        call.future = self._loop.create_future()
-        self._send([call], apart=True)
-        await call.future
+        step.future = self._loop.create_future()
+        self._send([step], apart=True)
+        await step.future
 
     def _flush(self) -> None:
         batch = _take(self._pending)
@@ -190,9 +191,9 @@ class ThreadFold:
         else:
             self._busy = False
 
-    def _send(self, batch: list[Call], *, apart: bool) -> None:
+    def _send(self, batch: list[PendingStep], *, apart: bool) -> None:
         def job() -> None:
-            late: Exception | None = None
+            late: Lost | None = None
             try:
                 late = finish(carry(self._link, batch, apart=apart))
             finally:
@@ -200,7 +201,7 @@ class ThreadFold:
 
         self._writer.post(job)
 
-    def _settle(self, batch: list[Call], apart: bool, late: Exception | None) -> None:  # noqa: FBT001 - a callback
+    def _settle(self, batch: list[PendingStep], apart: bool, late: Lost | None) -> None:  # noqa: FBT001 - a callback
         _wake(batch)
         if late is not None:
             _wake(send_away(self._link.shown, self._pending, late))
@@ -215,29 +216,29 @@ class TaskFold:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._pending: deque[Call] = deque()
+        self._pending: deque[PendingStep] = deque()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for the next batch."""
+        """How many steps wait for the next batch."""
         return len(self._pending)
 
-    async def run(self, call: Call, /) -> None:
-        """With whatever else waits. When this returns, the call is done."""
-        call.future = self._loop.create_future()
-        self._pending.append(call)
+    async def run(self, step: PendingStep, /) -> None:
+        """With whatever else waits. When this returns, the step is done."""
+        step.future = self._loop.create_future()
+        self._pending.append(step)
         if self._task is None:
             # It works for all callers, so it carries no caller's deadline and no caller's trace.
             self._task = self._loop.create_task(self._flush(), context=contextvars.Context())
-        await call.future
+        await step.future
 
-    async def run_apart(self, call: Call, /) -> None:
+    async def run_apart(self, step: PendingStep, /) -> None:
         """Alone, waiting for its rows."""
-        await carry(self._link, [call], apart=True)
+        await carry(self._link, [step], apart=True)
 
     async def _flush(self) -> None:
-        batch: list[Call] = []
+        batch: list[PendingStep] = []
         try:
             while self._pending:
                 batch = _take(self._pending)
@@ -252,9 +253,9 @@ class TaskFold:
             self._task = None
             self._end(batch)
 
-    def _end(self, batch: list[Call]) -> None:
+    def _end(self, batch: list[PendingStep]) -> None:
         """Only a cancelled flush leaves callers behind; a loop that ends cancels it."""
-        for call in self._pending:
-            call.fail(BackendUnavailable(f"{self._link.shown}: the loop ends, the step did not happen"))
+        for step in self._pending:
+            step.fail(BackendUnavailable(f"{self._link.shown}: the loop ends, the step did not happen"))
         _wake([*batch, *self._pending])
         self._pending.clear()

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import ARRAY, BigInteger, LargeBinary, Text, bindparam, text
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.calls import Cell, Place
+from sdpatterns.backends.sqlalchemy.rows import Place, expiry_us, next_version
 from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.ports.engine.steps import Change, Found, Snapshot
 
 __all__ = ["CHANNEL", "PostgresSpeech", "payload"]
 
@@ -59,13 +61,15 @@ WITH w AS MATERIALIZED (
   WHERE c.space = w.space AND c.key = w.key AND w.state IS NOT NULL RETURNING c.space, c.key
 ), dropped AS (
   DELETE FROM sdp_cells c USING w JOIN free USING (space, key)
-  WHERE c.space = w.space AND c.key = w.key AND w.state IS NULL RETURNING c.space, c.key
+  WHERE c.space = w.space AND c.key = w.key AND w.state IS NULL AND w.version <> w.expected RETURNING c.space, c.key
+), compared AS (
+  SELECT space, key FROM w JOIN free USING (space, key) WHERE w.version = w.expected
 ), made AS (
   INSERT INTO sdp_cells (space, key, version, state, last_us, expires_us)
   SELECT space, key, version, state, last_us, expires_us FROM w WHERE expected = 0
   ON CONFLICT DO NOTHING RETURNING space, key
 ), landed AS (
-  SELECT * FROM changed UNION ALL SELECT * FROM dropped UNION ALL SELECT * FROM made
+  SELECT * FROM changed UNION ALL SELECT * FROM dropped UNION ALL SELECT * FROM compared UNION ALL SELECT * FROM made
 )"""
 _RING = """, rung AS MATERIALIZED (
   SELECT pg_notify(:channel, t.topic) FROM (
@@ -92,6 +96,10 @@ _WRITE_AND_RING = text(
     f"{_CHANGE}{_RING} SELECT space, key FROM landed UNION ALL SELECT NULL, NULL FROM rung"
 ).bindparams(*_COLUMNS, *_TOPICS)
 
+_DROP = text(
+    "DELETE FROM sdp_cells c USING unnest(:spaces, :keys) AS w (space, key) WHERE c.space = w.space AND c.key = w.key"
+).bindparams(*_PLACES)
+
 _SWEEP = text(
     "DELETE FROM sdp_cells WHERE (space, key) IN (SELECT space, key FROM sdp_cells"
     f" WHERE expires_us < {_NOW} + :shift_us ORDER BY expires_us LIMIT :at_most FOR UPDATE SKIP LOCKED)"
@@ -117,7 +125,7 @@ class PostgresSpeech:
 
     def begin(self, batch: Batch, /) -> str | None:
         """How to begin the transaction that the batch needs; None where one statement is enough."""
-        if batch.hold or any(call.many and not call.reads for call in batch.calls):
+        if batch.hold or any(len(step.names) > 1 and not step.reads for step in batch.steps):
             return "BEGIN ISOLATION LEVEL READ COMMITTED"
         return None
 
@@ -138,29 +146,28 @@ class PostgresSpeech:
         """Lock the rows that exist, waiting for those that hold one, up to a bound."""
         connection.execute(_HOLD, _columns(places))
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         if not places:
-            return {}, SYSTEM.now_us() + self.shift_us
-        cells: dict[Place, Cell] = {}
+            return Snapshot({}, SYSTEM.now_us() + self.shift_us)
+        found: dict[Place, Found | None] = {}
         now_us = 0
         for space, key, version, state, last_us, read_us in connection.execute(_READ, _columns(places)):
-            place = (space, key)
-            cells[place] = Cell(place) if version is None else Cell(place, version, state, last_us)
+            found[space, key] = None if version is None else Found(version, state, last_us)
             now_us = max(now_us, read_us)
-        return cells, now_us + self.shift_us
+        return Snapshot(found, now_us + self.shift_us)
 
-    def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
-        """Write the cells that nobody changed meanwhile and announce; the places of the others."""
-        rows: dict[str, Any] = _columns([cell.place for cell in changed]) | {
-            "expected": [cell.version for cell in changed],
-            "versions": [cell.next_version for cell in changed],
-            "states": [cell.stored for cell in changed],
-            "last_us": [cell.last_us for cell in changed],
-            "expires_us": [cell.expires_us for cell in changed],
+    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
+        """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
+        rows: dict[str, Any] = _columns([change.key for change in changes]) | {
+            "expected": [change.expected or 0 for change in changes],
+            "versions": [_version(change) for change in changes],
+            "states": [_state(change) for change in changes],
+            "last_us": [change.last_us for change in changes],
+            "expires_us": [expiry_us(change.last_us, change.keep_s) for change in changes],
         }
         rung: list[tuple[str | None, str | None, str]]
-        rung = [(*cell.place, topic) for cell in changed for topic in cell.topics]
+        rung = [(*change.key, topic) for change in changes for topic in change.topics]
         rung += [(None, None, topic) for topic in topics]
         if rung:
             rows |= {
@@ -170,12 +177,29 @@ class PostgresSpeech:
                 "topics": [payload(topic) for _, _, topic in rung],
             }
         landed = connection.execute(_WRITE_AND_RING if rung else _WRITE, rows)
-        return {cell.place for cell in changed} - {(space, key) for space, key in landed}
+        lost = {change.key for change in changes} - {(space, key) for space, key in landed}
+        absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
+        if absent and not lost:
+            connection.execute(_DROP, _columns(absent))
+        return lost
 
     def sweep(self, connection: Connection, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
         shift_us = self.shift_us - _SLACK_US
         return connection.execute(_SWEEP, {"shift_us": shift_us, "at_most": limit}).rowcount
+
+
+def _version(change: Change) -> int:
+    # A row whose version stays as it was found is compared and not written.
+    version: int | None = change.expected
+    return next_version(change) if change.payload is not UNCHANGED or version is None else version
+
+
+def _state(change: Change) -> bytes | None:
+    if change.payload is UNCHANGED:
+        # A cell that must stay absent is made, which keeps others from making it, and dropped at once.
+        return b"" if change.expected is None else None
+    return None if change.payload is GONE else change.payload
 
 
 def _columns(places: Sequence[Place]) -> dict[str, Any]:

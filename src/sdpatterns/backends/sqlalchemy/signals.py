@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
-from sdpatterns.backends.sqlalchemy.calls import Call
 from sdpatterns.backends.sqlalchemy.postgres import payload
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.core.step import ManyStep, Repeats
+from sdpatterns.core.step import Repeats, Step
 from sdpatterns.ports.engine.remote import Listens, RemoteSubscription
+from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.signals import Subscription
+from sdpatterns.ports.space import Space
 
 __all__ = ["SQLSignals"]
+
+_NOWHERE: Space[tuple[int, ...]] = Space("announcements", IntegersCodec())
 
 
 class Notify:
     """A step on no cell at all that wakes."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = topics
 
-    def __call__(self, states: Sequence[Any], now_us: int, /) -> ManyStep[Any, None]:
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, None]:
         return (), None, (), self._topics
 
 
@@ -39,7 +42,7 @@ class SQLSignals:
     """
 
     def __init__(
-        self, runtime: Runtime, listener: Callable[[], Listens], run: Callable[[Call], Coroutine[Any, Any, Any]]
+        self, runtime: Runtime, listener: Callable[[], Listens], run: Callable[[PendingStep], Coroutine[Any, Any, Any]]
     ) -> None:
         self.runtime: Runtime | None = runtime
         self._listener = listener
@@ -48,7 +51,7 @@ class SQLSignals:
     async def notify(self, *topics: str) -> None:
         """Wake all that subscribe to one of the topics."""
         if topics:
-            await self._run(Call((), IntegersCodec(), Notify(topics), many=True))
+            await self._run(PendingStep(_NOWHERE, (), Notify(topics)))
 
     def subscribe(self, *topics: str) -> Subscription:
         """A subscription to these topics, to be entered with `async with`."""

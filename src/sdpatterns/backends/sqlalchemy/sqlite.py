@@ -9,9 +9,11 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
 
-from sdpatterns.backends.sqlalchemy.calls import Cell, Place
+from sdpatterns.backends.sqlalchemy.rows import Place, expiry_us, next_version
 from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.ports.engine.steps import Change, Found, Snapshot
 
 __all__ = ["SQLiteSpeech", "check_is_file", "data_version", "sqlite_engine"]
 
@@ -47,7 +49,7 @@ class SQLiteSpeech:
     def begin(self, batch: Batch, /) -> str | None:
         """How to begin the transaction that the batch needs; None where one statement is enough."""
         # A reader needs no write lock; a step takes it before it reads, so that nothing can come between.
-        return "BEGIN" if all(call.reads for call in batch.calls) else "BEGIN IMMEDIATE"
+        return "BEGIN" if all(step.reads for step in batch.steps) else "BEGIN IMMEDIATE"
 
     def begin_alone(self, connection: Connection, /) -> None:
         """Begin a transaction that waits for every other one begun like this."""
@@ -69,28 +71,34 @@ class SQLiteSpeech:
     def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
         """Nothing: the write lock is held already."""
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
-        cells = {place: Cell(place) for place in places}
+        found: dict[Place, Found | None] = dict.fromkeys(places)
         for start in range(0, len(places), 1024):
             some = places[start : start + 1024]
             for space, key, version, state, last_us in connection.exec_driver_sql(*_reading(some)):
-                cells[space, key] = Cell((space, key), version, state, last_us)
-        return cells, SYSTEM.now_us() + self.shift_us
+                found[space, key] = Found(version, state, last_us)
+        return Snapshot(found, SYSTEM.now_us() + self.shift_us)
 
-    def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
-        """Write the cells that nobody changed meanwhile and announce; the places of the others."""
+    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
+        """Make the changes, all of them: the transaction has let nobody in between."""
         rows = [
-            (*cell.place, cell.next_version, cell.stored, cell.last_us, cell.expires_us)
-            for cell in changed
-            if cell.stored is not None
+            (
+                *change.key,
+                next_version(change),
+                change.payload,
+                change.last_us,
+                expiry_us(change.last_us, change.keep_s),
+            )
+            for change in changes
+            if change.payload is not GONE and change.payload is not UNCHANGED
         ]
         if rows:
             connection.exec_driver_sql(_WRITE, rows)
-        gone = [cell.place for cell in changed if cell.stored is None]
+        gone = [change.key for change in changes if change.payload is GONE]
         if gone:
             connection.exec_driver_sql(_DELETE, gone)
-        if topics and not changed:
+        if topics and not rows and not gone:
             connection.exec_driver_sql(_RING)
         return set()
 

@@ -11,13 +11,12 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
-from sdpatterns.backends.sqlalchemy.calls import Call
-from sdpatterns.backends.sqlalchemy.states import SQLCells
+from sdpatterns.backends.sqlalchemy.states import name_cells
 from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_steps
-from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.states import KEYS_MAX, Overflow
+from sdpatterns.ports.engine.steps import PendingStep
+from sdpatterns.ports.states import Cells, Space
 
 __all__ = ["Transaction", "View", "ViewStates"]
 
@@ -25,7 +24,6 @@ S = TypeVar("S")
 
 Transaction: TypeAlias = Session | Connection | AsyncSession | AsyncConnection
 
-_LOSSES_MAX = 8
 _RINGS = "sdpatterns_rings"
 
 
@@ -52,40 +50,35 @@ class ViewStates:
         self._transaction = transaction
         self._ring = ring
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> SQLCells[S]:
-        """The cells named `space`, as this transaction sees them."""
-        return SQLCells(space, codec, self._run)
+    def cells(self, space: Space[S], /) -> Cells[S]:
+        """The cells of a space, as this transaction sees them."""
+        return Cells(space, self._run)
 
-    async def _run(self, call: Call) -> Any:
-        batch = Batch([call], hold=True)
+    async def _run(self, step: PendingStep) -> Any:
+        name_cells(step)
+        batch = Batch([step], hold=True)
         work = partial(self._work, batch)
         if isinstance(self._transaction, AsyncSession | AsyncConnection):
             await self._transaction.run_sync(work)
         else:
             work(self._transaction)
-        return call.result()
+        return step.result()
 
     def _work(self, batch: Batch, inner: Session | Connection) -> None:
         connection = inner.connection() if isinstance(inner, Session) else inner
         self._speech.join(connection)
-        for _ in range(_LOSSES_MAX):
+        [step] = batch.steps
+        while True:
             with connection.begin_nested() as savepoint:
-                lost = run_steps(self._speech, connection, batch)
-                if lost or batch.calls[0].error is not None:
+                run_steps(self._speech, connection, batch, in_transaction=True)
+                if batch.conflict is not None or step.error is not None:
                     savepoint.rollback()
-            if not lost:
+            if batch.conflict is None:
                 break
-        else:
-            raise BackendUnavailable(f"{batch.places()} is rewritten by others all the time: the step did not happen")
+            # Another transaction made the row between the look and the write; now it is there to be held.
+            if step.is_over:
+                why = f"others wrote cells of {step.space.name!r} first each time"
+                raise BackendUnavailable(f"the deadline has passed and nothing was written: {why}")
         if batch.topics and not self._speech.notifies and isinstance(inner, Session):
             _at_commit(inner, partial(self._ring, batch.topics))
 

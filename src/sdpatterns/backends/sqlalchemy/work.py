@@ -7,13 +7,18 @@ the caller's own connection for `within`. What differs between databases is a `S
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from sdpatterns.backends.sqlalchemy.calls import Call, Cell, Place, decide_all
+from sdpatterns.backends.sqlalchemy.rows import Place
+from sdpatterns.core import clock
+from sdpatterns.core.runtime import finish
+from sdpatterns.core.step import UNCHANGED
+from sdpatterns.ports.engine.steps import Change, PendingStep, Snapshot
+from sdpatterns.ports.engine.versioned import Conflict, attempt, names_of
 
 __all__ = ["Batch", "Broom", "Speech", "run_batch", "run_steps"]
 
@@ -21,25 +26,29 @@ _SWEEP_EVERY = 256
 
 
 class Batch:
-    """The calls of one flush, and how far it got.
+    """The steps of one flush, and how far it got.
 
-    `doubt` is set while a write is on its way whose reply would be the only news of it. `fresh`
-    says that the connection was made for this batch, so that its failure is no old connection's.
+    `conflict` names the cells that others wrote first. `doubt` is set while a write is on its way whose
+    reply would be the only news of it. `fresh` says that the connection was made for this batch, so that
+    its failure is no old connection's. `hold` says that the rows are to be locked, waiting for those that
+    hold one.
     """
 
-    __slots__ = ("calls", "doubt", "fresh", "hold", "made", "topics")
+    __slots__ = ("conflict", "doubt", "fresh", "hold", "made", "steps", "topics")
 
-    def __init__(self, calls: Sequence[Call], *, hold: bool = False) -> None:
-        self.calls = calls
+    def __init__(self, steps: Sequence[PendingStep], *, hold: bool = False) -> None:
+        self.steps = steps
         self.hold = hold
+        self.conflict: Conflict | None = None
         self.doubt = False
         self.fresh = False
         self.made = 0
         self.topics: list[str] = []
 
-    def places(self) -> list[Place]:
-        """The cells it touches, in the one order in which all callers lock them."""
-        return sorted({place for call in self.calls for place in call.places})
+    def wait_max_s(self) -> float | None:
+        """How long the caller with the least time left may wait for a row; None where none has a deadline."""
+        lefts_s = [step.deadline - clock.SYSTEM.monotonic() for step in self.steps if step.deadline is not None]
+        return max(0.0, min(lefts_s)) if lefts_s else None
 
 
 class Speech(Protocol):
@@ -65,12 +74,12 @@ class Speech(Protocol):
     def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound."""
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> tuple[dict[Place, Cell], int]:
+    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         ...
 
-    def write(self, connection: Connection, changed: Sequence[Cell], topics: Sequence[str], /) -> set[Place]:
-        """Write the cells that nobody changed meanwhile and announce; the places of the others."""
+    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> Collection[Place]:
+        """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
         ...
 
     def sweep(self, connection: Connection, limit: int, /) -> int:
@@ -98,46 +107,50 @@ def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
     """Run the batch on a connection that commits each statement by itself."""
     begin = speech.begin(batch)
     if begin is None:
-        _lose(batch, run_steps(speech, connection, batch))
+        run_steps(speech, connection, batch)
         return
     connection.exec_driver_sql(begin)
     try:
-        lost = run_steps(speech, connection, batch)
-        batch.doubt = not lost
-        connection.exec_driver_sql("ROLLBACK" if lost else "COMMIT")
+        run_steps(speech, connection, batch, in_transaction=True)
+        batch.doubt = batch.conflict is None
+        connection.exec_driver_sql("COMMIT" if batch.doubt else "ROLLBACK")
     except BaseException:
         with contextlib.suppress(SQLAlchemyError):
             connection.exec_driver_sql("ROLLBACK")
         raise
     batch.doubt = False
-    if lost:
+    if batch.conflict is not None:
         # All or nothing: a step on several cells may be among them.
-        lost = {place for call in batch.calls for place in call.places}
-    _lose(batch, lost)
+        batch.conflict = Conflict(names_of(batch.steps))
 
 
-def run_steps(speech: Speech, connection: Connection, batch: Batch) -> set[Place]:
-    """Read, decide, write; the places that another caller wrote first."""
-    places = batch.places()
+def run_steps(speech: Speech, connection: Connection, batch: Batch, *, in_transaction: bool = False) -> None:
+    """Read, apply, write. A transaction around it may still fail as a whole."""
     if batch.hold:
-        speech.hold(connection, places)
-    cells, now_us = speech.read(connection, places)
-    topics = decide_all(batch.calls, cells, now_us)
-    changed = [cell for cell in cells.values() if cell.must_be_written]
-    for cell in cells.values():
-        if not cell.must_be_written:
-            topics += cell.topics
-    if not changed and not topics:
-        return set()
-    batch.topics = [*topics, *(topic for cell in changed for topic in cell.topics)]
-    batch.made = sum(1 for cell in changed if cell.is_fresh)
-    batch.doubt = speech.begin(batch) is None
-    lost = speech.write(connection, changed, topics)
-    batch.doubt = False
-    return lost
+        speech.hold(connection, sorted(names_of(batch.steps)))
+    batch.conflict = finish(attempt(_Rows(speech, connection, batch, in_transaction), batch.steps))
 
 
-def _lose(batch: Batch, lost: set[Place]) -> None:
-    for call in batch.calls:
-        call.lost = any(place in lost for place in call.places)
-        call.done = True
+class _Rows:
+    """See `VersionedMap`: the rows of the table, for one batch. Nothing here suspends."""
+
+    __slots__ = ("_batch", "_connection", "_in_transaction", "_speech")
+
+    def __init__(self, speech: Speech, connection: Connection, batch: Batch, in_transaction: bool) -> None:  # noqa: FBT001
+        self._speech = speech
+        self._connection = connection
+        self._batch = batch
+        self._in_transaction = in_transaction
+
+    async def read(self, names: Sequence[Any], /) -> Snapshot:
+        # In the one order in which all callers lock them.
+        return self._speech.read(self._connection, sorted(names))
+
+    async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
+        batch = self._batch
+        batch.topics = [*topics, *(topic for change in changes for topic in change.topics)]
+        batch.made = sum(1 for change in changes if change.expected is None and change.payload is not UNCHANGED)
+        batch.doubt = not self._in_transaction
+        lost = self._speech.write(self._connection, changes, topics)
+        batch.doubt = False
+        return Conflict(lost) if lost else None

@@ -19,7 +19,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outage import Outage
 from sdpatterns.core.runtime import current
 from sdpatterns.errors import AnswerNotKept, BackendError, ClaimLost, OutcomeUnknown, SdpatternsError
-from sdpatterns.ports.states import Cells, DirectCells, StateStore
+from sdpatterns.ports.states import Cells, DirectCells, Space, StateStore
 from sdpatterns.ports.within import View
 
 __all__ = ["Book", "Claim", "Replay", "current_claim"]
@@ -83,8 +83,8 @@ class Book:
         self.codec = codec
         self.errors = errors
         self.outage = Outage(f"Idempotency {name!r}", config.on_outage, store)
-        self.space = join_key("idempotency", name)
-        self.cells: Cells[Record] = store.cells(self.space, RecordCodec(), keys_max=keys_max, overflow="refuse")
+        self.space = Space(join_key("idempotency", name), RecordCodec(), keys_max=keys_max, overflow="refuse")
+        self.cells: Cells[Record] = store.cells(self.space)
         self.waits = not isinstance(self.cells, DirectCells)
 
     @property
@@ -94,11 +94,11 @@ class Book:
 
     def cells_of(self, view: View | None) -> Cells[Record]:
         """The cells, or the same cells in the caller's transaction."""
-        return self.cells if view is None else view.states.cells(self.space, RecordCodec())
+        return self.cells if view is None else view.states.cells(self.space)
 
     def topic(self, key: str) -> str:
         """What is announced when the claim on `key` ends."""
-        return join_key(self.space, key)
+        return join_key(self.space.name, key)
 
     def written(self, codec: Codec[Any], value: Any) -> bytes:
         """`value` as bytes. Raises `ValueError` for too many of them."""

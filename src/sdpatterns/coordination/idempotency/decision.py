@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
-from sdpatterns.coordination.idempotency.twin import ClaimTwin
+from sdpatterns.coordination.idempotency.script import ClaimScript
 from sdpatterns.core.codec import split_version
 from sdpatterns.core.fence import next_fence
 from sdpatterns.core.step import GONE, Repeats, Step, unchanged
@@ -122,17 +122,18 @@ class TakeClaim:
         self.lease_us = lease_us
 
     @property
-    def twin(self) -> ClaimTwin[Finding]:
+    def script(self) -> ClaimScript[Finding]:
         """The same step for a server."""
-        return ClaimTwin(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
+        return ClaimScript(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
-    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, Finding]:
+    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, Finding]:
         """Take a key that is free, or of which the lease or the kept time is over."""
+        [state] = states
         if state is None or state.kind is Kind.FREE or state.until_us <= now_us:
             fence = next_fence(0 if state is None else state.fence, now_us)
             taken = Record(Kind.CLAIMED, fence, now_us + self.lease_us, self.owner, self.fingerprint)
             # Kept for a second lease, so that an owner who is late but alone may still settle.
-            return (taken, Finding(Kind.CLAIMED, fence, self.lease_us), 2 * self.lease_us / _MICRO, ())
+            return (taken,), Finding(Kind.CLAIMED, fence, self.lease_us), (2 * self.lease_us / _MICRO,), ()
         left_us = state.until_us - now_us
         if state.fingerprint != self.fingerprint:
             return unchanged(Finding(Kind.REUSED, state.fence, left_us))
@@ -154,17 +155,18 @@ class Renew:
         self.lease_us = lease_us
 
     @property
-    def twin(self) -> ClaimTwin[bool]:
+    def script(self) -> ClaimScript[bool]:
         """The same step for a server."""
-        return ClaimTwin(["renew", self.owner, str(self.fence), str(self.lease_us)], _is_true)
+        return ClaimScript(["renew", self.owner, str(self.fence), str(self.lease_us)], _is_true)
 
-    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
         """Refused once another caller holds the key, or it is settled."""
+        [state] = states
         if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         until_us = max(state.until_us, now_us + self.lease_us)
         keep_s = (until_us - now_us + self.lease_us) / _MICRO
-        return (state._replace(until_us=until_us), True, keep_s, ())
+        return (state._replace(until_us=until_us),), True, (keep_s,), ()
 
 
 class Settle:
@@ -182,20 +184,21 @@ class Settle:
         self.wake = wake
 
     @property
-    def twin(self) -> ClaimTwin[bool]:
+    def script(self) -> ClaimScript[bool]:
         """The same step for a server."""
         settled = (self.kind.value, self.answer, str(self.keep_us), self.wake)
-        return ClaimTwin(["settle", self.owner, str(self.fence), *settled], _is_true)
+        return ClaimScript(["settle", self.owner, str(self.fence), *settled], _is_true)
 
-    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
         """Refused once another caller holds the key; a second run finds its own answer there."""
+        [state] = states
         if state is None or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         if state.kind is not Kind.CLAIMED:
             return unchanged(state.kind is not Kind.FREE)
         until_us = now_us + self.keep_us
         done = Record(self.kind, state.fence, until_us, self.owner, state.fingerprint, self.answer)
-        return (done, True, self.keep_us / _MICRO, (self.wake,))
+        return (done,), True, (self.keep_us / _MICRO,), (self.wake,)
 
 
 class Release:
@@ -213,15 +216,16 @@ class Release:
         self.wake = wake
 
     @property
-    def twin(self) -> ClaimTwin[bool]:
+    def script(self) -> ClaimScript[bool]:
         """The same step for a server."""
-        return ClaimTwin(["release", self.owner, str(self.fence), self.wake], _is_true)
+        return ClaimScript(["release", self.owner, str(self.fence), self.wake], _is_true)
 
-    def __call__(self, state: Record | None, now_us: int, /) -> Step[Record, bool]:
+    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
         """Drop the cell; where the next fence could fall below this one, keep that much of it."""
+        [state] = states
         if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         if state.fence < now_us:
-            return (GONE, True, 0.0, (self.wake,))
+            return (GONE,), True, (0.0,), (self.wake,)
         free = Record(Kind.FREE, state.fence, now_us, self.owner, state.fingerprint)
-        return (free, True, _FENCE_KEPT_S + (state.fence - now_us) / _MICRO, (self.wake,))
+        return (free,), True, (_FENCE_KEPT_S + (state.fence - now_us) / _MICRO,), (self.wake,)

@@ -88,9 +88,9 @@ class AlgorithmContract:
         """The cell is as the request found it."""
         for _, limit, state, now_us in self._histories():
             stored: Any = None if state == limit.algorithm.initial else packed((state,))
-            after, made, _, _ = Reserve([[limit]], 1, 1e12)(stored, now_us)
+            after, (made,), _, _ = Reserve([[limit]], 1, 1e12)([stored], now_us)
             if made.allowed:
-                back: Any = Cancel(made)(after, now_us)[0]  # type: ignore[arg-type]
+                [back] = Cancel(made)(after, now_us)[0]  # type: ignore[arg-type]
                 idle_us = 0 if stored is None else limit.algorithm.idle_at_us(state, limit.params)
                 assert (idle_us <= now_us) == (back is not stored)
 
@@ -141,7 +141,7 @@ class ScriptedAlgorithmContract:
         cells, limits = limiter._cells.cells, limiter._cells.limits  # noqa: SLF001 - the steps are not public
         for _ in range(_REQUESTS):
             backend.shift(_pause_us(chance, rates[0]) / 1e6)
-            made = finish(cells.transact(key, Reserve([limits], 1, chance.choice([0, 0, 10**12]))))
+            [made] = finish(cells.transact(key, Reserve([limits], 1, chance.choice([0, 0, 10**12]))))
             left = finish(cells.read(key))
             assert left == (packed(made.stands) if made.allowed else made.found)
 

@@ -8,7 +8,7 @@ import pytest
 
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.errors import BackendFull
-from sdpatterns.ports.states import DirectCells
+from sdpatterns.ports.states import DirectCells, Space
 from sdpatterns.testing.contracts.stage import GROUP, THREADS, BackendContract, Stage, built, opened, run, scene
 from sdpatterns.testing.contracts.steps import Add, AddMany
 from sdpatterns.testing.contracts.verdicts import assert_each_once
@@ -83,6 +83,6 @@ class DirectStatesContract(BackendContract):
 
     @staticmethod
     def _direct(stage: Stage) -> DirectCells[tuple[int, ...]]:
-        cells = stage.backend.states.cells(f"{stage.prefix}/counters", IntegersCodec(), group=GROUP)
+        cells = stage.backend.states.cells(Space(f"{stage.prefix}/counters", IntegersCodec(), group=GROUP))
         assert isinstance(cells, DirectCells)
         return cells

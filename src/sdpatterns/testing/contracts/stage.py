@@ -18,7 +18,7 @@ from sdpatterns.core.codec import Codec, IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.backend import Backend
 from sdpatterns.ports.signals import SignalBus
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow
+from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, Space
 
 __all__ = ["BackendContract", "BackendUnderTest", "Job", "RuntimeName", "Stage", "run", "scene"]
 
@@ -97,7 +97,8 @@ class Stage:
     def cells(self, space: str, codec: Codec[S], *, keys_max: int = KEYS_MAX, overflow: Overflow = "share") -> Cells[S]:
         """Cells in a space of this test's own, in one group."""
         store = self.backend.states
-        return store.cells(f"{self.prefix}/{space}", codec, group=GROUP, keys_max=keys_max, overflow=overflow)
+        full = f"{self.prefix}/{space}"
+        return store.cells(Space(full, codec, group=GROUP, keys_max=keys_max, overflow=overflow))
 
     def shift(self, seconds: float) -> None:
         """Move the store's time."""

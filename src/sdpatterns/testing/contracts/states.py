@@ -16,7 +16,7 @@ from sdpatterns.testing.contracts.stage import BackendContract, Stage, built, op
 from sdpatterns.testing.contracts.steps import (
     KEEP_S,
     Add,
-    AddByTwin,
+    AddByScript,
     AddMany,
     Drop,
     Explode,
@@ -126,7 +126,7 @@ class StateStoreContract(BackendContract):
         for seconds in (50.0, -500.0, 20.0, -3.0, 0.0):
             stage.shift(seconds)
             seen.append(await cells.transact("a", Time()))
-            seen.append((await cells.transact("a", AddByTwin()))[1])
+            seen.append((await cells.transact("a", AddByScript()))[1])
             assert await cells.transact_many(["a", "b"], AddMany(1, 1))
         assert seen == sorted(seen)
 
@@ -181,15 +181,15 @@ class StateStoreContract(BackendContract):
         assert_same(await cells.read_many([f"{key}" for key in range(10)]), [(40,)] * 10)
 
     @scene
-    async def test_a_step_with_a_twin_and_one_without_share_a_cell(self, stage: Stage) -> None:
+    async def test_a_step_with_a_script_and_one_without_share_a_cell(self, stage: Stage) -> None:
         cells = stage.counters()
-        steps = (Add(2), AddByTwin(3), Add(-1), AddByTwin(-2), AddByTwin(10**12), Add())
+        steps = (Add(2), AddByScript(3), Add(-1), AddByScript(-2), AddByScript(10**12), Add())
         answers = [(await cells.transact("a", step))[0] for step in steps]
         assert answers == [0, 2, 5, 4, 2, 10**12 + 2]
 
         async def both() -> None:
             await cells.transact("b", Add())
-            await cells.transact("b", AddByTwin())
+            await cells.transact("b", AddByScript())
 
         await stage.together([both] * 40)
         assert await cells.read("b") == (80,)
@@ -251,7 +251,7 @@ class StateStoreContract(BackendContract):
 
         async def job(place: int) -> None:
             await cells.transact_many(["a", "b"] if place % 2 else ["b", "a"], AddMany(1, 1))
-            await cells.transact("a", AddByTwin() if place % 2 else Add())
+            await cells.transact("a", AddByScript() if place % 2 else Add())
 
         await stage.together([partial(job, place) for place in range(40)])
         assert await cells.read_many(["a", "b"]) == [(80,), (40,)]

@@ -1,14 +1,14 @@
-"""The transitions that the contracts play: counters, in Python and with a Lua twin."""
+"""The transitions that the contracts play: counters, in Python and with a Lua script."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step, Twin
+from sdpatterns.core.step import GONE, UNCHANGED, Repeats, Script, Step, unchanged
 from sdpatterns.ports.states import Cells
 
-__all__ = ["Add", "AddByTwin", "AddMany", "Drop", "Explode", "Look", "LookMany", "Put", "Swap", "Time", "add_each"]
+__all__ = ["Add", "AddByScript", "AddMany", "Drop", "Explode", "Look", "LookMany", "Put", "Swap", "Time", "add_each"]
 
 Numbers = tuple[int, ...]
 
@@ -19,19 +19,20 @@ class Add:
     """Adds to a counter; answers with what it was before and the store's time."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[tuple[int, int]] | None = None
+    script: Script[tuple[int, int]] | None = None
 
     def __init__(self, amount: int = 1, *, wake: Sequence[str] = (), keep_s: float = KEEP_S) -> None:
         self.amount = amount
         self.wake = wake
         self.keep_s = keep_s
 
-    def __call__(self, state: Numbers | None, now_us: int, /) -> Step[Numbers, tuple[int, int]]:
+    def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> Step[Numbers, tuple[int, int]]:
+        [state] = states
         before = state[0] if state else 0
-        return ((before + self.amount,), (before, now_us), self.keep_s, self.wake)
+        return [(before + self.amount,)], (before, now_us), [self.keep_s], self.wake
 
 
-class AddTwin:
+class AddScript:
     """The same in Lua."""
 
     name = "contract-add/1"
@@ -57,70 +58,70 @@ end
         return (int(reply[0]), int(reply[1]))
 
 
-class AddByTwin(Add):
-    """`Add` with a twin, for a store that runs Lua. Others run the Python."""
+class AddByScript(Add):
+    """`Add` with a script, for a store that runs Lua. Others run the Python."""
 
-    twin: Twin[tuple[int, int]] | None
+    script: Script[tuple[int, int]] | None
 
     def __init__(self, amount: int = 1) -> None:
         super().__init__(amount)
-        self.twin = AddTwin(self)
+        self.script = AddScript(self)
 
 
 class Time:
     """Answers with the store's time and writes it, so that the cell remembers it."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[int] | None = None
+    script: Script[int] | None = None
 
-    def __call__(self, state: Numbers | None, now_us: int, /) -> Step[Numbers, int]:
-        return ((now_us,), now_us, KEEP_S, ())
+    def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> Step[Numbers, int]:
+        return [(now_us,)], now_us, [KEEP_S], ()
 
 
 class Put:
     """Writes any value."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[None] | None = None
+    script: Script[None] | None = None
 
     def __init__(self, value: Any, *, keep_s: float = KEEP_S) -> None:
         self.value = value
         self.keep_s = keep_s
 
-    def __call__(self, state: Any, now_us: int, /) -> Step[Any, None]:
-        return (self.value, None, self.keep_s, ())
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, None]:
+        return [self.value], None, [self.keep_s], ()
 
 
 class Look:
     """Answers with the state and writes nothing."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[Any] | None = None
+    script: Script[Any] | None = None
 
-    def __call__(self, state: Any, now_us: int, /) -> Step[Any, Any]:
-        return (UNCHANGED, state, 0.0, ())
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, Any]:
+        return unchanged(states[0])
 
 
 class Drop:
     """Drops the cell; answers with what it was."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[Any] | None = None
+    script: Script[Any] | None = None
 
-    def __call__(self, state: Any, now_us: int, /) -> Step[Any, Any]:
-        return (GONE, state, 0.0, ())
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, Any]:
+        return [GONE], states[0], [0.0], ()
 
 
 class Explode:
     """A transition with a bug in it."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[None] | None = None
+    script: Script[None] | None = None
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def __call__(self, state: Any, now_us: int, /) -> Step[Any, None]:
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, None]:
         raise self.error
 
 
@@ -131,7 +132,7 @@ class AddMany:
     """
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[list[int]] | None = None
+    script: Script[list[int]] | None = None
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class AddMany:
         self.allowed = allowed
         self.wake = wake
 
-    def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> ManyStep[Numbers, list[int]]:
+    def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> Step[Numbers, list[int]]:
         before = [state[0] if state else 0 for state in states]
         if self.raising is not None:
             raise self.raising
@@ -161,9 +162,9 @@ class Swap:
     """Drops the first cell and gives its state to the second."""
 
     repeats: ClassVar[Repeats] = "unsafe"
-    twin: Twin[None] | None = None
+    script: Script[None] | None = None
 
-    def __call__(self, states: Sequence[Any], now_us: int, /) -> ManyStep[Any, None]:
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, None]:
         return ([GONE, states[0]], None, [0.0, KEEP_S], ())
 
 
@@ -171,10 +172,10 @@ class LookMany:
     """Answers with the states and writes nothing."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin: Twin[list[Any]] | None = None
+    script: Script[list[Any]] | None = None
 
-    def __call__(self, states: Sequence[Any], now_us: int, /) -> ManyStep[Any, list[Any]]:
-        return ([UNCHANGED] * len(states), list(states), [0.0] * len(states), ())
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, list[Any]]:
+        return unchanged(list(states), len(states))
 
 
 async def add_each(cells: Cells[tuple[int, ...]], key: str, times: int) -> list[int]:

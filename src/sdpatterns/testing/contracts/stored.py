@@ -14,7 +14,7 @@ from sdpatterns.errors import CodecError, UnknownVersion
 from sdpatterns.testing.contracts.stage import BackendContract, Stage, scene
 from sdpatterns.testing.contracts.steps import (
     Add,
-    AddByTwin,
+    AddByScript,
     AddMany,
     Look,
     Put,
@@ -113,7 +113,7 @@ class StoredStatesContract(BackendContract):
             seen = []
             for on in [stage, other] * 3:
                 seen.append(await on.counters().transact("a", Time()))
-                seen.append((await on.counters().transact("a", AddByTwin()))[1])
+                seen.append((await on.counters().transact("a", AddByScript()))[1])
             assert seen == sorted(seen)
 
     @scene

@@ -15,7 +15,7 @@ from sdpatterns.testing.simulation.limiter import EVENTS, Fleet, Start, over_the
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
 from sdpatterns.traffic.ratelimit import GCRA, Algorithm, FixedWindow, LeakyBucket, Rate, SlidingCounter, SlidingLog
-from sdpatterns.traffic.ratelimit.decision import Reserve, ReserveMany
+from sdpatterns.traffic.ratelimit.decision import Reserve
 
 __all__ = ["ORACLES", "AlgorithmsWorld"]
 
@@ -99,7 +99,7 @@ class _Fleet(Fleet):
 
     def start_of(self, happened: Happened) -> Start | None:
         step, start = happened.step, super().start_of(happened)
-        if isinstance(step, Reserve | ReserveMany) and start is None and not step.look and not step.wait_max_us:
+        if isinstance(step, Reserve) and start is None and not step.look and not step.wait_max_us:
             self._must_be_right_to_refuse(happened)
         if start is not None:
             for cell in happened.keys:

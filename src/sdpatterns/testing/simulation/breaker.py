@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.notices import Notice, listen
-from sdpatterns.core.step import UNCHANGED, Repeats, Step
+from sdpatterns.core.step import Repeats, Step, unchanged
 from sdpatterns.errors import BackendError, CircuitIsOpen
-from sdpatterns.ports.states import Cells
+from sdpatterns.ports.states import Cells, Space
 from sdpatterns.resilience.breaker import CircuitBreaker, Window
 from sdpatterns.resilience.breaker.notices import CircuitClosed, CircuitHalfOpened, CircuitOpened
 from sdpatterns.testing.simulation.world import Run
@@ -111,10 +111,10 @@ class _Visit:
     """A call on the callee's store; reads nothing, writes nothing."""
 
     repeats: ClassVar[Repeats] = "harmless"
-    twin = None
+    script = None
 
-    def __call__(self, state: Any, now_us: int, /) -> Step[Any, None]:
-        return (UNCHANGED, None, 0.0, ())
+    def __call__(self, states: Any, now_us: int, /) -> Step[Any, None]:
+        return unchanged(None)
 
 
 class _Ward:
@@ -142,7 +142,7 @@ class _Ward:
             random=chance.random,
         )
         _, client = run.store(lambda _: None, run.plan(stepped=False))
-        self.callee: Cells[tuple[int, ...]] = client.cells("callee", IntegersCodec())
+        self.callee: Cells[tuple[int, ...]] = client.cells(Space("callee", IntegersCodec()))
         self.illness = chance.choice([0.0, 0.1, 0.5])
         self.protected = self.breaker.protect(self.visit)
 

@@ -20,6 +20,7 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.fence import Fence
 from sdpatterns.errors import BackendError, ClaimHeld, ClaimLost, KeyReused, StaleFence
+from sdpatterns.ports.states import Space
 from sdpatterns.testing.faults import FaultyStates
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
@@ -210,7 +211,7 @@ class _Shop:
         await asyncio.sleep(200.0 + 4 * self.lease_s)
         # The last copies arrive, and may take a claim for a caller that ended long ago.
         client, node = self._node()
-        await client.cells("peace", IntegersCodec()).read("any")
+        await client.cells(Space("peace", IntegersCodec())).read("any")
         await asyncio.sleep(200.0 + 4 * self.lease_s)
         for key in _KEYS:
             replayed = key in self.ledger.answers

@@ -16,7 +16,7 @@ from sdpatterns.errors import BackendError, RateLimited
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
 from sdpatterns.traffic.ratelimit import Algorithm, Rate, RateLimiter
-from sdpatterns.traffic.ratelimit.decision import Cancel, Reserve, ReserveMany
+from sdpatterns.traffic.ratelimit.decision import Cancel, Reserve
 
 __all__ = ["EVENTS", "Fleet", "LimiterWorld", "Start", "over_the_limit"]
 
@@ -103,9 +103,9 @@ class Fleet:
     def start_of(self, happened: Happened) -> Start | None:
         """When the request starts that was let through by this step; None for any other step."""
         step, answer = happened.step, happened.answer
-        if not isinstance(step, Reserve | ReserveMany):
+        if not isinstance(step, Reserve):
             return None
-        made = answer if isinstance(step, ReserveMany) else [answer]
+        made = answer
         if not made[0].allowed or step.look:
             return None
         # A request starts when the last of its rates has room for it.

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from sdpatterns.core.codec import Codec
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.core.step import ManyTransition, Transition
-from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, StateStore
+from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.states import Cells, Space, StateStore
 
 __all__ = ["Happened", "WatchedStates"]
 
 S = TypeVar("S")
-A = TypeVar("A")
 
 
 class Happened(NamedTuple):
@@ -28,16 +26,16 @@ class Happened(NamedTuple):
 class _Watched:
     """A transition that reports what it decided."""
 
-    twin = None
+    script = None
 
-    def __init__(self, step: Any, keys: tuple[str, ...], tell: Callable[[Happened], None]) -> None:
+    def __init__(self, step: Any, keys: Sequence[str], tell: Callable[[Happened], None]) -> None:
         self.repeats = step.repeats
         self._step = step
-        self._keys = keys
+        self._keys = tuple(keys)
         self._tell = tell
 
-    def __call__(self, state: Any, now_us: int, /) -> Any:
-        decided = self._step(state, now_us)
+    def __call__(self, states: Any, now_us: int, /) -> Any:
+        decided = self._step(states, now_us)
         self._tell(Happened(self._keys, self._step, now_us, decided[1]))
         return decided
 
@@ -53,46 +51,15 @@ class WatchedStates:
         self._inner = inner
         self._tell = tell
 
-    def cells(
-        self,
-        space: str,
-        codec: Codec[S],
-        /,
-        *,
-        group: str | None = None,
-        keys_max: int = KEYS_MAX,
-        overflow: Overflow = "share",
-    ) -> WatchedCells[S]:
+    def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of the store inside, watched."""
-        return WatchedCells(
-            self._inner.cells(space, codec, group=group, keys_max=keys_max, overflow=overflow), self._tell
-        )
+        inner = self._inner.cells(space)
 
+        def run(step: PendingStep) -> Coroutine[Any, Any, Any]:
+            """Make the step inside, and record it unless it only reads or drops."""
+            if step.reads or isinstance(step.transition, Drop):
+                return inner.run(step)
+            watched: Any = _Watched(step.transition, step.keys, self._tell)
+            return inner.run(PendingStep(space, step.keys, watched))
 
-class WatchedCells(Generic[S]):
-    """See `Cells`."""
-
-    def __init__(self, inner: Cells[S], tell: Callable[[Happened], None]) -> None:
-        self._inner = inner
-        self._tell = tell
-
-    async def transact(self, key: str, transition: Transition[S, A], /) -> A:
-        """The step, recorded."""
-        return await self._inner.transact(key, cast("Transition[S, A]", _Watched(transition, (key,), self._tell)))
-
-    async def transact_many(self, keys: Sequence[str], transition: ManyTransition[S, A], /) -> A:
-        """The step, recorded."""
-        watched = cast("ManyTransition[S, A]", _Watched(transition, tuple(keys), self._tell))
-        return await self._inner.transact_many(keys, watched)
-
-    async def read(self, key: str, /) -> S | None:
-        """As the cells inside."""
-        return await self._inner.read(key)
-
-    async def read_many(self, keys: Sequence[str], /) -> list[S | None]:
-        """As the cells inside."""
-        return await self._inner.read_many(keys)
-
-    async def delete(self, key: str, /) -> None:
-        """As the cells inside."""
-        await self._inner.delete(key)
+        return Cells(space, run)

@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from sdpatterns.core.codec import IntegersCodec
-from sdpatterns.core.step import UNCHANGED, Repeats, Step
+from sdpatterns.core.step import Repeats, Step, unchanged
 from sdpatterns.errors import CodecError
-from sdpatterns.traffic.quota.twin import Count
+from sdpatterns.traffic.quota.script import Count
 
 __all__ = ["ANY", "Adjust", "Counted", "CountsCodec", "PeriodLimit", "State", "Usage", "Use"]
 
@@ -94,7 +94,7 @@ class Use:
     nothing; a caller with wrong periods changes nothing.
     """
 
-    __slots__ = ("_twin", "cost", "limits", "look")
+    __slots__ = ("_script", "cost", "limits", "look")
     # A second run would count the request twice.
     repeats: ClassVar[Repeats] = "unsafe"
 
@@ -102,32 +102,33 @@ class Use:
         self.limits = limits
         self.cost = cost
         self.look = look
-        self._twin: Count[Counted] | None = None
+        self._script: Count[Counted] | None = None
 
     @property
-    def twin(self) -> Count[Counted]:
+    def script(self) -> Count[Counted]:
         """The same in Lua, made once, because the common step of a plan is one object."""
-        if self._twin is None:
+        if self._script is None:
             numbers = [self.cost, *(number for limit in self.limits for number in limit)]
-            self._twin = Count(["look" if self.look else "use", *map(str, numbers)], self._read)
-        return self._twin
+            self._script = Count(["look" if self.look else "use", *map(str, numbers)], self._read)
+        return self._script
 
-    def __call__(self, state: State | None, now_us: int, /) -> Step[State, Counted]:
+    def __call__(self, states: Sequence[State | None], now_us: int, /) -> Step[State, Counted]:
         now_us = int(now_us)
-        lasting = {usage.kind: usage for usage in state or () if usage.end_us > now_us}
+        lasting = {usage.kind: usage for usage in states[0] or () if usage.end_us > now_us}
         before = tuple(lasting.get(limit.kind) or Usage(limit.kind, limit.end_us, 0) for limit in self.limits)
         in_time = all(limit.start_us <= now_us < limit.end_us for limit in self.limits)
         fits = all(usage.used + self.cost <= limit.most for usage, limit in zip(before, self.limits, strict=True))
         if not in_time or not fits or self.look:
-            return UNCHANGED, Counted(in_time, in_time and fits, now_us, before), 0.0, ()
+            return unchanged(Counted(in_time, in_time and fits, now_us, before))
         after = tuple(usage._replace(used=usage.used + self.cost) for usage in before)
         others = tuple(usage for kind, usage in lasting.items() if all(kind != limit.kind for limit in self.limits))
         written = (*after, *others)
-        return written, Counted(in_time=True, allowed=True, now_us=now_us, usages=after), _keep_s(written, now_us), ()
+        counted = Counted(in_time=True, allowed=True, now_us=now_us, usages=after)
+        return (written,), counted, (_keep_s(written, now_us),), ()
 
     def _read(self, reply: Sequence[bytes]) -> Counted:
         """The answer, worked out again from the time and the state that the server has found."""
-        return self(CODEC.decode(reply[1]) if reply[1] else None, int(reply[0]))[1]
+        return self((CODEC.decode(reply[1]) if reply[1] else None,), int(reply[0]))[1]
 
 
 class Adjust:
@@ -144,27 +145,28 @@ class Adjust:
         self.change = change
 
     @property
-    def twin(self) -> Count[Counted]:
+    def script(self) -> Count[Counted]:
         """The same in Lua."""
         numbers: list[int] = [self.change]
         for usage in self.taken:
             numbers += usage.kind, usage.end_us
         return Count(["adjust", *map(str, numbers)], self._read)
 
-    def __call__(self, state: State | None, now_us: int, /) -> Step[State, Counted]:
+    def __call__(self, states: Sequence[State | None], now_us: int, /) -> Step[State, Counted]:
         now_us = int(now_us)
-        lasting = [usage for usage in state or () if usage.end_us > now_us]
+        lasting = [usage for usage in states[0] or () if usage.end_us > now_us]
         mine = {(usage.kind, usage.end_us) for usage in self.taken}
         after = tuple(
             usage._replace(used=max(0, usage.used + self.change)) if usage[:2] in mine else usage for usage in lasting
         )
         adjusted = tuple(usage for usage in after if usage[:2] in mine)
         if not adjusted:
-            return UNCHANGED, Counted(in_time=True, allowed=True, now_us=now_us, usages=()), 0.0, ()
-        return after, Counted(in_time=True, allowed=True, now_us=now_us, usages=adjusted), _keep_s(after, now_us), ()
+            return unchanged(Counted(in_time=True, allowed=True, now_us=now_us, usages=()))
+        counted = Counted(in_time=True, allowed=True, now_us=now_us, usages=adjusted)
+        return (after,), counted, (_keep_s(after, now_us),), ()
 
     def _read(self, reply: Sequence[bytes]) -> Counted:
-        return self(CODEC.decode(reply[1]) if reply[1] else None, int(reply[0]))[1]
+        return self((CODEC.decode(reply[1]) if reply[1] else None,), int(reply[0]))[1]
 
 
 def _keep_s(state: State, now_us: int) -> float:

@@ -21,7 +21,7 @@ from sdpatterns.core.tracing import TRACERS, decided_in_span
 from sdpatterns.errors import BackendError, BackendUnavailable, RateLimited
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.spare import SpareCells
-from sdpatterns.ports.states import KEYS_MAX, Cells, StateStore, check_store, rely_on, where_of
+from sdpatterns.ports.states import KEYS_MAX, Cells, Space, StateStore, check_store, rely_on, where_of
 from sdpatterns.traffic.quota.answer import QuotaDecision, Standing
 from sdpatterns.traffic.quota.calendar import Calendar, CurrentPeriods
 from sdpatterns.traffic.quota.config import PERIODS, Allowance, Plans, plans_of
@@ -96,12 +96,10 @@ class Quota(StatefulGuard):
             rely_on(store, f"Quota {name!r}")
         self._runtime: Runtime | None = None if store is None else store.runtime
         self._where = where_of(store)
-        space = join_key("quota", name)
-        self._cells: Cells[State] = (
-            LocalCells(space, keys_max=keys_max) if store is None else store.cells(space, CODEC, keys_max=keys_max)
-        )
+        space = Space(join_key("quota", name), CODEC, keys_max=keys_max)
+        self._cells: Cells[State] = LocalCells(space) if store is None else store.cells(space)
         if on_outage == "allow" and not isinstance(self._cells, LocalCells):
-            self._cells = SpareCells(self._cells, f"Quota {name!r}", name, keys_max=keys_max, overflow="share")
+            self._cells = SpareCells(self._cells, f"Quota {name!r}", name)
 
     @property
     def runtime(self) -> Runtime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from sdpatterns.core.policy import title_of
-from sdpatterns.core.twin import chunk
+from sdpatterns.core.script import chunk
 from sdpatterns.traffic.ratelimit.config import Rate
 
 __all__ = ["AHEAD_ANY", "Algorithm", "BuiltIn", "Numbers", "check_algorithm", "count_of"]

@@ -9,12 +9,12 @@ from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.spare import SpareCells
-from sdpatterns.ports.states import Cells, DirectCells, Overflow, StateStore, check_store, where_of
+from sdpatterns.ports.states import Cells, DirectCells, Overflow, Space, StateStore, check_store, where_of
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm
 from sdpatterns.traffic.ratelimit.algorithms import GCRA
 from sdpatterns.traffic.ratelimit.answer import CellState, Limit, RateKey, check_cost
 from sdpatterns.traffic.ratelimit.config import Rate, Rates
-from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Reserve, ReserveMany
+from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Reserve
 
 __all__ = ["LimiterCells"]
 
@@ -47,15 +47,16 @@ class LimiterCells:
         self.where = where_of(store)
         self.limits = tuple(limit for limits in self._scopes.values() for limit in limits)
         self.burst = min(limit.rate.limit for limit in self.limits)
-        space = join_key("limiter", name, *self.suffix)
         overflow: Overflow = "share" if self._plain else _overflow_of_scope
+        place = join_key("limiter", name, *self.suffix)
+        space = Space(place, CODEC, group=group, keys_max=keys_max, overflow=overflow)
         self.cells: Cells[CellState]
         if store is None:
-            self.cells = LocalCells(space, keys_max=keys_max, overflow=overflow)
+            self.cells = LocalCells(space)
         else:
-            self.cells = store.cells(space, CODEC, group=group, keys_max=keys_max, overflow=overflow)
+            self.cells = store.cells(space)
             if counts_here and not isinstance(self.cells, LocalCells):
-                self.cells = SpareCells(self.cells, f"RateLimiter {name!r}", name, keys_max=keys_max, overflow=overflow)
+                self.cells = SpareCells(self.cells, f"RateLimiter {name!r}", name)
 
     def cells_of(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""
@@ -72,11 +73,11 @@ class LimiterCells:
     ) -> Sequence[Reservation]:
         """The reservation on each cell of a key, or, if one refused, at least that one's answer."""
         if self._common_step is not None and cost == 1 and not wait_max_us and not look:
-            return (await self.cells.transact(check_key(key), self._common_step),)
+            return await self.cells.transact(check_key(key), self._common_step)
         check_cost(cost, self.burst)
         cells = self.cells_of(key)
         if len(cells) > 1 and self._atomic:
-            step = ReserveMany([limits for _, limits in cells], cost, wait_max_us, look=look)
+            step = Reserve([limits for _, limits in cells], cost, wait_max_us, look=look)
             return await self.cells.transact_many([cell for cell, _ in cells], step)
         return await self._reserve_in_order(cells, cost, wait_max_us, look=look)
 
@@ -86,7 +87,7 @@ class LimiterCells:
         made: list[tuple[str, Reservation]] = []
         try:
             for cell, limits in cells:
-                one = await self.cells.transact(cell, Reserve((limits,), cost, wait_max_us, look=look))
+                [one] = await self.cells.transact(cell, Reserve((limits,), cost, wait_max_us, look=look))
                 if not one.allowed:
                     await self._cancel([] if look else made)
                     return [one]

@@ -5,7 +5,7 @@ steps make one atomic decision of that over all rates and cells:
 
 | step | what it does to the cells |
 |---|---|
-| `Reserve`, `ReserveMany` | moves every rate on by the cost, if every one may start soon enough; else nothing |
+| `Reserve` | moves every rate on by the cost, if every one may start soon enough; else nothing |
 | `Cancel` | puts a cell back as the request found it, if no other request came after it |
 
 The Lua chunk (`reserve.lua`) decides alike. It answers with the time and the states that it found, and Python
@@ -20,13 +20,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from sdpatterns.core.codec import IntegersCodec
-from sdpatterns.core.step import GONE, UNCHANGED, ManyStep, Repeats, Step
-from sdpatterns.core.twin import Request, chunk
+from sdpatterns.core.script import Request, chunk
+from sdpatterns.core.step import GONE, Repeats, Step, unchanged
 from sdpatterns.errors import CodecError
 from sdpatterns.traffic.ratelimit.algorithm import Algorithm, Numbers
 from sdpatterns.traffic.ratelimit.answer import CellState, Decision, Limit, decision_of
 
-__all__ = ["CODEC", "Cancel", "Reservation", "Reserve", "ReserveMany", "decide", "packed", "pause_us"]
+__all__ = ["CODEC", "Cancel", "Reservation", "Reserve", "decide", "packed", "pause_us"]
 
 A = TypeVar("A")
 
@@ -76,8 +76,12 @@ class Reservation(NamedTuple):
     starts_us: Sequence[int]
 
 
-class _Request:
-    """A request to some cells: the limits of each."""
+class Reserve:
+    """Reserve `cost` on every rate of the cells, if the longest wait is within `wait_max_us`.
+
+    `cells` holds the limits of each. Keeps: requests that wait until they may start never exceed any of
+    the rates; a refused request changes nothing in any cell. With `look` it never changes anything.
+    """
 
     __slots__ = ("_script", "cells", "cost", "look", "wait_max_us")
     # A second run never lets too many through, but it may refuse what the first one let pass: what
@@ -91,7 +95,7 @@ class _Request:
         self.cost = cost
         self.wait_max_us = int(wait_max_us)
         self.look = look
-        self._script: _Script[Any] | None = None
+        self._script: _Script[Sequence[Reservation]] | None = None
 
     def reservations(self, states: Sequence[CellState | None], now_us: float) -> list[Reservation]:
         """What the request gets of each cell: something of all of them or of none."""
@@ -140,46 +144,17 @@ class _Request:
         """The chunk's answer."""
         return self.reservations([CODEC.decode(text) if text else None for text in reply[1:]], int(reply[0]))
 
-
-class Reserve(_Request):
-    """Reserve `cost` on every rate of a cell, if the longest wait is within `wait_max_us`.
-
-    Keeps: requests that wait until they may start never exceed any of the rates; a refused request
-    changes nothing. With `look` it never changes anything.
-    """
-
-    __slots__ = ()
-
     @property
-    def twin(self) -> _Script[Reservation] | None:
+    def script(self) -> _Script[Sequence[Reservation]] | None:
         """The same in Lua, made once, because the common step of a limiter is one object."""
         if self._script is None:
-            self._script = _script(self.cells[0][0].algorithm, self.args(), lambda reply: self.read(reply)[0])
+            self._script = _script(self.cells[0][0].algorithm, self.args(), self.read)
         return self._script
 
-    def __call__(self, state: CellState | None, now_us: float, /) -> Step[CellState, Reservation]:
-        [made] = self.reservations([state], now_us)
-        if not made.allowed or self.look:
-            return UNCHANGED, made, 0.0, ()
-        return packed(made.stands), made, _keep_s(made), ()
-
-
-class ReserveMany(_Request):
-    """`Reserve` on several cells: on all of them or on none."""
-
-    __slots__ = ()
-
-    @property
-    def twin(self) -> _Script[Sequence[Reservation]] | None:
-        """The same in Lua."""
-        return _script(self.cells[0][0].algorithm, self.args(), self.read)
-
-    def __call__(
-        self, states: Sequence[CellState | None], now_us: float, /
-    ) -> ManyStep[CellState, Sequence[Reservation]]:
+    def __call__(self, states: Sequence[CellState | None], now_us: float, /) -> Step[CellState, Sequence[Reservation]]:
         made = self.reservations(states, now_us)
         if not made[0].allowed or self.look:
-            return [UNCHANGED for _ in made], made, [0.0 for _ in made], ()
+            return unchanged(made, len(made))
         return [packed(one.stands) for one in made], made, [_keep_s(one) for one in made], ()
 
 
@@ -199,18 +174,18 @@ class Cancel:
         self.idle_us = 0 if made.found is None else _idle_at_us(made.limits, _numbers_of(made.found, made.limits))
 
     @property
-    def twin(self) -> _Script[None] | None:
+    def script(self) -> _Script[None] | None:
         """The same in Lua."""
         found = "" if self.made.found is None else CODEC.encode(self.made.found).decode()
         args = ["cancel", CODEC.encode(packed(self.made.stands)).decode(), found, str(self.idle_us)]
         return _script(self.made.limits[0].algorithm, args, lambda _: None)
 
-    def __call__(self, state: CellState | None, now_us: float, /) -> Step[CellState, None]:
-        if state != packed(self.made.stands):
-            return UNCHANGED, None, 0.0, ()
+    def __call__(self, states: Sequence[CellState | None], now_us: float, /) -> Step[CellState, None]:
+        if states[0] != packed(self.made.stands):
+            return unchanged(None)
         if self.made.found is None or self.idle_us <= now_us:
-            return GONE, None, 0.0, ()
-        return self.made.found, None, (self.idle_us - now_us) / 1e6, ()
+            return (GONE,), None, (0.0,), ()
+        return (self.made.found,), None, ((self.idle_us - now_us) / 1e6,), ()
 
 
 def decide(reservations: Sequence[Reservation]) -> Decision:

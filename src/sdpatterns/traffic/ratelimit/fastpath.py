@@ -86,4 +86,4 @@ class GcraFastPath:
 
     def _by_step(self, key: Any, cost: int) -> Decision:
         step = self._common_step if cost == 1 else Reserve(((self._limit,),), cost)
-        return decide((self._cells.transact_now(check_key(key), step),))
+        return decide(self._cells.transact_now(check_key(key), step))

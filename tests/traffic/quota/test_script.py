@@ -1,4 +1,4 @@
-"""The twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+"""The script answers, writes and keeps what Python does, on random histories in a real Valkey."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from sdpatterns.traffic.quota import Allowance
 from sdpatterns.traffic.quota.calendar import Calendar, CurrentPeriods
 from sdpatterns.traffic.quota.config import PERIODS
 from sdpatterns.traffic.quota.decision import CODEC, Adjust, Counted, Use
-from tests.backends.redis.twins import Played, held_to_python, kept, many_steps, written
+from tests.backends.redis.step_scripts import Played, held_to_python, kept, many_steps, written
+from tests.steps import on_one
 
 
 class History:
@@ -46,8 +47,8 @@ class History:
 
     def _run(self, step: Any) -> Played:
         text = "" if self.state is None else CODEC.encode(self.state).decode()
-        words = ["1", str(self.now_us), text, *step.twin.args()]
-        after, answer, keep_s, _ = step(self.state, self.now_us)
+        words = ["1", str(self.now_us), text, *step.script.args()]
+        after, answer, keep_s, _ = on_one(step, self.state, self.now_us)
         reply = [[written(CODEC, after)], [b"%d" % self.now_us, text.encode()], [kept(keep_s)], []]
         if after is not UNCHANGED:
             self.state = after
@@ -56,11 +57,11 @@ class History:
 
 
 @many_steps
-def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
+def test_the_script_is_the_step(steps: int, valkey_url: str) -> None:
     seen = set()
-    for played, reply in held_to_python(valkey_url, Use((), 1).twin.source, History, steps):
+    for played, reply in held_to_python(valkey_url, Use((), 1).script.source, History, steps):
         step, answer = played.about
-        assert step.twin.answer(reply[1]) == answer
+        assert step.script.answer(reply[1]) == answer
         seen.add((type(step).__name__, answer.in_time, played.reply[0][0].split(b":")[0]))
     assert seen == {
         ("Use", True, b"1"), ("Use", True, b"unchanged"), ("Use", False, b"unchanged"),
@@ -69,4 +70,4 @@ def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
 
 
 def test_the_twin_is_named_with_its_version() -> None:
-    assert Use((), 1).twin.name == Adjust((), 1).twin.name == "quota/1"
+    assert Use((), 1).script.name == Adjust((), 1).script.name == "quota/1"

@@ -1,4 +1,4 @@
-"""Holds a twin to its Python: both run the same random steps, the twin in a real Valkey."""
+"""Holds a script to its Python: both run the same random steps, the script in a real Valkey."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _OF_ONE_HISTORY = 50
 _BATCH = 2_000
 
 HARNESS = """
-local twin, twin_of_one = (function()
+local script, script_of_one = (function()
 %s
 end)()
 local count, now, states, args = tonumber(ARGV[1]), tonumber(ARGV[2]), {}, {}
 for i = 1, count do states[i] = ARGV[2 + i] ~= '' and ARGV[2 + i] end
 for i = 3 + count, #ARGV do args[#args + 1] = ARGV[i] end
-local written, answer, keep, topics = twin(states, now, args)
-if count == 1 and twin_of_one then
-  local one, same, kept = twin_of_one(states[1], now, args, string.format('%%.0f', now))
+local written, answer, keep, topics = script(states, now, args)
+if count == 1 and script_of_one then
+  local one, same, kept = script_of_one(states[1], now, args, string.format('%%.0f', now))
   if same and cjson.encode({ written, answer, keep }) ~= cjson.encode({ { one }, same, { kept } }) then
     return redis.error_reply('the function for one cell differs: ' .. cjson.encode({ one, same, kept }))
   end
@@ -47,7 +47,7 @@ for i = 1, count do
 end
 return { written, answer, keep, topics }
 """
-"""A twin on states that are handed in: how many, the time, the states, its own arguments. If it has a function for
+"""A script on states that are handed in: how many, the time, the states, its own arguments. If it has a function for
 one cell as well, both agree."""
 
 
@@ -73,7 +73,7 @@ class History(Protocol):
 def held_to_python(
     valkey_url: str, source: str, begin: Callable[[int], History], steps: int
 ) -> Iterator[tuple[Played, Any]]:
-    """So many steps of histories with the seeds 0, 1, 2 …, and the twin's replies, each found equal."""
+    """So many steps of histories with the seeds 0, 1, 2 …, and the script's replies, each found equal."""
     compared = 0
     left = itertools.islice(_played(begin), steps)
     with redis.Redis.from_url(valkey_url) as client:

@@ -17,7 +17,7 @@ def chunk(package: str, file: str) -> str:
 
 
 class Request(Generic[A]):
-    """See `Twin`: one request to a chunk, and how to read its answer.
+    """See `Script`: one request to a chunk, and how to read its answer.
 
     A pattern derives from it a class that says the chunk's `name` and `source`.
     """

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sdpatterns.core.twin import Request, chunk
+from sdpatterns.core.script import Request, chunk
 
-__all__ = ["ClaimTwin"]
+__all__ = ["ClaimScript"]
 
 A = TypeVar("A")
 
 
-class ClaimTwin(Request[A]):
+class ClaimScript(Request[A]):
     """A request to `claim.lua`."""
 
     __slots__ = ()

@@ -1,4 +1,4 @@
-"""The Lua twin answers, writes and keeps what Python does, on random histories in a real Valkey."""
+"""The Lua script answers, writes and keeps what Python does, on random histories in a real Valkey."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from sdpatterns.coordination.idempotency.decision import (
     Settle,
     TakeClaim,
 )
-from sdpatterns.coordination.idempotency.twin import ClaimTwin
+from sdpatterns.coordination.idempotency.script import ClaimScript
 from sdpatterns.core.step import GONE
-from tests.backends.redis.twins import HARNESS, Played, held_to_python, kept, many_steps, written
+from tests.backends.redis.step_scripts import HARNESS, Played, held_to_python, kept, many_steps, written
+from tests.steps import on_one
 
 _CODEC = RecordCodec()
 _LEASE_US = 30_000_000
@@ -38,13 +39,13 @@ class History:
     def step(self) -> Played:
         self.now_us += self.chance.choice([0, 0, 1, 999, _LEASE_US // 2, _LEASE_US, 10**12])
         before, step = self.state, self._drawn()
-        after, answer, keep_s, wake = step(before, self.now_us)
+        after, answer, keep_s, wake = on_one(step, before, self.now_us)
         if isinstance(after, Record):
             self.state = after
             self.fences = [after.fence, *self.fences][:3]
         elif after is GONE:
             self.state = None
-        sent = ["1", str(self.now_us), b"" if before is None else _CODEC.encode(before), *step.twin.args()]
+        sent = ["1", str(self.now_us), b"" if before is None else _CODEC.encode(before), *step.script.args()]
         words = _words(answer)
         reply = [[written(_CODEC, after)], words, [kept(keep_s)], [topic.encode() for topic in wake]]
         return Played(sent, reply, f"{type(step).__name__} {words[0]!r}")
@@ -72,8 +73,8 @@ def _words(answer: Finding | bool) -> list[bytes]:
 
 
 @many_steps
-def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
-    seen = {played.about for played, _ in held_to_python(valkey_url, ClaimTwin.source, History, steps)}
+def test_the_script_is_the_step(steps: int, valkey_url: str) -> None:
+    seen = {played.about for played, _ in held_to_python(valkey_url, ClaimScript.source, History, steps)}
     assert seen == {
         *(f"TakeClaim {kind!r}" for kind in (b"c", b"b", b"r", b"d", b"e")),
         *(f"{step} {answer!r}" for step in ("Renew", "Settle", "Release") for answer in (b"0", b"1")),
@@ -82,13 +83,13 @@ def test_the_twin_is_the_step(steps: int, valkey_url: str) -> None:
 
 def test_bytes_that_are_no_record_are_an_error_and_stay(valkey_url: str) -> None:
     with redis.Redis.from_url(valkey_url) as client:
-        script = client.script_load(HARNESS % ClaimTwin.source)
+        script = client.script_load(HARNESS % ClaimScript.source)
         with pytest.raises(redis.ResponseError, match="not an idempotency record"):
-            client.evalsha(script, 0, "1", "5", "1:garbage", *TakeClaim("a", "m", 5).twin.args())
+            client.evalsha(script, 0, "1", "5", "1:garbage", *TakeClaim("a", "m", 5).script.args())
 
 
 def test_answers_are_read_back_as_python_gives_them() -> None:
-    take = TakeClaim("a", "m", 5).twin
+    take = TakeClaim("a", "m", 5).script
     assert take.answer([b"d", b"7", b"9", b"\x00"]) == Finding(Kind.DONE, 7, 9, b"\x00")
-    assert [Renew("a", 1, 5).twin.answer([word]) for word in (b"1", b"0")] == [True, False]
+    assert [Renew("a", 1, 5).script.answer([word]) for word in (b"1", b"0")] == [True, False]
     assert take.name == "claim/1"

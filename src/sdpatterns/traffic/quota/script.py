@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from sdpatterns.core.twin import Request, chunk
+from sdpatterns.core.script import Request, chunk
 
 __all__ = ["Count"]
 

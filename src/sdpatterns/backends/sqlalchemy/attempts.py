@@ -1,0 +1,108 @@
+"""Batches of steps as attempts of the engine: what a failure of SQLAlchemy's means for them."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+
+from sdpatterns.backends.sqlalchemy.failures import (
+    answered,
+    holder_of,
+    is_nobodys_fault,
+    lost_reply,
+    only_this_batch,
+    unavailable,
+)
+from sdpatterns.backends.sqlalchemy.links import Link
+from sdpatterns.backends.sqlalchemy.work import Batch
+from sdpatterns.core import clock
+from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.errors import SdpatternsError
+from sdpatterns.ports.engine.execute import Races, send
+from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
+from sdpatterns.ports.engine.steps import PendingStep
+from sdpatterns.ports.engine.versioned import Conflict, names_of
+
+__all__ = ["SQLAttempts", "carry", "send_away"]
+
+
+class SQLAttempts:
+    """See `Attempts`: each is a batch on the link's one connection, or in its turn on one of its own."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def shown(self) -> str:
+        """The database's URL."""
+        return self._link.shown
+
+    @property
+    def runtime(self) -> Runtime:
+        """How to wait."""
+        return current()
+
+    def random(self) -> float:
+        """Between 0 and 1."""
+        return random.random()
+
+    async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
+        """All steps once."""
+        link, began = self._link, clock.SYSTEM.monotonic()
+        batch = Batch(steps, hold=races.want_turn and not all(step.reads for step in steps))
+        try:
+            with link.usage:
+                await (link.run_apart(batch) if races.want_turn else link.run(batch))
+        except Exception as error:
+            if not answered(error):
+                link.usage.fail()
+            if batch.doubt and not answered(error):
+                raise ReplyLost(error, late=self._is_late(error, began)) from error
+            if is_nobodys_fault(error):
+                return Conflict(names_of(steps), held_by=holder_of(error))
+            late, apart = self._is_late(error, began), only_this_batch(error)
+            raise NotSent(error, late=late, again=not batch.fresh, apart=apart) from error
+        return batch.conflict
+
+    def unavailable(self, cause: BaseException | str, /) -> SdpatternsError:
+        """The exception for a step that did not happen."""
+        return unavailable(self.shown, _error(cause))
+
+    def unknown(self, cause: BaseException | str, /) -> SdpatternsError:
+        """The exception for a step that may have happened."""
+        return lost_reply(self.shown, _error(cause))
+
+    def _is_late(self, error: Exception, began: float) -> bool:
+        return isinstance(error, TimeoutError) or clock.SYSTEM.monotonic() - began >= self._link.timeout_s
+
+
+def _error(cause: BaseException | str) -> BaseException:
+    return RuntimeError(cause) if isinstance(cause, str) else cause
+
+
+async def carry(link: Link, steps: Sequence[PendingStep], *, apart: bool = False) -> Lost | None:
+    """Run the steps once; when this returns each has an answer, an error, or has lost a race.
+
+    `apart` runs them where they may wait for their rows. Returns the failure where the database did not
+    answer in time, because those who wait behind these steps have then waited for as long as one may:
+    see `send_away`.
+    """
+    return await send(SQLAttempts(link), steps, Races(in_turn=apart))
+
+
+def send_away(shown: str, pending: deque[PendingStep], late: Lost) -> list[PendingStep]:
+    """Fail the steps that wait behind those to which nothing answered in time; these, for whom nothing was sent.
+
+    Else each batch of a server that is frozen would wait for as long again. What only reads stays where
+    it is another writer that took too long.
+    """
+    gone: list[PendingStep] = []
+    for _ in range(len(pending)):
+        step = pending.popleft()
+        if step.reads and not isinstance(late.cause, TimeoutError):
+            pending.append(step)
+        else:
+            step.fail(unavailable(shown, _error(late.cause)))
+            gone.append(step)
+    return gone

@@ -1,0 +1,252 @@
+"""Apply steps to cells that were read. Every store that keeps bytes does it here and nowhere else.
+
+```
+snapshot --> decode once --> step, step, step ... in order --> encode --> changes, topics
+```
+
+Pure: it reads no clock and waits for nothing, so that a store may run it again after a conflict. The
+rules that it keeps, in this order:
+
+1. A step sees the state that the step before it left, in the same batch or in the store.
+2. The time that a step is given is the store's, but never before the last write of one of its cells.
+3. All new states of a step are encoded before the first one is put: a step that raises changes
+   nothing, and only its own caller gets the exception.
+4. A step on several cells that writes one of them also relies on the others: they go into the
+   changes as `UNCHANGED`, to be compared and not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeAlias
+
+from sdpatterns.core import clock
+from sdpatterns.core.codec import Codec
+from sdpatterns.core.context import Until, deadline_at
+from sdpatterns.core.step import GONE, UNCHANGED, Next, Repeats, Step, Transition
+from sdpatterns.errors import CodecError
+from sdpatterns.ports.space import Space
+
+__all__ = ["DROP", "LOOK", "CellKey", "Change", "Drop", "Found", "Look", "PendingStep", "Snapshot", "apply_steps"]
+
+CellKey: TypeAlias = Any
+"""What a store calls a cell: the space and the key, in whatever form suits it, as long as it can be hashed."""
+
+
+class Look:
+    """Answers with the states, as they are."""
+
+    repeats: ClassVar[Repeats] = "harmless"
+    script = None
+
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, list[Any]]:
+        return [UNCHANGED] * len(states), list(states), [0.0] * len(states), ()
+
+
+class Drop:
+    """Drops the cells. It does not look at their states, so that a state that cannot be read can be dropped."""
+
+    repeats: ClassVar[Repeats] = "harmless"
+    script = None
+
+    def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, None]:
+        return [GONE] * len(states), None, [0.0] * len(states), ()
+
+
+LOOK = Look()
+DROP = Drop()
+
+
+class PendingStep:
+    """One caller's step on its way: a transition and its keys, then its answer or its error.
+
+    It has ended when `done`: with `answer`, with `error`, or `conflicted`, which means that nothing of
+    it happened because another client wrote one of its cells, or holds it: then `held_by` says who, and
+    what to do, where the store knows it. `names` are its keys as the store calls the cells. `in_doubt`
+    says that an earlier attempt may have happened, because its reply was lost. `reads` says that it
+    writes nothing and that its answer needs no single moment.
+    """
+
+    __slots__ = (
+        "answer", "conflicted", "deadline", "done", "error", "future", "held_by", "in_doubt",
+        "keys", "names", "reads", "space", "transition",
+    )  # fmt: skip
+
+    def __init__(
+        self, space: Space[Any], keys: Sequence[str], transition: Transition[Any, Any], *, reads: bool = False
+    ) -> None:
+        self.space = space
+        self.keys = keys
+        self.transition = transition
+        self.reads = reads
+        # Taken here, because the task that carries the step out may be another one with another context.
+        self.deadline = deadline_at.get()
+        self.names: Sequence[CellKey] = keys
+        self.in_doubt = False
+        self.future: Any = None
+        self.renew()
+
+    def renew(self) -> None:
+        """As if it had not run yet."""
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.conflicted = False
+        self.held_by = ""
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error of its own."""
+        self.error = error
+        self.done = True
+
+    def conflict(self, held_by: str = "") -> None:
+        """End it without having happened."""
+        self.held_by = held_by
+        self.conflicted = self.done = True
+
+    def result(self) -> Any:
+        """Its answer. Raises what it ended with."""
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its caller's deadline has passed."""
+        at = self.deadline
+        if at is None or (isinstance(at, Until) and at.is_over):
+            return False
+        return at <= clock.SYSTEM.monotonic()
+
+
+class Found(NamedTuple):
+    """A cell as a store holds it.
+
+    `version` is whatever the store compares when it writes. `payload` is a `CodecError` where the store
+    holds bytes that it did not write as a cell; who needs the state gets it raised.
+    """
+
+    version: Any
+    payload: bytes | CodecError
+    last_us: int
+
+
+class Snapshot(NamedTuple):
+    """Cells, None for one that does not exist, and the store's time after they were read."""
+
+    found: Mapping[CellKey, Found | None]
+    now_us: int
+
+
+class Change(NamedTuple):
+    """What shall become of one cell, if it is still as it was found.
+
+    `expected` is the version found, None for no cell. `payload` is what to write, `GONE` to drop the cell,
+    `UNCHANGED` to only compare it. `last_us` is the time of the write, to be stored with the payload; the
+    cell must not be dropped for `keep_s` from then. `topics` are announced if this change is written.
+    """
+
+    key: CellKey
+    expected: Any
+    payload: Next[bytes]
+    last_us: int
+    keep_s: float
+    topics: Sequence[str]
+
+
+class _Cell:
+    """One cell of a batch: as it was found, and as the steps so far leave it."""
+
+    __slots__ = ("_codec", "_found", "_keep_s", "_payload", "_state", "is_compared", "is_written", "last_us", "topics")
+
+    def __init__(self, found: Found | None) -> None:
+        self._found = found
+        self._payload: bytes | CodecError | None
+        if found is None:
+            self._payload, self.last_us = None, 0
+        else:
+            self._payload, self.last_us = found.payload, found.last_us
+        self._codec: Codec[Any] | None = None
+        self._state: Any = None
+        self._keep_s = 0.0
+        self.is_written = False
+        self.is_compared = False
+        self.topics: list[str] = []
+
+    def state(self, codec: Codec[Any]) -> Any:
+        """The state as `codec` reads it, or None. Read at first use: a bad one harms only those who ask."""
+        if self._codec is not codec:
+            if isinstance(self._payload, CodecError):
+                raise type(self._payload)(*self._payload.args)
+            self._state = None if self._payload is None else codec.decode(self._payload)
+            self._codec = codec
+        return self._state
+
+    def put(self, state: Any, payload: bytes | None, codec: Codec[Any], now_us: int, keep_s: float) -> None:
+        """Leave a new state, or none where `payload` is None."""
+        self._state = state
+        self._payload = payload
+        self._codec = codec
+        self._keep_s = keep_s
+        self.last_us = now_us
+        self.is_written = True
+
+    def change(self, key: CellKey) -> Change | None:
+        """What the store has to do; None for nothing."""
+        expected = None if self._found is None else self._found.version
+        if self.is_written and not (self._payload is None and expected is None):
+            payload: Any = GONE if self._payload is None else self._payload
+            return Change(key, expected, payload, self.last_us, self._keep_s, self.topics)
+        return Change(key, expected, UNCHANGED, self.last_us, 0.0, ()) if self.is_compared else None
+
+
+def apply_steps(steps: Iterable[PendingStep], snapshot: Snapshot) -> tuple[list[Change], list[str]]:
+    """Run the steps in order; the changes that they make, and the topics that belong to none of these.
+
+    Each step then has its answer or its error, which counts once the changes are written.
+    """
+    cells: dict[CellKey, _Cell] = {}
+    topics: list[str] = []
+    for step in steps:
+        step.renew()
+        try:
+            of_step = [cells.get(name) or _add(cells, name, snapshot) for name in step.names]
+            wake = _apply(step, of_step, snapshot.now_us)
+        except Exception as error:  # noqa: BLE001 - whatever a transition or a codec raises is its caller's
+            step.error = error
+            continue
+        if wake:
+            (of_step[0].topics if of_step else topics).extend(wake)
+    changes = []
+    for name, cell in cells.items():
+        change = cell.change(name)
+        if change is not None:
+            changes.append(change)
+        if change is None or change.payload is UNCHANGED:
+            topics += cell.topics
+    return changes, topics
+
+
+def _add(cells: dict[CellKey, _Cell], name: CellKey, snapshot: Snapshot) -> _Cell:
+    cell = cells[name] = _Cell(snapshot.found[name])
+    return cell
+
+
+def _apply(step: PendingStep, cells: Sequence[_Cell], now_us: int) -> Sequence[str]:
+    codec = step.space.codec
+    for cell in cells:
+        now_us = max(now_us, cell.last_us)
+    states = [None] * len(cells) if step.transition is DROP else [cell.state(codec) for cell in cells]
+    nexts, answer, keeps_s, wake = step.transition(states, now_us)
+    puts = [
+        (cell, state, codec.encode(state), keep_s) if state is not GONE else (cell, None, None, 0.0)
+        for cell, state, keep_s in zip(cells, nexts, keeps_s, strict=True)
+        if state is not UNCHANGED
+    ]
+    for cell, state, payload, keep_s in puts:
+        cell.put(state, payload, codec, now_us, keep_s)
+    if len(cells) > 1 and not step.reads and any(cell.is_written for cell in cells):
+        for cell in cells:
+            cell.is_compared = True
+    step.answer = answer
+    return wake
