@@ -233,7 +233,7 @@ PURE = (
 LINT = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
-    ("interrogate", "-vv", "--omit-covered-files", "src"),
+    ("interrogate", "src"),
     ("lint-imports",),
     ("towncrier", "build", "--draft", "--version", "next"),
     ("zizmor", "--offline", "--quiet", ".github"),

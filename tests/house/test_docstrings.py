@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import collections
 import functools
 import inspect
 from pathlib import Path
@@ -64,6 +65,35 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
         if definition.is_public and not speaks_for_itself(definition) and not ast.get_docstring(definition.node)
     ]
     assert silent == []
+
+
+def repeats_a_promise(definition: Definition) -> bool:
+    """Whether a method has the words of the Protocol or base class that it implements as its own docstring."""
+    implements = isinstance(definition.node, Function) and "." in definition.name and not _is_in_a_protocol(definition)
+    return implements and (definition.node.name, ast.get_docstring(definition.node)) in promises()
+
+
+@functools.cache
+def promises() -> frozenset[tuple[str, str | None]]:
+    """The methods of all Protocols with their docstrings."""
+    return frozenset(
+        (definition.node.name, text)
+        for path in modules()
+        for definition in definitions(path)
+        if isinstance(definition.node, Function) and _is_in_a_protocol(definition)
+        if (text := ast.get_docstring(definition.node))
+    )
+
+
+REPEATS_LEFT = {"backends": 47, "ports": 14, "traffic": 2}
+"""How many implementations still repeat the docstring of their Protocol. A number may only shrink."""
+
+
+def test_an_implementation_of_a_protocol_repeats_no_docstring() -> None:
+    repeats = [each for path in modules() for each in definitions(path) if repeats_a_promise(each)]
+    rooms = collections.Counter(each.path.relative_to(PACKAGE).parts[0] for each in repeats)
+    more = {room: count for room, count in rooms.items() if count > REPEATS_LEFT.get(room, 0)}
+    assert {room: [each.where for each in repeats if room in each.path.parts] for room in more} == {}
 
 
 def test_each_pattern_on_the_front_door_says_what_it_keeps_how_it_may_fail_and_what_it_costs() -> None:

@@ -98,7 +98,6 @@ def about_failures(field: str, function: Callable[[Exception], T], *, otherwise:
     ask = answering(field, function)
 
     def judged(failure: Exception) -> T:
-        """The answer about this failure."""
         try:
             return ask(meant(failure))
         except NotAwaited as mistake:

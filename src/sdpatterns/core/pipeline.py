@@ -61,30 +61,25 @@ class Pipeline(Policy):
 
     @property
     def never_waits(self) -> bool:
-        """Whether none of its parts can wait."""
         return all(part.never_waits for part in self.parts)
 
     @property
     def runtime(self) -> Runtime | None:
-        """The runtime of its parts' stores. Raises TypeError when two of them differ."""
         found = {part.runtime.name: part.runtime for part in self.parts if part.runtime}
         if len(found) > 1:
             raise TypeError(f"{self.name!r} mixes stores of {' and '.join(sorted(found))}")
         return next(iter(found.values()), None)
 
     def needs_loop(self) -> str | None:
-        """The reason of the first part that has one."""
         reasons = (part.needs_loop() for part in self.parts)
         return next((reason for reason in reasons if reason), None)
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
-        """The call inside all parts."""
         for part in reversed(self.parts):
             call = part.wrap(call)
         return call
 
     def describe(self) -> str:
-        """Its parts in one line."""
         return " > ".join(part.describe() for part in self.parts)
 
     def _shown(self) -> str:

@@ -165,32 +165,25 @@ class Keyed(Policy):
 
     @property
     def never_waits(self) -> bool:
-        """Whether none of its parts can wait."""
         return self.part.never_waits
 
     @property
     def runtime(self) -> Runtime | None:
-        """The runtime of its parts' stores. Raises TypeError when two of them differ."""
         return self.part.runtime
 
     def needs_loop(self) -> str | None:
-        """The reason of the first part that has one."""
         return self.part.needs_loop()
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
-        """The call inside one passage."""
         return self.part.wrap(call, self._key)
 
     def describe(self) -> str:
-        """Its parts in one line."""
         return f"{self.part.describe()} by key"
 
     def standing(self) -> str:
-        """That of its part."""
         return self.part.standing()
 
     def by(self, key: str | Callable[..., str], /) -> Keyed:
-        """The same guard bound to a key: a string, or a function of the call's arguments."""
         raise TypeError(f"{self.name!r} has its key already")
 
 

@@ -100,7 +100,6 @@ class _Chance(random.Random):
     """Seeded by the system, and again in a forked child, which would repeat its parent's numbers."""
 
     def after_fork_in_child(self) -> None:
-        """Begin with other numbers."""
         self.seed()
 
 

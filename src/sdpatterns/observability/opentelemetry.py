@@ -106,7 +106,6 @@ class OpenTelemetryTracer:
         links: Sequence[Trace],
         parent: Trace | None,
     ) -> OpenTelemetrySpan:
-        """A new span, current until it ends."""
         before = contexts.get_current()
         outer = trace.get_current_span(before)
         if parent is None and not outer.get_span_context().is_valid:
@@ -139,11 +138,9 @@ class OpenTelemetrySpan:
         self.trace = position
 
     def note(self, name: str, value: Value, /) -> None:
-        """Set an attribute."""
         self._span.set_attribute(name, redacted(value, name))
 
     def rename(self, name: str, /) -> None:
-        """Update the name."""
         self._span.update_name(redacted_name(name))
 
     def fail(self, reason: str, /) -> None:

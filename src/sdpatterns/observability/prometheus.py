@@ -55,7 +55,6 @@ class PrometheusListener:
         self._metrics = _metrics_of(registry, tuple(buckets_s), series_max)
 
     def __call__(self, notice: Notice) -> None:
-        """Count one notice."""
         metrics = self._metrics
         # All listeners are told of a notice one after the other: another one on this registry may have counted it.
         last, by = getattr(metrics.counted, "last", _NOTHING)
@@ -139,7 +138,6 @@ class _Series:
         self._measured: dict[str, Histogram] = {}
 
     def measured(self, measure: str, registry: CollectorRegistry) -> Histogram:
-        """The histogram of a measure."""
         found = self._measured.get(measure)
         if found is None:
             found = self._measured[measure] = self._make(measure, registry)

@@ -87,11 +87,9 @@ class RecordedSpan:
         return self._facts.get(_SERVICE)
 
     def note(self, name: str, value: Value, /) -> None:
-        """Keep a fact."""
         self._facts[name] = value
 
     def rename(self, name: str, /) -> None:
-        """Call it by another name."""
         self._name = name
 
     def fail(self, reason: str, /) -> None:
@@ -196,7 +194,6 @@ class RecordingTracer:
         links: Sequence[Trace],
         parent: Trace | None,
     ) -> RecordedSpan:
-        """A new span, current until it ends."""
         kept = dict(facts)
         if parent is None:
             outer = _CURRENT.get()

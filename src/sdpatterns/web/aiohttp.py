@@ -107,7 +107,6 @@ class ClientMiddleware:
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send one request through the pipeline."""
         call, until = _Call(handler), carried_deadline()
         token = _CALL.set(call)
         kept: aiohttp.ClientResponse | None = None

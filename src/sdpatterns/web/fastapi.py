@@ -53,7 +53,6 @@ def limited(
     decides, shown = awaitable_part(limiter), RateLimitFields(limiter.name, rates)
 
     async def limit(request: Request, response: Response) -> None:
-        """Decide about one request."""
         found = await asked(key_of(request.scope))
         if found is None:
             return
@@ -78,7 +77,6 @@ def answer_problems(app: FastAPI) -> None:
     """
 
     async def answer(_request: Request, error: Exception) -> Response:
-        """The problem that the exception is."""
         problem = problem_of(error) or Problem(status=500)
         return Response(problem.body(), problem.status, problem.text_headers())
 

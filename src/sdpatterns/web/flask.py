@@ -80,7 +80,6 @@ def limited(
     def decorate(view: Callable[P, Any]) -> Callable[P, Response]:
         @functools.wraps(view)
         def limit(*args: P.args, **kwargs: P.kwargs) -> Response:
-            """The view, after a decision."""
             found = key_of()
             if found is None:
                 return make_response(current_app.ensure_sync(view)(*args, **kwargs))

@@ -207,5 +207,4 @@ class Transport(httpx.BaseTransport):
         return cast("httpx.Response", self._exchange(request))
 
     def close(self) -> None:
-        """Close the connections."""
         self._inner.close()

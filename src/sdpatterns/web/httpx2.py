@@ -132,5 +132,4 @@ class Transport(httpx2.BaseTransport):
         return cast("httpx2.Response", self._exchange(request))
 
     def close(self) -> None:
-        """Close the connections."""
         self._inner.close()

@@ -24,7 +24,6 @@ class RequestFinished(Notice):
     duration_s: float
 
     def labels(self) -> dict[str, str]:
-        """Application, method, route and status."""
         return {"name": self.name, "method": self.method, "route": self.route, "status": str(self.status)}
 
     def measures(self) -> dict[str, float]:
@@ -41,5 +40,4 @@ class DeprecatedVersionCalled(Notice):
     path: str
 
     def labels(self) -> dict[str, str]:
-        """The API and the version."""
         return {"name": self.name, "version": self.version}

@@ -64,7 +64,6 @@ class Problem:
     more: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the fields. Raises `ValueError` naming the one that is wrong."""
         if not 400 <= self.status <= 599:
             raise ValueError(f"status must be from 400 to 599, got {self.status!r}")
         taken = _RESERVED & self.more.keys()

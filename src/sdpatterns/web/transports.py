@@ -129,7 +129,6 @@ class AsyncExchange(_Exchange):
         self._repeated, self._single = outgoing.around(self._attempt)
 
     async def __call__(self, request: Any) -> Any:
-        """Send one request through the pipeline."""
         call = _Exchanges()
         until = carried_deadline()
         tokens = _CALL.set(call), _LAST.set(None)
@@ -277,7 +276,6 @@ class Exchange(_Exchange):
         self._repeated, self._single = outgoing.around(lifted(self._attempt))
 
     def __call__(self, request: Any) -> Any:
-        """Send one request through the pipeline."""
         call = _Exchanges()
         until = carried_deadline()
         tokens = _CALL.set(call), _LAST.set(None)
@@ -373,5 +371,4 @@ class Live:
             yield chunk
 
     def close(self) -> None:
-        """Give the connection back."""
         self._body.close()

@@ -44,7 +44,6 @@ class Version:
     policy: str = ""
 
     def __post_init__(self) -> None:
-        """Check the fields. Raises `ValueError` naming the one that is wrong."""
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name must begin with a digit and be of up to 32 of A-Z a-z 0-9 . _ -, got {self.name!r}")
         for field, at in (("deprecated_at", self.deprecated_at), ("sunset_at", self.sunset_at)):

@@ -40,7 +40,6 @@ class AnswerCodec:
         return b"2:" + json.dumps(plain_of(value), separators=(",", ":")).encode()
 
     def decode(self, data: bytes, /) -> Any:
-        """The value in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
         version, body = split_version(data)
         if version != _TYPED:
             return self._plain.decode(data)

@@ -34,7 +34,6 @@ class IdempotencyConfig:
     answer_bytes_max: int = 1_048_576
 
     def __post_init__(self) -> None:
-        """Check the fields."""
         number("lease_s", self.lease_s, 0.001, _LEASE_MAX_S)
         number("keep_s", self.keep_s, 0.001, _KEEP_MAX_S)
         number("wait_max_s", self.wait_max_s, 0.0, _LEASE_MAX_S)

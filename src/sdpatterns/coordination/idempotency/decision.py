@@ -81,7 +81,6 @@ class RecordCodec:
     version: ClassVar[int] = _VERSION
 
     def encode(self, value: Record, /) -> bytes:
-        """The record as bytes."""
         head = f"{_VERSION}:{value.kind.value} {value.fence} {value.until_us} {value.owner} {value.fingerprint} "
         return head.encode() + value.answer
 
@@ -123,7 +122,6 @@ class TakeClaim:
 
     @property
     def script(self) -> ClaimScript[Finding]:
-        """The same step for a server."""
         return ClaimScript(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, Finding]:
@@ -156,7 +154,6 @@ class Renew:
 
     @property
     def script(self) -> ClaimScript[bool]:
-        """The same step for a server."""
         return ClaimScript(["renew", self.owner, str(self.fence), str(self.lease_us)], _is_true)
 
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
@@ -185,7 +182,6 @@ class Settle:
 
     @property
     def script(self) -> ClaimScript[bool]:
-        """The same step for a server."""
         settled = (self.kind.value, self.answer, str(self.keep_us), self.wake)
         return ClaimScript(["settle", self.owner, str(self.fence), *settled], _is_true)
 
@@ -217,7 +213,6 @@ class Release:
 
     @property
     def script(self) -> ClaimScript[bool]:
-        """The same step for a server."""
         return ClaimScript(["release", self.owner, str(self.fence), self.wake], _is_true)
 
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:

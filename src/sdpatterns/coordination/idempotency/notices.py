@@ -36,7 +36,6 @@ class ClaimRefused(Notice):
     why: str
 
     def labels(self) -> dict[str, str]:
-        """The policy and the reason."""
         return {"name": self.name, "why": self.why}
 
 

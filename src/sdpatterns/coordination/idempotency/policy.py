@@ -132,7 +132,6 @@ class Idempotency(Undivided, Policy):
 
     @property
     def runtime(self) -> Runtime | None:
-        """The runtime of its store."""
         return self._store.runtime
 
     def describe(self) -> str:

@@ -31,7 +31,6 @@ class AsyncioWaiter:
         self._rung = False
 
     def wake(self) -> None:
-        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
@@ -49,7 +48,6 @@ class AsyncioWaiter:
             future.set_result(None)
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until rung (True) or until the time is up (False)."""
         if self._rung:
             self._rung = False
             return True
@@ -75,15 +73,12 @@ class AsyncioRuntime:
     name = "asyncio"
 
     async def sleep(self, seconds: float, /) -> None:
-        """Wait. A checkpoint also for 0 seconds."""
         await asyncio.sleep(seconds)
 
     def waiter(self) -> Waiter:
-        """A bell that belongs to the caller's loop (or thread)."""
         return AsyncioWaiter()
 
     def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
-        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can be limited in time, not a callback of the loop")
@@ -92,7 +87,6 @@ class AsyncioRuntime:
         return bound
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
-        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         task = asyncio.ensure_future(work())
         timer = task.get_loop().call_later(at_most_s, task.cancel)
         try:
@@ -138,11 +132,9 @@ class AsyncioRuntime:
         return cast("T", result)
 
     def group(self) -> Group:
-        """See `Runtime`."""
         return AsyncioGroup()
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """See `Runtime`."""
         task = asyncio.get_running_loop().create_task(_logged(work), context=contextvars.Context())
         # A loop keeps only weak references to its tasks.
         _APART.add(task)
@@ -187,13 +179,11 @@ class AsyncioGroup:
             del failure, error
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """Run `work` beside the block."""
         task = self._inside.create_task(_awaited(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
-        """Cancel all that was started."""
         for task in self._tasks:
             task.cancel()
 

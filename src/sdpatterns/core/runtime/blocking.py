@@ -30,11 +30,9 @@ class BlockingWaiter:
         self._event = threading.Event()
 
     def wake(self) -> None:
-        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until rung (True) or until the time is up (False)."""
         rung = self._event.wait(timeout_s)
         if rung:
             # Else a ring that came just now would be lost, and a companion would never stop.
@@ -48,22 +46,18 @@ class BlockingRuntime:
     name = "blocking"
 
     async def sleep(self, seconds: float, /) -> None:
-        """Wait. A checkpoint also for 0 seconds."""
         time.sleep(seconds)  # noqa: ASYNC251 - blocking the thread is this twin's work
 
     def waiter(self) -> Waiter:
-        """A bell that belongs to the caller's loop (or thread)."""
         return BlockingWaiter()
 
     def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
-        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         raise TypeError(
             "a thread cannot be interrupted from outside: give the work a timeout of its own,"
             " and carry the bound to it with with_deadline"
         )
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
-        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         return await work()
 
     async def beside(
@@ -88,12 +82,9 @@ class BlockingRuntime:
         return result
 
     def group(self) -> Group:
-        """See `Runtime`."""
         return ThreadGroup()
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """See `Runtime`."""
-
         def run() -> None:
             try:
                 finish(cast("Coroutine[Any, Any, None]", work()))
@@ -125,8 +116,6 @@ class ThreadGroup:
         return None
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """Run `work` beside the block."""
-
         def run() -> None:
             try:
                 finish(cast("Coroutine[Any, Any, None]", work()))

@@ -49,7 +49,6 @@ class AsyncioBound:
         self.task.cancel()
 
     def end(self, error: BaseException | None, /) -> bool:
-        """See `Bound`."""
         if self.timer is not None:
             self.timer.cancel()
         if not self.struck:

@@ -27,7 +27,6 @@ class TrioWaiter:
         self._token = trio.lowlevel.current_trio_token()
 
     def wake(self) -> None:
-        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
         if trio.lowlevel.in_trio_run() and trio.lowlevel.current_trio_token() is self._token:
             self._event.set()
             return
@@ -40,7 +39,6 @@ class TrioWaiter:
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until rung (True) or until the time is up (False)."""
         with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
             await self._event.wait()
         rung = self._event.is_set()
@@ -105,7 +103,6 @@ class TrioGroup:
             del failure, error, struck
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """Run `work` beside the block."""
         assert self._nursery is not None
         scope = trio.CancelScope(shield=True)
         self._scopes.add(scope)
@@ -124,7 +121,6 @@ class TrioGroup:
             self._empty = trio.Event()
 
     def cancel(self) -> None:
-        """Cancel all that was started."""
         for scope in tuple(self._scopes):
             scope.cancel()
 
@@ -135,19 +131,15 @@ class TrioRuntime:
     name = "trio"
 
     async def sleep(self, seconds: float, /) -> None:
-        """Wait. A checkpoint also for 0 seconds."""
         await trio.sleep(seconds)
 
     def waiter(self) -> Waiter:
-        """A bell that belongs to the caller's loop (or thread)."""
         return TrioWaiter()
 
     def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
-        """Limit the calling task from now on. Raises TypeError where work can't be interrupted."""
         return TrioBound(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
-        """Run `work` to its end even when the caller is cancelled meanwhile, within a bound."""
         result: T | None = None
         try:
             with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
@@ -204,11 +196,9 @@ class TrioRuntime:
             del error
 
     def group(self) -> Group:
-        """See `Runtime`."""
         return TrioGroup()
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
-        """See `Runtime`."""
         trio.lowlevel.spawn_system_task(_logged, work, context=contextvars.Context())
 
 

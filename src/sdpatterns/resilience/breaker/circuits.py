@@ -41,7 +41,6 @@ class Circuits:
         return [circuit.lock for circuit in circuits if circuit is not None]
 
     def __len__(self) -> int:
-        """How many circuits are held."""
         return len(self._by_key)
 
     def keys(self) -> list[str]:

@@ -65,7 +65,6 @@ class BreakerConfig:
     half_open_max_s: float = 60.0
 
     def __post_init__(self) -> None:
-        """Check the fields. Raises `ValueError` naming the one that is out of range."""
         self._check_conditions()
         seconds("open_s", self.open_s)
         seconds("open_max_s", self.open_max_s)

@@ -329,7 +329,6 @@ class CircuitBreaker(StatefulGuard):
         )
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:  # noqa: C901 - a call more would cost every call
-        """The call inside its circuit."""
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
@@ -338,7 +337,6 @@ class CircuitBreaker(StatefulGuard):
         times_window = self._config.window.span_s is not None or times_calls
 
         async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
-            """One call through its circuit."""
             if TRACERS and _span is None:
                 return await in_span(self, guarded, args, kwargs)
             circuit = fixed if key is None else find(key(*args, **kwargs))

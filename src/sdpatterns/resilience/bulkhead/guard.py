@@ -135,7 +135,6 @@ class Bulkhead(StatefulGuard):
         return self.queue_max == 0
 
     def describe(self) -> str:
-        """Its bounds."""
         wait = "" if self.max_wait_s is None else f" up to {self.max_wait_s:g} s"
         return f"Bulkhead {self.name!r}: {self.concurrent_max} at once, {self.queue_max} waiting{wait}"
 

@@ -17,5 +17,4 @@ class SlotRefused(Notice):
     reason: str
 
     def labels(self) -> dict[str, str]:
-        """The bulkhead and why."""
         return {"name": self.name, "reason": self.reason}

@@ -80,7 +80,6 @@ class Fallback(Policy):
         self._is_named = name is not None
 
     def named(self, name: str, /) -> Fallback:
-        """Itself, or a copy with this name where it was given none."""
         if self._is_named:
             return self
         twin = copy.copy(self)
@@ -90,7 +89,6 @@ class Fallback(Policy):
 
     @property
     def never_waits(self) -> bool:
-        """Whether no alternative is async."""
         return not any(callable(alternative) and is_async(alternative) for alternative in self._alternatives)
 
     def describe(self) -> str:

@@ -33,7 +33,6 @@ def hint_of(retry_after: Hint) -> Hint:
     ask = about_failures("retry_after", retry_after, otherwise=None)
 
     def hint(failure: Exception) -> float | None:
-        """Seconds, or None."""
         found: object = ask(failure)
         return found if isinstance(found, (int, float)) and found >= 0 else None
 
@@ -53,7 +52,6 @@ class RetryConfig:
     timeout_s: float | None = None
 
     def __post_init__(self) -> None:
-        """Check the fields. Raises `ValueError` naming the one that is out of range."""
         whole("attempts_max", self.attempts_max, 1, ATTEMPTS_LIMIT)
         seconds("base_s", self.base_s, zero=True)
         seconds("max_s", self.max_s, zero=True)

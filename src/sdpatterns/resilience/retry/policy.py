@@ -103,7 +103,6 @@ class Retry(Policy):
         self._random = plain("random", random)
 
     def named(self, name: str, /) -> Retry:
-        """Itself, or a copy with this name where it was given none."""
         if self._is_named:
             return self
         twin = copy.copy(self)
@@ -145,7 +144,6 @@ class Retry(Policy):
             return retried
 
         async def bounded(*args: Any, **kwargs: Any) -> Any:
-            """All attempts, under one deadline."""
             before, until = deadline_at.get(), SYSTEM.monotonic() + timeout_s
             carried = carried_deadline()
             if carried is None or until < carried:

@@ -92,7 +92,6 @@ class Timeout(Guard):
         self._by_loop: dict[asyncio.AbstractEventLoop, Expiries] = {}
 
     def named(self, name: str, /) -> Timeout:
-        """Itself, or a copy with this name where it was given none."""
         return self if self._is_named else Timeout(self.timeout_s, name=name)
 
     def needs_loop(self) -> str | None:
@@ -100,7 +99,6 @@ class Timeout(Guard):
         return "a thread cannot be interrupted; give the client a timeout and use with_deadline"
 
     def describe(self) -> str:
-        """Its one setting."""
         return f"Timeout: {self.timeout_s:g} s"
 
     async def enter(self, key: str, /) -> TimePermit:

@@ -85,7 +85,6 @@ class CompressionMiddleware:
         self._types = answering("types", types)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

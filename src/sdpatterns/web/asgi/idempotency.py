@@ -136,7 +136,6 @@ class IdempotencyMiddleware:
         self._key_of = http_sf.string_item
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] != "http" or scope["method"] not in self._methods:
             await self._app(scope, receive, send)
             return

@@ -62,7 +62,6 @@ class MetricsMiddleware:
         self._route = answering("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if not LISTENERS or scope["type"] != "http":
             await self._app(scope, receive, send)
             return

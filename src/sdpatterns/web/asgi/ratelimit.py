@@ -86,7 +86,6 @@ class RateLimitMiddleware:
         self._shown = RateLimitFields(limiter.name, rates)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

@@ -98,7 +98,6 @@ class TracingMiddleware:
         self._route = answering("route", route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return

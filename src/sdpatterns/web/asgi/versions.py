@@ -77,7 +77,6 @@ class VersionsMiddleware:
         self._caller = answering("caller", caller)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

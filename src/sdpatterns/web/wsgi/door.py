@@ -72,7 +72,6 @@ class Door:
         self.part: ASGIApp = part(app.part if isinstance(app, Door) else _Inside(app))
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request."""
         if current() is not BLOCKING:
             raise RuntimeError("a WSGI application would stop the event loop of this thread: use the ASGI parts")
         return _Answer(self.part, _Exchange(environ, start_response)).begun()
@@ -278,7 +277,6 @@ class _Caller:
         self._has_sent = self._has_started = self._is_complete = False
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-        """See PEP 3333."""
         if exc_info is not None:
             try:
                 if self._has_sent:
@@ -303,7 +301,6 @@ class _Caller:
             self._exchange.writes_now = False
 
     async def pass_on(self, parts: Iterable[bytes]) -> None:
-        """Send the whole answer."""
         single = isinstance(parts, (list, tuple)) and len(parts) == 1
         for part in parts:
             # Where the end is known the last part says so: readers of answers need not wait for more.
