@@ -90,7 +90,7 @@ async def test_a_plain_function_that_gives_a_coroutine_is_refused_when_it_is_fir
             await part.call(seven)
 
 
-async def test_a_key_that_is_a_coroutine_is_refused_and_never_a_key_of_its_own() -> None:
+async def test_a_key_that_is_a_coroutine_is_refused_and_never_used_as_a_key() -> None:
     keyed: Any = later
     parts = [
         RateLimiter("a", per_minute(1)),

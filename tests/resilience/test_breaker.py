@@ -341,7 +341,7 @@ async def test_listeners_hear_every_turn(heard: list[Notice]) -> None:
 # -- by hand -----------------------------------------------------------------------------------
 
 
-async def test_opened_by_hand_it_stays_open_until_told() -> None:
+async def test_opened_by_hand_it_stays_open_until_it_is_closed_by_hand() -> None:
     breaker = CircuitBreaker("quotes", consecutive=1, open_s=1.0)
     breaker.open()
     await anyio.sleep(3600)
@@ -391,7 +391,7 @@ async def test_observing_it_only_reports_what_it_would_refuse(heard: list[Notice
     assert await call(breaker, fine) == "refused"
 
 
-async def test_a_hand_on_the_switch_is_told(heard: list[Notice]) -> None:
+async def test_listeners_get_each_change_by_hand(heard: list[Notice]) -> None:
     breaker = CircuitBreaker("quotes")
     for act in (
         breaker.open,
@@ -412,7 +412,7 @@ async def test_a_hand_on_the_switch_is_told(heard: list[Notice]) -> None:
 # -- keys --------------------------------------------------------------------------------------
 
 
-async def test_each_key_has_a_circuit_of_its_own() -> None:
+async def test_each_key_has_its_own_circuit() -> None:
     breaker = await opened(CircuitBreaker("hosts", consecutive=2), "eu-1")
     assert await call(breaker, fine, key="eu-1") == "refused"
     assert await call(breaker, fine, key="eu-2") == "fine"

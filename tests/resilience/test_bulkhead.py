@@ -58,7 +58,7 @@ async def test_never_more_inside_than_allowed_and_first_come_first_served(key: s
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_newcomer_does_not_overtake_one_whose_turn_has_come() -> None:
+async def test_a_newcomer_does_not_overtake_a_call_that_has_its_turn() -> None:
     bulkhead, order = Bulkhead("reports", concurrent_max=1, queue_max=5), []
 
     async def one(name: str) -> None:
@@ -107,7 +107,7 @@ async def test_a_wait_that_is_too_long_ends_in_a_refusal(key: str, heard: list[N
     assert heard == [SlotRefused(name="reports", key=key, reason="waited")]
 
 
-async def test_nobody_waits_past_the_deadline(key: str) -> None:
+async def test_no_call_waits_past_the_deadline(key: str) -> None:
     bulkhead = Bulkhead("reports", concurrent_max=1, queue_max=3, max_wait_s=5.0)
     async with anyio.create_task_group() as group:
         group.start_soon(through(bulkhead, key).call, anyio.sleep, 10.0)

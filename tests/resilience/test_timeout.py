@@ -374,7 +374,7 @@ def test_one_object_serves_loops_in_eight_threads_at_once() -> None:
 # -- without a loop ----------------------------------------------------------------------------
 
 
-def test_a_program_without_a_loop_is_told_at_once() -> None:
+def test_a_program_without_a_loop_gets_an_error_at_once() -> None:
     with pytest.raises(TypeError, match="cannot be interrupted"):
         blocking(Timeout(1.0))
 

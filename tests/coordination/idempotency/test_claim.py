@@ -215,7 +215,7 @@ async def test_while_the_store_is_away_work_may_run_unprotected(store: SlowState
     assert [notice.event for notice in seen] == ["claim_bypassed"]
 
 
-async def test_the_first_call_that_an_outage_lets_through_is_logged_though_nobody_listens(
+async def test_the_first_call_that_an_outage_lets_through_is_logged_without_any_listener(
     store: SlowStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     idem = Idempotency("till", store=store, lease_s=LEASE_S, on_outage="allow")
@@ -254,7 +254,7 @@ async def test_an_answer_waits_for_a_store_that_comes_back(idem: Idempotency, st
 
 
 @pytest.mark.parametrize("on_outage", ["refuse", "allow"])
-async def test_an_answer_that_could_not_be_stored_in_time_is_told(store: SlowStates, on_outage: str) -> None:
+async def test_an_answer_that_could_not_be_stored_in_time_is_reported(store: SlowStates, on_outage: str) -> None:
     idem = Idempotency("till", store=store, lease_s=LEASE_S, on_outage=on_outage)  # type: ignore[arg-type]
     store.before = away("Settle")
     seen: list[Notice] = []

@@ -110,7 +110,7 @@ def test_a_renewal_never_shortens_a_lease() -> None:
     assert state.until_us == NOW + 2 * LEASE_US
 
 
-def test_a_claim_whose_reply_was_lost_is_released_by_its_owner_alone() -> None:
+def test_only_its_owner_releases_a_claim_with_a_lost_reply() -> None:
     assert on_one(Release("a", 0, "t"), held("a"), NOW + 1)[1] is True
     assert on_one(Release("b", 0, "t"), held("a"), NOW + 1)[1] is False
 

@@ -39,7 +39,7 @@ async def nothing(_step: str) -> None:
     return
 
 
-async def test_a_claim_whose_reply_was_lost_is_given_back_in_the_background(store: SlowStates) -> None:
+async def test_a_claim_with_a_lost_reply_is_released_in_the_background(store: SlowStates) -> None:
     idem = Idempotency("till", store=store, lease_s=LEASE_S)
     store.after = lost
     with pytest.raises(OutcomeUnknown):

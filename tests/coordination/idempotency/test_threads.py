@@ -65,7 +65,7 @@ def test_threads_wait_for_the_one_that_works(backend: Any) -> None:
     assert till.runs == {"o1": 1}
 
 
-def test_a_heartbeat_beats_in_a_thread_of_its_own(backend: Any) -> None:
+def test_a_heartbeat_beats_in_its_own_thread(backend: Any) -> None:
     till = Till(2.5)  # a busy machine may be a second late, so the lease is no shorter
     idem = blocking(Idempotency(unique("till"), store=backend.states, lease_s=1.0))
     with ThreadPoolExecutor(2) as pool:

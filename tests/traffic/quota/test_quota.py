@@ -242,7 +242,7 @@ async def test_an_outage_is_answered_as_configured(kind: type[Exception]) -> Non
         await Quota("api", daily(2), store=store, on_outage="raise").acquire("x")
 
 
-async def test_a_store_whose_clock_jumps_from_day_to_day_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_with_a_clock_that_jumps_from_day_to_day_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     class Jumping(VirtualClock):
         def now_us(self) -> int:
             self.advance(86_400.0)

@@ -132,7 +132,7 @@ async def test_two_algorithms_under_one_name_do_not_read_each_others_numbers(nam
 
 @every
 @pytest.mark.parametrize(("on_outage", "allowed"), [("allow", True), ("refuse", False)])
-async def test_an_outage_is_answered_as_told(name: str, on_outage: Any, allowed: bool) -> None:
+async def test_an_outage_is_answered_as_on_outage_says(name: str, on_outage: Any, allowed: bool) -> None:
     store = Between(MemoryBackend().states)
     limiter = RateLimiter("api", per_second(5), algorithm=ALGORITHMS[name], store=store, on_outage=on_outage)
     store.fail = BackendUnavailable

@@ -91,7 +91,7 @@ def test_requests_that_wait_for_their_slots_start_in_order_and_within_the_rate(
 
 @settings(deadline=None)
 @given(rate=rates, ahead=st.integers(0, 5), cost=st.integers(1, 3))
-def test_a_refused_request_may_pass_exactly_when_it_was_told(rate: Rate, ahead: int, cost: int) -> None:
+def test_a_refused_request_may_pass_exactly_after_its_retry_after(rate: Rate, ahead: int, cost: int) -> None:
     limits, state, cost = (limit(rate),), None, min(cost, rate.limit)
     for _ in range(rate.limit + ahead):
         after, made, _, _ = reserved(Reserve([limits], 1, 10.0**12), state, NOW)

@@ -239,7 +239,7 @@ async def test_used_bare_one_with_scopes_is_refused_because_it_has_no_key() -> N
         Pipeline(limiter, name="calls")
 
 
-async def test_a_refusal_is_told_to_listeners_by_either_way(store: Any) -> None:
+async def test_listeners_get_a_refusal_of_either_way(store: Any) -> None:
     heard: list[Notice] = []
     plain = RateLimiter("plain", per_minute(1), store=store)
     scoped = RateLimiter("scoped", {"user": per_minute(1)}, store=store)

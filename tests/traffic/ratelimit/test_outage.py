@@ -197,7 +197,7 @@ async def test_a_wait_for_several_scopes_ends_an_outage_too(store: Between, capl
 
 
 @pytest.mark.parametrize("kind", [RateLimiter, Quota])
-async def test_the_first_bypass_of_an_outage_is_logged_though_nobody_listens(
+async def test_the_first_bypass_of_an_outage_is_logged_without_any_listener(
     store: Between, kind: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     limiter = kind("api", per_minute(50) if kind is RateLimiter else monthly(50), store=store)

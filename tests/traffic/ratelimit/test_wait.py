@@ -49,7 +49,7 @@ async def test_each_gets_the_next_slot_in_the_order_of_asking(store: Any) -> Non
     assert done == [(number, pytest.approx(number / 10, abs=2e-6)) for number in range(5)]
 
 
-async def test_waiting_for_one_scope_lets_nobody_bunch_in_another(store: Any) -> None:
+async def test_waiting_for_one_scope_lets_no_requests_bunch_in_another(store: Any) -> None:
     limiter = RateLimiter("front", {"user": per_second(1, burst=1), "ip": per_second(10, burst=1)}, store=store)
     start_s, begun = clock.SYSTEM.monotonic(), []
 

@@ -219,6 +219,7 @@ class Claim:
                 raise
             await self._spend(error)
             raise AnswerNotKept(self._book.name, self.key, answer) from error
+        # No renewal from here on, because one that comes after the answer would report the claim as lost.
         self._heartbeat.end()
         await self._settle(Kind.DONE, data, within)
 
@@ -230,7 +231,7 @@ class Claim:
             tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
 
     async def release(self) -> None:
-        """Give the key back without an answer. Never raises: at worst the lease runs out."""
+        """Give the key back without an answer. Never raises: at worst the key is busy until the lease ends."""
         self._heartbeat.end()
         self._released = True
         step = Release(self.owner, self.fence, self._book.topic(self._cell))
@@ -245,6 +246,7 @@ class Claim:
 
     async def _end_with(self, error: Exception) -> None:
         if not self._book.errors.knows(error) or self._ended:
+            # An exception that is not declared may be a failure that passes, so a retry runs the work again.
             await self.release()
             return
         try:
@@ -263,9 +265,11 @@ class Claim:
         book = self._book
         step = Settle(self.owner, self.fence, kind, data, book.config.keep_s, book.topic(self._cell))
         if view is not None:
+            # Neither shielded nor repeated, because the caller's transaction decides whether it happens.
             stored = await book.cells_of(view).transact(self._cell, step)
         else:
             stored = await self._settled(step)
+        # The store compares the fence: a claim that ended while the work ran must not replace a newer answer.
         if not stored:
             raise self._heartbeat.lose("another claim owns the key")
         self._ended = True
@@ -288,6 +292,8 @@ class Claim:
             try:
                 return await self._book.cells.transact(self._cell, step)
             except BackendError:
+                # Asked again while the lease lasts, because the work is done and only its answer is missing.
+                # A repeat is harmless: a settled claim with the same fence answers yes.
                 if within_deadline_s(self.lease_left_s) <= pause_s:
                     raise
             await current().sleep(pause_s)

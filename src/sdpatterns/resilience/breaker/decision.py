@@ -139,6 +139,8 @@ class Circuit:
         if self._is_over(now_s):
             change = self._half_open()
         probes = self._probes
+        # A probe that hangs must not keep the circuit half open without end, so it counts as failed after a while.
+        # That is checked here, by the next call, because nothing else would wake at that time.
         if probes is not None and probes.began and now_s >= probes.began[0] + self._config.half_open_max_s:
             change = self._open(now_s, "probe_time")
         elif probes is not None and len(probes.began) < self._config.probes:
@@ -164,9 +166,12 @@ class Circuit:
             tally.bad(verdict, now_s)
             reason = self._met(tally)
             return self._open(now_s, reason) if reason else None
+        # Any other term is over. A slow call that began before the circuit opened says nothing about now, and
+        # would otherwise close or open a circuit that later calls have judged.
         if term is not self._probes or self._probes is None:
             return None
         self._probes.began.popleft()
+        # If no rate of slow calls is set, a slow probe is a good one.
         counted = verdict if self._config.slow_call_rate is not None else verdict & ~SLOW
         if counted:
             return self._open(now_s, "probe")
@@ -196,8 +201,10 @@ class Circuit:
     def _open(self, now_s: float, reason: str) -> Change:
         config = self._config
         open_s = min(config.open_max_s, config.open_s * config.open_growth**self._growths)
+        # Not raised further once the longest time is reached, because the power would overflow some day.
         if config.open_growth**self._growths < config.open_max_s / config.open_s:
             self._growths += 1
+        # Jitter, because the breakers of many processes open together and would all probe in the same moment.
         open_s *= 1.0 + config.open_jitter * self._random()
         self._enter(CircuitState.OPEN, now_s + open_s)
         return Change(CircuitState.OPEN, reason, open_s)
@@ -220,6 +227,7 @@ class Circuit:
         self.open_until_s = open_until_s
         self._probes = None
         self.closed = None
+        # A new tally, because calls still under way were admitted under the old one and must not count here.
         if state is CircuitState.CLOSED:
             self.closed = self.tally = new_tally(self._window)
 

@@ -262,11 +262,13 @@ class CircuitBreaker(StatefulGuard):
     async def enter(self, key: str, /) -> CircuitPermit:
         """Be admitted, or raise `CircuitIsOpen`. Never suspends."""
         circuit = self._of(key)
+        # Read without the lock, because a closed circuit admits every call. If it opens in this moment, the call
+        # runs, and its outcome counts for a tally that is over: it changes nothing.
         term = circuit.closed or self._admit(circuit)
         return CircuitPermit(circuit, term, SYSTEM.monotonic())
 
     def leave(self, permit: CircuitPermit, outcome: Outcome, error: BaseException | None, /) -> None:
-        """Tell how the call ended."""
+        """Count how the call ended."""
         circuit, term, started_s = permit
         if error is not None:
             self._failed(circuit, term, started_s, error)
@@ -275,7 +277,7 @@ class CircuitBreaker(StatefulGuard):
         self._settle(circuit, term, SLOW if now_s - started_s >= self._slow_s else FINE, now_s)
 
     def _admit(self, circuit: Circuit) -> Term:
-        """The long way in, for a circuit that is not simply closed."""
+        """Admission to a circuit that is not simply closed."""
         with circuit.lock:
             admission = circuit.admit(SYSTEM.monotonic())
         self._tell_change(circuit, admission.change)
@@ -293,6 +295,7 @@ class CircuitBreaker(StatefulGuard):
         try:
             counts = of_callee and isinstance(error, Exception) and self._fails(error)
         finally:
+            # In `finally`, because `failures` is your function: if it raises, the place of a probe is freed too.
             if not counts:
                 with circuit.lock:
                     circuit.release(term)
@@ -304,6 +307,7 @@ class CircuitBreaker(StatefulGuard):
     def _settle(self, circuit: Circuit, term: Term, verdict: int, now_s: float) -> None:
         with circuit.lock:
             change = circuit.settle(term, verdict, now_s)
+        # Listeners run after the lock is released, because they are your code and may call the breaker.
         if change is not None:
             self._tell_change(circuit, change)
 
@@ -345,6 +349,7 @@ class CircuitBreaker(StatefulGuard):
             try:
                 result = await call(*args, **kwargs)
             except BaseException as error:
+                # A cancellation too: it says nothing about the callee, but it frees the place of a probe.
                 failed(circuit, term, started_s, error)
                 raise
             verdict = FINE

@@ -138,6 +138,8 @@ class Retry(Policy):
             try:
                 return await again(attempt, args, kwargs, failure, result)
             finally:
+                # An exception refers to this frame by its traceback. If the frame kept the exception, only the
+                # garbage collector could free the two, and all that the call had in hand.
                 del failure
 
         if timeout_s is None:
@@ -146,6 +148,7 @@ class Retry(Policy):
         async def bounded(*args: Any, **kwargs: Any) -> Any:
             before, until = deadline_at.get(), SYSTEM.monotonic() + timeout_s
             carried = carried_deadline()
+            # Only ever earlier: the caller's deadline holds inside too.
             if carried is None or until < carried:
                 deadline_at.set(until)
             try:
@@ -170,6 +173,7 @@ class Retry(Policy):
                 if delay_s is None:
                     break
                 await current().sleep(delay_s)
+                # Dropped before the attempt, so that a long attempt does not keep what the last one had in hand.
                 failure = None
                 try:
                     result = await call(*args, **kwargs)
@@ -178,11 +182,12 @@ class Retry(Policy):
                 else:
                     if unwanted is None or not unwanted(result):
                         break
+            # The object that the attempt raised, not a new one with a cause, because your handlers look at its type.
             if failure is not None:
                 raise failure
             return result
         finally:
-            del failure
+            del failure  # as in `wrap`
 
     def delay_after(self, course: Course, failure: Exception | None) -> float | None:
         """Seconds to wait after this failure (None: an unwanted result), or None to give up."""
@@ -190,6 +195,7 @@ class Retry(Policy):
             return None
         hint_s = None if failure is None else self._hint_s(failure)
         try:
+            # The random number is handed in, so that the decision gives the same delay for the same numbers.
             delay_s, reason = course.next_delay_s(hint_s, deadline_left_s(), self._random())
         except NotAwaited as mistake:
             raise mistake from failure
