@@ -333,6 +333,7 @@ class CircuitBreaker(StatefulGuard):
         )
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:  # noqa: C901 - a call more would cost every call
+        """The call inside its circuit."""
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
@@ -349,8 +350,7 @@ class CircuitBreaker(StatefulGuard):
             try:
                 result = await call(*args, **kwargs)
             except BaseException as error:
-                # A cancellation too: it says nothing about the callee, but it frees the place of a probe.
-                failed(circuit, term, started_s, error)
+                failed(circuit, term, started_s, error)  # a cancellation too, which frees the place of a probe
                 raise
             verdict = FINE
             if unwanted is not None:
