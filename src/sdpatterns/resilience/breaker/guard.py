@@ -323,14 +323,8 @@ class CircuitBreaker(StatefulGuard):
             tell(CircuitHalfOpened(name=name, key=key))
 
     def _tell_refusal(self, circuit: Circuit, admission: Admission) -> None:
-        tell(
-            CallRefused(
-                name=self.name,
-                key=circuit.key,
-                retry_after_s=admission.retry_after_s,
-                enforced=admission.term is None,
-            )
-        )
+        after_s, enforced = admission.retry_after_s, admission.term is None
+        tell(CallRefused(name=self.name, key=circuit.key, retry_after_s=after_s, enforced=enforced))
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:  # noqa: C901 - a call more would cost every call
         """The call inside its circuit."""
