@@ -327,7 +327,6 @@ class CircuitBreaker(StatefulGuard):
         tell(CallRefused(name=self.name, key=circuit.key, retry_after_s=after_s, enforced=enforced))
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:  # noqa: C901 - a call more would cost every call
-        """The call inside its circuit."""
         fixed, find = self._circuit, self._of
         clock, slow_s, unwanted = SYSTEM, self._slow_s, self._on_result
         admit, settle, failed = self._admit, self._settle, self._failed
