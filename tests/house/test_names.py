@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,48 @@ def test_errors_say_what_is_missing() -> None:
         node.name for node in classes if node.name.endswith(("Error", "Exception")) and node.name not in families
     ]
     assert offences == []
+
+
+TWINS = {
+    "AnsweredUnavailable": "httpx, httpx2 and aiohttp: each is an error of its own library",
+    "AsyncTransport": "httpx and httpx2: one core, two libraries that share no types",
+    "Transport": "httpx and httpx2: one core, two libraries that share no types",
+    "CompressionMiddleware": "ASGI and WSGI",
+    "ConditionalMiddleware": "ASGI and WSGI",
+    "IdempotencyMiddleware": "ASGI and WSGI",
+    "MetricsMiddleware": "ASGI and WSGI",
+    "RateLimitMiddleware": "ASGI and WSGI",
+    "TracingMiddleware": "ASGI and WSGI",
+}
+"""Names of public classes that occur twice because you import the one for your framework, and what the two are."""
+
+NAMED_TWICE = {"Attempts", "Drop", "Link", "Look", "Outcome", "Usage", "View", "Wire"}
+"""Names that still stand for two things. The set may only shrink."""
+
+
+def named_twice(folder: Path = PACKAGE) -> dict[str, list[str]]:
+    """The public classes at the top of a module, by the names that more than one of them has."""
+    found: dict[str, list[str]] = {}
+    for path in modules(folder):
+        for node in parsed(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(f"{path.relative_to(folder)}:{node.lineno}")
+    return {name: places for name, places in found.items() if len(places) > 1}
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    twice = {name: places for name, places in named_twice().items() if name not in TWINS | dict.fromkeys(NAMED_TWICE)}
+    assert twice == {}
+
+
+def test_each_pair_of_twins_is_still_there() -> None:
+    assert TWINS.keys() - named_twice().keys() == set()
+
+
+def test_a_class_name_that_stands_for_two_things_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("class Page: ...\nclass _Own: ...\n")
+    (tmp_path / "two.py").write_text("class Page: ...\nclass _Own: ...\nclass Other: ...\n")
+    assert named_twice(tmp_path) == {"Page": ["one.py:1", "two.py:1"]}
 
 
 def test_no_left_over_work_is_noted_in_the_code() -> None:

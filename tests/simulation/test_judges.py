@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sdpatterns.coordination.idempotency import Idempotency
-from sdpatterns.coordination.idempotency import claim as claims
 from sdpatterns.coordination.idempotency import decision as records
+from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.ports.engine.steps import Drop, PendingStep
@@ -206,7 +206,7 @@ def test_a_claim_that_looks_at_no_lease_is_found(monkeypatch: pytest.MonkeyPatch
 
     def greedy(self: Any, states: Any, now_us: int, /) -> Any:
         [state] = states
-        mine = state is not None and state.owner != self.owner and state.kind is records.Kind.CLAIMED
+        mine = state is not None and state.owner != self.owner and state.status is records.ClaimStatus.CLAIMED
         return usual(self, [state._replace(until_us=now_us) if mine else state], now_us)
 
     monkeypatch.setattr(records.TakeClaim, "__call__", greedy)
@@ -233,7 +233,7 @@ def test_a_holder_that_ignores_the_loss_of_its_claim_is_found(monkeypatch: pytes
     async def deaf(self: Any, stop: Any) -> None:
         await stop.wait(None)
 
-    monkeypatch.setattr(claims.Claim, "_heartbeat", deaf)
+    monkeypatch.setattr(Heartbeat, "_beat", deaf)
     assert complaints(IdempotencyWorld(), "two pieces of work on")
 
 

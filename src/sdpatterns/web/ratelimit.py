@@ -25,12 +25,12 @@ from typing import NamedTuple, Protocol, TypeAlias
 from sdpatterns.errors import RateLimited
 from sdpatterns.web.problems import Problem, problem_of
 
-__all__ = ["Allowance", "Decided", "RateLimitFields", "Shown", "Standing", "refusal_of"]
+__all__ = ["Decided", "RateLimitFields", "Shown", "ShownPeriod", "ShownRate", "refusal_of"]
 
 Parameters: TypeAlias = dict[str, int | str | bytes]
 
 
-class Allowance(Protocol):
+class ShownRate(Protocol):
     """What the fields say of a rate."""
 
     @property
@@ -73,12 +73,12 @@ class Decided(Protocol):
         ...
 
     @property
-    def rate(self) -> Allowance:
+    def rate(self) -> ShownRate:
         """The rate that binds."""
         ...
 
 
-class Standing(Allowance, Protocol):
+class ShownPeriod(ShownRate, Protocol):
     """What the fields say of one period of a quota."""
 
     @property
@@ -97,14 +97,14 @@ class Standing(Allowance, Protocol):
         ...
 
 
-Shown: TypeAlias = Allowance | Sequence[Allowance] | Mapping[str, Allowance | Sequence[Allowance]]
+Shown: TypeAlias = ShownRate | Sequence[ShownRate] | Mapping[str, ShownRate | Sequence[ShownRate]]
 """The rates that a header shows: one, several, or such by the name of a scope."""
 
 
 class _Policy(NamedTuple):
     name: str
     scope: str | None
-    rate: Allowance
+    rate: ShownRate
 
     def binds(self, decision: Decided) -> bool:
         """Whether it is this one that the decision is about; equal rates differ by their scope."""
@@ -157,7 +157,7 @@ class RateLimitFields:
     def of(self, decision: Decided, *, partition: bytes | None = None) -> dict[str, str]:
         """RateLimit-Policy and RateLimit. `partition`: the public name of the key, for the parameter `pk`."""
         part: Parameters = {} if partition is None else {"pk": partition}
-        standings: Sequence[Standing] = getattr(decision, "standings", ())
+        standings: Sequence[ShownPeriod] = getattr(decision, "standings", ())
         if standings and not self._policies:
             return self._of_periods(standings, part)
         shown = self._policies or [_Policy(self._name, None, decision.rate)]
@@ -165,7 +165,7 @@ class RateLimitFields:
         binding = (each.name for each in shown if each.binds(decision))
         return self._shown(policy, [(next(binding, self._name), {**_left(decision), **part})])
 
-    def _of_periods(self, standings: Sequence[Standing], part: Parameters) -> dict[str, str]:
+    def _of_periods(self, standings: Sequence[ShownPeriod], part: Parameters) -> dict[str, str]:
         named = [(f"{self._name}-{standing.period}", standing) for standing in standings]
         policy = [(name, {**_quota(standing), **part}) for name, standing in named]
         return self._shown(policy, [(name, {**_left(standing), **part}) for name, standing in named])
@@ -176,11 +176,11 @@ class RateLimitFields:
         return {"RateLimit-Policy": self._written(policy), "RateLimit": self._written(standing)}
 
 
-def _left(standing: Decided | Standing) -> Parameters:
+def _left(standing: Decided | ShownPeriod) -> Parameters:
     return {"r": standing.remaining, "t": math.ceil(standing.reset_after_s)}
 
 
-def _quota(rate: Allowance) -> Parameters:
+def _quota(rate: ShownRate) -> Parameters:
     window_s = math.ceil(rate.limit * rate.period_s / rate.count)
     return {"q": max(rate.limit, math.floor(rate.count * window_s / rate.period_s)), "w": window_s}
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdpatterns.coordination.idempotency.decision import (
-    Finding,
-    Kind,
+    ClaimResult,
+    ClaimStatus,
     Record,
     RecordCodec,
     Release,
@@ -28,39 +28,43 @@ LEASE_US = 30_000_000
 NOW = 1_700_000_000_000_000
 
 
-def held(owner: str = "a", fence: int = NOW, until_us: int = NOW + LEASE_US, kind: Kind = Kind.CLAIMED) -> Record:
-    return Record(kind, fence, until_us, owner, "mark", b"" if kind is Kind.CLAIMED else b"answer")
+def held(
+    owner: str = "a", fence: int = NOW, until_us: int = NOW + LEASE_US, status: ClaimStatus = ClaimStatus.CLAIMED
+) -> Record:
+    return Record(status, fence, until_us, owner, "mark", b"" if status is ClaimStatus.CLAIMED else b"answer")
 
 
 def test_a_free_key_is_taken_with_a_fence_of_the_stores_time() -> None:
     state, found, keep_s, wake = on_one(TakeClaim("a", "mark", LEASE_US), None, NOW)
     assert state == held()
-    assert found == Finding(Kind.CLAIMED, NOW, LEASE_US)
+    assert found == ClaimResult(ClaimStatus.CLAIMED, NOW, LEASE_US)
     assert keep_s == 60.0
     assert wake == ()
 
 
 @pytest.mark.parametrize(
-    ("state", "now_us", "kind"),
+    ("state", "now_us", "status"),
     [
-        pytest.param(held("b"), NOW + LEASE_US - 1, Kind.BUSY, id="somebody works"),
-        pytest.param(held("b"), NOW + LEASE_US, Kind.CLAIMED, id="the lease is over"),
-        pytest.param(held("a"), NOW + 1, Kind.CLAIMED, id="the same step once more"),
-        pytest.param(held("b", kind=Kind.DONE), NOW + 1, Kind.DONE, id="answered"),
-        pytest.param(held("b", kind=Kind.FAILED), NOW + 1, Kind.FAILED, id="answered with an error"),
-        pytest.param(held("b", kind=Kind.DONE), NOW + LEASE_US, Kind.CLAIMED, id="no longer kept"),
-        pytest.param(held("b", kind=Kind.FREE), NOW + 1, Kind.CLAIMED, id="released in the same moment"),
+        pytest.param(held("b"), NOW + LEASE_US - 1, ClaimStatus.BUSY, id="somebody works"),
+        pytest.param(held("b"), NOW + LEASE_US, ClaimStatus.CLAIMED, id="the lease is over"),
+        pytest.param(held("a"), NOW + 1, ClaimStatus.CLAIMED, id="the same step once more"),
+        pytest.param(held("b", status=ClaimStatus.DONE), NOW + 1, ClaimStatus.DONE, id="answered"),
+        pytest.param(held("b", status=ClaimStatus.FAILED), NOW + 1, ClaimStatus.FAILED, id="answered with an error"),
+        pytest.param(held("b", status=ClaimStatus.DONE), NOW + LEASE_US, ClaimStatus.CLAIMED, id="no longer kept"),
+        pytest.param(
+            held("b", status=ClaimStatus.FREE), NOW + 1, ClaimStatus.CLAIMED, id="released in the same moment"
+        ),
     ],
 )
-def test_a_claim_finds(state: Record, now_us: int, kind: Kind) -> None:
-    assert on_one(TakeClaim("a", "mark", LEASE_US), state, now_us)[1].kind is kind
+def test_a_claim_finds(state: Record, now_us: int, status: ClaimStatus) -> None:
+    assert on_one(TakeClaim("a", "mark", LEASE_US), state, now_us)[1].status is status
 
 
-@pytest.mark.parametrize("kind", [Kind.CLAIMED, Kind.DONE, Kind.FAILED])
-def test_another_request_is_refused_whatever_became_of_the_first(kind: Kind) -> None:
-    step = on_one(TakeClaim("a", "another", LEASE_US), held("b", kind=kind), NOW + 1)
+@pytest.mark.parametrize("status", [ClaimStatus.CLAIMED, ClaimStatus.DONE, ClaimStatus.FAILED])
+def test_another_request_is_refused_whatever_became_of_the_first(status: ClaimStatus) -> None:
+    step = on_one(TakeClaim("a", "another", LEASE_US), held("b", status=status), NOW + 1)
     assert step[0] is UNCHANGED
-    assert step[1].kind is Kind.REUSED
+    assert step[1].status is ClaimStatus.REUSED
     assert step[1].answer == b""
 
 
@@ -80,14 +84,19 @@ def test_a_released_key_is_dropped_once_time_has_passed_its_fence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "fence", "kind"),
-    [("b", NOW, Kind.CLAIMED), ("a", NOW - 1, Kind.CLAIMED), ("a", NOW, Kind.FREE), ("b", NOW, Kind.DONE)],
+    ("owner", "fence", "status"),
+    [
+        ("b", NOW, ClaimStatus.CLAIMED),
+        ("a", NOW - 1, ClaimStatus.CLAIMED),
+        ("a", NOW, ClaimStatus.FREE),
+        ("b", NOW, ClaimStatus.DONE),
+    ],
 )
-def test_a_caller_that_does_not_hold_the_key_changes_nothing(owner: str, fence: int, kind: Kind) -> None:
-    state = held("a", kind=kind)
+def test_a_caller_that_does_not_hold_the_key_changes_nothing(owner: str, fence: int, status: ClaimStatus) -> None:
+    state = held("a", status=status)
     for step in (
         Renew(owner, fence, LEASE_US),
-        Settle(owner, fence, Kind.DONE, b"late", 60.0, "t"),
+        Settle(owner, fence, ClaimStatus.DONE, b"late", 60.0, "t"),
         Release(owner, fence, "t"),
     ):
         assert on_one(step, state, NOW + 1)[:2] == (UNCHANGED, False)
@@ -95,7 +104,7 @@ def test_a_caller_that_does_not_hold_the_key_changes_nothing(owner: str, fence: 
 
 
 def test_settling_twice_is_settling_once() -> None:
-    settle = Settle("a", NOW, Kind.DONE, b"answer", 60.0, "topic")
+    settle = Settle("a", NOW, ClaimStatus.DONE, b"answer", 60.0, "topic")
     state, stored, keep_s, wake = on_one(settle, held("a"), NOW + 1)
     assert (stored, keep_s, wake) == (True, 60.0, ("topic",))
     assert isinstance(state, Record)
@@ -157,8 +166,8 @@ class History:
 
     def take(self, owner: str) -> None:
         found = self.apply(on_one(TakeClaim(owner, "mark", LEASE_US), self.state, self.now))
-        assert found.kind.name.lower() == self.oracle.take(owner, self.now)
-        if found.kind is Kind.CLAIMED and found.fence != self.fence_of[owner]:
+        assert found.status.name.lower() == self.oracle.take(owner, self.now)
+        if found.status is ClaimStatus.CLAIMED and found.fence != self.fence_of[owner]:
             assert found.fence > max(self.fence_of.values())
             self.fence_of[owner] = found.fence
 
@@ -170,8 +179,12 @@ class History:
 
     def settle(self, owner: str) -> None:
         before = self.state
-        step = Settle(owner, self.fence_of[owner], Kind.DONE, owner.encode(), 40.0, "t")
-        if self.apply(on_one(step, self.state, self.now)) and before is not None and before.kind is Kind.CLAIMED:
+        step = Settle(owner, self.fence_of[owner], ClaimStatus.DONE, owner.encode(), 40.0, "t")
+        if (
+            self.apply(on_one(step, self.state, self.now))
+            and before is not None
+            and before.status is ClaimStatus.CLAIMED
+        ):
             assert before.fence == max(self.fence_of.values()), "only the newest claim may answer"
             self.oracle = Oracle(owner, self.now + 40_000_000, owner.encode())
 
@@ -193,9 +206,9 @@ def test_a_random_history_agrees_with_a_naive_oracle(seed: int) -> None:
 
 
 @pytest.mark.parametrize("answer", [b"", b"plain", b"with spaces\nand \x00 bytes \xff"])
-@pytest.mark.parametrize("kind", list(Kind))
-def test_a_record_survives_its_bytes(kind: Kind, answer: bytes) -> None:
-    record = Record(kind, 2**60, NOW, "0f" * 16, "ab" * 20, answer)
+@pytest.mark.parametrize("status", list(ClaimStatus))
+def test_a_record_survives_its_bytes(status: ClaimStatus, answer: bytes) -> None:
+    record = Record(status, 2**60, NOW, "0f" * 16, "ab" * 20, answer)
     assert RecordCodec().decode(RecordCodec().encode(record)) == record
 
 

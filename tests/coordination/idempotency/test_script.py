@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from sdpatterns.coordination.idempotency.decision import (
-    Finding,
-    Kind,
+    ClaimResult,
+    ClaimStatus,
     Record,
     RecordCodec,
     Release,
@@ -62,14 +62,16 @@ class History:
             return Renew(owner, fence, self.chance.choice([1, 1500, _LEASE_US]))
         if kind < 0.8:
             answer = self.chance.choice([b"", b"1:{}", b"two words\n", bytes(range(256))])
-            return Settle(owner, fence, self.chance.choice([Kind.DONE, Kind.FAILED]), answer, 86_400.0015, "tópic/x")
+            return Settle(
+                owner, fence, self.chance.choice([ClaimStatus.DONE, ClaimStatus.FAILED]), answer, 86_400.0015, "tópic/x"
+            )
         return Release(owner, fence, "tópic/x")
 
 
-def _words(answer: Finding | bool) -> list[bytes]:
+def _words(answer: ClaimResult | bool) -> list[bytes]:
     if isinstance(answer, bool):
         return [b"1" if answer else b"0"]
-    return [answer.kind.value.encode(), b"%d" % answer.fence, b"%d" % answer.left_us, answer.answer]
+    return [answer.status.value.encode(), b"%d" % answer.fence, b"%d" % answer.left_us, answer.answer]
 
 
 @many_steps
@@ -90,6 +92,6 @@ def test_bytes_that_are_no_record_are_an_error_and_stay(valkey_url: str) -> None
 
 def test_answers_are_read_back_as_python_gives_them() -> None:
     take = TakeClaim("a", "m", 5).script
-    assert take.answer([b"d", b"7", b"9", b"\x00"]) == Finding(Kind.DONE, 7, 9, b"\x00")
+    assert take.answer([b"d", b"7", b"9", b"\x00"]) == ClaimResult(ClaimStatus.DONE, 7, 9, b"\x00")
     assert [Renew("a", 1, 5).script.answer([word]) for word in (b"1", b"0")] == [True, False]
     assert take.name == "claim/1"

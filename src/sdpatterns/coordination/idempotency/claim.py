@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sdpatterns.coordination.idempotency.answers import ErrorCodec
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig
-from sdpatterns.coordination.idempotency.decision import Kind, Record, RecordCodec, Release, Renew, Settle
+from sdpatterns.coordination.idempotency.decision import ClaimStatus, Record, RecordCodec, Release, Renew, Settle
 from sdpatterns.coordination.idempotency.notices import AnswerNotStored, AnswerStored, ClaimLeft, ClaimReleased
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.context import deadline_left_s
@@ -22,7 +22,7 @@ from sdpatterns.errors import AnswerNotKept, BackendError, ClaimLost, OutcomeUnk
 from sdpatterns.ports.states import Cells, DirectCells, Space, StateStore
 from sdpatterns.ports.within import View
 
-__all__ = ["Book", "Claim", "Replay", "current_claim"]
+__all__ = ["Claim", "ClaimTable", "Replay", "current_claim"]
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Replay(NamedTuple):
         return self.answer
 
 
-class Book:
+class ClaimTable:
     """Where one policy's claims are written, and in which form."""
 
     __slots__ = ("cells", "codec", "config", "errors", "name", "outage", "space", "waits")
@@ -118,17 +118,15 @@ class Claim:
     **Costs** one step to store or release, one per third of a lease to renew.
     """
 
-    __slots__ = (
-        "_book", "_cell", "_ended", "_heartbeat", "_released", "fence", "key", "owner",
-    )  # fmt: skip
+    __slots__ = ("_cell", "_ended", "_heartbeat", "_released", "_table", "fence", "key", "owner")
 
-    def __init__(self, book: Book, key: str, cell: str, owner: str, fence: int, until: float) -> None:
-        self._book = book
+    def __init__(self, table: ClaimTable, key: str, cell: str, owner: str, fence: int, until: float) -> None:
+        self._table = table
         self._cell = cell
         self.key = key
         self.owner = owner
         self.fence = fence
-        self._heartbeat = Heartbeat(book.config.lease_s, until, self._renew, self._loss)
+        self._heartbeat = Heartbeat(table.config.lease_s, until, self._renew, self._loss)
         self._ended = False
         self._released = False
 
@@ -193,13 +191,13 @@ class Claim:
             await self.store(result)
         except BackendError as error:
             if LISTENERS:
-                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
-            if self._book.config.on_outage == "refuse":
+                tell(AnswerNotStored(name=self._table.name, key=self.key, fence=self.fence, error=str(error)))
+            if self._table.config.on_outage == "refuse":
                 # The work has happened, but it is unknown whether a later caller will find its answer.
                 raise OutcomeUnknown(
-                    f"{self._book.name!r} did the work of {self.key!r}; its answer: {error}"
+                    f"{self._table.name!r} did the work of {self.key!r}; its answer: {error}"
                 ) from error
-            self._book.outage.met(error)
+            self._table.outage.met(error)
 
     async def store(self, answer: Any, *, within: View | None = None) -> None:
         """Store the answer; later callers with the same request get it.
@@ -212,72 +210,72 @@ class Claim:
         answer raises what the codec raised, so that the transaction and with it the work is undone.
         """
         try:
-            data = self._book.written(self._book.codec, answer)
+            data = self._table.written(self._table.codec, answer)
         except Exception as error:
             if within is not None:
                 # The caller's transaction is not committed, so nothing of the work has happened yet.
                 raise
             await self._spend(error)
-            raise AnswerNotKept(self._book.name, self.key, answer) from error
+            raise AnswerNotKept(self._table.name, self.key, answer) from error
         # No renewal from here on, because one that comes after the answer would report the claim as lost.
         self._heartbeat.end()
-        await self._settle(Kind.DONE, data, within)
+        await self._settle(ClaimStatus.DONE, data, within)
 
     async def _spend(self, error: Exception) -> None:
         """Remember that the work was carried out, where its answer cannot be kept."""
         self._heartbeat.end()
-        await self._settle(Kind.SPENT, b"", None)
+        await self._settle(ClaimStatus.SPENT, b"", None)
         if LISTENERS:
-            tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
+            tell(AnswerNotStored(name=self._table.name, key=self.key, fence=self.fence, error=str(error)))
 
     async def release(self) -> None:
         """Give the key back without an answer. Never raises: at worst the key is busy until the lease ends."""
         self._heartbeat.end()
         self._released = True
-        step = Release(self.owner, self.fence, self._book.topic(self._cell))
+        step = Release(self.owner, self.fence, self._table.topic(self._cell))
         try:
-            held = await self._shielded(lambda: self._book.cells.transact(self._cell, step), _RELEASE_MAX_S)
+            held = await self._shielded(lambda: self._table.cells.transact(self._cell, step), _RELEASE_MAX_S)
         except (SdpatternsError, TimeoutError) as error:
             if LISTENERS:
-                tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=str(error)))
+                tell(ClaimLeft(name=self._table.name, key=self.key, fence=self.fence, error=str(error)))
             return
         if held and LISTENERS:
-            tell(ClaimReleased(name=self._book.name, key=self.key, fence=self.fence))
+            tell(ClaimReleased(name=self._table.name, key=self.key, fence=self.fence))
 
     async def _end_with(self, error: Exception) -> None:
-        if not self._book.errors.knows(error) or self._ended:
+        if not self._table.errors.knows(error) or self._ended:
             # An exception that is not declared may be a failure that passes, so a retry runs the work again.
             await self.release()
             return
         try:
             try:
-                data = self._book.written(self._book.errors, error)
+                data = self._table.written(self._table.errors, error)
             except Exception as failure:  # noqa: BLE001 - the caller is owed the work's own exception
                 await self._spend(failure)
             else:
-                await self._settle(Kind.FAILED, data, None)
+                await self._settle(ClaimStatus.FAILED, data, None)
         except SdpatternsError as failure:
             if LISTENERS:
-                tell(AnswerNotStored(name=self._book.name, key=self.key, fence=self.fence, error=str(failure)))
+                tell(AnswerNotStored(name=self._table.name, key=self.key, fence=self.fence, error=str(failure)))
             await self.release()
 
-    async def _settle(self, kind: Kind, data: bytes, view: View | None) -> None:
-        book = self._book
-        step = Settle(self.owner, self.fence, kind, data, book.config.keep_s, book.topic(self._cell))
+    async def _settle(self, status: ClaimStatus, data: bytes, view: View | None) -> None:
+        table = self._table
+        step = Settle(self.owner, self.fence, status, data, table.config.keep_s, table.topic(self._cell))
         if view is not None:
             # Neither shielded nor repeated, because the caller's transaction decides whether it happens.
-            stored = await book.cells_of(view).transact(self._cell, step)
+            stored = await table.cells_of(view).transact(self._cell, step)
         else:
             stored = await self._settled(step)
         # The store compares the fence: a claim that ended while the work ran must not replace a newer answer.
         if not stored:
             raise self._heartbeat.lose("another claim owns the key")
         self._ended = True
-        if LISTENERS and kind is not Kind.SPENT:
-            tell(AnswerStored(name=book.name, key=self.key, fence=self.fence))
+        if LISTENERS and status is not ClaimStatus.SPENT:
+            tell(AnswerStored(name=table.name, key=self.key, fence=self.fence))
 
     async def _settled(self, step: Settle) -> bool:
-        if not self._book.waits:
+        if not self._table.waits:
             # A store that never waits answers before a cancellation can come.
             return await self._insist(step)
         # The work has happened: a cancellation must not come between it and its answer.
@@ -290,7 +288,7 @@ class Claim:
         pause_s = _PAUSE_FIRST_S
         while True:
             try:
-                return await self._book.cells.transact(self._cell, step)
+                return await self._table.cells.transact(self._cell, step)
             except BackendError:
                 # Asked again while the lease lasts, because the work is done and only its answer is missing.
                 # A repeat is harmless: a settled claim with the same fence answers yes.
@@ -301,12 +299,12 @@ class Claim:
 
     async def _shielded(self, work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
         # A store that never waits can't be struck by a cancellation.
-        return await (current().shield(work, at_most_s=at_most_s) if self._book.waits else work())
+        return await (current().shield(work, at_most_s=at_most_s) if self._table.waits else work())
 
     def _loss(self, why: str) -> ClaimLost:
         if LISTENERS:
-            tell(ClaimLeft(name=self._book.name, key=self.key, fence=self.fence, error=why))
-        return ClaimLost(self._book.name, self.key)
+            tell(ClaimLeft(name=self._table.name, key=self.key, fence=self.fence, error=why))
+        return ClaimLost(self._table.name, self.key)
 
     async def _renew(self) -> bool:
-        return await self._book.cells.transact(self._cell, Renew(self.owner, self.fence, self._book.lease_us))
+        return await self._table.cells.transact(self._cell, Renew(self.owner, self.fence, self._table.lease_us))

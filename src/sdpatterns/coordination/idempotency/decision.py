@@ -29,14 +29,14 @@ from sdpatterns.core.fence import next_fence
 from sdpatterns.core.step import GONE, Repeats, Step, unchanged
 from sdpatterns.errors import CodecError, UnknownVersion
 
-__all__ = ["Finding", "Kind", "Record", "RecordCodec", "Release", "Renew", "Settle", "TakeClaim"]
+__all__ = ["ClaimResult", "ClaimStatus", "Record", "RecordCodec", "Release", "Renew", "Settle", "TakeClaim"]
 
 _MICRO = 1_000_000
 _FENCE_KEPT_S = 1.0
 _VERSION = 1
 
 
-class Kind(StrEnum):
+class ClaimStatus(StrEnum):
     """What a cell says, and what a claim finds there."""
 
     FREE = "f"
@@ -51,7 +51,7 @@ class Kind(StrEnum):
 class Record(NamedTuple):
     """The state of one key. `until_us` is the end of the lease, or of the time an answer is kept."""
 
-    kind: Kind
+    status: ClaimStatus
     fence: int
     until_us: int
     owner: str
@@ -59,12 +59,12 @@ class Record(NamedTuple):
     answer: bytes = b""
 
 
-class Finding(NamedTuple):
+class ClaimResult(NamedTuple):
     """The answer to a claim: taken (`CLAIMED`), answered before (`DONE`, `FAILED`), carried
     out without an answer that could be kept (`SPENT`), or refused.
     """
 
-    kind: Kind
+    status: ClaimStatus
     fence: int
     left_us: int = 0
     answer: bytes = b""
@@ -81,7 +81,7 @@ class RecordCodec:
     version: ClassVar[int] = _VERSION
 
     def encode(self, value: Record, /) -> bytes:
-        head = f"{_VERSION}:{value.kind.value} {value.fence} {value.until_us} {value.owner} {value.fingerprint} "
+        head = f"{_VERSION}:{value.status.value} {value.fence} {value.until_us} {value.owner} {value.fingerprint} "
         return head.encode() + value.answer
 
     def decode(self, data: bytes, /) -> Record:
@@ -90,15 +90,17 @@ class RecordCodec:
         if version != _VERSION:
             raise UnknownVersion(f"state version {version}; this release knows {_VERSION}")
         try:
-            kind, fence, until_us, owner, mark, answer = body.split(b" ", 5)
-            return Record(Kind(kind.decode()), int(fence), int(until_us), owner.decode(), mark.decode(), answer)
+            status, fence, until_us, owner, digest, answer = body.split(b" ", 5)
+            return Record(
+                ClaimStatus(status.decode()), int(fence), int(until_us), owner.decode(), digest.decode(), answer
+            )
         except ValueError as cause:
             raise CodecError(f"not an idempotency record: {data[:40]!r}") from cause
 
 
-def _found(reply: Sequence[bytes]) -> Finding:
-    kind, fence, left_us, answer = reply
-    return Finding(Kind(kind.decode()), int(fence), int(left_us), answer)
+def _found(reply: Sequence[bytes]) -> ClaimResult:
+    status, fence, left_us, answer = reply
+    return ClaimResult(ClaimStatus(status.decode()), int(fence), int(left_us), answer)
 
 
 def _is_true(reply: Sequence[bytes]) -> bool:
@@ -110,7 +112,7 @@ def _is_mine(state: Record | None, owner: str, fence: int) -> bool:
 
 
 class TakeClaim:
-    """Take the key, or say why not. Answers a `Finding`."""
+    """Take the key, or say why not. Answers a `ClaimResult`."""
 
     __slots__ = ("fingerprint", "lease_us", "owner")
     repeats: ClassVar[Repeats] = "harmless"
@@ -121,24 +123,24 @@ class TakeClaim:
         self.lease_us = lease_us
 
     @property
-    def script(self) -> ClaimScript[Finding]:
+    def script(self) -> ClaimScript[ClaimResult]:
         return ClaimScript(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
-    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, Finding]:
+    def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, ClaimResult]:
         """Take a key that is free, or of which the lease or the kept time is over."""
         [state] = states
-        if state is None or state.kind is Kind.FREE or state.until_us <= now_us:
+        if state is None or state.status is ClaimStatus.FREE or state.until_us <= now_us:
             fence = next_fence(0 if state is None else state.fence, now_us)
-            taken = Record(Kind.CLAIMED, fence, now_us + self.lease_us, self.owner, self.fingerprint)
+            taken = Record(ClaimStatus.CLAIMED, fence, now_us + self.lease_us, self.owner, self.fingerprint)
             # Kept for a second lease, so that an owner who is late but alone may still settle.
-            return (taken,), Finding(Kind.CLAIMED, fence, self.lease_us), (2 * self.lease_us / _MICRO,), ()
+            return (taken,), ClaimResult(ClaimStatus.CLAIMED, fence, self.lease_us), (2 * self.lease_us / _MICRO,), ()
         left_us = state.until_us - now_us
         if state.fingerprint != self.fingerprint:
-            return unchanged(Finding(Kind.REUSED, state.fence, left_us))
-        if state.kind is not Kind.CLAIMED:
-            return unchanged(Finding(state.kind, state.fence, left_us, state.answer))
-        kind = Kind.CLAIMED if state.owner == self.owner else Kind.BUSY
-        return unchanged(Finding(kind, state.fence, left_us))
+            return unchanged(ClaimResult(ClaimStatus.REUSED, state.fence, left_us))
+        if state.status is not ClaimStatus.CLAIMED:
+            return unchanged(ClaimResult(state.status, state.fence, left_us, state.answer))
+        status = ClaimStatus.CLAIMED if state.owner == self.owner else ClaimStatus.BUSY
+        return unchanged(ClaimResult(status, state.fence, left_us))
 
 
 class Renew:
@@ -159,7 +161,7 @@ class Renew:
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
         """Refused once another caller holds the key, or it is settled."""
         [state] = states
-        if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
+        if state is None or state.status is not ClaimStatus.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         until_us = max(state.until_us, now_us + self.lease_us)
         keep_s = (until_us - now_us + self.lease_us) / _MICRO
@@ -169,20 +171,20 @@ class Renew:
 class Settle:
     """Store the answer, if the claim still stands. Answers whether it is stored."""
 
-    __slots__ = ("answer", "fence", "keep_us", "kind", "owner", "wake")
+    __slots__ = ("answer", "fence", "keep_us", "owner", "status", "wake")
     repeats: ClassVar[Repeats] = "harmless"
 
-    def __init__(self, owner: str, fence: int, kind: Kind, answer: bytes, keep_s: float, wake: str) -> None:
+    def __init__(self, owner: str, fence: int, status: ClaimStatus, answer: bytes, keep_s: float, wake: str) -> None:
         self.owner = owner
         self.fence = fence
-        self.kind = kind
+        self.status = status
         self.answer = answer
         self.keep_us = int(keep_s * _MICRO)
         self.wake = wake
 
     @property
     def script(self) -> ClaimScript[bool]:
-        settled = (self.kind.value, self.answer, str(self.keep_us), self.wake)
+        settled = (self.status.value, self.answer, str(self.keep_us), self.wake)
         return ClaimScript(["settle", self.owner, str(self.fence), *settled], _is_true)
 
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
@@ -190,10 +192,10 @@ class Settle:
         [state] = states
         if state is None or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
-        if state.kind is not Kind.CLAIMED:
-            return unchanged(state.kind is not Kind.FREE)
+        if state.status is not ClaimStatus.CLAIMED:
+            return unchanged(state.status is not ClaimStatus.FREE)
         until_us = now_us + self.keep_us
-        done = Record(self.kind, state.fence, until_us, self.owner, state.fingerprint, self.answer)
+        done = Record(self.status, state.fence, until_us, self.owner, state.fingerprint, self.answer)
         return (done,), True, (self.keep_us / _MICRO,), (self.wake,)
 
 
@@ -218,9 +220,9 @@ class Release:
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, bool]:
         """Drop the cell; where the next fence could fall below this one, keep that much of it."""
         [state] = states
-        if state is None or state.kind is not Kind.CLAIMED or not _is_mine(state, self.owner, self.fence):
+        if state is None or state.status is not ClaimStatus.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
         if state.fence < now_us:
             return (GONE,), True, (0.0,), (self.wake,)
-        free = Record(Kind.FREE, state.fence, now_us, self.owner, state.fingerprint)
+        free = Record(ClaimStatus.FREE, state.fence, now_us, self.owner, state.fingerprint)
         return (free,), True, (_FENCE_KEPT_S + (state.fence - now_us) / _MICRO,), (self.wake,)

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
 from sdpatterns.coordination.idempotency.answers import AnswerCodec, ErrorCodec, StoredErrors
-from sdpatterns.coordination.idempotency.claim import Book, Claim, Replay, within_deadline_s
+from sdpatterns.coordination.idempotency.claim import Claim, ClaimTable, Replay, within_deadline_s
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
-from sdpatterns.coordination.idempotency.decision import Finding, Kind, Release, TakeClaim
+from sdpatterns.coordination.idempotency.decision import ClaimResult, ClaimStatus, Release, TakeClaim
 from sdpatterns.coordination.idempotency.doubtful import DoubtfulClaims
 from sdpatterns.coordination.idempotency.fingerprint import fingerprint as digest_of
 from sdpatterns.coordination.idempotency.fingerprint import of_call
@@ -127,8 +127,8 @@ class Idempotency(Undivided, Policy):
         self._fingerprint = fingerprint
         self._owners = owners
         codec = AnswerCodec() if codec is None else codec
-        self._book = Book(name, store, self.config, codec, ErrorCodec(store_errors), keys_max)
-        self._doubtful = DoubtfulClaims(self._book.cells, self._book.topic, lease_s)
+        self._table = ClaimTable(name, store, self.config, codec, ErrorCodec(store_errors), keys_max)
+        self._doubtful = DoubtfulClaims(self._table.cells, self._table.topic, lease_s)
 
     @property
     def runtime(self) -> Runtime | None:
@@ -145,36 +145,36 @@ class Idempotency(Undivided, Policy):
         `Claim`, run the work under `claim.run(function)`, or call `claim.store(answer)` or
         `claim.release()`.
         """
-        mark = digest_of(request)
+        fingerprint = digest_of(request)
         if not TRACERS:
-            return await self._claim(key, mark)
+            return await self._claim(key, fingerprint)
         with opened_by(self, self.name) as span:
-            return await self._claim(key, mark, span)
+            return await self._claim(key, fingerprint, span)
 
     async def call(  # type: ignore[override] # a keyed policy has no bare call: the key comes first
         self, key: Key, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Run one call under this key, or give the answer of the one that ran."""
         work = awaitable_call(function)
-        mark = self._marker(function)(*args, **kwargs)
+        fingerprint = self._fingerprint_of(function)(*args, **kwargs)
         bound = functools.partial(work, *args, **kwargs)
         if not TRACERS:
-            return await self._once(key, mark, bound)
+            return await self._once(key, fingerprint, bound)
         with opened_by(self, self.name) as span:
-            return await self._once(key, mark, bound, span)
+            return await self._once(key, fingerprint, bound, span)
 
     def wrap(self, call: AsyncCall, key: KeyOf | None = None, /) -> AsyncCall:
         """The call, run once per key."""
         check_keyed(self, key)
         assert key is not None
-        marker = self._marker(call)
+        fingerprint_of = self._fingerprint_of(call)
 
         async def once(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
-            """One call, with its key and its mark taken from its arguments."""
+            """One call, with its key and its fingerprint taken from its arguments."""
             if TRACERS and _span is None:
                 return await in_span(self, once, args, kwargs)
-            mark = marker(*args, **kwargs)
-            return await self._once(key(*args, **kwargs), mark, functools.partial(call, *args, **kwargs), _span)
+            fingerprint = fingerprint_of(*args, **kwargs)
+            return await self._once(key(*args, **kwargs), fingerprint, functools.partial(call, *args, **kwargs), _span)
 
         return once
 
@@ -186,16 +186,16 @@ class Idempotency(Undivided, Policy):
         # A full store is no outage, because a client that sends many keys could then switch the protection off.
         if self.config.on_outage == "refuse" or isinstance(error, BackendFull):
             return False
-        self._book.outage.met(error)
+        self._table.outage.met(error)
         if LISTENERS:
             tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
         return True
 
     async def forget(self, key: Key) -> None:
         """Drop what is known of the key: the next caller runs. For operators, not for programs."""
-        await self._book.cells.delete(self._cell(key))
+        await self._table.cells.delete(self._cell(key))
 
-    def _marker(self, function: Callable[..., Any]) -> Callable[..., str]:
+    def _fingerprint_of(self, function: Callable[..., Any]) -> Callable[..., str]:
         chosen = self._fingerprint
         if chosen is None:
             return of_call(function)
@@ -214,9 +214,9 @@ class Idempotency(Undivided, Policy):
             raise TypeError(f"scope must give a string, got {scope!r}")
         return short_key(join_key(scope, *parts))
 
-    async def _once(self, key: Key, mark: str, work: Callable[[], Awaitable[R]], span: Span | None = None) -> R:
+    async def _once(self, key: Key, fingerprint: str, work: Callable[[], Awaitable[R]], span: Span | None = None) -> R:
         try:
-            taken = await self._claim(key, mark, span)
+            taken = await self._claim(key, fingerprint, span)
         except BackendError as error:
             if not self.bypasses(key, error):
                 raise
@@ -226,45 +226,45 @@ class Idempotency(Undivided, Policy):
             return result
         return await taken.run(work)
 
-    async def _claim(self, key: Key, mark: str, span: Span | None = None) -> Claim | Replay:
+    async def _claim(self, key: Key, fingerprint: str, span: Span | None = None) -> Claim | Replay:
         cell = self._cell(key)
-        taken = await self._try(key, cell, mark)
-        if isinstance(taken, Finding) and self.config.on_busy == "wait":
-            taken = await self._wait(key, cell, mark)
-        if isinstance(taken, Finding):
+        taken = await self._try(key, cell, fingerprint)
+        if isinstance(taken, ClaimResult) and self.config.on_busy == "wait":
+            taken = await self._wait(key, cell, fingerprint)
+        if isinstance(taken, ClaimResult):
             self._refused(key, "held")
             raise ClaimHeld(self.name, _shown(key), retry_after_s=min(_ASK_AGAIN_S, taken.left_us / 1e6))
         if span is not None:
             span.note("sdpatterns.replayed", isinstance(taken, Replay))
         return taken
 
-    async def _try(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
+    async def _try(self, key: Key, cell: str, fingerprint: str) -> Claim | Replay | ClaimResult:
         """A claim, an answer, or the finding that another caller is at work."""
         owner = at_once("owners", self._owners, self._owners())
         for _ in range(_ASKS_MAX):
             sent = SYSTEM.monotonic()
-            found = await self._found(cell, TakeClaim(owner, mark, self._book.lease_us))
+            found = await self._found(cell, TakeClaim(owner, fingerprint, self._table.lease_us))
             until = sent + found.left_us / 1e6
             # An answer that took longer than the lease gives nothing: another caller may be at work.
-            if found.kind is not Kind.CLAIMED or until > SYSTEM.monotonic():
+            if found.status is not ClaimStatus.CLAIMED or until > SYSTEM.monotonic():
                 break
         else:
             raise BackendUnavailable(f"the store took longer to answer than the lease of {self.name!r} lasts")
-        if found.kind is Kind.CLAIMED:
+        if found.status is ClaimStatus.CLAIMED:
             if LISTENERS:
                 tell(ClaimTaken(name=self.name, key=_shown(key), fence=found.fence))
-            return Claim(self._book, _shown(key), cell, owner, found.fence, until)
-        if found.kind is Kind.REUSED:
+            return Claim(self._table, _shown(key), cell, owner, found.fence, until)
+        if found.status is ClaimStatus.REUSED:
             self._refused(key, "reused")
             raise KeyReused(self.name, _shown(key))
-        if found.kind is Kind.SPENT:
+        if found.status is ClaimStatus.SPENT:
             self._refused(key, "spent")
             raise AnswerNotKept(self.name, _shown(key))
-        return found if found.kind is Kind.BUSY else self._replay(key, found)
+        return found if found.status is ClaimStatus.BUSY else self._replay(key, found)
 
-    async def _found(self, cell: str, step: TakeClaim) -> Finding:
+    async def _found(self, cell: str, step: TakeClaim) -> ClaimResult:
         try:
-            found = await self._book.cells.transact(cell, step)
+            found = await self._table.cells.transact(cell, step)
         except OutcomeUnknown:
             # The claim may have been made, and its owner will never learn of it.
             self._doubtful.add(cell, step.owner)
@@ -274,18 +274,18 @@ class Idempotency(Undivided, Policy):
         except BaseException:
             await self._take_back(cell, step.owner)
             raise
-        self._book.outage.is_on = False
+        self._table.outage.is_on = False
         return found
 
     async def _take_back(self, cell: str, owner: str) -> None:
         # The caller was cancelled while the request was on its way, so the claim may have been made. Without
         # this the key would stay busy until the lease ends.
-        step = Release(owner, 0, self._book.topic(cell))
+        step = Release(owner, 0, self._table.topic(cell))
         is_answered = False
 
         async def release() -> None:
             nonlocal is_answered
-            await self._book.cells.transact(cell, step)
+            await self._table.cells.transact(cell, step)
             is_answered = True
 
         try:
@@ -297,14 +297,14 @@ class Idempotency(Undivided, Policy):
             if not is_answered:
                 self._doubtful.add(cell, owner)
 
-    async def _wait(self, key: Key, cell: str, mark: str) -> Claim | Replay | Finding:
+    async def _wait(self, key: Key, cell: str, fingerprint: str) -> Claim | Replay | ClaimResult:
         """Subscribe, look, wait for a signal, and look again after a while, because a signal may be lost."""
         deadline = SYSTEM.monotonic() + within_deadline_s(self.config.wait_max_s)
-        taken: Claim | Replay | Finding | None = None
+        taken: Claim | Replay | ClaimResult | None = None
         try:
             async with contextlib.AsyncExitStack() as stack:
                 subscription = await self._subscribed(stack, cell)
-                taken = await self._look(subscription, deadline, key, cell, mark)
+                taken = await self._look(subscription, deadline, key, cell, fingerprint)
         except BackendError:
             if taken is None:
                 raise
@@ -319,37 +319,37 @@ class Idempotency(Undivided, Policy):
         if self._signals is None:
             return None
         try:
-            return await stack.enter_async_context(self._signals.subscribe(self._book.topic(cell)))
+            return await stack.enter_async_context(self._signals.subscribe(self._table.topic(cell)))
         except BackendError:
             # A signal is only a hint: without it the caller looks again, as ever.
             return None
 
     async def _look(
-        self, subscription: Subscription | None, deadline: float, key: Key, cell: str, mark: str
-    ) -> Claim | Replay | Finding:
+        self, subscription: Subscription | None, deadline: float, key: Key, cell: str, fingerprint: str
+    ) -> Claim | Replay | ClaimResult:
         pause_s = _LOOK_FIRST_S if subscription is None else _SWEEP_S
         while True:
-            taken = await self._try(key, cell, mark)
+            taken = await self._try(key, cell, fingerprint)
             left_s = deadline - SYSTEM.monotonic()
-            if not isinstance(taken, Finding) or left_s <= 0:
+            if not isinstance(taken, ClaimResult) or left_s <= 0:
                 return taken
             within_s = _pause_s(left_s, taken, pause_s)
             await (current().sleep(within_s) if subscription is None else subscription.wait(within_s))
             pause_s = min(1.5 * pause_s, _SWEEP_S)
 
-    def _replay(self, key: Key, found: Finding) -> Replay:
+    def _replay(self, key: Key, found: ClaimResult) -> Replay:
         if LISTENERS:
             tell(AnswerReplayed(name=self.name, key=_shown(key), fence=found.fence))
-        if found.kind is Kind.FAILED:
-            return Replay(None, found.fence, self._book.errors.decode(found.answer))
-        return Replay(self._book.codec.decode(found.answer), found.fence)
+        if found.status is ClaimStatus.FAILED:
+            return Replay(None, found.fence, self._table.errors.decode(found.answer))
+        return Replay(self._table.codec.decode(found.answer), found.fence)
 
     def _refused(self, key: Key, why: str) -> None:
         if LISTENERS:
             tell(ClaimRefused(name=self.name, key=_shown(key), why=why))
 
 
-def _pause_s(left_s: float, busy: Finding, at_most_s: float) -> float:
+def _pause_s(left_s: float, busy: ClaimResult, at_most_s: float) -> float:
     """Until the caller gives up, the other's lease is over, or it is time to look again."""
     return max(_PAUSE_MIN_S, min(left_s, busy.left_us / 1e6, at_most_s))
 

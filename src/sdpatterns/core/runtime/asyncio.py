@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.runtime.expiry import AsyncioBound
-from sdpatterns.core.runtime.protocols import Bound, Group, Waiter
+from sdpatterns.core.runtime.expiry import AsyncioTimeLimit
+from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
 
@@ -78,11 +78,11 @@ class AsyncioRuntime:
     def waiter(self) -> Waiter:
         return AsyncioWaiter()
 
-    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can be limited in time, not a callback of the loop")
-        bound = AsyncioBound(task, SYSTEM.monotonic() + seconds, more_s)
+        bound = AsyncioTimeLimit(task, SYSTEM.monotonic() + seconds, more_s)
         bound.timer = task.get_loop().call_later(seconds, bound.strike)
         return bound
 
@@ -106,7 +106,7 @@ class AsyncioRuntime:
         """
         me = asyncio.current_task()
         assert me is not None
-        side = _Companion(me, companion)
+        side = _CompanionTask(me, companion)
         timer: asyncio.TimerHandle | None = None
         if after_s > 0:
             timer = me.get_loop().call_later(after_s, side.begin)
@@ -192,7 +192,7 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
 
 
-class _Companion:
+class _CompanionTask:
     """What runs beside one piece of work, in a task of its own, and ends the work where it fails."""
 
     __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task")

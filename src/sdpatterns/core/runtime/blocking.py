@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.runtime.alarm import ALARM
-from sdpatterns.core.runtime.protocols import Bound, Group, Waiter, finish
+from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
 
@@ -51,7 +51,7 @@ class BlockingRuntime:
     def waiter(self) -> Waiter:
         return BlockingWaiter()
 
-    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
         raise TypeError(
             "a thread cannot be interrupted from outside: give the work a timeout of its own,"
             " and carry the bound to it with with_deadline"
@@ -67,7 +67,7 @@ class BlockingRuntime:
 
         Any number of works that end before that share one thread, the alarm's.
         """
-        side = _Companion(companion)
+        side = _CompanionThread(companion)
         if after_s > 0:
             ALARM.put_on(side.begin, after_s)
         else:
@@ -131,7 +131,7 @@ class ThreadGroup:
         """Nothing: a thread cannot be interrupted."""
 
 
-class _Companion:
+class _CompanionThread:
     """What runs beside one piece of work, in a thread of its own."""
 
     __slots__ = ("_context", "_function", "_stop", "_thread", "failure")

@@ -19,14 +19,14 @@ from typing import Any
 
 from sdpatterns.core.clock import SYSTEM
 
-__all__ = ["AsyncioBound", "Expiries"]
+__all__ = ["AsyncioTimeLimit", "Expiries"]
 
 _EARLY_S = 2e-6
 """A loop may call a timer early by its clock's resolution. To set it again for less than that would
 be to ask in every turn."""
 
 
-class AsyncioBound:
+class AsyncioTimeLimit:
     """The bound on one piece of work in one task. `at` is the monotonic second at which it strikes."""
 
     __slots__ = ("at", "more_s", "requests", "struck", "task", "timer")
@@ -67,7 +67,7 @@ class Expiries:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
         self.loop = loop
-        self.pending: dict[AsyncioBound, None] = {}
+        self.pending: dict[AsyncioTimeLimit, None] = {}
         self.timer: asyncio.TimerHandle | None = None
 
     def arm(self, seconds: float) -> None:
@@ -78,7 +78,7 @@ class Expiries:
     def _strike_due(self) -> None:
         self.timer = None
         now = SYSTEM.monotonic()
-        due: list[AsyncioBound] = []
+        due: list[AsyncioTimeLimit] = []
         for bound in self.pending:
             if bound.at - now > _EARLY_S:
                 self.arm(bound.at - now)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-__all__ = ["Bound", "Group", "Runtime", "Stopped", "Waiter", "finish", "meant"]
+__all__ = ["Group", "Runtime", "Stopped", "TimeLimit", "Waiter", "finish", "meant"]
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Waiter(Protocol):
         ...
 
 
-class Bound(Protocol):
+class TimeLimit(Protocol):
     """A limit in time on what the calling task does until `end`."""
 
     def end(self, error: BaseException | None, /) -> bool:
@@ -72,7 +72,7 @@ class Runtime(Protocol):
         """A bell that belongs to the caller's loop (or thread)."""
         ...
 
-    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted.
 
         `more_s` is asked when the time is up: the seconds that the work has got meanwhile, as when the

@@ -10,7 +10,7 @@ from typing import Self, TypeVar, cast
 
 import trio
 
-from sdpatterns.core.runtime.protocols import Bound, Group, Waiter
+from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter
 
 __all__ = ["TRIO", "TrioRuntime"]
 
@@ -47,8 +47,8 @@ class TrioWaiter:
         return rung
 
 
-class TrioBound:
-    """See `Bound`: a cancel scope entered by hand."""
+class TrioTimeLimit:
+    """See `TimeLimit`: a cancel scope entered by hand."""
 
     __slots__ = ("_scope",)
 
@@ -136,8 +136,8 @@ class TrioRuntime:
     def waiter(self) -> Waiter:
         return TrioWaiter()
 
-    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> Bound:
-        return TrioBound(seconds)
+    def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
+        return TrioTimeLimit(seconds)
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
         result: T | None = None

@@ -31,7 +31,7 @@ from typing import NamedTuple, TypeAlias
 from sdpatterns.resilience.breaker.config import BreakerConfig
 from sdpatterns.resilience.breaker.tally import SLOW, Tally, new_tally
 
-__all__ = ["UNCOUNTED", "Admission", "Change", "Circuit", "CircuitMode", "CircuitState", "Term"]
+__all__ = ["UNCOUNTED", "Admission", "Circuit", "CircuitMode", "CircuitState", "StateChange", "Term"]
 
 
 class CircuitState(Enum):
@@ -79,7 +79,7 @@ UNCOUNTED = Uncounted()
 Term: TypeAlias = Tally | Probes | Uncounted
 
 
-class Change(NamedTuple):
+class StateChange(NamedTuple):
     """The circuit changed its state. `open_s` is given where it opened for a time."""
 
     state: CircuitState
@@ -96,7 +96,7 @@ class Admission(NamedTuple):
     term: Term | None
     refused: bool = False
     retry_after_s: float | None = None
-    change: Change | None = None
+    change: StateChange | None = None
 
 
 _UNCOUNTED = Admission(UNCOUNTED)
@@ -153,7 +153,7 @@ class Circuit:
     def _is_over(self, now_s: float) -> bool:
         return self.open_until_s is not None and now_s >= self.open_until_s
 
-    def settle(self, term: Term, verdict: int, now_s: float) -> Change | None:
+    def settle(self, term: Term, verdict: int, now_s: float) -> StateChange | None:
         """Count the outcome of a call for the term it was admitted under, if that still holds.
 
         Only a call that failed or was slow opens a circuit, never a fine one by filling the window.
@@ -198,7 +198,7 @@ class Circuit:
             return "slow_call_rate"
         return ""
 
-    def _open(self, now_s: float, reason: str) -> Change:
+    def _open(self, now_s: float, reason: str) -> StateChange:
         config = self._config
         open_s = min(config.open_max_s, config.open_s * config.open_growth**self._growths)
         # Not raised further once the longest time is reached, because the power would overflow some day.
@@ -207,20 +207,20 @@ class Circuit:
         # Jitter, because the breakers of many processes open together and would all probe in the same moment.
         open_s *= 1.0 + config.open_jitter * self._random()
         self._enter(CircuitState.OPEN, now_s + open_s)
-        return Change(CircuitState.OPEN, reason, open_s)
+        return StateChange(CircuitState.OPEN, reason, open_s)
 
-    def _half_open(self) -> Change:
+    def _half_open(self) -> StateChange:
         self._enter(CircuitState.HALF_OPEN, None)
         self._probes = Probes()
-        return Change(CircuitState.HALF_OPEN, "open_time")
+        return StateChange(CircuitState.HALF_OPEN, "open_time")
 
-    def close(self, reason: str = "manual") -> Change:
+    def close(self, reason: str = "manual") -> StateChange:
         """Let all calls pass, and count from zero."""
         self._growths = 0
         if self.mode is CircuitMode.FORCED or self.mode is CircuitMode.DISABLED:
             self.mode = CircuitMode.AUTO
         self._enter(CircuitState.CLOSED, None)
-        return Change(CircuitState.CLOSED, reason)
+        return StateChange(CircuitState.CLOSED, reason)
 
     def _enter(self, state: CircuitState, open_until_s: float | None) -> None:
         self.state = state
@@ -236,21 +236,21 @@ class Circuit:
         is_held = self.open_until_s is not None and now_s < self.open_until_s
         return self.mode is CircuitMode.AUTO and not is_held
 
-    def force_open(self) -> Change:
+    def force_open(self) -> StateChange:
         """Refuse every call until you set it by hand again."""
         self.mode = CircuitMode.FORCED
         self._enter(CircuitState.OPEN, None)
-        return Change(CircuitState.OPEN, "manual")
+        return StateChange(CircuitState.OPEN, "manual")
 
-    def disable(self) -> Change | None:
+    def disable(self) -> StateChange | None:
         """Let everything pass uncounted until it is set by hand again."""
         was = self.state
         self._enter(CircuitState.CLOSED, None)
         self.mode = CircuitMode.DISABLED
         self.closed = None
-        return None if was is CircuitState.CLOSED else Change(CircuitState.CLOSED, "manual")
+        return None if was is CircuitState.CLOSED else StateChange(CircuitState.CLOSED, "manual")
 
-    def automatic(self, mode: CircuitMode) -> Change | None:
+    def automatic(self, mode: CircuitMode) -> StateChange | None:
         """Let the calls decide, for real or (`OBSERVING`) only for the record.
 
         A circuit that was forced open is half-open from here on: it asks the callee first.

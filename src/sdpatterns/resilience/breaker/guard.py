@@ -21,10 +21,10 @@ from sdpatterns.resilience.breaker.circuits import Circuits
 from sdpatterns.resilience.breaker.config import BreakerConfig, Window
 from sdpatterns.resilience.breaker.decision import (
     Admission,
-    Change,
     Circuit,
     CircuitMode,
     CircuitState,
+    StateChange,
     Term,
 )
 from sdpatterns.resilience.breaker.notices import (
@@ -245,7 +245,7 @@ class CircuitBreaker(StatefulGuard):
         """Let the calls decide again. A circuit that `open` held open probes first."""
         self._by_hand(key, lambda circuit: circuit.automatic(CircuitMode.AUTO))
 
-    def _by_hand(self, key: str, act: Callable[[Circuit], Change | None]) -> None:
+    def _by_hand(self, key: str, act: Callable[[Circuit], StateChange | None]) -> None:
         circuit = self._circuits.own(key, SYSTEM.monotonic()) if key else self._circuit
         with circuit.lock:
             change = act(circuit)
@@ -311,7 +311,7 @@ class CircuitBreaker(StatefulGuard):
         if change is not None:
             self._tell_change(circuit, change)
 
-    def _tell_change(self, circuit: Circuit, change: Change | None) -> None:
+    def _tell_change(self, circuit: Circuit, change: StateChange | None) -> None:
         if change is None or not LISTENERS:
             return
         name, key = self.name, circuit.key

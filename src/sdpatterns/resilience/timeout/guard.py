@@ -21,8 +21,8 @@ from sdpatterns.core.keys import KeyOf, check_name
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.ranges import seconds
-from sdpatterns.core.runtime import Bound, current
-from sdpatterns.core.runtime.expiry import AsyncioBound, Expiries
+from sdpatterns.core.runtime import TimeLimit, current
+from sdpatterns.core.runtime.expiry import AsyncioTimeLimit, Expiries
 from sdpatterns.core.tracing import TRACERS, Span, in_span
 from sdpatterns.errors import DeadlineExceeded
 
@@ -32,7 +32,7 @@ __all__ = ["Timeout"]
 class TimePermit(NamedTuple):
     """One passage: what limits it, the time it had, and the deadline to put back afterwards."""
 
-    bound: Bound
+    bound: TimeLimit
     left_s: float
     before: float | None
 
@@ -143,7 +143,7 @@ class Timeout(Guard):
             expiries = self._expiries
             if expiries.loop is not loop:
                 expiries = self._expiries_of(loop)
-            bound = AsyncioBound(task, at)
+            bound = AsyncioTimeLimit(task, at)
             expiries.pending[bound] = None
             if expiries.timer is None:
                 expiries.arm(timeout_s)

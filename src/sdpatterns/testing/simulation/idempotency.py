@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sdpatterns.coordination.idempotency import Idempotency
 from sdpatterns.coordination.idempotency.claim import current_claim
-from sdpatterns.coordination.idempotency.decision import Kind, Release, Renew, Settle, TakeClaim
+from sdpatterns.coordination.idempotency.decision import ClaimStatus, Release, Renew, Settle, TakeClaim
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.fence import Fence
@@ -67,7 +67,7 @@ class _Ledger:
         (key,), step, now_us, answer = happened
         self.run.note(type(step).__name__, key, now_us, repr(answer))
         stands = self.granted.get(key)
-        if isinstance(step, TakeClaim) and answer.kind is Kind.CLAIMED:
+        if isinstance(step, TakeClaim) and answer.status is ClaimStatus.CLAIMED:
             self._taken(key, step, now_us, answer.fence, stands)
         elif isinstance(step, Renew) and answer:
             self.run.note("renewed")

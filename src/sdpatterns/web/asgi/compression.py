@@ -90,14 +90,14 @@ class CompressionMiddleware:
             return
         coding = chosen(header_values(scope, b"accept-encoding"), self._offered)
         inside, known = _without_marks(scope, self._makers)
-        answer = _Answer(send, known, self._types, self._bytes_min)
+        answer = _CompressedAnswer(send, known, self._types, self._bytes_min)
         if coding is not None:
             answer.coding, answer.make = coding, self._makers[coding]
             answer.has_body = scope["method"] != "HEAD"
         await self._app(inside, receive, answer)
 
 
-class _Answer:
+class _CompressedAnswer:
     """Stands as `send`: holds the start back until the first part of the body is there."""
 
     __slots__ = ("_bytes_min", "_compressor", "_send", "_start", "_told", "_types", "coding", "has_body", "make")

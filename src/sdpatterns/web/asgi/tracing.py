@@ -109,11 +109,11 @@ class TracingMiddleware:
         timeout_s = self._timeout_s(said, scope) if scope["type"] == "http" else None
         if not TRACERS:
             here = new_trace(self._ids) if caller is None else child_of(caller, self._ids)
-            await self._serve(_Answer(send, correlation or here.trace_id), here, timeout_s, scope, receive)
+            await self._serve(_TracedAnswer(send, correlation or here.trace_id), here, timeout_s, scope, receive)
             return
         opened = self._opened(scope, caller)
         with opened as span:
-            answer = _Answer(send, correlation or span.trace.trace_id, span)
+            answer = _TracedAnswer(send, correlation or span.trace.trace_id, span)
 
             def end() -> None:
                 if not opened.has_ended:
@@ -128,7 +128,7 @@ class TracingMiddleware:
                     self._rename(span, scope)
 
     async def _serve(
-        self, answer: _Answer, here: Trace, timeout_s: float | None, scope: Scope, receive: Receive
+        self, answer: _TracedAnswer, here: Trace, timeout_s: float | None, scope: Scope, receive: Receive
     ) -> None:
         with _Carried(here, answer, timeout_s) as at:
             if at is not None and at <= SYSTEM.monotonic() and scope["type"] == "http":
@@ -189,7 +189,7 @@ class _Carried:
 
     __slots__ = ("_at", "_before", "_own")
 
-    def __init__(self, trace: Trace, answer: _Answer, timeout_s: float | None) -> None:
+    def __init__(self, trace: Trace, answer: _TracedAnswer, timeout_s: float | None) -> None:
         self._before = context.trace.get(), context.correlation_id.get(), context.deadline_at.get()
         # What is part of another call here, as an item of a batch is, gets no more time than that has.
         at = context.carried_deadline()
@@ -217,7 +217,7 @@ class _Carried:
         context.deadline_at.set(at)
 
 
-class _Answer:
+class _TracedAnswer:
     """Stands as `send`: adds the correlation id, notes the status, and knows when the answer is complete."""
 
     __slots__ = ("_end", "_send", "_span", "at_end", "correlation")

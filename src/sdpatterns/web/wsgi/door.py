@@ -47,7 +47,7 @@ def needing_no_loop(thing: T) -> T:
 
 def environ_of(scope: Scope) -> WSGIEnvironment:
     """The environ of a request that came through a `Door`, as the application has got it."""
-    exchange: _Exchange = scope[_EXCHANGE]
+    exchange: _WsgiExchange = scope[_EXCHANGE]
     return exchange.environ
 
 
@@ -74,7 +74,7 @@ class Door:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if current() is not BLOCKING:
             raise RuntimeError("a WSGI application would stop the event loop of this thread: use the ASGI parts")
-        return _Answer(self.part, _Exchange(environ, start_response)).begun()
+        return _Answer(self.part, _WsgiExchange(environ, start_response)).begun()
 
 
 @types.coroutine
@@ -82,7 +82,7 @@ def _handed_out(message: Message) -> Generator[Message, None, None]:
     yield message
 
 
-class _Exchange:
+class _WsgiExchange:
     """One request: what the part receives of it, and the answer as far as it goes."""
 
     def __init__(self, environ: WSGIEnvironment, start_response: StartResponse) -> None:
@@ -145,7 +145,7 @@ class _Answer:
     Nobody but the server holds it, so that one which is dropped unclosed is closed in its own context.
     """
 
-    def __init__(self, part: ASGIApp, exchange: _Exchange) -> None:
+    def __init__(self, part: ASGIApp, exchange: _WsgiExchange) -> None:
         self._exchange = exchange
         self._first: bytes | None = None
         self._is_complete = False
@@ -242,7 +242,7 @@ class _Inside:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange: _Exchange = scope[_EXCHANGE]
+        exchange: _WsgiExchange = scope[_EXCHANGE]
         environ = exchange.environ
         if scope["headers"] is not exchange.headers:
             environ = with_headers(environ, scope["headers"])
@@ -269,7 +269,7 @@ class _Inside:
 class _Caller:
     """What the application sees of its caller: `start_response` and `write`."""
 
-    def __init__(self, exchange: _Exchange, send: Send) -> None:
+    def __init__(self, exchange: _WsgiExchange, send: Send) -> None:
         self._exchange = exchange
         self._send = send
         self._start: Message | None = None
