@@ -13,10 +13,10 @@ from typing import Any
 
 import httpx2
 
-from sdpatterns import Bulkhead, Pipeline, Timeout
 from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
 from sdpatterns.web.httpx2 import AsyncTransport
+from shop.defences import bounded_calls
 from shop.place import Place
 from shop.problems import Problem, not_found
 from shop.pulse import CallFinished
@@ -27,7 +27,6 @@ Headers = dict[str, str] | list[tuple[bytes, bytes]]
 _log = logging.getLogger("shop.neighbours")
 _PATIENCE_S = 5.0
 _CONNECTS_S = 1.0
-_QUEUE_MAX = 1_000
 
 
 class Neighbour:
@@ -142,12 +141,9 @@ def client_of(place: Place, name: str, *, connections_max: int, patience_s: floa
     `patience_s` for the connection, the answer and its body together; connecting has one second of it.
     """
     pool = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
-    slots = Bulkhead(
-        f"connections to {name}", concurrent_max=connections_max, queue_max=_QUEUE_MAX, max_wait_s=patience_s
-    )
     http = httpx2.AsyncHTTPTransport(limits=pool, verify=_certificates())
     transport = AsyncTransport(
-        Pipeline(slots, Timeout(patience_s), name=name),
+        bounded_calls(name, connections_max, patience_s),
         inner=_Counted(Spread(place.replicas(name), http), place.context, name),
     )
     timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))

@@ -1,10 +1,11 @@
-"""Switches for defences: off replaces the one line of wiring by the unprotected call."""
+"""Switches for defences: off replaces the defence by the unprotected call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -25,28 +26,35 @@ class Switch:
         self.name = name
         self.on = True
 
+    def policy(self, defence: Policy) -> Policy:
+        """The defence in a pipeline, with this switch."""
+        return SwitchedPolicy(self, defence)
 
-class EitherPolicy(Policy):
-    """One of two policies, by the switch's position when the call begins."""
+    def middleware(self, defend: Callable[[ASGIApp], ASGIApp]) -> Middleware:
+        """The defence around an app, with this switch."""
+        return Middleware(EitherApp, switch=self, defend=defend)
 
-    def __init__(self, switch: Switch, on: Policy, off: Policy) -> None:
-        self.name = on.name
+
+class SwitchedPolicy(Policy):
+    """A policy, or the bare call, by the switch's position when the call begins."""
+
+    def __init__(self, switch: Switch, defence: Policy) -> None:
+        self.name = defence.name
         self._switch = switch
-        self._on = on
-        self._off = off
+        self._defence = defence
 
     def wrap(self, call: AsyncCall, key: Callable[..., str] | None = None, /) -> AsyncCall:
-        """The call under either policy."""
-        defended, bare = self._on.wrap(call), self._off.wrap(call)
+        """The call under the policy, and as it is."""
+        defended = self._defence.wrap(call, key)
 
         async def either(*args: Any, **kwargs: Any) -> Any:
-            return await (defended if self._switch.on else bare)(*args, **kwargs)
+            return await (defended if self._switch.on else call)(*args, **kwargs)
 
         return either
 
     def describe(self) -> str:
-        """The policy that stands now."""
-        return (self._on if self._switch.on else self._off).describe()
+        """The policy, if it stands now."""
+        return self._defence.describe() if self._switch.on else f"{self.name} switched off"
 
 
 class EitherApp:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-import shop.ordering.wiring
+import shop.ordering.defences
 from shop.ordering.service import Ordering
 from shop.payments.domain import DOUBT_S
 
@@ -24,7 +24,7 @@ Opening = Callable[[], AbstractAsyncContextManager[Visitor]]
 async def test_the_deadline_strikes_anywhere_and_leaves_nothing_half_done(
     opening: Opening, monkeypatch: pytest.MonkeyPatch, deadline_s: float
 ) -> None:
-    monkeypatch.setattr(shop.ordering.wiring, "CHECKOUT_S", deadline_s)
+    monkeypatch.setattr(shop.ordering.defences, "CHECKOUT_S", deadline_s)
     async with opening() as visitor:
         carts = [await visitor.fill_cart(DROP) for _ in range(8)]
         responses = await asyncio.gather(*(visitor.check_out(cart) for cart in carts))
@@ -40,8 +40,8 @@ async def test_the_deadline_strikes_anywhere_and_leaves_nothing_half_done(
 async def test_who_finds_no_place_in_the_queue_is_told_at_once(
     opening: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shop.ordering.wiring, "ADMITTED_MAX", 1)
-    monkeypatch.setattr(shop.ordering.wiring, "QUEUE_MAX", 1)
+    monkeypatch.setattr(shop.ordering.defences, "ADMITTED_MAX", 1)
+    monkeypatch.setattr(shop.ordering.defences, "QUEUE_MAX", 1)
     async with opening() as visitor:
         carts = [await visitor.fill_cart(PLENTY) for _ in range(8)]
         responses = await asyncio.gather(*(visitor.check_out(cart) for cart in carts))
@@ -59,7 +59,7 @@ async def test_a_deadline_that_strikes_after_the_last_step_takes_nothing_back(
     async def never_ends(*_: object) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(shop.ordering.wiring, "CHECKOUT_S", 1.0)
+    monkeypatch.setattr(shop.ordering.defences, "CHECKOUT_S", 1.0)
     monkeypatch.setattr(Ordering, "_empty_cart", never_ends)
     async with opening() as visitor:
         response = await visitor.buy()

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-import shop.gateway.wiring
+import shop.gateway.defences
 from sdpatterns import per_second
 from shop.cart.service import Carts
 from shop.gateway.service import Front
@@ -70,7 +70,7 @@ async def test_the_breakers_story_is_in_the_figures_and_the_log(opening: Opening
 
 
 async def test_one_client_has_its_limit(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shop.gateway.wiring, "RATE", per_second(1, burst=5))
+    monkeypatch.setattr(shop.gateway.defences, "RATE", per_second(1, burst=5))
     async with opening() as visitor:
         responses = [
             await visitor.http.get("/api/v1/products?limit=1", headers={"X-Forwarded-For": f"10.0.0.{number}"})

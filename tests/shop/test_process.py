@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-import shop.payments.wiring
+import shop.payments.defences
 from shop.launch import shop as opened
 from shop.serving import bind
 from shop.taking import told_to_stop
@@ -63,7 +63,7 @@ def test_being_told_to_stop_while_it_opens_ends_it_quietly(data_dir: Path) -> No
 async def test_a_request_in_flight_is_finished_before_it_closes(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shop.payments.wiring, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
+    monkeypatch.setattr(shop.payments.defences, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
     async with httpx.AsyncClient(timeout=120) as http:
         async with opened(port=0, data_dir=data_dir, seed=1) as place:
             url = place.public

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import zstandard
 
-import shop.gateway.wiring
+import shop.gateway.defences
 from sdpatterns import per_minute
 
 from .visitor import DROP, PLENTY, Visitor, checkout_body, new_name
@@ -108,7 +108,7 @@ async def test_each_request_of_a_batch_counts_at_the_door(
     opening: Callable[[], AbstractAsyncContextManager[Visitor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A limit so small that it strikes on the slowest machine.
-    monkeypatch.setattr(shop.gateway.wiring, "RATE", per_minute(30))
+    monkeypatch.setattr(shop.gateway.defences, "RATE", per_minute(30))
     requests = [{"id": str(number), "method": "GET", "path": "/livez"} for number in range(20)]
     async with opening() as visitor:
         statuses = [answer["status"] for _ in range(3) for answer in (await batch(visitor, *requests)).values()]

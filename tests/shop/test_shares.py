@@ -8,8 +8,7 @@ import contextlib
 import httpx
 import pytest
 
-from shop.gateway.api import STREAMS_EACH
-from shop.gateway.pages import REVIEWS_EACH
+from shop.gateway.defences import REVIEWS_EACH, STREAMS_EACH
 
 from .visitor import PLENTY, Visitor, new_name
 

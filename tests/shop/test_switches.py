@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-import shop.gateway.wiring
+import shop.gateway.defences
 from sdpatterns import per_second
 
 from .visitor import PATIENCE_S, Visitor, new_name
@@ -115,7 +115,7 @@ async def test_limiter(
     opening: Callable[[], AbstractAsyncContextManager[Visitor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A share so small that a client exceeds it on the slowest machine.
-    monkeypatch.setattr(shop.gateway.wiring, "SEARCHES", per_second(1, burst=10))
+    monkeypatch.setattr(shop.gateway.defences, "SEARCHES", per_second(1, burst=10))
     async with opening() as visitor:
         taken, modest = await flood(visitor)
         assert 429 in taken

@@ -36,17 +36,17 @@ DEFENCES = {
     "limiter": Defence(
         "Limiter",
         "Limits how many searches each client may make per second, so that one client cannot slow down all others.",
-        "examples/shop/gateway/wiring.py",
+        "examples/shop/gateway/defences.py",
     ),
     "breaker": Defence(
         "Circuit breaker",
         "After too many failed calls it stops calling the payment provider, so that customers get an answer at once.",
-        "examples/shop/payments/wiring.py",
+        "examples/shop/payments/defences.py",
     ),
     "idempotency": Defence(
         "Idempotency",
         "Pressing Pay twice, or sending a request again, is one purchase and is charged once.",
-        "examples/shop/ordering/wiring.py",
+        "examples/shop/ordering/defences.py",
     ),
 }
 

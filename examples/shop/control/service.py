@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.control.books import LEDGERS, Books
-from shop.control.defences import Defences
 from shop.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
 from shop.control.feed import Feed
 from shop.control.fleet import Fleet, edges
 from shop.control.looking import LOOK_MAX_S, Looking, State
+from shop.control.switches import Defences
 from shop.control.theatre import Load, Theatre
 from shop.control.traces import Traces
 from shop.control.wanted import Wanted

@@ -7,28 +7,26 @@ from typing import Any
 
 import httpx2
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from sdpatterns import Bulkhead
 from sdpatterns.errors import BulkheadFull
 from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway import openapi, versions
+from shop.gateway.defences import STREAMS_EACH, stream_limit
 from shop.gateway.service import Front
 from shop.neighbours import segment
 from shop.problems import Problem, not_found
 from shop.values import is_card_number
 
-STREAMS_EACH = 8
-"""Streams that one client may hold open, of those that all share."""
 _STREAM_AGAIN_S = 5.0
 _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
 
 
-def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]]]) -> list[Route]:
+def routes(front: Front) -> list[Route]:
     """The gateway's API routes."""
 
     def forward(name: str) -> Callable[[Request], Any]:
@@ -43,9 +41,6 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
 
         return handler
 
-    async def limiter(request: Request) -> Response:
-        return JSONResponse(await limiter_state(client_address(request.scope)))
-
     return [
         *openapi.routes(),
         *versions.routes(front),
@@ -54,7 +49,6 @@ def routes(front: Front, limiter_state: Callable[[str], Awaitable[dict[str, Any]
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
         Route("/api/v1/orders/{order_id}", forward("ordering")),
         Route("/api/v1/orders/{order_id}/cancel", forward("ordering"), methods=["POST"]),
-        Route("/internal/limiter", limiter),
         Route("/control", relay("control"), methods=_ALL),
         Route("/control/live", _Streams(relay("live")), methods=["GET"]),
         Route("/control/{path:path}", relay("control"), methods=_ALL),
@@ -86,7 +80,7 @@ class _Streams:
 
     def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
         self._handler = handler
-        self._slots = Bulkhead("streams", concurrent_max=STREAMS_EACH)
+        self._slots = stream_limit()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

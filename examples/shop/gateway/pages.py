@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from sdpatterns import RateLimiter, per_hour
+from sdpatterns import RateLimiter
 from sdpatterns.web.asgi.protocol import client_address
 from shop.gateway.domain import by_field
 from shop.gateway.rendering import render
@@ -20,7 +20,6 @@ from shop.gateway.visits import cart_of, own_form
 from shop.problems import Problem
 from shop.values import is_slug
 
-REVIEWS_EACH = per_hour(20, burst=10)  # of one client: all share the room on a page
 _DROPS = "12"
 _LOVED = 8
 _RELATED = 5

@@ -1,25 +1,25 @@
-"""The gateway, put together: here stands the limit on what one client may ask, behind its switch."""
+"""The gateway, put together."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from sdpatterns import DeadlineExceeded, Fallback, Pipeline, RateLimiter, Timeout, listen, per_second
-from sdpatterns.core.notices import Notice
+from sdpatterns import listen
 from sdpatterns.ports.states import StateStore
-from sdpatterns.traffic.ratelimit import LimitReached
+from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
 from shop.doors import PublicDoorMiddleware, comes_by
+from shop.gateway import defences
 from shop.gateway.answers import Answers, AnswersMiddleware, is_search
 from shop.gateway.api import routes
-from shop.gateway.pages import REVIEWS_EACH, Pages
+from shop.gateway.defences import request_limit, review_limit, search_limit, without_reviews
+from shop.gateway.pages import Pages
 from shop.gateway.purchases import Purchases
 from shop.gateway.rendering import InKindMiddleware, Statics, answer_in_kind
 from shop.gateway.savings import savings
@@ -27,70 +27,14 @@ from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
-from shop.problems import Problem
-from shop.switches import EitherApp, Switch
+from shop.stage.views import LimitsView
+from shop.switches import Switch
 
-RATE = per_second(300, burst=600)
-SEARCHES = per_second(20, burst=40)  # of one client
 DEADLINE_S = 35.0
 CHECKOUT_PATIENCE_S = 32.0
 WATCHERS_MAX = 128
 CONTROL_PATIENCE_S = 25.0
-REVIEWS_S = 0.25  # a page does not wait longer for what others say
 _BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
-
-
-class Door:
-    """The limits on one client, on everything and on what is costly, and how often they said no.
-
-    They apply to the public port alone: the shop's own requests to a gateway count for no client.
-    """
-
-    def __init__(self, port: int | None, store: StateStore | None = None, counts: int = 1) -> None:
-        self._port = port
-        self.switch = Switch("limiter")
-        self.limiter = RateLimiter("api", RATE, store=store)
-        self.searches = RateLimiter("searches", SEARCHES, store=store)
-        self.counts = counts  # how many gateways count, each for itself
-        self.refused = {self.limiter.name: 0, self.searches.name: 0}
-
-    def __call__(self, notice: Notice) -> None:
-        """Count the refusals among the notices."""
-        if isinstance(notice, LimitReached) and notice.name in self.refused:
-            self.refused[notice.name] += 1
-
-    def middleware(self) -> Middleware:
-        """The limits around the app; with the switch off, the bare app."""
-        return Middleware(EitherApp, switch=self.switch, defend=self._limited)
-
-    def _limited(self, app: ASGIApp) -> ASGIApp:
-        limited = RateLimitMiddleware(app, self.limiter, rates=RATE)
-        searches = RateLimitMiddleware(app, self.searches, rates=SEARCHES)
-        searches = RateLimitMiddleware(searches, self.limiter, rates=RATE)
-
-        async def by_kind(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or not comes_by(scope, self._port):
-                await app(scope, receive, send)
-            else:
-                await (searches if is_search(scope) else limited)(scope, receive, send)
-
-        return by_kind
-
-    async def view(self, client: str) -> dict[str, Any]:
-        """The limits as the control room shows them."""
-        standing, searching = await self.limiter.peek(client), await self.searches.peek(client)
-        state = {
-            "counts": self.counts,
-            "a_second": RATE.count,
-            "at_once": RATE.limit,
-            "left_for_you": int(standing.remaining),
-            "refused": self.refused[self.limiter.name],
-            "searches_a_second": SEARCHES.count,
-            "searches_at_once": SEARCHES.limit,
-            "searches_left_for_you": int(searching.remaining),
-            "searches_refused": self.refused[self.searches.name],
-        }
-        return {"limiter": state}
 
 
 async def _shared_counts(stack: AsyncExitStack, place: Place) -> StateStore | None:
@@ -110,7 +54,18 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
     async with AsyncExitStack() as stack:
         store = await _shared_counts(stack, place)
         port = urlsplit(place.public).port
-        door = Door(port, store, counts=1 if store else len(place.replicas("gateway")))
+        requests = request_limit(store)
+        searches = search_limit(store)
+        switch, counts = Switch("limiter"), 1 if store else len(place.replicas("gateway"))
+        view = LimitsView(requests, searches, (defences.RATE, defences.SEARCHES), counts)
+
+        def is_own(scope: Scope) -> bool:
+            """Whether a request comes from the shop itself: it counts for no client."""
+            return not comes_by(scope, port)
+
+        def is_no_search(scope: Scope) -> bool:
+            return is_own(scope) or not is_search(scope)
+
         neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
         # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
         neighbours["ordering"] = await stack.enter_async_context(
@@ -124,24 +79,24 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         neighbours["control"] = await stack.enter_async_context(
             neighbour(place, "control", patience_s=CONTROL_PATIENCE_S)
         )
-        # A page stands without the reviews: where they are away or slow, it says so.
-        politely = Pipeline(Fallback(None, on=(Problem, DeadlineExceeded)), Timeout(REVIEWS_S), name="reviews")
-        front = Front(neighbours, politely=politely, now_us=place.now_us)
-        reviewing = RateLimiter("reviews-written", REVIEWS_EACH, store=store)
-        pages = [*Pages(front, reviewing).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
-        stack.enter_context(listen(door))
+        front = Front(neighbours, politely=without_reviews(), now_us=place.now_us)
+        pages = [*Pages(front, review_limit(store)).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
+        stack.enter_context(listen(view))
         app = hosted(
             "gateway",
-            [answers.route(), *routes(front, door.view), *pages],
+            [answers.route(), view.route(), *routes(front), *pages],
             parts=("api", "searches", "reviews", "reviews-written", "streams"),
             middleware=[
                 *savings(),
                 Middleware(AnswersMiddleware, answers=answers),
                 Middleware(InKindMiddleware),
-                door.middleware(),
+                switch.middleware(lambda app: RateLimitMiddleware(app, requests, rates=defences.RATE, exempt=is_own)),
+                switch.middleware(
+                    lambda app: RateLimitMiddleware(app, searches, rates=defences.SEARCHES, exempt=is_no_search)
+                ),
                 Middleware(PublicDoorMiddleware, port=port),
             ],
-            switches=[door.switch],
+            switches=[switch],
             breakable=False,
             trusts=nobody,
             own_below="/control",

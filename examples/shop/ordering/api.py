@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.http_sf import string_item
 from shop.bodies import read_json
 from shop.ordering.domain import CANCELLED, parse_checkout
@@ -22,7 +21,7 @@ _PAGE_MAX = 1_000
 _KEY_CHARS_MAX = 255
 
 
-def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[Route]:
+def routes(ordering: Ordering) -> list[Route]:
     """The routes of ordering."""
 
     async def checkout(request: Request) -> Response:
@@ -60,11 +59,16 @@ def routes(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[R
         Route("/internal/orders", of_cart),
         Route("/internal/orders/{order_id}/delivery", delivery),
         Route("/internal/recent-orders", recent),
-        *_watched(ordering, defences),
+        *_watched(ordering),
     ]
 
 
-def _watched(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list[Route]:
+def is_checkout(scope: Scope) -> bool:
+    """Whether a request is a checkout."""
+    return bool(scope["path"] == CHECKOUT_PATH)
+
+
+def _watched(ordering: Ordering) -> list[Route]:
     """What the control room asks for."""
 
     async def ledger(request: Request) -> Response:
@@ -74,13 +78,9 @@ def _watched(ordering: Ordering, defences: Callable[[], dict[str, Any]]) -> list
     async def counts(request: Request) -> Response:
         return JSONResponse(await ordering.counts())
 
-    async def states(request: Request) -> Response:
-        return JSONResponse(defences())
-
     return [
         Route("/internal/ledger", ledger),
         Route("/internal/counts", counts),
-        Route("/internal/defences", states),
     ]
 
 

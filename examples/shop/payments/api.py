@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -17,7 +16,7 @@ from shop.values import Fields, whole
 _PAGE_MAX = 1_000
 
 
-def routes(payments: Payments, defences: Callable[[], dict[str, Any]]) -> list[Route]:
+def routes(payments: Payments) -> list[Route]:
     """The routes of payments."""
 
     async def charge(request: Request) -> Response:
@@ -46,9 +45,6 @@ def routes(payments: Payments, defences: Callable[[], dict[str, Any]]) -> list[R
         after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
         return JSONResponse({"orders": await payments.ledger(after, _PAGE_MAX, since_us)})
 
-    async def states(request: Request) -> Response:
-        return JSONResponse(defences())
-
     return [
         Route("/internal/payments/{order_id}/charge", charge, methods=["POST"]),
         Route("/internal/payments/{order_id}/undo", undo, methods=["POST"]),
@@ -56,7 +52,6 @@ def routes(payments: Payments, defences: Callable[[], dict[str, Any]]) -> list[R
         Route("/internal/psp-events", event, methods=["POST"]),
         Route("/internal/audit", audit),
         Route("/internal/ledger", ledger),
-        Route("/internal/defences", states),
     ]
 
 

@@ -1,0 +1,29 @@
+"""The defences of ordering against a rush, a slow service, and a customer who presses twice."""
+
+from __future__ import annotations
+
+from sdpatterns import Bulkhead, Idempotency, Pipeline, Timeout
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from shop.ordering.domain import CHECKOUT_S
+
+ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
+KEPT_S, WAIT_S = 24 * 3600.0, 25.0
+LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
+
+
+def checkout_turns() -> Bulkhead:
+    """Without turns a rush makes all checkouts slow at once, until none is done in time."""
+    return Bulkhead("checkout", concurrent_max=ADMITTED_MAX, queue_max=QUEUE_MAX, max_wait_s=QUEUE_S)
+
+
+def in_turn(turns: Bulkhead) -> Pipeline:
+    """A checkout waits for its turn, and from then on its time is limited."""
+    return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout")
+
+
+def checkout_once(backend: SQLBackend) -> Idempotency:
+    """One key, one execution, one answer: a second press waits for the first press's answer."""
+    store, signals = backend.states, backend.signals
+    return Idempotency(
+        "checkout-keys", store=store, signals=signals, lease_s=LEASE_S, keep_s=KEPT_S, on_busy="wait", wait_max_s=WAIT_S
+    )

@@ -1,0 +1,70 @@
+"""What the control room asks a service about its defences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sdpatterns import Bulkhead, CircuitBreaker, Rate, RateLimiter
+from sdpatterns.core.notices import Notice
+from sdpatterns.traffic.ratelimit import LimitReached
+from sdpatterns.web.asgi.protocol import client_address
+
+
+def breaker_view(breaker: CircuitBreaker) -> Route:
+    """The state of a circuit breaker."""
+
+    async def show(_: Request) -> Response:
+        seen = breaker.snapshot()
+        wait_s = None if seen.retry_after_s is None else round(seen.retry_after_s, 1)
+        state = {"state": seen.state.value, "calls": seen.calls, "failures": seen.failures, "next_probe_in_s": wait_s}
+        return JSONResponse({"breaker": state})
+
+    return Route("/internal/defences", show)
+
+
+def turns_view(turns: Bulkhead) -> Route:
+    """How many calls a bulkhead runs, and how many wait."""
+
+    async def show(_: Request) -> Response:
+        return JSONResponse({"turns": turns.occupancy()._asdict()})
+
+    return Route("/internal/defences", show)
+
+
+class LimitsView:
+    """The limits on one client, on all requests and on searches, and how many requests they refused."""
+
+    def __init__(self, requests: RateLimiter, searches: RateLimiter, rates: tuple[Rate, Rate], counts: int) -> None:
+        self._requests, self._searches = requests, searches
+        self._rate, self._search_rate = rates
+        self._counts = counts  # how many gateways count, each for itself
+        self._refused = {requests.name: 0, searches.name: 0}
+
+    def __call__(self, notice: Notice) -> None:
+        """Count the refusals among the notices."""
+        if isinstance(notice, LimitReached) and notice.name in self._refused:
+            self._refused[notice.name] += 1
+
+    def route(self) -> Route:
+        """The route that shows the limits."""
+        return Route("/internal/limiter", self._show)
+
+    async def _show(self, request: Request) -> Response:
+        client = client_address(request.scope)
+        standing, searching = await self._requests.peek(client), await self._searches.peek(client)
+        state: dict[str, Any] = {
+            "counts": self._counts,
+            "a_second": self._rate.count,
+            "at_once": self._rate.limit,
+            "left_for_you": int(standing.remaining),
+            "refused": self._refused[self._requests.name],
+            "searches_a_second": self._search_rate.count,
+            "searches_at_once": self._search_rate.limit,
+            "searches_left_for_you": int(searching.remaining),
+            "searches_refused": self._refused[self._searches.name],
+        }
+        return JSONResponse({"limiter": state})
