@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
+from sdpatterns import Idempotency
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from shop.background import alongside
 from shop.bodies import BODY_MAX_BYTES
@@ -23,6 +24,11 @@ from shop.stage.views import turns_view
 from shop.switches import Switch
 
 
+def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
+    """The service, where a checkout needs a key; a repeated request gets the answer of the first."""
+    return IdempotencyMiddleware(app, once, required=is_checkout, body_bytes_max=BODY_MAX_BYTES)
+
+
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """Ordering, settling what an earlier run left half done."""
@@ -34,10 +40,6 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         neighbour(place, "payments") as payments,
     ):
         switch, turns, once = Switch("idempotency"), checkout_turns(), checkout_once(backend)
-
-        def guarded(app: ASGIApp) -> ASGIApp:
-            return IdempotencyMiddleware(app, once, required=is_checkout, body_bytes_max=BODY_MAX_BYTES)
-
         ordering = Ordering(
             OrderStore(database),
             cart=cart,
@@ -55,7 +57,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
                 [*routes(ordering), turns_view(turns)],
                 parts=("checkout", "checkout-keys"),
                 database=database,
-                middleware=[switch.middleware(guarded)],
+                middleware=[switch.middleware(lambda app: guarded(app, once))],
                 switches=[switch],
             ) as app:
                 yield app
