@@ -25,7 +25,7 @@ from shop.gateway.rendering import InKindMiddleware, Statics, answer_in_kind
 from shop.gateway.savings import savings
 from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
-from shop.neighbours import neighbour
+from shop.neighbours import Neighbour, neighbour
 from shop.place import Place
 from shop.stage.views import LimitsView
 from shop.switches import Switch
@@ -47,6 +47,22 @@ async def _shared_counts(stack: AsyncExitStack, place: Place) -> StateStore | No
     return backend.states
 
 
+async def _behind(stack: AsyncExitStack, place: Place) -> dict[str, Neighbour]:
+    """The services behind the gateway."""
+    neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
+    # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
+    neighbours["ordering"] = await stack.enter_async_context(
+        neighbour(place, "ordering", connections_max=128, patience_s=CHECKOUT_PATIENCE_S)
+    )
+    # Each open page of the control room holds a stream: however many there are, its switches stay reachable.
+    neighbours["live"] = await stack.enter_async_context(
+        neighbour(place, "control", connections_max=WATCHERS_MAX, patience_s=CONTROL_PATIENCE_S)
+    )
+    # Control answers with its last state within seconds; on a busy machine even that comes late.
+    neighbours["control"] = await stack.enter_async_context(neighbour(place, "control", patience_s=CONTROL_PATIENCE_S))
+    return neighbours
+
+
 @asynccontextmanager
 async def running(place: Place) -> AsyncIterator[ASGIApp]:
     """The gateway in front of all services."""
@@ -66,19 +82,7 @@ async def running(place: Place) -> AsyncIterator[ASGIApp]:
         def is_no_search(scope: Scope) -> bool:
             return is_own(scope) or not is_search(scope)
 
-        neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _BEHIND}
-        # A checkout may queue and work for 30 s in a rush; many of them must not keep other requests from ordering.
-        neighbours["ordering"] = await stack.enter_async_context(
-            neighbour(place, "ordering", connections_max=128, patience_s=CHECKOUT_PATIENCE_S)
-        )
-        # Each open page of the control room holds a stream: however many there are, its switches stay reachable.
-        neighbours["live"] = await stack.enter_async_context(
-            neighbour(place, "control", connections_max=WATCHERS_MAX, patience_s=CONTROL_PATIENCE_S)
-        )
-        # Control answers with its last state within seconds; on a busy machine even that comes late.
-        neighbours["control"] = await stack.enter_async_context(
-            neighbour(place, "control", patience_s=CONTROL_PATIENCE_S)
-        )
+        neighbours = await _behind(stack, place)
         front = Front(neighbours, politely=without_reviews(), now_us=place.now_us)
         pages = [*Pages(front, review_limit(store)).routes(), *Purchases(front).routes(), Mount("/static", Statics())]
         stack.enter_context(listen(view))
