@@ -91,3 +91,11 @@ def test_the_tutorial_claims_that_and_shows_each_defence_on_a_page() -> None:
     pages = set().union(*(shown(page.read_text()) for page in TUTORIAL.glob("*.md")))
     missing = [(NAMES[path], each.name) for path in FILES for each in defences(path)]
     assert [pair for pair in missing if pair not in pages] == []
+
+
+def test_the_readme_leads_to_each_file_of_defences_in_about_forty_lines() -> None:
+    readme = (SHOP / "README.md").read_text()
+    assert len(readme.splitlines()) <= 45
+    links = re.findall(r"\]\(([^)]+)\)", readme)
+    assert [link for link in links if not (SHOP / link).exists()] == []
+    assert {path.relative_to(SHOP).as_posix() for path in FILES} <= set(links)
