@@ -39,7 +39,7 @@ class Rejected(SdpatternsError):
     """The call was refused before its work began: nothing of it happened.
 
     `name` is the guard that refused, `key` the key it refused for (empty where it has none), and
-    `retry_after_s` the seconds after which asking again makes sense (`None` where nobody can say).
+    `retry_after_s` the seconds after which asking again makes sense (`None` where that is unknown).
     """
 
     def __init__(self, name: str, key: str = "", *, retry_after_s: float | None = None) -> None:

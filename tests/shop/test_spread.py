@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 class Hangs:
-    """A server that hangs up on the first `times` requests without a word, and then answers."""
+    """A server that closes the connection of the first `times` requests unanswered, and then answers."""
 
     def __init__(self, times: int) -> None:
         self.times = times

@@ -310,7 +310,7 @@ def _is_number(value: object, field: str = "") -> bool:
 
 
 def _shown(value: object, field: str = "") -> str:
-    """A value as the message shows it: a number or a name as it is; of others the kind, for they may be secret."""
+    """A value as the message shows it: numbers and names as they are, of others the type: they may be secret."""
     if isinstance(value, str) and field == "name":
         return f'"{value}"'
     if _is_number(value, field):

@@ -139,7 +139,7 @@ class _NoSpan:
         """It has no name."""
 
     def fail(self, reason: str, /) -> None:
-        """Nobody asks."""
+        """Nothing is kept."""
 
     def end(self, error: BaseException | None, /) -> None:
         """Nor for this."""

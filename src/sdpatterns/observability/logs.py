@@ -32,7 +32,7 @@ class JsonFormatter(logging.Formatter):
     Fields: `time` (UTC, microseconds), `level`, `logger`, `message`, `trace_id`, `span_id` and
     `correlation_id` where the call has them, whatever was given as `extra`, and `error` with the
     traceback. A value that JSON cannot carry is written as its `repr`; a line break inside a value
-    is escaped, so that nobody can forge a second line. Secrets and card numbers are masked (see
+    is escaped, so that a value cannot forge a second line. Secrets and card numbers are masked (see
     `sdpatterns.observability.redaction`), in the message, the extras and the traceback, unless
     `redacts=False`.
     """

@@ -17,7 +17,7 @@ from sdpatterns.observability.calls import CallMeter
 
 __all__ = ["Observation", "observe"]
 
-# A context manager that nobody holds is closed when it is collected, and its listeners would be gone.
+# A context manager to which no variable refers is closed when it is collected, and its listeners would be gone.
 _RUNNING: set[Observation] = set()
 
 

@@ -30,7 +30,7 @@ __all__ = ["LoopLag", "Reading", "Resource", "of_backend", "of_bulkhead", "of_po
 
 
 class Reading(NamedTuple):
-    """A resource as it is now. What nobody can know of it is None."""
+    """A resource as it is now. A value that is unknown is None."""
 
     kind: str
     name: str

@@ -25,7 +25,7 @@ class Row:
 
     `critical` says that the trace would have been done earlier had this span been faster, and
     `critical_ms` for how long the whole waited for this span itself, not for one inside it.
-    `orphan` is a span whose parent nobody has (yet).
+    `orphan` is a span without its parent, which may still come.
     """
 
     span_id: str

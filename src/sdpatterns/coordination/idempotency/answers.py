@@ -35,6 +35,7 @@ class AnswerCodec:
 
     def encode(self, value: Any, /) -> bytes:
         """The value as JSON after its version."""
+        # Plain values keep version 1, because a process of the release before may read them during a deploy.
         if is_plain(value):
             return self._plain.encode(value)
         return b"2:" + json.dumps(plain_of(value), separators=(",", ":")).encode()
@@ -64,6 +65,7 @@ class ErrorCodec:
         listed = [kinds] if isinstance(kinds, type) else list(kinds)
         for kind in listed:
             _check(kind)
+        # By name without the module, so that a stored error is still read after its class has moved.
         self._kinds = {kind.__qualname__: kind for kind in listed}
         if len(self._kinds) != len(set(listed)):
             raise ValueError("store_errors must list classes with different names")

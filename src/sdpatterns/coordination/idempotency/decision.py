@@ -108,6 +108,7 @@ def _is_true(reply: Sequence[bytes]) -> bool:
 
 
 def _is_mine(state: Record | None, owner: str, fence: int) -> bool:
+    # A fence of 0: the reply with the fence was lost. The name of an owner is random, so the name is enough.
     return state is not None and state.owner == owner and fence in {state.fence, 0}
 
 
@@ -139,6 +140,7 @@ class TakeClaim:
             return unchanged(ClaimResult(ClaimStatus.REUSED, state.fence, left_us))
         if state.status is not ClaimStatus.CLAIMED:
             return unchanged(ClaimResult(state.status, state.fence, left_us, state.answer))
+        # An owner that asks again after a lost reply finds its own claim.
         status = ClaimStatus.CLAIMED if state.owner == self.owner else ClaimStatus.BUSY
         return unchanged(ClaimResult(status, state.fence, left_us))
 
@@ -163,6 +165,7 @@ class Renew:
         [state] = states
         if state is None or state.status is not ClaimStatus.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
+        # Never earlier than before, because a renewal that was slow on its way must not shorten the lease.
         until_us = max(state.until_us, now_us + self.lease_us)
         keep_s = (until_us - now_us + self.lease_us) / _MICRO
         return (state._replace(until_us=until_us),), True, (keep_s,), ()
@@ -222,7 +225,9 @@ class Release:
         [state] = states
         if state is None or state.status is not ClaimStatus.CLAIMED or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
+        # The next fence is at least the clock of the store, so a cell with a smaller one can be dropped.
         if state.fence < now_us:
             return (GONE,), True, (0.0,), (self.wake,)
+        # The clock is behind the fence: a fresh cell could give the next claim the same fence.
         free = Record(ClaimStatus.FREE, state.fence, now_us, self.owner, state.fingerprint)
         return (free,), True, (_FENCE_KEPT_S + (state.fence - now_us) / _MICRO,), (self.wake,)

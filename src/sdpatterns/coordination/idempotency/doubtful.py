@@ -72,8 +72,10 @@ class DoubtfulClaims:
             try:
                 held = await self._cells.transact(claim.cell, Release(owner, 0, self._topic(claim.cell)))
             except BackendError:
+                # The store is away for all of them, so the others are asked for in the next round.
                 return
             if held or claim.asks_left <= 1:
                 self._pending.pop(owner, None)
             else:
+                # Not held: the request that makes the claim may still be on its way.
                 self._pending[owner] = claim._replace(asks_left=claim.asks_left - 1)

@@ -52,6 +52,7 @@ def of_call(function: Callable[..., Any]) -> Callable[..., str]:
 
     def of_this_call(*args: Any, **kwargs: Any) -> str:
         bound = signature.bind(*args, **kwargs)
+        # A call that leaves out an argument equals one that passes the default.
         bound.apply_defaults()
         arguments = {name: value for name, value in bound.arguments.items() if name != bound_to}
         return fingerprint([name, arguments])
@@ -138,6 +139,7 @@ def _(value: int) -> bytes:
 def _(value: float) -> bytes:
     if not math.isfinite(value):
         raise TypeError(f"{value!r} has no canonical form")
+    # `+ 0.0` makes 0.0 of -0.0, because the two are equal.
     return _framed(b"f", repr(value + 0.0).encode())
 
 

@@ -205,6 +205,7 @@ class Idempotency(Undivided, Policy):
         parts = (key,) if isinstance(key, str) else key
         if not _are_text(parts):
             raise TypeError(f"an idempotency key is a string or a tuple of strings, got {key!r}")
+        # An empty key would be one key for all callers that have none: all would get the first answer.
         if not any(parts):
             raise ValueError("an idempotency key has at least one character")
         if self._scope is None:
@@ -242,6 +243,7 @@ class Idempotency(Undivided, Policy):
         """A claim, an answer, or the finding that another caller is at work."""
         owner = at_once("owners", self._owners, self._owners())
         for _ in range(_ASKS_MAX):
+            # The lease counts from before the request was sent, because the store may have begun it at any time since.
             sent = SYSTEM.monotonic()
             found = await self._found(cell, TakeClaim(owner, fingerprint, self._table.lease_us))
             until = sent + found.left_us / 1e6
@@ -270,6 +272,7 @@ class Idempotency(Undivided, Policy):
             self._doubtful.add(cell, step.owner)
             raise
         except Exception:
+            # The store said that it made no claim. Below is what ends the caller itself, such as a cancellation.
             raise
         except BaseException:
             await self._take_back(cell, step.owner)

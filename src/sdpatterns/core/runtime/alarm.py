@@ -46,6 +46,7 @@ class Alarm:
             self._due[bell] = at
             if self._thread is None:
                 self._begin(at)
+            # The thread sleeps until the earliest bell it knows; only an earlier one has to wake it.
             elif at < self._wakes_at:
                 self._changed.notify()
 
@@ -60,6 +61,7 @@ class Alarm:
         try:
             thread.start()
         except RuntimeError:
+            # The caller gets the error. Without a thread a bell that stays on the list would never be rung.
             self._due.clear()
             raise
         self._thread, self._wakes_at = thread, wakes_at

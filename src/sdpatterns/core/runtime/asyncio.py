@@ -34,7 +34,7 @@ class AsyncioWaiter:
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
-            # Its own thread may close it at any moment; then nobody listens any more.
+            # Its own thread may close it at any moment; then no waiter is left there.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._ring)
 
@@ -51,6 +51,7 @@ class AsyncioWaiter:
         if self._rung:
             self._rung = False
             return True
+        # A new one for each wait, because a future that has its result cannot be waited for again.
         future: asyncio.Future[None] = self._loop.create_future()
         self._future = future
         timer = None
@@ -87,12 +88,14 @@ class AsyncioRuntime:
         return bound
 
     async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+        # A task of its own, because a cancellation ends only the task that it is sent to.
         task = asyncio.ensure_future(work())
         timer = task.get_loop().call_later(at_most_s, task.cancel)
         try:
             await _see_off(task)
         finally:
             timer.cancel()
+        # The timer cancelled it: a cancellation of the caller is raised above.
         if task.cancelled():
             raise TimeoutError(f"shielded work did not end within {at_most_s:g} s")
         return task.result()
@@ -156,6 +159,7 @@ class AsyncioGroup:
 
     def __init__(self) -> None:
         self._inside = asyncio.TaskGroup()
+        # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them.
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -172,6 +176,7 @@ class AsyncioGroup:
         else:
             return None
         try:
+            # None lets Python raise the exception of the block as it is.
             if failure is error:
                 return None
             raise failure
@@ -179,6 +184,7 @@ class AsyncioGroup:
             del failure, error
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
+        # `create_task` needs a coroutine, and `work()` may give any awaitable.
         task = self._inside.create_task(_awaited(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -200,6 +206,7 @@ class _CompanionTask:
     def __init__(self, me: asyncio.Task[Any], function: Callable[[Waiter], Awaitable[None]]) -> None:
         self._me = me
         self._function = function
+        # Requests to cancel that came before belong to the caller; the companion must not answer for them.
         self._requests = me.cancelling()
         self._task: asyncio.Future[None] | None = None
         self._stop: AsyncioWaiter | None = None
@@ -219,7 +226,7 @@ class _CompanionTask:
     def struck_with(self, error: BaseException | None) -> BaseException | None:
         """The companion's failure, if it is what the caller is to hear. The work is over, by `error` or by its end."""
         self._over = True
-        # The cancellation is ours only if nobody else asked for one meanwhile.
+        # The cancellation is ours only if no other request to cancel came.
         is_ours = self._struck and self._me.uncancel() <= self._requests and isinstance(error, asyncio.CancelledError)
         if self._task is None or not self._task.done():
             return None
@@ -231,6 +238,7 @@ class _CompanionTask:
             return
         self._stop.wake()
         if not self._task.done():
+            # Cancelled too, because a companion may be waiting for something other than its bell.
             self._task.cancel()
             await _see_off(self._task)
 
@@ -250,6 +258,7 @@ async def _see_off(task: asyncio.Future[Any]) -> None:
                 except asyncio.CancelledError:
                     continue
         if not task.cancelled():
+            # Looked at, or asyncio would log it as an exception that was never retrieved.
             task.exception()
         raise
 

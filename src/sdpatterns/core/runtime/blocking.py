@@ -75,6 +75,7 @@ class BlockingRuntime:
         try:
             result = await work()
         finally:
+            # A bell that could not be taken off has been rung, so a companion runs and has to be stopped.
             if after_s <= 0 or not ALARM.take_off(side.begin):
                 side.end()
         if side.failure is not None:
@@ -91,6 +92,7 @@ class BlockingRuntime:
             except Exception:
                 logging.getLogger("sdpatterns").exception("work in the background failed")
 
+        # An empty context, because the work must not end with the deadline of the caller that began it.
         thread = threading.Thread(target=contextvars.Context().run, args=(run,), name="sdpatterns-apart", daemon=True)
         with contextlib.suppress(RuntimeError):  # there is no free thread
             thread.start()
@@ -122,6 +124,7 @@ class ThreadGroup:
             except BaseException as failure:  # noqa: BLE001 - raised again at the end of the block
                 self._failures.append(failure)
 
+        # A copy for each thread, because two threads cannot be in one context at the same time.
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(run,), name="sdpatterns-group", daemon=True)
         thread.start()
@@ -138,6 +141,7 @@ class _CompanionThread:
 
     def __init__(self, function: Callable[[Waiter], Awaitable[None]]) -> None:
         self._function = function
+        # Copied here and not in `begin`, which may run in the thread of the alarm.
         self._context = contextvars.copy_context()
         self._stop = BlockingWaiter()
         self._thread: threading.Thread | None = None
@@ -161,6 +165,7 @@ class _CompanionThread:
     def end(self) -> None:
         self._stop.wake()
         if self._thread is not None:
+            # Bounded, because a companion that hangs in a driver must not keep the caller of the work.
             self._thread.join(_JOIN_S)
 
 

@@ -53,6 +53,7 @@ class AsyncioTimeLimit:
             self.timer.cancel()
         if not self.struck:
             return False
+        # `uncancel` comes first, so that our request is taken back even where another exception ended the work.
         return self.task.uncancel() <= self.requests and isinstance(error, asyncio.CancelledError)
 
 
@@ -84,6 +85,7 @@ class Expiries:
                 self.arm(bound.at - now)
                 break
             due.append(bound)
+        # In a loop of their own, because a dict must not change while it is iterated.
         for bound in due:
             del self.pending[bound]
             bound.strike()

@@ -15,7 +15,7 @@ class Waiter(Protocol):
     """A bell for one listener: rung once or many times, it is heard once."""
 
     def wake(self) -> None:
-        """Ring. Any thread may; a ring with nobody waiting is kept for the next `wait`."""
+        """Ring. Any thread may; a ring that comes before a wait is kept for the next `wait`."""
         ...
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:

@@ -31,6 +31,7 @@ class TrioWaiter:
             self._event.set()
             return
         try:
+            # Another thread must not touch an event of trio, so the token passes the call to the thread of trio.
             self._token.run_sync_soon(self._set)
         except trio.RunFinishedError:
             return
@@ -54,6 +55,7 @@ class TrioTimeLimit:
 
     def __init__(self, seconds: float) -> None:
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
+        # By hand, because the limit begins in one method and ends in another.
         self._scope.__enter__()
 
     def end(self, error: BaseException | None, /) -> bool:
@@ -118,6 +120,7 @@ class TrioGroup:
         finally:
             self._scopes.discard(scope)
             self._empty.set()
+            # An event of trio cannot be reset, so the next wait gets a new one.
             self._empty = trio.Event()
 
     def cancel(self) -> None:
@@ -147,6 +150,7 @@ class TrioRuntime:
         except trio.TooSlowError as late:
             raise TimeoutError(f"shielded work did not end within {at_most_s:g} s") from late
         finally:
+            # A cancellation that came while the work was shielded is raised here.
             await trio.lowlevel.checkpoint_if_cancelled()
         return cast("T", result)
 

@@ -95,8 +95,8 @@ class Bulkhead(StatefulGuard):
     while a call is in them.
 
     **Keeps**: never more than `concurrent_max` inside, over all threads and loops; first come, first
-    served; a caller cancelled in the queue, even as its turn comes, takes no slot with it. Nobody
-    waits past the caller's deadline.
+    served; a caller cancelled in the queue, even as its turn comes, takes no slot with it. No
+    caller waits past its deadline.
 
     **May fail** with `BulkheadFull`.
 

@@ -92,7 +92,7 @@ class Fallback(Policy):
         return not any(callable(alternative) and is_async(alternative) for alternative in self._alternatives)
 
     def describe(self) -> str:
-        """The alternatives in their order; of a value its type alone, for it may be private."""
+        """The alternatives in their order; of a value its type alone, because the value may be private."""
         return "Fallback: " + ", then ".join(
             getattr(each, "__name__", type(each).__name__) if callable(each) else f"a {type(each).__name__}"
             for each in self._alternatives

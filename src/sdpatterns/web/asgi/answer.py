@@ -113,7 +113,7 @@ class Recorder:
         self._complete = self._complete or last
 
     def _streams(self) -> bool:
-        """Whether its client is to have each part at once: nobody has said how long the answer is."""
+        """Whether its client is to have each part at once: the length of the answer is unknown."""
         assert self._start is not None
         return all(name.lower() != b"content-length" for name, _ in self._start["headers"])
 

@@ -150,7 +150,7 @@ class _CompressedAnswer:
             return headers
         if length is not None:
             return _coded_headers(headers, self.coding)
-        # Nobody knows whether GET's is long enough to be coded, so nothing is said that depends on it.
+        # It is unknown whether the answer to GET is long enough to be coded, so nothing is said that depends on it.
         return [pair for pair in headers if pair[0].lower() not in {b"etag", b"accept-ranges"}]
 
     def _is_eligible(self, headers: Headers) -> bool:

@@ -83,7 +83,7 @@ class IdempotencyMiddleware:
     an exception does: by default (`stores=judges`) those of 500 and more, 401, 407, 408, 412, 421, 425, 429
     and others that ask for the same request again, and redirects of it (301, 307, 308); whatever `stores`
     says, an error with Retry-After. (A framework that answers 500 itself, as Starlette does,
-    frees it before the exception is seen: `store_errors` of the policy counts where nobody answered.)
+    frees it before the exception is seen: `store_errors` of the policy counts where no answer was sent.)
     A stream passes to its client as it comes, and is stored before its last part. Of an answer over
     `answer_bytes_max`, or of type text/event-stream, only that it was carried out is stored, and a second
     request gets 409 without Retry-After rather than a second execution. So does one whose first answer its
