@@ -10,7 +10,7 @@ MADE_AGAIN = {
     "backends/redis/durability.py": "taken once and never waited for",
     "backends/redis/pool.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/bounds.py": "belongs to one call",
-    "backends/sqlalchemy/folds.py": "belongs to the connections, which the child makes again",
+    "backends/sqlalchemy/writer.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/listeners.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/links.py": "belongs to the connections, which the child makes again",
     "core/forks.py": "makes the others",

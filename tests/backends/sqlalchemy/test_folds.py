@@ -227,7 +227,7 @@ def test_threads_share_one_write_too(
             # One holds the connection in the middle of its step until eight others wait.
             first = pool.submit(lambda: finish(cells.transact("b", Meddled(lambda _: gate.wait(5.0)))))
             rest = [pool.submit(lambda: finish(cells.transact("a", Add()))) for _ in range(8)]
-            while len(backend._holdings.here().fold._pending) < 8:  # type: ignore[attr-defined]
+            while backend._holdings.here().batches.waiting < 8:
                 pass
             gate.set()
             assert first.result(10.0) == 0

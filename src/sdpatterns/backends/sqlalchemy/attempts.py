@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sdpatterns.backends.sqlalchemy.failures import (
     answered,
@@ -24,7 +23,7 @@ from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.engine.versioned import Conflict, names_of
 
-__all__ = ["SQLAttempts", "carry", "send_away"]
+__all__ = ["SQLAttempts", "carry", "fate_behind"]
 
 
 class SQLAttempts:
@@ -86,23 +85,23 @@ async def carry(link: Link, steps: Sequence[PendingStep], *, apart: bool = False
 
     `apart` runs them where they may wait for their rows. Returns the failure where the database did not
     answer in time, because those who wait behind these steps have then waited for as long as one may:
-    see `send_away`.
+    see `fate_behind`.
     """
     return await send(SQLAttempts(link), steps, Races(in_turn=apart))
 
 
-def send_away(shown: str, pending: deque[PendingStep], late: Lost) -> list[PendingStep]:
-    """Fail the steps that wait behind those to which nothing answered in time; these, for whom nothing was sent.
+def fate_behind(shown: str, late: Lost) -> Callable[[PendingStep], Exception | None]:
+    """What becomes of a step that waits behind those to which nothing answered in time: its error, or None.
 
-    Else each batch of a server that is frozen would wait for as long again. What only reads stays where
-    it is another writer that took too long.
+    Else each batch of a server that is frozen would wait for as long again. What only reads has its turn
+    where it is another writer that took too long.
     """
-    gone: list[PendingStep] = []
-    for _ in range(len(pending)):
-        step = pending.popleft()
+
+    def fate(step: PendingStep) -> Exception | None:
         if step.reads and not isinstance(late.cause, TimeoutError):
-            pending.append(step)
-        else:
-            step.fail(unavailable(shown, _error(late.cause)))
-            gone.append(step)
-    return gone
+            return None
+        away = unavailable(shown, _error(late.cause))
+        step.fail(away)
+        return away
+
+    return fate

@@ -7,11 +7,11 @@ import weakref
 from collections.abc import Callable
 
 from sdpatterns.backends.sqlalchemy.engines import Engines
-from sdpatterns.backends.sqlalchemy.folds import Writer
 from sdpatterns.backends.sqlalchemy.homes import FileHome, Home, LoopHome, ThreadsHome
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink
 from sdpatterns.backends.sqlalchemy.listeners import AsyncpgConnector, FileListener, PsycopgConnector
 from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.backends.sqlalchemy.writer import Writer
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
 from sdpatterns.ports.engine.resources import Resources
 from sdpatterns.ports.fanout import LocalSignals
@@ -83,7 +83,7 @@ class Holdings(Resources[Home]):
         # The loops at one SQLite file share its link.
         links = {id(home.link): home.link for home in homes}.values()
         busy = [Pressure(link.usage.used, link.capacity, 0, link.usage.errors) for link in links]
-        return sum_of(busy, waiting=sum(home.fold.waiting for home in homes))
+        return sum_of(busy, waiting=sum(home.batches.waiting for home in homes))
 
 
 def _let_go(link: BlockingLink, writer: Writer) -> None:

@@ -7,9 +7,10 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.folds import Fold, LockFold, TaskFold, ThreadFold, Writer
+from sdpatterns.backends.sqlalchemy.batches import Batches
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
 from sdpatterns.backends.sqlalchemy.listeners import FileListener, WriterListener
+from sdpatterns.backends.sqlalchemy.writer import Writer
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
 from sdpatterns.ports.engine.remote import Listens
 
@@ -19,9 +20,9 @@ T = TypeVar("T")
 
 
 class Home(Protocol):
-    """Where a caller finds its fold, its connections and its listener."""
+    """Where a caller finds its batches, its connections and its listener."""
 
-    fold: Fold
+    batches: Batches
 
     @property
     def link(self) -> Link:
@@ -47,7 +48,7 @@ class ThreadsHome:
     def __init__(self, link: BlockingLink, listener: ThreadListener | FileListener) -> None:
         self.link = link
         self.listener = listener
-        self.fold: Fold = LockFold(link)
+        self.batches = Batches.of_threads(link)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -67,15 +68,15 @@ class FileHome:
         self.listener = WriterListener(file, writer)
         self._file = file
         self._writer = writer
-        self.fold: Fold = ThreadFold(link, writer)
+        self.batches = Batches.of_tasks(link, writer)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
-        return await self._writer.hop(lambda: self.link.on_one(task))
+        return await self._writer.run(lambda: self.link.on_one(task))
 
     async def close(self) -> None:
         """Close it all; it may be used again."""
-        await self._writer.hop(self._close)
+        await self._writer.run(self._close)
         self._writer.stop()
 
     def _close(self) -> None:
@@ -89,7 +90,7 @@ class LoopHome:
     def __init__(self, link: AsyncLink, listener: TaskListener) -> None:
         self.link = link
         self.listener = listener
-        self.fold: Fold = TaskFold(link)
+        self.batches = Batches.of_tasks(link)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""

@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 from sdpatterns.backends.sqlalchemy.bounds import Bound
 from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.failures import unavailable
-from sdpatterns.backends.sqlalchemy.folds import Writer
 from sdpatterns.backends.sqlalchemy.links import BlockingLink
 from sdpatterns.backends.sqlalchemy.postgres import CHANNEL
+from sdpatterns.backends.sqlalchemy.writer import Writer
 from sdpatterns.core.runtime import current
 from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 from sdpatterns.ports.fanout import LocalSignals
@@ -101,7 +101,7 @@ class WriterListener:
 
     async def add(self, topics: Sequence[str], /) -> bool:
         """Look at the file from now on."""
-        await self._writer.hop(self._file.start)
+        await self._writer.run(self._file.start)
         return True
 
     def drop(self, topics: Sequence[str], /) -> None:

@@ -61,7 +61,7 @@ class SQLStates:
         while True:
             # What only reads takes no turn, and must not wait together with what does.
             apart = lost >= (1 if step.reads else _RACES_TOGETHER_MAX)
-            await (home.fold.run_apart(step) if apart else home.fold.run(step))
+            await (home.batches.run_apart(step) if apart else home.batches.run(step))
             if not losers_of(SQLAttempts(home.link), [step]):
                 return step.result()
             await current().sleep(self._random() * min(_PAUSE_MAX_S, 0.001 * 2.0 ** min(lost, 16)))

@@ -68,7 +68,7 @@ class PendingStep:
     """
 
     __slots__ = (
-        "answer", "conflicted", "deadline", "done", "error", "future", "held_by", "in_doubt",
+        "answer", "conflicted", "deadline", "done", "error", "held_by", "in_doubt",
         "keys", "names", "reads", "space", "transition",
     )  # fmt: skip
 
@@ -83,7 +83,6 @@ class PendingStep:
         self.deadline = deadline_at.get()
         self.names: Sequence[CellKey] = keys
         self.in_doubt = False
-        self.future: Any = None
         self.renew()
 
     def renew(self) -> None:

@@ -1,0 +1,93 @@
+"""How the steps of many callers become one batch on a connection: see `sdpatterns.ports.engine.batcher`.
+
+```
+threads             the thread that leads runs the batch
+tasks on Postgres   a task of its own runs it: a caller that is cancelled must not break the connection
+tasks on SQLite     that task has the writer's thread run it, one hop for the whole batch
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeAlias
+
+from sdpatterns.backends.sqlalchemy.attempts import carry, fate_behind
+from sdpatterns.backends.sqlalchemy.links import Link
+from sdpatterns.backends.sqlalchemy.writer import Writer
+from sdpatterns.core.runtime import finish
+from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
+from sdpatterns.ports.engine.failures import Lost
+from sdpatterns.ports.engine.steps import PendingStep
+
+__all__ = ["Batches"]
+
+_BATCH_MAX = 512
+
+Carry: TypeAlias = Callable[[Sequence[PendingStep], bool], Coroutine[Any, Any, "Lost | None"]]
+"""Runs steps once, together or apart; the failure where the database did not answer in time."""
+
+
+class Batches:
+    """Takes steps and ends them: each has its answer, its error, or has lost a race."""
+
+    def __init__(
+        self, link: Link, carry: Carry, batcher: Callable[[Work[PendingStep, None]], Batcher[PendingStep, None]]
+    ) -> None:
+        self._link = link
+        self._carry = carry
+        self._batcher = batcher(self._together)
+
+    @classmethod
+    def of_threads(cls, link: Link) -> Batches:
+        """For threads."""
+        return cls(link, _here(link), lambda work: ThreadBatcher(work, at_most=_BATCH_MAX))
+
+    @classmethod
+    def of_tasks(cls, link: Link, writer: Writer | None = None) -> Batches:
+        """For the tasks of the running loop; on SQLite with the thread that owns the file."""
+        carried = _here(link) if writer is None else _there(link, writer)
+        return cls(link, carried, lambda work: TaskBatcher(work, at_most=_BATCH_MAX, alone="in a task"))
+
+    @property
+    def waiting(self) -> int:
+        """How many steps wait for the next batch."""
+        return self._batcher.waiting
+
+    async def run(self, step: PendingStep, /) -> None:
+        """With whatever else waits."""
+        try:
+            await self._batcher.run(step)
+        except InterruptedError:
+            # The thread that led was interrupted; what became of this step stands in it.
+            if not step.done:
+                raise
+
+    async def run_apart(self, step: PendingStep, /) -> None:
+        """Alone, waiting for its rows."""
+        await self._carry([step], True)  # noqa: FBT003 - the carrier is a callable
+
+    async def _together(self, steps: Sequence[PendingStep]) -> Sequence[None]:
+        late = await self._carry(steps, False)  # noqa: FBT003
+        if late is not None:
+            self._batcher.send_away(fate_behind(self._link.shown, late))
+        return [None] * len(steps)
+
+
+def _here(link: Link) -> Carry:
+    return lambda steps, apart: carry(link, steps, apart=apart)
+
+
+def _there(link: Link, writer: Writer) -> Carry:
+    async def carried(steps: Sequence[PendingStep], apart: bool) -> Lost | None:  # noqa: FBT001
+        def job() -> Lost | None:
+            try:
+                return finish(carry(link, steps, apart=apart))
+            except Exception:
+                raise
+            except BaseException:  # noqa: BLE001 - a KeyboardInterrupt in a step: each step knows what became of it
+                return None
+
+        return await writer.run(job)
+
+    return carried
