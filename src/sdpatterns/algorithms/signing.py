@@ -1,4 +1,4 @@
-"""Bytes that come back from outside and are to be trusted: one keyed digest, several keys.
+"""Sign bytes that you give to a client, and verify them when they come back: one keyed digest, several keys.
 
 ```
 sealed:   base64url( tag | payload )        tag = blake2b-256, keyed, over (about, payload)

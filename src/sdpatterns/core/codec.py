@@ -106,7 +106,7 @@ def _escaped(value: object) -> object:
 
 
 class JsonCodec(Generic[T]):
-    """JSON (with bytes) for a state that `dump` makes plain and `load` makes whole again.
+    """JSON (with bytes) for a state that `dump` turns into plain values and `load` builds from them.
 
     `older` maps the number of an earlier version to the function that turns its plain form into
     today's.
@@ -137,7 +137,7 @@ class JsonCodec(Generic[T]):
         return self._head + text.encode()
 
     def decode(self, data: bytes, /) -> T:
-        """The value, brought forward where it was written by an earlier release."""
+        """The value; one that an earlier release wrote is converted."""
         version, body = split_version(data)
         if version != self.version and version not in self._older:
             raise UnknownVersion(f"state version {version}; this release knows {self.version}")

@@ -149,7 +149,7 @@ def _carrying(at: Until) -> Iterator[Until]:
         yield at
     finally:
         # By value, not by token, and only where it is still carried: an asynchronous generator may be
-        # closed in another task, whose deadline is not to change.
+        # closed in another task, whose deadline must not change.
         found = deadline_at.get()
         while isinstance(found, Until) and found is not at:
             found = found.before

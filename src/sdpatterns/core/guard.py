@@ -98,7 +98,7 @@ class Passage:
         self.permit = await self._guard.enter(self._key)
         return self.permit
 
-    if not TYPE_CHECKING:  # type checkers are to go on refusing a plain `with`
+    if not TYPE_CHECKING:  # so that type checkers still refuse a plain `with`
 
         def __enter__(self) -> Any:
             raise TypeError("a guard is entered by `async with`, or by `with` behind blocking(...)")

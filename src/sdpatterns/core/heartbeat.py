@@ -1,4 +1,4 @@
-"""Hold something that belongs to its holder for a time only, by renewing it while the work runs.
+"""Keep a lease by renewing it while the work runs.
 
 ```
 lease      |--------- 30 s ---------|
@@ -59,12 +59,12 @@ class Heartbeat:
         return self.until_s - SYSTEM.monotonic()
 
     def lose(self, why: str) -> Exception:
-        """It is lost: the exception that says so."""
+        """Record that the lease is lost; gives the exception that says so."""
         self.lost = self._make_lost(why)
         return self.lost
 
     def end(self) -> None:
-        """Renew no more: what was held is given back, or is the holder's for good."""
+        """Stop renewing, because the lease was given back or is no longer needed."""
         self._beats = False
         if self._stop is not None:
             self._stop.wake()

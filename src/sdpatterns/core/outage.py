@@ -25,7 +25,7 @@ class Outage:
     """Whether a guard's store is away. The first call that goes on without it is logged, the others are not.
 
     The first outage of each store in a process is also a `RuntimeWarning`, because Python shows one
-    where no logging is set up, and a mistyped URL would otherwise mean no limit at all, in silence.
+    where no logging is set up, and a mistyped URL would otherwise switch the limit off without a message.
     `policy` is what to do then. `is_on` is for the guard to take back as soon as the store has answered
     again. **May fail** when it is built: `ValueError` for no such policy.
     """

@@ -195,7 +195,7 @@ def check_keyed(part: Policy, key: KeyOf | None) -> None:
 
 
 def check_function(part: object, function: object) -> None:
-    """Raise TypeError for what is no function, where a part is to decorate one."""
+    """Raise TypeError if `function`, which a part decorates, is not callable."""
     if not callable(function):
         raise TypeError(f"{type(part).__name__} decorates a function, got {function!r}")
 

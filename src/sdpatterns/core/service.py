@@ -118,7 +118,7 @@ class Service(ABC):
         self.stop()
         try:
             if not self._is_over:
-                # Also when the block was cancelled: what has begun is to be finished.
+                # Also when the block was cancelled, because work that has begun must be finished.
                 await current().shield(lambda: over.wait(self.drain_s), at_most_s=self.drain_s + 1.0)
         except BaseException as late:
             kind, error, trace = type(late), late, late.__traceback__

@@ -52,7 +52,7 @@ NOWHERE = Trace("0" * 32, "0" * 16)
 
 
 class Span(Protocol):
-    """A piece of work whose time is taken."""
+    """A piece of work that is timed."""
 
     @property
     def trace(self) -> Trace:

@@ -1,4 +1,4 @@
-"""What is never doubled: a copy of it is the object itself, and pickle is told what to do instead.
+"""Objects that are never copied: `copy` gives the object itself, and pickle raises an error that says what to do.
 
 Libraries that send work to other processes (cloudpickle under Ray, Dask or joblib) meet it too.
 """

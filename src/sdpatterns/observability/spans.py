@@ -73,7 +73,7 @@ class SpanRecord:
 
     @property
     def duration_us(self) -> int:
-        """Never below 0, whatever a clock did meanwhile."""
+        """Never below 0, also if the clock was set back."""
         return max(0, self.ended_us - self.started_us)
 
     def as_json(self) -> dict[str, Any]:

@@ -107,7 +107,7 @@ _ABSENT = _Written(None, "")
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    """A list of objects, of which each `body` is as it was written. Raises `ValueError` for anything else."""
+    """A list of objects, each `body` as it was written. Raises `ValueError` for anything else."""
     found = []
     _, at = _mark(text, 0, "[")
     mark, at = _mark(text, at, "{]")

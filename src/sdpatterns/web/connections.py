@@ -44,7 +44,7 @@ class _Slot:
 
 
 class Slots:
-    """At most `slots_max` connections, of which at most `idle_max` are kept open when they are free.
+    """At most `slots_max` connections; at most `idle_max` of them stay open when they are free.
 
     **Keeps**: first come, first served for those who wait; a connection serves one request at a time,
     so HTTP/2 is not multiplexed; a free connection is used for its origin only, and closed `idle_s`

@@ -26,7 +26,7 @@ from sdpatterns.errors import CodecError, CursorNotValid
 __all__ = ["CHARS_MAX", "POSITION_MAX", "Cursors", "Page", "Scalar"]
 
 CHARS_MAX = 2048
-"""A longer cursor is neither made nor looked at."""
+"""A longer cursor is neither made nor read."""
 POSITION_MAX = 16
 """Values in one position."""
 

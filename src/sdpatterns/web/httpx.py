@@ -68,7 +68,7 @@ _BLOCKING = Library(httpx.Request, httpx.Response, httpx.ByteStream, _Live, Answ
 class AsyncPool(httpx.AsyncBaseTransport):
     """A connection pool for an `httpx.AsyncClient` that loses no connection to cancelled requests.
 
-    It takes the place of `httpx.AsyncHTTPTransport`, whose pool loses a connection for good when a
+    It takes the place of `httpx.AsyncHTTPTransport`, whose pool loses a connection when a
     request is cancelled in the wrong moment (httpcore 1.0.9). Here each connection is a transport of
     its own, which is closed with a request that is cancelled or fails.
 

@@ -128,7 +128,7 @@ class Outgoing:
         headers.update(found)  # at once, because httpx looks at all headers for each that is set
 
     def is_read(self, headers: _Asked) -> bool:
-        """Whether the body of an answer with these headers is to be read inside the attempt."""
+        """Whether the body of an answer with these headers is read inside the attempt."""
         length = headers.get("content-length")
         if length is not None and length.isdigit() and int(length) > self.body_bytes_max:
             return False

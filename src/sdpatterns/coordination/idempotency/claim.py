@@ -298,7 +298,7 @@ class Claim:
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     async def _shielded(self, work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
-        # A store that never waits can't be struck by a cancellation.
+        # A store that never waits has no `await` at which a cancellation could come.
         return await (current().shield(work, at_most_s=at_most_s) if self._table.waits else work())
 
     def _loss(self, why: str) -> ClaimLost:

@@ -128,7 +128,7 @@ class TakeClaim:
         return ClaimScript(["take", self.owner, self.fingerprint, str(self.lease_us)], _found)
 
     def __call__(self, states: Sequence[Record | None], now_us: int, /) -> Step[Record, ClaimResult]:
-        """Take a key that is free, or of which the lease or the kept time is over."""
+        """Take a key that is free, or that has a lease or an answer whose time is over."""
         [state] = states
         if state is None or state.status is ClaimStatus.FREE or state.until_us <= now_us:
             fence = next_fence(0 if state is None else state.fence, now_us)
@@ -205,7 +205,7 @@ class Settle:
 class Release:
     """Give the key back unused, so that a retry runs again. Answers whether it was held.
 
-    A fence of 0 stands for a claim of which the answer was lost.
+    A fence of 0 means that the reply with the fence was lost.
     """
 
     __slots__ = ("fence", "owner", "wake")

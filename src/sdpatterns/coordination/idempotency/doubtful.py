@@ -26,7 +26,7 @@ class _Doubtful(NamedTuple):
 
 
 class DoubtfulClaims:
-    """The claims of one policy of which the reply was lost.
+    """The claims of one policy that may have been made, because the reply was lost.
 
     **Keeps**: such a key is free again as soon as the store can be asked, and not only when its lease is
     over; a claim of another owner is never touched. A request that is still on its way may make its claim

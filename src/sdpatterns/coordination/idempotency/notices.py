@@ -28,7 +28,7 @@ class ClaimTaken(Notice):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimRefused(Notice):
-    """A caller was turned away: the work is in flight (`held`), the request differs (`reused`), or the answer
+    """A caller was refused: the work is in flight (`held`), the request differs (`reused`), or the answer
     of the work was not kept (`spent`).
     """
 

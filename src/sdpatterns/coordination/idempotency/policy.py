@@ -324,7 +324,7 @@ class Idempotency(Undivided, Policy):
         try:
             return await stack.enter_async_context(self._signals.subscribe(self._table.topic(cell)))
         except BackendError:
-            # A signal is only a hint: without it the caller looks again, as ever.
+            # A signal is only a hint: without it the caller looks again after a while.
             return None
 
     async def _look(

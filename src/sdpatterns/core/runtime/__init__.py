@@ -1,7 +1,7 @@
-"""All that may suspend, in one leaf with three twins: asyncio, trio, and no loop at all.
+"""All that may suspend, with three implementations: asyncio, trio, and no event loop.
 
-Patterns await nothing but a store and what stands here. A twin answers to `Runtime`; `current()`
-finds the one that the caller runs under. In a thread without a loop that is `BLOCKING`, whose
+Patterns await only a store and what is defined here. Each implements `Runtime`; `current()` gives
+the one under which the caller runs. In a thread without a loop that is `BLOCKING`, whose
 coroutines never suspend, so that `finish` drives them with a single `send(None)`.
 """
 

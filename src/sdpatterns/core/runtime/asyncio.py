@@ -1,4 +1,4 @@
-"""The asyncio twin."""
+"""The runtime for asyncio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class AsyncioWaiter:
-    """A bell on one future at a time; each wait makes a new one."""
+    """A waiter on one future at a time; each wait makes a new one."""
 
     __slots__ = ("_future", "_loop", "_rung")
 
@@ -63,7 +63,7 @@ class AsyncioWaiter:
             self._future = None
             if timer is not None:
                 timer.cancel()
-        # Not what the future says: in the turn in which time is up the bell may ring as well.
+        # The flag decides, not the future, because a wake may come in the turn in which the time is up.
         rung, self._rung = self._rung, False
         return rung
 
@@ -219,12 +219,12 @@ class _CompanionTask:
         self._task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[None]) -> None:
-        # Called a turn after the companion's end, when the work may be over: then it is not struck.
+        # Called a turn after the companion's end, when the work may be over: then it is not cancelled.
         if not self._over and _failure(task) is not None:
             self._struck = self._me.cancel()
 
     def struck_with(self, error: BaseException | None) -> BaseException | None:
-        """The companion's failure, if it is what the caller is to hear. The work is over, by `error` or by its end."""
+        """The companion's failure, if the caller has to get it. The work is over, by `error` or by its end."""
         self._over = True
         # The cancellation is ours only if no other request to cancel came.
         is_ours = self._struck and self._me.uncancel() <= self._requests and isinstance(error, asyncio.CancelledError)
@@ -238,13 +238,13 @@ class _CompanionTask:
             return
         self._stop.wake()
         if not self._task.done():
-            # Cancelled too, because a companion may be waiting for something other than its bell.
+            # Cancelled too, because a companion may be waiting for something other than its waiter.
             self._task.cancel()
             await _see_off(self._task)
 
 
 async def _see_off(task: asyncio.Future[Any]) -> None:
-    """Wait until the task has ended, come what may; then raise the cancellation that came."""
+    """Wait until the task has ended, also when the caller is cancelled; then raise that cancellation."""
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""The twin for programs without an event loop: nothing suspends, waiting blocks the thread."""
+"""The runtime for programs without an event loop: nothing suspends, waiting blocks the thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JOIN_S = 5.0
 
 
 class BlockingWaiter:
-    """A bell on a threading.Event."""
+    """A waiter on a threading.Event."""
 
     __slots__ = ("_event",)
 
@@ -35,7 +35,7 @@ class BlockingWaiter:
     async def wait(self, timeout_s: float | None = None, /) -> bool:
         rung = self._event.wait(timeout_s)
         if rung:
-            # Else a ring that came just now would be lost, and a companion would never stop.
+            # Otherwise a wake that came just now would be lost, and a companion would never stop.
             self._event.clear()
         return rung
 
@@ -46,7 +46,7 @@ class BlockingRuntime:
     name = "blocking"
 
     async def sleep(self, seconds: float, /) -> None:
-        time.sleep(seconds)  # noqa: ASYNC251 - blocking the thread is this twin's work
+        time.sleep(seconds)  # noqa: ASYNC251 - blocking the thread is this runtime's work
 
     def waiter(self) -> Waiter:
         return BlockingWaiter()
@@ -75,7 +75,7 @@ class BlockingRuntime:
         try:
             result = await work()
         finally:
-            # A bell that could not be taken off has been rung, so a companion runs and has to be stopped.
+            # An alarm that could not be taken off has run, so a companion runs and has to be stopped.
             if after_s <= 0 or not ALARM.take_off(side.begin):
                 side.end()
         if side.failure is not None:

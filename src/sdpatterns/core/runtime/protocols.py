@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class Waiter(Protocol):
-    """A bell for one listener: rung once or many times, it is heard once."""
+    """Lets one task or thread wait until another wakes it. Several wakes before a wait count as one."""
 
     def wake(self) -> None:
-        """Ring. Any thread may; a ring that comes before a wait is kept for the next `wait`."""
+        """End the wait. Any thread may call it; a wake that comes before a wait ends the next one at once."""
         ...
 
     async def wait(self, timeout_s: float | None = None, /) -> bool:
-        """Park until rung (True) or until the time is up (False)."""
+        """Wait until woken (True) or until the time is up (False)."""
         ...
 
 
@@ -69,14 +69,14 @@ class Runtime(Protocol):
         ...
 
     def waiter(self) -> Waiter:
-        """A bell that belongs to the caller's loop (or thread)."""
+        """A waiter for the caller's loop (or thread)."""
         ...
 
     def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
         """Limit the calling task from now on. Raises TypeError where work can't be interrupted.
 
         `more_s` is asked when the time is up: the seconds that the work has got meanwhile, as when the
-        deadline of a request ended with its answer. Trio asks it not, and stops the work.
+        deadline of a request ended with its answer. Trio does not ask it, and stops the work.
         """
         ...
 
@@ -105,7 +105,7 @@ class Runtime(Protocol):
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
         """Begin `work` beside the program, in a context of its own, and wait for nothing of it.
 
-        It is stopped where the loop or the program ends first. For what may as well not happen: work
+        It is stopped where the loop or the program ends first. For work that may be skipped: work
         that fails is reported to the log.
         """
         ...

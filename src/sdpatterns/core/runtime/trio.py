@@ -1,4 +1,4 @@
-"""The trio twin. Imported only where trio runs."""
+"""The runtime for trio. Imported only where trio runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class TrioWaiter:
-    """A bell on a trio.Event; each ring makes a new one."""
+    """A waiter on a trio.Event; each wake makes a new one."""
 
     __slots__ = ("_event", "_token")
 

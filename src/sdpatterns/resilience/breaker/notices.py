@@ -11,7 +11,7 @@ __all__ = ["CallRefused", "CircuitClosed", "CircuitHalfOpened", "CircuitOpened",
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitOpened(Notice):
-    """Calls are held back from now on, for `open_s` seconds (None: until it is set by hand again).
+    """Calls are refused from now on, for `open_s` seconds (None: until it is set by hand again).
 
     `reason` is the condition that was met: `consecutive`, `failure_rate`, `slow_call_rate`,
     `probe` (it failed), `probe_time` (it did not come back) or `manual`.

@@ -11,7 +11,7 @@ __all__ = ["SlotRefused"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SlotRefused(Notice):
-    """A call was turned away. `reason` is `full` (no place to wait) or `waited` (too long)."""
+    """A call was refused. `reason` is `full` (no place to wait) or `waited` (too long)."""
 
     key: str
     reason: str

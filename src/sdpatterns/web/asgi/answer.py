@@ -113,7 +113,7 @@ class Recorder:
         self._complete = self._complete or last
 
     def _streams(self) -> bool:
-        """Whether its client is to have each part at once: the length of the answer is unknown."""
+        """Whether each part is sent to the client at once: the length of the answer is unknown."""
         assert self._start is not None
         return all(name.lower() != b"content-length" for name, _ in self._start["headers"])
 
@@ -145,7 +145,7 @@ class Recorder:
         try:
             await self._claim.store(answer.dumped())
         except AnswerNotKept:
-            # This client gets it all the same; a later one hears that it was carried out.
+            # This client gets it all the same; a later one learns that it was carried out.
             return
         except BackendError as error:
             self.failure = error

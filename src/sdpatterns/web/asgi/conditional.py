@@ -127,7 +127,7 @@ class _Judge:
             await self._send(message)
 
     async def _pass_unseen(self, message: Message) -> None:
-        """A part whose bytes only the server sees: there is nothing that a tag could be made of."""
+        """A part whose bytes only the server sees, so that no tag can be computed."""
         if self._holds:
             self._holds = False
             await self._judge(None)

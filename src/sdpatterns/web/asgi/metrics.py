@@ -52,7 +52,7 @@ class MetricsMiddleware:
     The time ends with the last byte of the answer: what the application does afterwards, as in a
     background task, is no part of it.
 
-    **Keeps**: exactly one notice per request, whatever became of it; a `route` that raises counts as none.
+    **Keeps**: exactly one notice per request, also if it failed; a `route` that raises counts as none.
     **May fail** with nothing of its own. **Costs** one truth test and two readings of the clock without a listener.
     """
 

@@ -1,4 +1,4 @@
-"""Rate limits at the door: 429 with the standard fields, before the application sees the request.
+"""Rate limits in front of an application: 429 with the standard fields, before the application sees the request.
 
 The fields are those of `sdpatterns.web.ratelimit`.
 

@@ -1,4 +1,4 @@
-"""Versions of an API at the door: refused where unknown, announced where they end.
+"""Versions of an API: unknown ones are refused, and the end of a deprecated one is announced.
 
 | the request's version | gets |
 |---|---|

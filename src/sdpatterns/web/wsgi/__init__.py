@@ -1,1 +1,1 @@
-"""Middleware for any WSGI application: the ASGI parts behind a door that needs no event loop."""
+"""Middleware for any WSGI application: the ASGI parts, run without an event loop."""

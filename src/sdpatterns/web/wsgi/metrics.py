@@ -21,7 +21,7 @@ def route_of(environ: WSGIEnvironment) -> str:
 class MetricsMiddleware(Door):
     """`sdpatterns.web.asgi.metrics.MetricsMiddleware` for WSGI; `route` gets the environ.
 
-    **Keeps**: exactly one notice per request, whatever became of it. **May fail** with nothing of its
+    **Keeps**: exactly one notice per request, also if it failed. **May fail** with nothing of its
     own. **Costs** one truth test and two readings of the clock without a listener.
     """
 
