@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sdpatterns.backends.sqlalchemy.batches import Batches
 from sdpatterns.backends.sqlalchemy.links import AsyncLink, BlockingLink, Link
 from sdpatterns.backends.sqlalchemy.listeners import FileListener, WriterListener
+from sdpatterns.backends.sqlalchemy.losers import Losers
 from sdpatterns.backends.sqlalchemy.writer import Writer
 from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
 from sdpatterns.ports.engine.remote import Listens
@@ -23,6 +24,8 @@ class Home(Protocol):
     """Where a caller finds its batches, its connections and its listener."""
 
     batches: Batches
+    losers: Losers | None
+    """Where steps wait for rows that others hold or write; None where the file is held as a whole."""
 
     @property
     def link(self) -> Link:
@@ -49,6 +52,7 @@ class ThreadsHome:
         self.link = link
         self.listener = listener
         self.batches = Batches.of_threads(link)
+        self.losers = Losers(link, threads=True) if link.waits_for_rows else None
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -69,6 +73,7 @@ class FileHome:
         self._file = file
         self._writer = writer
         self.batches = Batches.of_tasks(link, writer)
+        self.losers: Losers | None = None
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -91,6 +96,7 @@ class LoopHome:
         self.link = link
         self.listener = listener
         self.batches = Batches.of_tasks(link)
+        self.losers: Losers | None = Losers(link, threads=False)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""

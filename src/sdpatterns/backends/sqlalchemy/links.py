@@ -116,6 +116,11 @@ class BlockingLink:
         self._lock, self._runs_in = threading.Lock(), None
 
     @property
+    def waits_for_rows(self) -> bool:
+        """Whether a step can wait for a row alone: in SQLite it waits for the file."""
+        return self._speech.notifies
+
+    @property
     def capacity(self) -> int:
         """One writer is all that SQLite has."""
         return 1 + _APART_MAX if self._speech.notifies else 1

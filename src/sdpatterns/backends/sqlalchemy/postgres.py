@@ -29,6 +29,7 @@ CHANNEL = "sdpatterns"
 _PAYLOAD_BYTES_MAX = 1000
 _ALONE = 0x5D9A_77E2  # any number that nobody else is likely to lock
 _INSERT_WAIT = "250ms"
+_WAIT_SLICE_S = 1.0
 _SLACK_US = 60_000_000
 
 _TEXTS, _NUMBERS, _BLOBS = ARRAY(Text), ARRAY(BigInteger), ARRAY(LargeBinary)
@@ -142,8 +143,12 @@ class PostgresSpeech:
         # Only a key that another transaction is just inserting makes a batch wait, and not for long.
         connection.exec_driver_sql(f"SET lock_timeout = '{_INSERT_WAIT}'")
 
-    def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
+    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound."""
+        if wait_max_s is not None:
+            # In slices, so that a caller whose deadline has passed hears of it.
+            wait_ms = max(1, round(1000 * min(_WAIT_SLICE_S, wait_max_s)))
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
         connection.execute(_HOLD, _columns(places))
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:

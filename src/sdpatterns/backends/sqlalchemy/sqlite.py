@@ -68,7 +68,7 @@ class SQLiteSpeech:
     def prepare(self, connection: Connection, /) -> None:
         """Nothing: the pragmas are set when a connection is made."""
 
-    def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
+    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Nothing: the write lock is held already."""
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:

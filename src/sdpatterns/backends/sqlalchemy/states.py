@@ -18,7 +18,7 @@ __all__ = ["SQLStates", "name_cells"]
 
 S = TypeVar("S")
 
-_RACES_TOGETHER_MAX = 3
+_RACES_MAX = 2
 _PAUSE_MAX_S = 0.05
 
 
@@ -59,12 +59,16 @@ class SQLStates:
     async def _run(self, step: PendingStep) -> Any:
         home, lost = self._home(), 0
         while True:
-            # What only reads takes no turn, and must not wait together with what does.
-            apart = lost >= (1 if step.reads else _RACES_TOGETHER_MAX)
-            await (home.batches.run_apart(step) if apart else home.batches.run(step))
+            # Each step tries without a lock first: one that changes nothing needs no turn on a row that is held.
+            if lost >= _RACES_MAX and home.losers is not None and not step.reads:
+                await home.losers.run(step)
+            else:
+                # What only reads takes no turn, and must not wait together with what does.
+                await (home.batches.run_apart(step) if step.reads and lost else home.batches.run(step))
             if not losers_of(SQLAttempts(home.link), [step]):
                 return step.result()
-            await current().sleep(self._random() * min(_PAUSE_MAX_S, 0.001 * 2.0 ** min(lost, 16)))
+            if lost:
+                await current().sleep(self._random() * min(_PAUSE_MAX_S, 0.001 * 2.0 ** min(lost, 16)))
             step.renew()
             lost += 1
 

@@ -56,7 +56,7 @@ class ViewStates:
 
     async def _run(self, step: PendingStep) -> Any:
         name_cells(step)
-        batch = Batch([step], hold=True)
+        batch = Batch([step], hold=True, is_ours=False)
         work = partial(self._work, batch)
         if isinstance(self._transaction, AsyncSession | AsyncConnection):
             await self._transaction.run_sync(work)

@@ -14,7 +14,6 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from sdpatterns.backends.sqlalchemy.rows import Place
-from sdpatterns.core import clock
 from sdpatterns.core.runtime import finish
 from sdpatterns.core.step import UNCHANGED
 from sdpatterns.ports.engine.steps import Change, PendingStep, Snapshot
@@ -31,13 +30,14 @@ class Batch:
     `conflict` names the cells that others wrote first. `doubt` is set while a write is on its way whose
     reply would be the only news of it. `fresh` says that the connection was made for this batch, so that
     its failure is no old connection's. `hold` says that the rows are to be locked, waiting for those that
-    hold one.
+    hold one. `is_ours` says that the transaction is not the caller's.
     """
 
-    __slots__ = ("conflict", "doubt", "fresh", "hold", "made", "steps", "topics")
+    __slots__ = ("conflict", "doubt", "fresh", "hold", "is_ours", "made", "steps", "topics")
 
-    def __init__(self, steps: Sequence[PendingStep], *, hold: bool = False) -> None:
+    def __init__(self, steps: Sequence[PendingStep], *, hold: bool = False, is_ours: bool = True) -> None:
         self.steps = steps
+        self.is_ours = is_ours
         self.hold = hold
         self.conflict: Conflict | None = None
         self.doubt = False
@@ -47,7 +47,7 @@ class Batch:
 
     def wait_max_s(self) -> float | None:
         """How long the caller with the least time left may wait for a row; None where none has a deadline."""
-        lefts_s = [step.deadline - clock.SYSTEM.monotonic() for step in self.steps if step.deadline is not None]
+        lefts_s = [left_s for left_s in (step.left_s for step in self.steps) if left_s is not None]
         return max(0.0, min(lefts_s)) if lefts_s else None
 
 
@@ -71,8 +71,8 @@ class Speech(Protocol):
     def prepare(self, connection: Connection, /) -> None:
         """Set up the connection on which batches run one after another."""
 
-    def hold(self, connection: Connection, places: Sequence[Place], /) -> None:
-        """Lock the rows that exist, waiting for those that hold one, up to a bound."""
+    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
+        """Lock the rows that exist, waiting for those that hold one, up to a bound of the connection or this one."""
 
     def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
@@ -127,7 +127,8 @@ def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
 def run_steps(speech: Speech, connection: Connection, batch: Batch, *, in_transaction: bool = False) -> None:
     """Read, apply, write. A transaction around it may still fail as a whole."""
     if batch.hold:
-        speech.hold(connection, sorted(names_of(batch.steps)))
+        # A caller's own transaction keeps its own bound on waits.
+        speech.hold(connection, sorted(names_of(batch.steps)), batch.wait_max_s() if batch.is_ours else None)
     batch.conflict = finish(attempt(_Rows(speech, connection, batch, in_transaction), batch.steps))
 
 

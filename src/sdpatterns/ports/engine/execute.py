@@ -94,13 +94,13 @@ class Attempts(Protocol):
         ...
 
 
-async def execute(store: Attempts, steps: Sequence[PendingStep]) -> Lost | None:
-    """Run the steps until each of them has its answer or its error.
+async def execute(store: Attempts, steps: Sequence[PendingStep], races: Races | None = None) -> Lost | None:
+    """Run the steps until each of them has its answer or its error. `races` are those lost before.
 
     Returns the failure where the store did not answer in time, because those who wait behind these steps
     have then waited for as long as one may.
     """
-    races, todo = Races(), steps
+    races, todo = Races() if races is None else races, steps
     while True:
         late = await send(store, todo, races)
         todo = losers_of(store, todo)

@@ -112,10 +112,16 @@ class PendingStep:
     @property
     def is_over(self) -> bool:
         """Whether its caller's deadline has passed."""
+        left_s = self.left_s
+        return left_s is not None and left_s <= 0
+
+    @property
+    def left_s(self) -> float | None:
+        """The seconds until its caller's deadline; None without one, and after it ended."""
         at = self.deadline
         if at is None or (isinstance(at, Until) and at.is_over):
-            return False
-        return at <= clock.SYSTEM.monotonic()
+            return None
+        return at - clock.SYSTEM.monotonic()
 
 
 class Found(NamedTuple):
