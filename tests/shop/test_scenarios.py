@@ -187,7 +187,7 @@ def script_of(*steps: str) -> Script:
     return parse("story", 'title = "t"\nsummary = "s"\ntakes_s = 60\n' + "\n".join(steps))
 
 
-WRONG = '[[steps]]\nexpect = "pigs fly"\nof = "broken"\nequals = 77\nwithin_s = 0'
+WRONG = '[[steps]]\nexpect = "pigs fly"\nof = "broken"\nequals = 77\nwithin_s = 0\nalways = true'
 NEXT = '[[steps]]\nsay = "and so they flew"'
 
 

@@ -58,9 +58,9 @@ class SQLAttempts:
                 link.usage.fail()
             if batch.doubt and not answered(error):
                 raise ReplyLost(error, late=self._is_late(error, began)) from error
-            if is_nobodys_fault(error):
-                return Conflict(names_of(steps), held_by=holder_of(error))
             late, apart = self._is_late(error, began), only_this_batch(error)
+            if is_nobodys_fault(error) and not (late and not link.is_moving()):
+                return Conflict(names_of(steps), held_by=holder_of(error))
             raise NotSent(error, late=late, again=not batch.fresh, apart=apart) from error
         return batch.conflict
 

@@ -75,7 +75,7 @@ def unavailable(shown: str, cause: BaseException) -> SdpatternsError:
     refusal = _REFUSALS.get(state) or _fix(_REFUSAL_WORDS, reason)
     if refusal is not None:
         return _because(BackendUnavailable(f"{shown} refuses ({reason}): {refusal}"), cause)
-    fix = _fix(_FIXES, reason) or "start the database, or correct the URL"
+    fix = _fix(_FIXES, reason) or holder_of(cause) or "start the database, or correct the URL"
     return _because(BackendUnavailable(f"{shown} is not available ({reason}): {fix}"), cause)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Engine
@@ -49,6 +51,10 @@ class Link(Protocol):
 
     async def run_apart(self, batch: Batch, /) -> None:
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""
+
+    def is_moving(self) -> bool:
+        """Whether those who hold what a batch waited for get on, so that waiting again makes sense."""
+        ...
 
 
 def _driver_of(connection: Connection) -> Any:
@@ -161,6 +167,16 @@ class BlockingLink:
         finally:
             self._apart.release()
 
+    def is_moving(self) -> bool:
+        if self._speech.notifies:
+            return True
+        # One program that keeps the file's lock is no contention. Writers that take turns write to the log.
+        try:
+            written_at = Path(f"{self.engine.url.database}-wal").stat().st_mtime
+        except OSError:
+            return False
+        return time.time() - written_at < self.timeout_s
+
     def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
         # With SQLite one after another, so that a fork finds no transaction open.
@@ -254,6 +270,9 @@ class AsyncLink:
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""
         async with self._apart, asyncio.timeout(2 * self.timeout_s):
             await self._on_one(self._run_batch, batch)
+
+    def is_moving(self) -> bool:
+        return True
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
