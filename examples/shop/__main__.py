@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shop.address import find, in_words, published
-from shop.arguments import parsed, program
 from shop.failures import StartFailed
-from shop.scenarios import script
+from shop.stage.address import find, in_words, published
+from shop.stage.arguments import parsed, program
+from shop.stage.scenarios import script
 
 
 class _Open(NamedTuple):
@@ -26,7 +26,7 @@ class _Open(NamedTuple):
 
 
 async def _up(arguments: argparse.Namespace, data_dir: Path) -> int:
-    from shop.taking import told_to_stop
+    from shop.stage.taking import told_to_stop
 
     with told_to_stop() as stop:
         async with _opened(arguments, data_dir) as found:
@@ -54,7 +54,7 @@ def _welcome(found: _Open, data_dir: Path) -> None:
 async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterator[_Open]:
     """The shop as it was asked for."""
     if arguments.procs:
-        from shop.supervisor import supervised
+        from shop.stage.supervisor import supervised
 
         async with supervised(
             port=arguments.port,
@@ -80,7 +80,7 @@ def _ports(urls: Sequence[str]) -> list[int]:
 
 
 async def _scenario(arguments: argparse.Namespace) -> int:
-    from shop.scenarios.command import listed, played
+    from shop.stage.scenarios.command import listed, played
 
     if arguments.list:
         return listed()
@@ -90,7 +90,7 @@ async def _scenario(arguments: argparse.Namespace) -> int:
 
 def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     if arguments.command == "serve":
-        from shop.replica import serve
+        from shop.stage.replica import serve
 
         return serve(arguments.line)
     if arguments.command == "scenario":

@@ -22,12 +22,12 @@ from sdpatterns.web.asgi.protocol import ASGIApp, Receive, Scope, Send
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.database import Database
 from shop.doors import OwnNameMiddleware
-from shop.faults import FaultMiddleware, Moods, fault_route
 from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
-from shop.pulse import Pulse
-from shop.switches import Switch, positions
-from shop.switches import routes as switch_routes
-from shop.traces import routes as trace_routes
+from shop.stage.faults import FaultMiddleware, Moods, fault_route
+from shop.stage.pulse import Pulse
+from shop.stage.switches import Switch, positions
+from shop.stage.switches import routes as switch_routes
+from shop.stage.traces import routes as trace_routes
 
 
 def everybody(_scope: Scope) -> bool:

@@ -15,7 +15,7 @@ from sdpatterns import listen
 from sdpatterns.observability.logs import JsonFormatter, log_notices
 from sdpatterns.observability.recording import note_on_span
 from shop.failures import StartFailed
-from shop.traces import traced
+from shop.stage.traces import traced
 
 _FILE_MAX_BYTES = 5 * 2**20
 _FILES_KEPT = 2

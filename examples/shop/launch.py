@@ -9,7 +9,7 @@ from pathlib import Path
 from shop.journal import journal
 from shop.place import CONTEXTS, PUBLIC, Place, wall_clock_us
 from shop.serving import Listener, Server, address, answering, bind
-from shop.taking import owned
+from shop.stage.taking import owned
 from shop.wirings import START_ORDER, running
 
 

@@ -19,8 +19,8 @@ from sdpatterns.web.httpx2 import AsyncTransport
 from shop.defences import bounded_calls
 from shop.place import Place
 from shop.problems import Problem, not_found
-from shop.pulse import CallFinished
 from shop.spread import Spread
+from shop.stage.pulse import CallFinished
 from shop.values import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]

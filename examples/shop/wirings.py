@@ -15,7 +15,8 @@ START_ORDER = ("psp", "catalog", "reviews", "inventory", "cart", "payments", "or
 
 def running(context: str, place: Place) -> AbstractAsyncContextManager[ASGIApp]:
     """A context, put together at a place and running during the block."""
-    wiring: AbstractAsyncContextManager[ASGIApp] = import_module(f"shop.{context}.wiring").running(
+    package = "shop.stage" if context == "control" else "shop"
+    wiring: AbstractAsyncContextManager[ASGIApp] = import_module(f"{package}.{context}.wiring").running(
         replace(place, context=context)
     )
     return wiring

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import shop.psp.service
-from shop.traces import KEPT
+from shop.stage.traces import KEPT
 
 from .visitor import DECLINED_CARD, GOOD_CARD, Visitor
 

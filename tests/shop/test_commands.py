@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shop.__main__ import main
-from shop.address import DEFAULT_URL, find, in_words
-from shop.scenarios.script import names
+from shop.stage.address import DEFAULT_URL, find, in_words
+from shop.stage.scenarios.script import names
 
 from .running import running
 

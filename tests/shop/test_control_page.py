@@ -13,7 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from shop.control.pages import render
+from shop.stage.control.pages import render
 from tests.machine import slowness
 
 from .running import running

@@ -64,14 +64,14 @@ def test_each_context_that_has_a_pattern_has_a_short_file_of_them() -> None:
 
 
 def test_a_file_of_defences_has_no_switch_and_no_view() -> None:
-    banned = re.compile(r"shop\.(stage|switches|control|hosting)|starlette\.(routing|requests|responses)")
+    banned = re.compile(r"shop\.(stage|hosting)|starlette\.(routing|requests|responses)")
     assert [NAMES[path] for path in FILES if any(banned.match(module) for module in imported(path))] == []
     assert [NAMES[path] for path in FILES if re.search(r"[Ss]witch|control room", path.read_text())] == []
 
 
 def test_a_pattern_is_made_nowhere_else_in_a_context() -> None:
     made = re.compile(r"\b(Bulkhead|CircuitBreaker|Fallback|Idempotency|Pipeline|RateLimiter|Retry|Timeout)\(")
-    contexts = [path for path in SHOP.glob("*/*.py") if path.parent.name not in {"stage", "control", "scenarios"}]
+    contexts = [path for path in SHOP.glob("*/*.py") if path.parent.name != "stage"]
     assert [str(path) for path in contexts if path not in FILES and made.search(path.read_text())] == []
 
 

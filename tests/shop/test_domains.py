@@ -13,12 +13,12 @@ from shop.cart.domain import Line as CartLine
 from shop.cart.domain import priced
 from shop.catalog.domain import DROPS, FIELDS, pick, seed_products
 from shop.catalog.search import Mark, parse_page
-from shop.control.domain import STUCK_S, disagreements, expected_minor, judge_money, judge_progress, judge_stock
-from shop.faults import Fault, Moods, parse
 from shop.gateway.domain import by_field, checkout_from_form, money, step_words
 from shop.inventory.domain import DROP_PIECES, Line, Stock, merge, seed_stock
 from shop.ordering.domain import luhn, parse_checkout
 from shop.payments.domain import ASKED, DOUBT_S, Card, Payment, entries, out_of_doubt
+from shop.stage.control.domain import STUCK_S, disagreements, expected_minor, judge_money, judge_progress, judge_stock
+from shop.stage.faults import Fault, Moods, parse
 from shop.values import FieldError, Fields, InvalidInput, printable
 
 from .visitor import checkout_body

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from jinja2 import Environment
 
-from shop.control import pages
 from shop.gateway import rendering
+from shop.stage.control import pages
 
 
 @pytest.mark.parametrize("build", [rendering._templates, pages._environment], ids=["storefront", "control room"])

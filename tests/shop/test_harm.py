@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shop.control.domain import Agreement
-from shop.control.harm import KNOWN_DOWN_AFTER, Served, Share, Visit, charged_twice, kept_waiting, known_down_after
+from shop.stage.control.domain import Agreement
+from shop.stage.control.harm import (
+    KNOWN_DOWN_AFTER,
+    Served,
+    Share,
+    Visit,
+    charged_twice,
+    kept_waiting,
+    known_down_after,
+)
 
 SECOND_US = 1_000_000
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from shop.control import looking
-from shop.control.history import POINTS, STEP_S, History
-from shop.control.looking import Looking
 from shop.problems import Problem
+from shop.stage.control import looking
+from shop.stage.control.history import POINTS, STEP_S, History
+from shop.stage.control.looking import Looking
 
 from .visitor import Visitor
 

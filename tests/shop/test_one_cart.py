@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shop.control.domain import judge_baskets
+from shop.stage.control.domain import judge_baskets
 
 from .visitor import DECLINED_CARD, PATIENCE_S, PLENTY, Visitor
 

@@ -17,7 +17,7 @@ import pytest
 import shop.payments.defences
 from shop.launch import shop as opened
 from shop.serving import bind
-from shop.taking import told_to_stop
+from shop.stage.taking import told_to_stop
 
 from .conftest import EXAMPLES
 from .running import command, fill_cart, refused, running

@@ -10,10 +10,10 @@ import httpx2
 import pytest
 
 from shop.__main__ import main
-from shop.scenarios.machine import Machine
-from shop.scenarios.play import Play, TooBusy, filled, holds, look_up
-from shop.scenarios.script import BadScript, Script, load, names, parse
-from shop.scenarios.stage import Stage
+from shop.stage.scenarios.machine import Machine
+from shop.stage.scenarios.play import Play, TooBusy, filled, holds, look_up
+from shop.stage.scenarios.script import BadScript, Script, load, names, parse
+from shop.stage.scenarios.stage import Stage
 
 from .visitor import Visitor
 
@@ -117,7 +117,7 @@ def test_the_command_lists_the_scenarios(capsys: pytest.CaptureFixture[str]) -> 
 
 
 async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys: pytest.CaptureFixture[str]) -> None:
-    from shop.scenarios.command import played as command
+    from shop.stage.scenarios.command import played as command
 
     code = await command("double-click", visitor.place.public, 50.0)
     said = capsys.readouterr().out
@@ -171,7 +171,7 @@ async def test_the_command_waits_for_no_other_and_disturbs_none(
     visitor: Visitor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two would put back what the other had thrown, and leave a defence off for good."""
-    from shop.scenarios.command import played as command
+    from shop.stage.scenarios.command import played as command
 
     begun = await visitor.http.post("/control/api/scenarios/double-click", json={"pace": 1})
     assert begun.status_code == 202
@@ -221,7 +221,7 @@ async def test_a_machine_that_is_too_busy_is_told_and_nothing_begins(
     async def slowly(*_whom: object, **_how: object) -> Machine:
         return Machine(9.0, 1.0)
 
-    monkeypatch.setattr("shop.scenarios.play.measured", slowly)
+    monkeypatch.setattr("shop.stage.scenarios.play.measured", slowly)
     play = Play(load("payment-provider-dies"), visitor.place.public)
     assert not await play.perform()
     assert play.view()["step"] == 0
@@ -234,7 +234,7 @@ async def test_a_control_room_that_is_busy_for_a_moment_is_asked_again(monkeypat
     def answer(_request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(answers.pop(0), json={"available": 4})
 
-    monkeypatch.setattr("shop.scenarios.stage._PAUSE_S", 0.0)
+    monkeypatch.setattr("shop.stage.scenarios.stage._PAUSE_S", 0.0)
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://shop") as http:
         assert await Stage(http).free("SP-00001") == 4
         assert answers == []
@@ -255,9 +255,9 @@ async def expected(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, Any]) -> l
         return Machine(0.1, 0.01)
 
     monkeypatch.setattr(Stage, "state", state)
-    monkeypatch.setattr("shop.scenarios.play._LOOKS_S", 0.0)
-    monkeypatch.setattr("shop.scenarios.play.measured", quick)
-    monkeypatch.setattr("shop.scenarios.play._UNREAD_S", 0.05)
+    monkeypatch.setattr("shop.stage.scenarios.play._LOOKS_S", 0.0)
+    monkeypatch.setattr("shop.stage.scenarios.play.measured", quick)
+    monkeypatch.setattr("shop.stage.scenarios.play._UNREAD_S", 0.05)
     check = parse(
         "t", 'title = "t"\nsummary = "s"\ntakes_s = 9\n[[steps]]\nexpect = "c"\nof = "harm"\nabove = 0\nwithin_s = 0'
     )

@@ -9,14 +9,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from shop.scenarios import command
-from shop.scenarios import play as playing
-from shop.scenarios.crowd import Crowd
-from shop.scenarios.machine import Machine
-from shop.scenarios.play import Play
-from shop.scenarios.script import parse
-from shop.scenarios.stage import NoShop, Stage
-from shop.whole import WholeCallClient
+from shop.stage.scenarios import command
+from shop.stage.scenarios import play as playing
+from shop.stage.scenarios.crowd import Crowd
+from shop.stage.scenarios.machine import Machine
+from shop.stage.scenarios.play import Play
+from shop.stage.scenarios.script import parse
+from shop.stage.scenarios.stage import NoShop, Stage
+from shop.stage.whole import WholeCallClient
 from tests.loops import on_virtual_asyncio
 
 pytestmark = [pytest.mark.anyio, on_virtual_asyncio]

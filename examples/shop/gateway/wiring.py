@@ -27,8 +27,8 @@ from shop.gateway.service import Front
 from shop.hosting import hosted, nobody
 from shop.neighbours import Neighbour, neighbour
 from shop.place import Place
+from shop.stage.switches import Switch
 from shop.stage.views import LimitsView
-from shop.switches import Switch
 
 DEADLINE_S = 35.0
 CHECKOUT_PATIENCE_S = 32.0

@@ -20,8 +20,8 @@ from shop.ordering.defences import checkout_once, checkout_turns, in_turn
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.place import Place
+from shop.stage.switches import Switch
 from shop.stage.views import turns_view
-from shop.switches import Switch
 
 
 def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:

@@ -17,8 +17,8 @@ from shop.payments.provider import ProviderClient
 from shop.payments.service import Payments
 from shop.payments.store import SCHEMA, PaymentStore
 from shop.place import Place
+from shop.stage.switches import Switch
 from shop.stage.views import breaker_view
-from shop.switches import Switch
 
 
 @asynccontextmanager

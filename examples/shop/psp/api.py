@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
-from shop.faults import Moods, fault_route, silence
 from shop.problems import Problem
 from shop.psp.service import NoAnswer, Provider
+from shop.stage.faults import Moods, fault_route, silence
 from shop.values import FieldError, Fields, InvalidInput, is_slug, whole
 
 _AMOUNT_MAX = 10**12

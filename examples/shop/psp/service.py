@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.faults import SLOW_S, Moods
 from shop.problems import Problem, not_found
 from shop.psp.domain import DECLINED, LATE_S, Charge, Visit
 from shop.psp.store import Book
+from shop.stage.faults import SLOW_S, Moods
 
 _log = logging.getLogger("shop.psp")
 _EVENTS_MAX = 1_000

@@ -9,13 +9,13 @@ from starlette.types import ASGIApp
 
 from shop.background import alongside
 from shop.database import Database
-from shop.faults import Moods
 from shop.hosting import hosted, nobody
 from shop.neighbours import neighbour
 from shop.place import Place
 from shop.psp.api import ProviderApi
 from shop.psp.service import Provider
 from shop.psp.store import SCHEMA, Book
+from shop.stage.faults import Moods
 
 
 @asynccontextmanager

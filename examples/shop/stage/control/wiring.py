@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.types import ASGIApp
 
 from shop.background import alongside
-from shop.control.api import routes
-from shop.control.fleet import PATIENCE_S, Fleet
-from shop.control.pages import pages
-from shop.control.service import Control
-from shop.control.theatre import opened
 from shop.hosting import hosted
 from shop.neighbours import neighbour
 from shop.place import Place
-from shop.whole import WholeCallClient
+from shop.stage.control.api import routes
+from shop.stage.control.fleet import PATIENCE_S, Fleet
+from shop.stage.control.pages import pages
+from shop.stage.control.service import Control
+from shop.stage.control.theatre import opened
+from shop.stage.whole import WholeCallClient
 
 _READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
 

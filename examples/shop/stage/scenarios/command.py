@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx2
 
-from shop.arguments import program
-from shop.scenarios import script
-from shop.whole import WholeCallClient
+from shop.stage.arguments import program
+from shop.stage.scenarios import script
+from shop.stage.whole import WholeCallClient
 
 _PATIENCE_S = 20.0
 _SILENT_S = 60.0  # a control room that does not answer for so long is gone

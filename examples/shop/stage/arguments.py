@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shop.place import VISITORS_MAX
-from shop.scenarios import script
+from shop.stage.scenarios import script
 
 REPLICAS_MAX = 16
 DATA_DIR = Path(".shop-data")

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from shop.control.fleet import Fleet
-from shop.faults import TARGETS, Fault, Moods
-from shop.switches import DEFENCES
+from shop.stage.control.fleet import Fleet
+from shop.stage.faults import TARGETS, Fault, Moods
+from shop.stage.switches import DEFENCES
 
 
 class Wanted:

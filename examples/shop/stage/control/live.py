@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from shop.control.service import Control
+from shop.stage.control.service import Control
 
 LIVE_S = 30.0  # the browser connects again by itself; a gateway that drains must not wait for it
 _DOTS_S = 0.25

@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from shop.problems import Problem, not_found
-from shop.scenarios import script
-from shop.scenarios.crowd import Crowd
-from shop.scenarios.play import Play
+from shop.stage.scenarios import script
+from shop.stage.scenarios.crowd import Crowd
+from shop.stage.scenarios.play import Play
 
 _log = logging.getLogger("shop.control")
 

@@ -9,20 +9,20 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.control.books import LEDGERS, Books
-from shop.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
-from shop.control.feed import Feed
-from shop.control.fleet import Fleet, edges
-from shop.control.looking import LOOK_MAX_S, Looking, State
-from shop.control.switches import Defences
-from shop.control.theatre import Load, Theatre
-from shop.control.traces import Traces
-from shop.control.wanted import Wanted
-from shop.faults import TARGETS, parse
 from shop.neighbours import Neighbour
 from shop.place import CONTEXTS
 from shop.problems import Problem
-from shop.switches import DEFENCES
+from shop.stage.control.books import LEDGERS, Books
+from shop.stage.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
+from shop.stage.control.feed import Feed
+from shop.stage.control.fleet import Fleet, edges
+from shop.stage.control.looking import LOOK_MAX_S, Looking, State
+from shop.stage.control.switches import Defences
+from shop.stage.control.theatre import Load, Theatre
+from shop.stage.control.traces import Traces
+from shop.stage.control.wanted import Wanted
+from shop.stage.faults import TARGETS, parse
+from shop.stage.switches import DEFENCES
 from shop.values import FieldError, InvalidInput
 
 SETTLED_S = 1.0

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from shop.whole import WholeCallClient
+from shop.stage.whole import WholeCallClient
 
 _WORDS = ("lamp", "oak", "teapot", "wool", "radio", "brass", "mug", "linen")
 _PATIENCE_S = 40.0  # for one call, its body included

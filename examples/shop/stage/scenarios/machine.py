@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import httpx2
 
-from shop.scenarios.crowd import Crowd
+from shop.stage.scenarios.crowd import Crowd
 
 QUICK_S = 0.35  # a purchase that takes so long lets a crowd be as large as it is written
 TOO_SLOW_S = 3.0  # beyond this a checkout is hardly ever done within its own limit

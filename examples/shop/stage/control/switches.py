@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.control.books import Books, Row
-from shop.control.feed import Answer, Feed
-from shop.control.fleet import Fleet
-from shop.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
-from shop.control.wanted import Wanted
 from shop.problems import not_found
-from shop.switches import DEFENCES
+from shop.stage.control.books import Books, Row
+from shop.stage.control.feed import Answer, Feed
+from shop.stage.control.fleet import Fleet
+from shop.stage.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
+from shop.stage.control.wanted import Wanted
+from shop.stage.switches import DEFENCES
 
 _CLIENTS_MAX = 1_000
 _VISITS_MAX = 50_000

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from sdpatterns.core.tracing import TRACERS, Value, trace_with
 from sdpatterns.observability.recording import RecordingTracer, SpanStore
-from shop.faults import is_watching
+from shop.stage.faults import is_watching
 from shop.values import whole
 
 PROCESS = secrets.token_hex(8)  # tells control which services share a store

@@ -7,8 +7,8 @@ from collections import deque
 from itertools import count
 from typing import Any, NamedTuple
 
-from shop.control.fleet import Fleet
-from shop.control.history import History
+from shop.stage.control.fleet import Fleet
+from shop.stage.control.history import History
 
 _KEPT_MAX = 2_000
 _UNJUDGED_MAX = 50_000

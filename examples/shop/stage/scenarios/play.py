@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from shop.scenarios.crowd import Crowd
-from shop.scenarios.machine import CHECKOUT_S, Machine, in_ms, measured
-from shop.scenarios.script import COLUMNS, Script, Step
-from shop.scenarios.stage import PATIENCE_S, NoShop, Stage
-from shop.whole import WholeCallClient
+from shop.stage.scenarios.crowd import Crowd
+from shop.stage.scenarios.machine import CHECKOUT_S, Machine, in_ms, measured
+from shop.stage.scenarios.script import COLUMNS, Script, Step
+from shop.stage.scenarios.stage import PATIENCE_S, NoShop, Stage
+from shop.stage.whole import WholeCallClient
 
 _LOOKS_S = 0.3
 _EXPECT_S = 5.0

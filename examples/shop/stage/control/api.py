@@ -7,11 +7,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
-from shop.control.live import Live
-from shop.control.service import Control
-from shop.control.theatre import Theatre
-from shop.control.traces import Traces
 from shop.place import VISITORS_MAX
+from shop.stage.control.live import Live
+from shop.stage.control.service import Control
+from shop.stage.control.theatre import Theatre
+from shop.stage.control.traces import Traces
 from shop.values import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000

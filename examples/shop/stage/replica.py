@@ -19,7 +19,7 @@ from shop.failures import StartFailed
 from shop.journal import journal
 from shop.place import Fleet, Place
 from shop.serving import Server, adopt, answering
-from shop.taking import told_to_stop
+from shop.stage.taking import told_to_stop
 from shop.wirings import START_ORDER, running
 
 READY = "ready"

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop.bodies import read_json
 from shop.problems import Problem
-from shop.pulse import WATCHED
+from shop.stage.pulse import WATCHED
 from shop.values import FieldError, Fields, InvalidInput
 
 _SERVICE_KINDS = ("fail", "slow", "hang")

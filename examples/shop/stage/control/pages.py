@@ -12,10 +12,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from shop.control.service import Control
-from shop.faults import KINDS, TTL_MAX_S
 from shop.headers import SECURITY_HEADERS
 from shop.place import VISITORS_MAX
+from shop.stage.control.service import Control
+from shop.stage.faults import KINDS, TTL_MAX_S
 
 _HERE = Path(__file__).parent
 ORDER_STATUSES = ("paid", "pending", "undoing", "failed")

@@ -9,9 +9,9 @@ from typing import Any
 
 from sdpatterns.observability.spans import SpanRecord, TraceSummary, merged
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
-from shop.control.fleet import Fleet
 from shop.place import CONTEXTS
 from shop.problems import not_found
+from shop.stage.control.fleet import Fleet
 from shop.values import is_slug
 
 

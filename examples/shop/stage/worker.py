@@ -13,8 +13,8 @@ from socket import socketpair
 from typing import Any
 
 from shop.failures import StartFailed
-from shop.replica import READY, Plan
 from shop.serving import HOST, Listener, bind, drain_s
+from shop.stage.replica import READY, Plan
 
 _START_MAX_S = 60.0
 _LIVED_S = 10.0  # a process that lived as long is started again at once

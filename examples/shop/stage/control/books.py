@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shop.control.domain import Agreement, Verdict, disagreements, expected_minor
-from shop.control.harm import Visit
 from shop.neighbours import Neighbour
 from shop.problems import Problem
+from shop.stage.control.domain import Agreement, Verdict, disagreements, expected_minor
+from shop.stage.control.harm import Visit
 
 _OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
 _RECHECKS_MAX = 50

@@ -14,10 +14,10 @@ from pathlib import Path
 from shop.background import alongside
 from shop.failures import StartFailed
 from shop.place import DEPLOYABLES, PUBLIC, Fleet
-from shop.replica import Plan
 from shop.serving import Listener, address, bind
-from shop.taking import owned
-from shop.worker import Worker
+from shop.stage.replica import Plan
+from shop.stage.taking import owned
+from shop.stage.worker import Worker
 
 ALONE = ("psp", "control")  # one of each: what they know is in their memory
 # A service that calls others ends before them; those that are not named here come last.
@@ -50,7 +50,7 @@ async def supervised(
 
 
 async def _fleet(stack: AsyncExitStack, data_dir: Path, replicas: int) -> Fleet:
-    from shop.fleet import connections_needed, fleet, make_databases
+    from shop.stage.fleet import connections_needed, fleet, make_databases
 
     servers = stack.enter_context(fleet(data_dir, connections_max=connections_needed(replicas)))
     await make_databases(servers)
