@@ -216,8 +216,8 @@ def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Cli
     with entered(browser, shop) as page:
         lever = page.locator("#map .lever")
         expect(lever).to_have_attribute("data-is", "closed")
-        shop.put("/control/api/fault", json={**HANG, "kind": "fail"})
-        shop.put("/control/api/load", json={"visitors": 40})
+        shop.put("/control/api/fault", json={**HANG, "kind": "fail", "ttl_s": 600})
+        shop.put("/control/api/load", json={"visitors": 20})
         expect(lever).to_have_attribute("data-is", "open", timeout=90_000)
         expect(lever).to_contain_text("open")
         expect(page.locator("#edges [data-key='payments/psp']")).to_contain_text("open")
