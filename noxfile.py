@@ -211,9 +211,6 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
 
-SHOP_WORKERS = ("--numprocesses=3", "--dist=worksteal")
-"""One more than CI has cores, because these tests wait for much of their time."""
-
 PURE = (
     "tests/algorithms",
     "tests/core",
@@ -272,7 +269,7 @@ def shop_tests(session: nox.Session) -> None:
     """The tests of the reference shop, over HTTP and in a browser."""
     tools(session, "chromium")
     say("Tests of the shop")
-    run(session, "pytest", *SHOP_WORKERS, *WHOLE_SHOPS, *session.posargs)
+    run(session, "pytest", *WORKERS, *WHOLE_SHOPS, *session.posargs)
 
 
 @nox.session
