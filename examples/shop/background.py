@@ -1,4 +1,4 @@
-"""Loops that belong to a service: started with it, ended with it, never behind its back."""
+"""Work beside other work: it ends with the service or the caller that began it, and is never left behind."""
 
 from __future__ import annotations
 
@@ -14,6 +14,20 @@ async def alongside(*loops: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(loop) for loop in loops]
     try:
         yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """All results, in order; the first exception ends the others and is raised once they have ended.
+
+    `asyncio.gather` leaves them running then. Their connections would be opened after their client was closed.
+    """
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shop.background import together
 from shop.problems import Problem
 from shop.stage.control import looking
 from shop.stage.control.history import POINTS, STEP_S, History
@@ -80,6 +81,33 @@ async def test_a_caller_that_leaves_does_not_end_the_look_of_the_others() -> Non
     await asyncio.gather(leaving, return_exceptions=True)
     world.stuck.set()
     assert (await staying).state == {"look": 1}
+
+
+async def test_a_question_that_fails_leaves_no_other_running() -> None:
+    ended: list[str] = []
+
+    async def asks() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)  # as closing a connection does
+            ended.append("asks")
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise Problem(503, "unavailable", "away")
+
+    with pytest.raises(Problem):
+        await together(asks(), fails())
+    assert ended == ["asks"]
+
+    whole = asyncio.create_task(together(asks(), asks()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    whole.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await whole
+    assert ended == ["asks"] * 3
 
 
 async def test_the_state_says_how_old_it_is_and_has_lanes_and_history(shared: Visitor) -> None:

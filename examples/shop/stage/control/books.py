@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from shop.background import together
 from shop.neighbours import Neighbour
 from shop.problems import Problem
 from shop.stage.control.domain import Agreement, Verdict, disagreements, expected_minor
@@ -66,10 +67,11 @@ class Books:
     async def _read(self) -> list[Row]:
         began_us = self._now_us()
         since_us = max(0, self._since_us - _OVERLAP_US)
-        orders, *charges = await asyncio.gather(
+        found: list[list[Row]] = await together(
             self._changed("ordering", "/internal/ledger", since_us),
             *(self._changed(keeper, path, since_us) for keeper, path in LEDGERS.items()),
         )
+        orders, *charges = found
         self.orders.update((row["order_id"], row) for row in orders)
         for keeper, rows in zip(LEDGERS, charges, strict=True):
             net = {row["order_id"]: net_minor(row) for row in rows}

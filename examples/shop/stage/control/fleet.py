@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from shop.background import together
 from shop.place import CONTEXTS, Place
 from shop.problems import Problem
 
@@ -40,8 +40,7 @@ class Fleet:
 
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
         """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
-        found = await asyncio.gather(*(self._told(at, method, path, body) for at in self.replicas(context)))
-        return list(found)
+        return await together(*(self._told(at, method, path, body) for at in self.replicas(context)))
 
     async def _told(self, address: str, method: str, path: str, body: Any) -> Any:
         try:
@@ -68,7 +67,7 @@ class Fleet:
         One that is only slow has its last pulse for `_BEAT_KEPT_S`: a busy machine is no reason to call it down.
         """
         contexts = [(context, address) for context in CONTEXTS for address in self.replicas(context)]
-        found = await asyncio.gather(*(self._beat(address) for _, address in contexts))
+        found = await together(*(self._beat(address) for _, address in contexts))
         pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
         for (context, _), pulse in zip(contexts, found, strict=True):
             pulses[context].append(pulse)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from shop.background import together
 from shop.neighbours import Neighbour
 from shop.place import CONTEXTS
 from shop.problems import Problem
@@ -78,7 +79,7 @@ class Control:
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
-        accounts, stock, baskets, counts, *agreements = await asyncio.gather(
+        accounts, stock, baskets, counts, *agreements = await together(
             self._ask("payments", "/internal/audit"),
             self._ask("inventory", "/internal/audit"),
             self._ask("cart", "/internal/audit"),
@@ -118,7 +119,7 @@ class Control:
         await self._looking.aclose()
 
     async def _look(self) -> State:
-        ledgers, pulses, (limiter, breaker, turns, counts), _ = await asyncio.gather(
+        ledgers, pulses, (limiter, breaker, turns, counts), _ = await together(
             self._audited(), self._fleet.pulses(), self._told(), self.feed.pull()
         )
         orders, visits, invariants = ledgers
@@ -150,12 +151,13 @@ class Control:
 
     async def _told(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
         """What services say of themselves: limiter, breaker, turns and the number of orders."""
-        return await asyncio.gather(
+        limiter, breaker, turns, counts = await together(
             self._known("limiter", "gateway", "/internal/limiter"),
             self._known("breaker", "payments", "/internal/defences"),
             self._known("turns", "ordering", "/internal/defences"),
             self._known("orders", "ordering", "/internal/counts", whole=True),
         )
+        return limiter, breaker, turns, counts
 
     async def _known(self, name: str, service: str, path: str, *, whole: bool = False) -> dict[str, Any]:
         """A service's own view of something; the last one while it is away."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from shop.background import together
 from shop.stage.control.fleet import Fleet
 from shop.stage.faults import TARGETS, Fault, Moods
 from shop.stage.switches import DEFENCES
@@ -44,7 +45,7 @@ class Wanted:
         async with self._settling:
             for target in targets:
                 self._faults[target].heal()
-            healed = await asyncio.gather(*(self._fleet.tell(target, "DELETE", "/admin/fault") for target in targets))
+            healed = await together(*(self._fleet.tell(target, "DELETE", "/admin/fault") for target in targets))
             return healed[-1][0]
 
     async def settle(self) -> set[str]:
