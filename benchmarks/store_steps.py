@@ -1,6 +1,6 @@
 """CPU time of one step on each store, now and at another commit, in subprocesses that take turns.
 
-python benchmarks/store_steps.py path/to/other/src [rounds]
+python benchmarks/store_steps.py path/to/other/src [rounds [store ...]]
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def main() -> None:
             "sqlite": f"sqlite+aiosqlite:///{directory}/b.db",
             "postgres": postgres.replace("postgresql:", "postgresql+asyncpg:", 1),
         }
-        for kind, url in urls.items():
+        for kind, url in [(kind, urls[kind]) for kind in sys.argv[3:] or urls]:
             for tasks in (1, 256):
                 pairs = [[measured(source, kind, url, tasks) for source in sources.values()] for _ in range(rounds)]
                 before, now = (statistics.median(column) for column in zip(*pairs, strict=True))

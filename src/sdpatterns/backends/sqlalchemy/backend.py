@@ -20,6 +20,7 @@ from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech, payload
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
 from sdpatterns.backends.sqlalchemy.states import SQLStates
+from sdpatterns.backends.sqlalchemy.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.views import Transaction, View
 from sdpatterns.backends.sqlalchemy.work import Speech
 from sdpatterns.core.judging import plain
@@ -102,7 +103,7 @@ class SQLBackend(Lifespan):
 
     async def sweep(self, *, limit: int = 500) -> int:
         """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
-        return await self._on_one(lambda connection: self._speech.sweep(connection, limit))
+        return await self._on_one(lambda connection: finish(self._speech.sweep(ViewTransaction(connection), limit)))
 
     def within(self, transaction: Transaction) -> View:
         """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from sdpatterns.backends.sqlalchemy.transactions import AsyncpgTransaction, Transaction
 
 __all__ = ["Dialer", "Wire"]
 
@@ -57,11 +59,20 @@ class Wire:
     def __init__(self, connection: AsyncConnection, driver: Any) -> None:
         self.connection = connection
         self.driver = driver
+        self._tx = AsyncpgTransaction(driver)
 
-    async def run(self, work: Callable[..., T], *given: Any) -> T:
-        """Run blocking work on it; a failure drops it."""
+    async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run the work on the driver's connection; a failure drops it."""
         try:
-            return await self.connection.run_sync(work, *given)
+            return await work(self._tx)
+        except BaseException:
+            await self.abandon()
+            raise
+
+    async def run_sync(self, work: Callable[[Connection], T]) -> T:
+        """Run blocking work on SQLAlchemy's connection; a failure drops it."""
+        try:
+            return await self.connection.run_sync(work)
         except BaseException:
             await self.abandon()
             raise

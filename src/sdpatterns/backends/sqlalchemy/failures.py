@@ -22,6 +22,12 @@ _CONFLICTS = {
 # Classes of SQLSTATE: data exception, program limit exceeded.
 _BAD_VALUES = {"22", "54"}
 
+# Classes of SQLSTATE: the connection broke, or the server ends it.
+_GOING = ("08", "57P")
+
+# What psycopg and asyncpg call an error that no server has seen.
+_NOT_SENT = {"DataError", "InterfaceError", "ProgrammingError"}
+
 # SQLSTATE: what a database refuses though it is up, and what mends it.
 _REFUSALS = {
     "25006": "the database is read-only (a standby, or default_transaction_read_only): name the primary in the URL",
@@ -117,20 +123,43 @@ def _state(error: BaseException) -> str | None:
 def answered(error: BaseException) -> bool:
     """The database itself said that the statement failed, so that surely nothing of it happened.
 
-    Not so where it was shutting down, or where the disk failed under a commit.
+    Not so where it was shutting down or ended the connection, or where the disk failed under a commit.
     """
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
-        return False
-    return not (_state(error) or "").startswith("57P") and "disk I/O error" not in str(error)
+    if isinstance(error, DBAPIError):
+        is_answer = not error.connection_invalidated
+    else:
+        is_answer = _is_of_sqlite(error) or _is_refused_by_server(error) or _is_refused_by_driver(error)
+    return is_answer and not (_state(error) or "").startswith(_GOING) and "disk I/O error" not in str(error)
+
+
+def _is_of_sqlite(error: BaseException) -> bool:
+    # There is no server whose answer could be lost.
+    return isinstance(error, sqlite3.Error)
+
+
+def _is_refused_by_server(error: BaseException) -> bool:
+    # What the server calls fatal ends the connection, and is not always about the statement in flight.
+    said = getattr(error, "diag", error)
+    severity = getattr(said, "severity_nonlocalized", None) or getattr(said, "severity_en", None)
+    return _state(error) is not None and severity not in {"FATAL", "PANIC"}
+
+
+def _is_refused_by_driver(error: BaseException) -> bool:
+    """The driver never sent the statement, because it cannot write a parameter. Drivers share names, not types."""
+    kinds = {kind.__name__ for kind in type(error).__mro__ if kind.__module__.startswith(("asyncpg", "psycopg"))}
+    return _state(error) is None and bool(kinds & _NOT_SENT) and "closed" not in str(error)
 
 
 def only_this_batch(error: BaseException) -> bool:
     """The database is well and refuses what it was given; another batch may pass."""
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+    if not answered(error):
         return False
     state = _state(error)
-    return (
-        isinstance(error, DataError | InterfaceError | ProgrammingError) if state is None else state[:2] in _BAD_VALUES
+    if state is not None:
+        return state[:2] in _BAD_VALUES
+    refused = DataError | InterfaceError | ProgrammingError
+    return isinstance(error, refused | sqlite3.DataError | sqlite3.InterfaceError | sqlite3.ProgrammingError) or (
+        _is_refused_by_driver(error)
     )
 
 

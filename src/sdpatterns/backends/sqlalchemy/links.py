@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
@@ -19,8 +19,10 @@ from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
 from sdpatterns.backends.sqlalchemy.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.postgres import payload
 from sdpatterns.backends.sqlalchemy.sqlite import data_version
+from sdpatterns.backends.sqlalchemy.transactions import PsycopgTransaction, SQLiteTransaction, Transaction
 from sdpatterns.backends.sqlalchemy.work import Batch, Broom, Speech, run_batch
 from sdpatterns.core.forks import drop_in_child, prepare_for_fork
+from sdpatterns.core.runtime import finish
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Usage
 
@@ -68,9 +70,16 @@ def _discard(connection: Connection) -> None:
     connection.close()
 
 
-def _make_ready(speech: Speech, connection: Connection) -> None:
-    check_schema(connection)
-    speech.prepare(connection)
+def _tx_of(connection: Connection) -> Transaction:
+    driver = _driver_of(connection)
+    return SQLiteTransaction(driver) if connection.dialect.name == "sqlite" else PsycopgTransaction(driver)
+
+
+class _Kept(NamedTuple):
+    """The connection on which batches run."""
+
+    connection: Connection
+    tx: Transaction
 
 
 class BlockingLink:
@@ -85,11 +94,11 @@ class BlockingLink:
         self._broom = Broom(speech)
         self._local = local
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._kept: _Kept | None = None
         self._apart = threading.Semaphore(_APART_MAX)
         self._data_version: int | None = None
         self._runs_in: int | None = None
-        self._left_to_the_parent: Connection | None = None
+        self._left_to_the_parent: _Kept | None = None
         self._rests = False
         if not speech.notifies:
             prepare_for_fork(self)
@@ -114,11 +123,11 @@ class BlockingLink:
 
     def after_fork_in_child(self) -> None:
         """Give up a transaction that could not end, because the step in it forked or stands still."""
-        if not self._rests and self._connection is not None:
+        if not self._rests and self._kept is not None:
             with contextlib.suppress(Exception):
-                _driver_of(self._connection).rollback()
+                _driver_of(self._kept.connection).rollback()
         # This link is never used again here, but a fork of this child asks it to prepare too.
-        self._left_to_the_parent, self._connection = self._connection, None
+        self._left_to_the_parent, self._kept = self._kept, None
         self._lock, self._runs_in = threading.Lock(), None
 
     @property
@@ -137,14 +146,14 @@ class BlockingLink:
             self._runs_in = threading.get_ident()
             try:
                 with self._bound(self.timeout_s) as bound:
-                    batch.fresh = self._connection is None
-                    connection = self._connection
-                    if connection is None:
-                        connection = self._open(bound)
+                    batch.fresh = self._kept is None
+                    kept = self._kept
+                    if kept is None:
+                        kept = self._open(bound)
                     else:
-                        bound.watch(_driver_of(connection))
-                    run_batch(self._speech, connection, batch)
-                    self._broom.after(batch, connection)
+                        bound.watch(_driver_of(kept.connection))
+                    finish(run_batch(self._speech, kept.tx, batch))
+                    finish(self._broom.after(batch, kept.tx))
             except BaseException:
                 self._drop()
                 raise
@@ -163,7 +172,7 @@ class BlockingLink:
             raise TimeoutError(f"no connection was free within {self.timeout_s:g} s")
         try:
             # Twice: a row may be waited for as long as `lock_timeout` says.
-            self._on_one(lambda connection: run_batch(self._speech, connection, batch), 2 * self.timeout_s)
+            self._on_one(lambda opened: finish(run_batch(self._speech, _tx_of(opened), batch)), 2 * self.timeout_s)
         finally:
             self._apart.release()
 
@@ -203,7 +212,7 @@ class BlockingLink:
         """Whether another connection has committed since the last look, or may have. SQLite only."""
         with self._lock:
             try:
-                seen = data_version(self._connection or self._open(Bound(None)))
+                seen = finish(data_version((self._kept or self._open(Bound(None))).tx))
             except BaseException:
                 self._drop()
                 raise
@@ -216,25 +225,27 @@ class BlockingLink:
             self._drop()
         self.engine.dispose()
 
-    def _open(self, bound: Bound) -> Connection:
+    def _open(self, bound: Bound) -> _Kept:
         connection = bound.made(self.engine.connect, _discard)
         try:
             bound.watch(_driver_of(connection))
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
-            _make_ready(self._speech, connection)
+            check_schema(connection)
+            kept = _Kept(connection, _tx_of(connection))
+            finish(self._speech.prepare(kept.tx))
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
-        return connection
+        self._kept = kept
+        return kept
 
     def _drop(self) -> None:
-        connection, self._connection = self._connection, None
+        kept, self._kept = self._kept, None
         self._data_version = None
-        if connection is not None:
+        if kept is not None:
             with contextlib.suppress(Exception):
-                connection.close()
+                kept.connection.close()
 
 
 class AsyncLink:
@@ -261,7 +272,7 @@ class AsyncLink:
             async with asyncio.timeout(self.timeout_s):
                 batch.fresh = self._wire is None
                 wire = self._wire or await self._open()
-                await wire.run(self._run_batch, batch)
+                await wire.run(lambda tx: self._run_batch(tx, batch))
         except BaseException:
             self._wire = None
             raise
@@ -269,7 +280,9 @@ class AsyncLink:
     async def run_apart(self, batch: Batch, /) -> None:
         """Run it on a connection of its own, where it may wait for a row. At most four at once."""
         async with self._apart, asyncio.timeout(2 * self.timeout_s):
-            await self._on_one(self._run_batch, batch)
+            wire = await self._dialed()
+            await wire.run(lambda tx: self._run_batch(tx, batch))
+            await wire.close()
 
     def is_moving(self) -> bool:
         return True
@@ -277,7 +290,10 @@ class AsyncLink:
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
         async with asyncio.timeout(6 * self.timeout_s):
-            return await self._on_one(task)
+            wire = await self._dialed()
+            result = await wire.run_sync(task)
+            await wire.close()
+            return result
 
     async def close(self) -> None:
         """Close every connection; the next batch makes a new one."""
@@ -286,23 +302,22 @@ class AsyncLink:
             await wire.close()
         await self.dialer.engine.dispose()
 
-    async def _on_one(self, task: Callable[..., T], *given: Any) -> T:
+    async def _dialed(self) -> Wire:
         async with asyncio.timeout(self.timeout_s):
-            wire = await self.dialer.dial()
-        result = await wire.run(task, *given)
-        await wire.close()
-        return result
+            return await self.dialer.dial()
 
-    def _run_batch(self, connection: Connection, batch: Batch) -> None:
-        run_batch(self._speech, connection, batch)
-        self._broom.after(batch, connection)
+    async def _run_batch(self, tx: Transaction, batch: Batch) -> None:
+        await run_batch(self._speech, tx, batch)
+        await self._broom.after(batch, tx)
 
     async def _open(self) -> Wire:
         wire = await self.dialer.dial()
-        await wire.run(self._make_ready)
+        await wire.run_sync(_keep)
+        await wire.run(self._speech.prepare)
         self._wire = wire
         return wire
 
-    def _make_ready(self, connection: Connection) -> None:
-        connection.detach()
-        _make_ready(self._speech, connection)
+
+def _keep(connection: Connection) -> None:
+    connection.detach()
+    check_schema(connection)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, LargeBinary, Text, bindparam, text
 from sqlalchemy.engine import Connection
 
 from sdpatterns.backends.sqlalchemy.rows import Place, expiry_us, next_version
+from sdpatterns.backends.sqlalchemy.transactions import Statement, Transaction
 from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import GONE, UNCHANGED
@@ -32,21 +31,22 @@ _INSERT_WAIT = "250ms"
 _WAIT_SLICE_S = 1.0
 _SLACK_US = 60_000_000
 
-_TEXTS, _NUMBERS, _BLOBS = ARRAY(Text), ARRAY(BigInteger), ARRAY(LargeBinary)
 _NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
-_PLACES = (bindparam("spaces", type_=_TEXTS), bindparam("keys", type_=_TEXTS))
+_PLACES = {"spaces": "text[]", "keys": "text[]"}
 
-_READ = text(
+_READ = Statement(
     f"SELECT w.space, w.key, c.version, c.state, c.last_us, {_NOW}"
     " FROM unnest(:spaces, :keys) AS w (space, key)"
-    " LEFT JOIN sdp_cells c ON c.space = w.space AND c.key = w.key"
-).bindparams(*_PLACES)
+    " LEFT JOIN sdp_cells c ON c.space = w.space AND c.key = w.key",
+    **_PLACES,
+)
 
-_HOLD = text(
+_HOLD = Statement(
     "SELECT 1 FROM unnest(:spaces, :keys) AS w (space, key)"
     " JOIN sdp_cells c ON c.space = w.space AND c.key = w.key"
-    " ORDER BY c.space, c.key FOR UPDATE OF c"
-).bindparams(*_PLACES)
+    " ORDER BY c.space, c.key FOR UPDATE OF c",
+    **_PLACES,
+)
 
 _CHANGE = """
 WITH w AS MATERIALIZED (
@@ -78,33 +78,31 @@ _RING = """, rung AS MATERIALIZED (
     WHERE t.space IS NULL OR EXISTS (SELECT FROM landed l WHERE l.space = t.space AND l.key = t.key)
   ) t
 )"""
-_COLUMNS = (
-    *_PLACES,
-    bindparam("expected", type_=_NUMBERS),
-    bindparam("versions", type_=_NUMBERS),
-    bindparam("states", type_=_BLOBS),
-    bindparam("last_us", type_=_NUMBERS),
-    bindparam("expires_us", type_=_NUMBERS),
+_COLUMNS = _PLACES | {
+    "expected": "bigint[]",
+    "versions": "bigint[]",
+    "states": "bytea[]",
+    "last_us": "bigint[]",
+    "expires_us": "bigint[]",
+}
+_TOPICS = {"channel": "text", "topic_spaces": "text[]", "topic_keys": "text[]", "topics": "text[]"}
+_WRITE = Statement(f"{_CHANGE} SELECT space, key FROM landed", **_COLUMNS)
+_WRITE_AND_RING = Statement(
+    f"{_CHANGE}{_RING} SELECT space, key FROM landed UNION ALL SELECT NULL, NULL FROM rung", **_COLUMNS, **_TOPICS
 )
-_TOPICS = (
-    bindparam("channel", type_=Text()),
-    bindparam("topic_spaces", type_=_TEXTS),
-    bindparam("topic_keys", type_=_TEXTS),
-    bindparam("topics", type_=_TEXTS),
+
+_DROP = Statement(
+    "DELETE FROM sdp_cells c USING unnest(:spaces, :keys) AS w (space, key) WHERE c.space = w.space AND c.key = w.key",
+    **_PLACES,
 )
-_WRITE = text(f"{_CHANGE} SELECT space, key FROM landed").bindparams(*_COLUMNS)
-_WRITE_AND_RING = text(
-    f"{_CHANGE}{_RING} SELECT space, key FROM landed UNION ALL SELECT NULL, NULL FROM rung"
-).bindparams(*_COLUMNS, *_TOPICS)
 
-_DROP = text(
-    "DELETE FROM sdp_cells c USING unnest(:spaces, :keys) AS w (space, key) WHERE c.space = w.space AND c.key = w.key"
-).bindparams(*_PLACES)
-
-_SWEEP = text(
-    "DELETE FROM sdp_cells WHERE (space, key) IN (SELECT space, key FROM sdp_cells"
+_SWEEP = Statement(
+    "WITH gone AS (DELETE FROM sdp_cells WHERE (space, key) IN (SELECT space, key FROM sdp_cells"
     f" WHERE expires_us < {_NOW} + :shift_us ORDER BY expires_us LIMIT :at_most FOR UPDATE SKIP LOCKED)"
-).bindparams(bindparam("shift_us", type_=BigInteger()), bindparam("at_most", type_=BigInteger()))
+    " RETURNING 1) SELECT count(*) FROM gone",
+    shift_us="bigint",
+    at_most="bigint",
+)
 
 
 def payload(topic: str) -> str:
@@ -138,60 +136,57 @@ class PostgresSpeech:
     def join(self, connection: Connection, /) -> None:
         """Nothing: the savepoint begins it."""
 
-    def prepare(self, connection: Connection, /) -> None:
+    async def prepare(self, tx: Transaction, /) -> None:
         """Set up the connection on which batches run one after another."""
         # Only a key that another transaction is just inserting makes a batch wait, and not for long.
-        connection.exec_driver_sql(f"SET lock_timeout = '{_INSERT_WAIT}'")
+        await tx.execute(f"SET lock_timeout = '{_INSERT_WAIT}'")
 
-    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
+    async def hold(self, tx: Transaction, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound."""
         if wait_max_s is not None:
             # In slices, so that a caller whose deadline has passed hears of it.
             wait_ms = max(1, round(1000 * min(_WAIT_SLICE_S, wait_max_s)))
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
-        connection.execute(_HOLD, _columns(places))
+            await tx.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
+        await tx.fetch(_HOLD, *_columns(places))
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
+    async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         if not places:
             return Snapshot({}, SYSTEM.now_us() + self.shift_us)
         found: dict[Place, Found | None] = {}
         now_us = 0
-        for space, key, version, state, last_us, read_us in connection.execute(_READ, _columns(places)):
+        for space, key, version, state, last_us, read_us in await tx.fetch(_READ, *_columns(places)):
             found[space, key] = None if version is None else Found(version, state, last_us)
             now_us = max(now_us, read_us)
         return Snapshot(found, now_us + self.shift_us)
 
-    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
+    async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
         """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
-        rows: dict[str, Any] = _columns([change.key for change in changes]) | {
-            "expected": [change.expected or 0 for change in changes],
-            "versions": [_version(change) for change in changes],
-            "states": [_state(change) for change in changes],
-            "last_us": [change.last_us for change in changes],
-            "expires_us": [expiry_us(change.last_us, change.keep_s) for change in changes],
-        }
+        rows = (
+            *_columns([change.key for change in changes]),
+            [change.expected or 0 for change in changes],
+            [_version(change) for change in changes],
+            [_state(change) for change in changes],
+            [change.last_us for change in changes],
+            [expiry_us(change.last_us, change.keep_s) for change in changes],
+        )
         rung: list[tuple[str | None, str | None, str]]
-        rung = [(*change.key, topic) for change in changes for topic in change.topics]
-        rung += [(None, None, topic) for topic in topics]
+        rung = [(*change.key, payload(topic)) for change in changes for topic in change.topics]
+        rung += [(None, None, payload(topic)) for topic in topics]
         if rung:
-            rows |= {
-                "channel": CHANNEL,
-                "topic_spaces": [space for space, _, _ in rung],
-                "topic_keys": [key for _, key, _ in rung],
-                "topics": [payload(topic) for _, _, topic in rung],
-            }
-        landed = connection.execute(_WRITE_AND_RING if rung else _WRITE, rows)
+            landed = await tx.fetch(_WRITE_AND_RING, *rows, CHANNEL, *map(list, zip(*rung, strict=True)))
+        else:
+            landed = await tx.fetch(_WRITE, *rows)
         lost = {change.key for change in changes} - {(space, key) for space, key in landed}
         absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
         if absent and not lost:
-            connection.execute(_DROP, _columns(absent))
+            await tx.fetch(_DROP, *_columns(absent))
         return lost
 
-    def sweep(self, connection: Connection, limit: int, /) -> int:
+    async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
-        shift_us = self.shift_us - _SLACK_US
-        return connection.execute(_SWEEP, {"shift_us": shift_us, "at_most": limit}).rowcount
+        [[gone]] = await tx.fetch(_SWEEP, self.shift_us - _SLACK_US, limit)
+        return int(gone)
 
 
 def _version(change: Change) -> int:
@@ -207,5 +202,5 @@ def _state(change: Change) -> bytes | None:
     return None if change.payload is GONE else change.payload
 
 
-def _columns(places: Sequence[Place]) -> dict[str, Any]:
-    return {"spaces": [space for space, _ in places], "keys": [key for _, key in places]}
+def _columns(places: Sequence[Place]) -> tuple[list[str], list[str]]:
+    return [space for space, _ in places], [key for _, key in places]

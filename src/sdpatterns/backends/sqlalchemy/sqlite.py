@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.pool import QueuePool
 
 from sdpatterns.backends.sqlalchemy.rows import Place, expiry_us, next_version
+from sdpatterns.backends.sqlalchemy.transactions import Statement, Transaction
 from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import GONE, UNCHANGED
@@ -21,20 +23,21 @@ _SLACK_US = 60_000_000
 """Clocks of processes may differ by a stepped wall clock; garbage waits a minute longer."""
 
 _READ = "SELECT space, key, version, state, last_us FROM sdp_cells WHERE (space, key) IN (VALUES {})"
-_WRITE = (
+_WRITE = Statement(
     "INSERT INTO sdp_cells (space, key, version, state, last_us, expires_us) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, state = excluded.state,"
     " last_us = excluded.last_us, expires_us = excluded.expires_us"
 )
-_DELETE = "DELETE FROM sdp_cells WHERE space = ? AND key = ?"
-_SWEEP = (
+_DELETE = Statement("DELETE FROM sdp_cells WHERE space = ? AND key = ?")
+_SWEEP = Statement(
     "DELETE FROM sdp_cells WHERE (space, key) IN"
     " (SELECT space, key FROM sdp_cells WHERE expires_us < ? ORDER BY expires_us LIMIT ?)"
 )
-_LOOK = "PRAGMA data_version"
+_SWEPT = Statement("SELECT changes()")
+_LOOK = Statement("PRAGMA data_version")
 _RING = "UPDATE sdp_schema SET notified = notified + 1"
 
-_READS = ["", *(_READ.format(", ".join(["(?, ?)"] * (1 << power))) for power in range(11))]
+_READS = [Statement(_READ.format(", ".join(["(?, ?)"] * (1 << power)))) for power in range(11)]
 
 
 class SQLiteSpeech:
@@ -65,22 +68,25 @@ class SQLiteSpeech:
         if not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    def prepare(self, connection: Connection, /) -> None:
+    async def prepare(self, tx: Transaction, /) -> None:
         """Nothing: the pragmas are set when a connection is made."""
 
-    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
+    async def hold(self, tx: Transaction, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Nothing: the write lock is held already."""
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
+    async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         found: dict[Place, Found | None] = dict.fromkeys(places)
         for start in range(0, len(places), 1024):
             some = places[start : start + 1024]
-            for space, key, version, state, last_us in connection.exec_driver_sql(*_reading(some)):
+            # The number of places is rounded up to a power of two, so that few statements are ever prepared.
+            power = (len(some) - 1).bit_length()
+            padded = [*some, *[some[-1]] * ((1 << power) - len(some))]
+            for space, key, version, state, last_us in await tx.fetch(_READS[power], *chain.from_iterable(padded)):
                 found[space, key] = Found(version, state, last_us)
         return Snapshot(found, SYSTEM.now_us() + self.shift_us)
 
-    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
+    async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
         """Make the changes, all of them: the transaction has let nobody in between."""
         rows = [
             (
@@ -94,30 +100,25 @@ class SQLiteSpeech:
             if change.payload is not GONE and change.payload is not UNCHANGED
         ]
         if rows:
-            connection.exec_driver_sql(_WRITE, rows)
+            await tx.run_each(_WRITE, rows)
         gone = [change.key for change in changes if change.payload is GONE]
         if gone:
-            connection.exec_driver_sql(_DELETE, gone)
+            await tx.run_each(_DELETE, gone)
         if topics and not rows and not gone:
-            connection.exec_driver_sql(_RING)
+            await tx.execute(_RING)
         return set()
 
-    def sweep(self, connection: Connection, limit: int, /) -> int:
+    async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
-        before_us = SYSTEM.now_us() + self.shift_us - _SLACK_US
-        return connection.exec_driver_sql(_SWEEP, (before_us, limit)).rowcount
+        await tx.fetch(_SWEEP, SYSTEM.now_us() + self.shift_us - _SLACK_US, limit)
+        [[gone]] = await tx.fetch(_SWEPT)
+        return int(gone)
 
 
-def data_version(connection: Connection) -> int:
+async def data_version(tx: Transaction) -> int:
     """A number that changes when any other connection, here or in another process, has committed."""
-    return int(connection.exec_driver_sql(_LOOK).scalar_one())
-
-
-def _reading(places: Sequence[Place]) -> tuple[str, tuple[str, ...]]:
-    # The number of places is rounded up to a power of two, so that few statements are ever prepared.
-    power = (len(places) - 1).bit_length()
-    padded = [*places, *[places[-1]] * ((1 << power) - len(places))]
-    return _READS[power + 1], tuple(part for place in padded for part in place)
+    [[seen]] = await tx.fetch(_LOOK)
+    return int(seen)
 
 
 def check_is_file(url: URL) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from sdpatterns.backends.sqlalchemy.states import name_cells
+from sdpatterns.backends.sqlalchemy.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_steps
-from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
+from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.states import Cells, Space
@@ -67,10 +68,10 @@ class ViewStates:
     def _work(self, batch: Batch, inner: Session | Connection) -> None:
         connection = inner.connection() if isinstance(inner, Session) else inner
         self._speech.join(connection)
-        [step] = batch.steps
+        [step], tx = batch.steps, ViewTransaction(connection)
         while True:
             with connection.begin_nested() as savepoint:
-                run_steps(self._speech, connection, batch, in_transaction=True)
+                finish(run_steps(self._speech, tx, batch, in_transaction=True))
                 if batch.conflict is not None or step.error is not None:
                     savepoint.rollback()
             if batch.conflict is None:

@@ -1,7 +1,7 @@
 """One batch of steps on one connection: the same function for an engine with and without a loop.
 
-It runs on a blocking connection, in the thread that owns the SQLite file, inside `run_sync`, and on
-the caller's own connection for `within`. What differs between databases is a `Speech`.
+It runs on a blocking connection, in the thread that owns the SQLite file, on a loop's connection, and on the
+caller's own for `within`. Only asyncpg makes it suspend. What differs between databases is a `Speech`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from sdpatterns.backends.sqlalchemy.rows import Place
-from sdpatterns.core.runtime import finish
+from sdpatterns.backends.sqlalchemy.transactions import Transaction
 from sdpatterns.core.step import UNCHANGED
 from sdpatterns.ports.engine.steps import Change, PendingStep, Snapshot
 from sdpatterns.ports.engine.versioned import Conflict, attempt, names_of
@@ -68,21 +67,21 @@ class Speech(Protocol):
     def join(self, connection: Connection, /) -> None:
         """Make sure that the caller's transaction has begun in the database as well."""
 
-    def prepare(self, connection: Connection, /) -> None:
+    async def prepare(self, tx: Transaction, /) -> None:
         """Set up the connection on which batches run one after another."""
 
-    def hold(self, connection: Connection, places: Sequence[Place], wait_max_s: float | None, /) -> None:
+    async def hold(self, tx: Transaction, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound of the connection or this one."""
 
-    def read(self, connection: Connection, places: Sequence[Place], /) -> Snapshot:
+    async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         ...
 
-    def write(self, connection: Connection, changes: Sequence[Change], topics: Sequence[str], /) -> Collection[Place]:
+    async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> Collection[Place]:
         """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
         ...
 
-    def sweep(self, connection: Connection, limit: int, /) -> int:
+    async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
         ...
 
@@ -94,64 +93,64 @@ class Broom:
         self._speech = speech
         self._made = 0
 
-    def after(self, batch: Batch, connection: Connection) -> None:
+    async def after(self, batch: Batch, tx: Transaction) -> None:
         """Sweep if it is time to. Fails in silence: the next batch finds out what is wrong."""
         self._made += batch.made
         if self._made >= _SWEEP_EVERY:
             self._made = 0
-            with contextlib.suppress(SQLAlchemyError):
-                self._speech.sweep(connection, 2 * _SWEEP_EVERY)
+            with contextlib.suppress(Exception):
+                await self._speech.sweep(tx, 2 * _SWEEP_EVERY)
 
 
-def run_batch(speech: Speech, connection: Connection, batch: Batch) -> None:
-    """Run the batch on a connection that commits each statement by itself."""
+async def run_batch(speech: Speech, tx: Transaction, batch: Batch) -> None:
+    """Run the batch on a connection that commits each statement by itself.
+
+    After an exception the connection is of no more use: to close it ends a transaction more surely than `ROLLBACK`,
+    which a server that no longer answers would not answer either.
+    """
     begin = speech.begin(batch)
     if begin is None:
-        run_steps(speech, connection, batch)
+        await run_steps(speech, tx, batch)
         return
-    connection.exec_driver_sql(begin)
-    try:
-        run_steps(speech, connection, batch, in_transaction=True)
-        batch.doubt = batch.conflict is None
-        connection.exec_driver_sql("COMMIT" if batch.doubt else "ROLLBACK")
-    except BaseException:
-        with contextlib.suppress(SQLAlchemyError):
-            connection.exec_driver_sql("ROLLBACK")
-        raise
+    await tx.execute(begin)
+    await run_steps(speech, tx, batch, in_transaction=True)
+    batch.doubt = batch.conflict is None
+    await tx.execute("COMMIT" if batch.doubt else "ROLLBACK")
     batch.doubt = False
     if batch.conflict is not None:
         # All or nothing: a step on several cells may be among them.
         batch.conflict = Conflict(names_of(batch.steps))
 
 
-def run_steps(speech: Speech, connection: Connection, batch: Batch, *, in_transaction: bool = False) -> None:
+async def run_steps(speech: Speech, tx: Transaction, batch: Batch, *, in_transaction: bool = False) -> None:
     """Read, apply, write. A transaction around it may still fail as a whole."""
     if batch.hold:
         # A caller's own transaction keeps its own bound on waits.
-        speech.hold(connection, sorted(names_of(batch.steps)), batch.wait_max_s() if batch.is_ours else None)
-    batch.conflict = finish(attempt(_Rows(speech, connection, batch, in_transaction), batch.steps))
+        await speech.hold(tx, sorted(names_of(batch.steps)), batch.wait_max_s() if batch.is_ours else None)
+    batch.conflict = await attempt(_Rows(speech, tx, batch, in_transaction), batch.steps)
 
 
 class _Rows:
-    """See `VersionedMap`: the rows of the table, for one batch. Nothing here suspends."""
+    """See `VersionedMap`: the rows of the table, for one batch."""
 
-    __slots__ = ("_batch", "_connection", "_in_transaction", "_speech")
+    __slots__ = ("_batch", "_in_transaction", "_speech", "_tx")
 
-    def __init__(self, speech: Speech, connection: Connection, batch: Batch, in_transaction: bool) -> None:  # noqa: FBT001
+    def __init__(self, speech: Speech, tx: Transaction, batch: Batch, in_transaction: bool) -> None:  # noqa: FBT001
         self._speech = speech
-        self._connection = connection
+        self._tx = tx
         self._batch = batch
         self._in_transaction = in_transaction
 
     async def read(self, names: Sequence[Any], /) -> Snapshot:
         # In the one order in which all callers lock them.
-        return self._speech.read(self._connection, sorted(names))
+        return await self._speech.read(self._tx, sorted(names))
 
     async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
         batch = self._batch
         batch.topics = [*topics, *(topic for change in changes for topic in change.topics)]
         batch.made = sum(1 for change in changes if change.expected is None and change.payload is not UNCHANGED)
+        # Without a transaction the write commits itself, so that its lost reply leaves it in doubt.
         batch.doubt = not self._in_transaction
-        lost = self._speech.write(self._connection, changes, topics)
+        lost = await self._speech.write(self._tx, changes, topics)
         batch.doubt = False
         return Conflict(lost) if lost else None
