@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
 _BACKLOG = 1_024
 _DRAIN_S = {"gateway": 10, "psp": 1}
+_LAST_WORDS_S = 1.0
 _IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
@@ -95,10 +96,16 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.005)
 
     async def drain(self) -> None:
-        """Take no new connections, finish the requests in flight, close."""
+        """Take no new connections, finish the requests in flight, close all connections."""
         self.should_exit = True
         if self._running is not None:
             await self._running
+        # uvicorn cancels the requests that took too long, and waits neither for them nor for their connections.
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the event loop tells each of them now that it has ended
 
 
 @contextlib.asynccontextmanager

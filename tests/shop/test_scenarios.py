@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from shop.__main__ import main
-from shop.stage.scenarios.machine import Machine
+from shop.stage.scenarios.machine import Machine, Processor
 from shop.stage.scenarios.play import Play, TooBusy, filled, holds, look_up
 from shop.stage.scenarios.script import BadScript, Script, load, names, parse
 from shop.stage.scenarios.stage import Stage
@@ -215,6 +216,21 @@ def test_the_machine_is_measured_and_crowds_are_cut_to_it() -> None:
     assert slow.explains(Machine(0.0, 0.01))
 
 
+def test_a_machine_that_becomes_busy_while_a_scenario_runs_explains_what_does_not_hold() -> None:
+    quick = Machine(0.05, 0.01)
+    assert not quick.explains(Machine(0.0, 0.01, waiting=0.1))
+    assert quick.explains(Machine(0.0, 0.01, waiting=0.4))
+
+
+def test_the_time_a_thread_waits_for_a_processor_is_what_the_system_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, now = Processor.so_far(), Processor(3.0, 2.0)
+    assert before.worked_s > 0
+    assert Processor(4.5, 2.5).waiting_since(now) == 0.25
+    assert now.waiting_since(now) == 0.0
+    monkeypatch.setattr("shop.stage.scenarios.machine._SCHEDSTAT", Path("/nowhere"))
+    assert Processor.so_far() == Processor(0.0, 0.0)
+
+
 async def test_a_machine_that_is_too_busy_is_told_and_nothing_begins(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +273,7 @@ async def expected(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, Any]) -> l
     monkeypatch.setattr(Stage, "state", state)
     monkeypatch.setattr("shop.stage.scenarios.play._LOOKS_S", 0.0)
     monkeypatch.setattr("shop.stage.scenarios.play.measured", quick)
+    monkeypatch.setattr("shop.stage.scenarios.play.measured_again", quick)
     monkeypatch.setattr("shop.stage.scenarios.play._UNREAD_S", 0.05)
     check = parse(
         "t", 'title = "t"\nsummary = "s"\ntakes_s = 9\n[[steps]]\nexpect = "c"\nof = "harm"\nabove = 0\nwithin_s = 0'

@@ -147,3 +147,21 @@ async def test_a_head_without_an_end_is_given_up_before_it_fills_the_memory(
     async with line(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nPadding: " + b"a" * HEAD_MAX_BYTES)
         assert await reader.read() == b""
+
+
+async def test_a_server_that_has_ended_keeps_no_connection_of_a_request_that_took_too_long() -> None:
+    began = asyncio.Event()
+
+    async def never(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    with serving.bind(0) as listener:
+        server = serving.Server("psp", never, [listener])
+        async with serving.answering({"psp": server}), line(listener.getsockname()[1]) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await began.wait()
+            await server.drain()
+            assert not server.server_state.connections
+            assert (await reader.readline()).startswith(b"HTTP/1.1 500")
+            await reader.read()  # ends

@@ -190,11 +190,15 @@ async def test_a_busy_machine_excuses_only_checks_that_depend_on_time(
     async def state(_stage: Stage) -> dict[str, object]:
         return {"current": True}
 
-    async def slow(*_whom: object, **how: object) -> Machine:
-        return Machine(0.1, 0.01) if how.get("buys", True) else Machine(0.0, 2.0)
+    async def quick(*_whom: object) -> Machine:
+        return Machine(0.1, 0.01)
+
+    async def slow(*_whom: object) -> Machine:
+        return Machine(0.0, 2.0)
 
     monkeypatch.setattr(Stage, "state", state)
-    monkeypatch.setattr(playing, "measured", slow)
+    monkeypatch.setattr(playing, "measured", quick)
+    monkeypatch.setattr(playing, "measured_again", slow)
     play = Play(parse("t", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{CHECK}{always}'), "http://shop")
     assert not await play.perform()
     seen = play.view()

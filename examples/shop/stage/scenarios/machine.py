@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
@@ -14,15 +15,39 @@ from shop.stage.scenarios.crowd import Crowd
 QUICK_S = 0.35  # a purchase that takes so long lets a crowd be as large as it is written
 TOO_SLOW_S = 3.0  # beyond this a checkout is hardly ever done within its own limit
 CHECKOUT_S = 5.0  # after this a checkout is given up, and no figure of its crowd means what it should
+WAITING_MAX = 0.25  # one program that shares a core takes half of its time
 _SLOWER = 3.0
 _ROUNDS = 3
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")  # proc(5): nanoseconds on a processor, and nanoseconds waiting for one
+
+
+class Processor(NamedTuple):
+    """For how long this thread has worked and has waited for a processor; both 0 where the system does not tell."""
+
+    worked_s: float
+    waited_s: float
+
+    @classmethod
+    def so_far(cls) -> Processor:
+        """As of now."""
+        try:
+            worked_ns, waited_ns, *_ = _SCHEDSTAT.read_text().split()
+        except OSError:  # not Linux
+            return cls(0.0, 0.0)
+        return cls(int(worked_ns) / 1e9, int(waited_ns) / 1e9)
+
+    def waiting_since(self, earlier: Processor) -> float:
+        """The part of the time it could have worked in which other programs had the processor."""
+        worked_s, waited_s = self.worked_s - earlier.worked_s, self.waited_s - earlier.waited_s
+        return waited_s / (worked_s + waited_s) if waited_s else 0.0
 
 
 class Machine(NamedTuple):
-    """What one purchase and one look at a product took."""
+    """What one purchase and one look at a product took, and how much of its time the shop waited for a processor."""
 
     purchase_s: float
     look_s: float
+    waiting: float = 0.0
 
     @property
     def share(self) -> float:
@@ -45,7 +70,8 @@ class Machine(NamedTuple):
 
     def explains(self, now: Machine) -> bool:
         """Whether the machine, as measured now or before, is why something did not hold."""
-        return self.share < 1 or now.look_s > max(_SLOWER * self.look_s, QUICK_S)
+        is_slower = now.look_s > max(_SLOWER * self.look_s, QUICK_S)
+        return self.share < 1 or is_slower or now.waiting > WAITING_MAX
 
 
 def took(purchase_s: float) -> str:
@@ -58,14 +84,22 @@ def in_ms(look_s: float) -> str:
     return "no answer" if math.isinf(look_s) else f"{1000 * look_s:.0f} ms"
 
 
-async def measured(crowd: Crowd, sku: str, *, buys: bool = True) -> Machine:
+async def measured(crowd: Crowd, sku: str) -> Machine:
     """Time some looks at a product, and a purchase; one that fails counts as endless."""
-    looks = [await _look_s(crowd, sku) for _ in range(_ROUNDS)]
-    look_s = sorted(looks)[_ROUNDS // 2]
-    if not buys:
-        return Machine(0.0, look_s)
+    look_s = await _typical_look_s(crowd, sku)
     await _purchase_s(crowd, sku)  # the first one also opens connections
     return Machine(await _purchase_s(crowd, sku), look_s)
+
+
+async def measured_again(crowd: Crowd, sku: str, since: Processor) -> Machine:
+    """Time some looks at a product, and say how long the shop has waited for a processor since then."""
+    waiting = Processor.so_far().waiting_since(since)
+    return Machine(0.0, await _typical_look_s(crowd, sku), waiting)
+
+
+async def _typical_look_s(crowd: Crowd, sku: str) -> float:
+    looks = [await _look_s(crowd, sku) for _ in range(_ROUNDS)]
+    return sorted(looks)[_ROUNDS // 2]
 
 
 async def _purchase_s(crowd: Crowd, sku: str) -> float:
