@@ -11,8 +11,8 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.facts import Facts, facts_of
 from sdpatterns.backends.redis.failures import Lost, NotSent
-from sdpatterns.backends.redis.names import cell_space, turn_head, turn_name
-from sdpatterns.backends.redis.scripts import COMPARE_AND_SET
+from sdpatterns.backends.redis.names import cell_space
+from sdpatterns.backends.redis.scripts import compare_and_set
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.backends.redis.sources import Source, what_of
@@ -115,12 +115,11 @@ class RedisBackend(Lifespan):
         """
         target, site = self._sites.target, self._sites.here()
         cell = cell_space(target.prefix, "create", None)
-        words = (b"", turn_name(turn_head(target.prefix), cell), b"", b"-", b"0")
         try:
             facts = await facts_of(site.seed)
             self._check(facts)
             # A write that changes nothing: a server that refuses it would refuse every step.
-            await COMPARE_AND_SET.run(site.wire, [cell], words)
+            await compare_and_set(target.prefix).run(site.wire, [cell], (b"", b"", b"-", b"0"))
         except (Lost, ResponseError) as cause:
             raise target.failure(NotSent(cause) if isinstance(cause, Lost) else cause) from cause
         if self._sites.durability.is_due:

@@ -24,5 +24,9 @@ def pack(*parts: str | bytes) -> bytes:
 
 def pack_after(head: bytes, count: int, parts: Iterable[str | bytes]) -> bytes:
     """A command of `count` arguments whose first ones are packed already."""
-    words = [part.encode() if isinstance(part, str) else part for part in parts]
-    return b"*%d\r\n%b" % (count, head) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+    words = [b"*%d\r\n%b" % (count, head)]
+    for part in parts:
+        # Not `bulk`, because nine calls for each step would cost a tenth of it.
+        data = part if part.__class__ is bytes else part.encode()  # type: ignore[union-attr]
+        words.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(words)

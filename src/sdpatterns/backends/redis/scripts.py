@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import code_of
+from sdpatterns.backends.redis.names import turn_head
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["COMPARE_AND_SET", "READ", "SLACK_MS", "Job", "ServerScript", "StepScript", "step_script"]
+__all__ = ["READ", "SLACK_MS", "Job", "ServerScript", "StepScript", "compare_and_set", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
@@ -140,40 +141,43 @@ return found
 """
 
 _COMPARE_AND_SET = """
--- KEYS: the cells. ARGV: the caller's token, then for each cell the name of its turn, the value found, the
--- value to write ('-' drops the cell, '' leaves it) and its time to live, then the channels to announce on.
--- A turn is a hint. It is no declared key, because a cluster that moves the slot refuses a call in which one
--- key is there and another one is not; pcall, because it refuses to look for the turn as well.
-local count, token = #KEYS, ARGV[1]
+-- KEYS: the cells. ARGV: the caller's token, then for each cell the value found, the value to write ('-' drops
+-- the cell, '' leaves it) and its time to live, then the channels to announce on.
+-- The turn to write a cell is a key on the cell's node. It is a hint. It is no declared key, because a cluster that
+-- moves the slot refuses a call in which one key is there and another one is not; pcall, because it refuses to look
+-- for the turn as well.
+local count, token, turns, sub = #KEYS, ARGV[1], {}, string.sub
 local found, same, free = redis.call('TIME'), true, true
 for i = 1, count do
-  local value, turn = redis.call('GET', KEYS[i]), redis.pcall('GET', ARGV[4 * i - 2])
-  found[i + 3] = value
-  same = same and (value or '') == ARGV[4 * i - 1]
-  free = free and (turn == token or type(turn) ~= 'string')
+  local key = KEYS[i]
+  local turn = '%(turn_head)s' .. (sub(key, %(tag)d, %(tag)d) == '{' and sub(key, %(tag)d) or '{' .. key .. '}')
+  local value, holder = redis.call('GET', key), redis.pcall('GET', turn)
+  found[i + 3], turns[i] = value, turn
+  same = same and (value or '') == ARGV[3 * i - 1]
+  free = free and (holder == token or type(holder) ~= 'string')
 end
 local mine = free and token ~= ''
 found[3] = mine and 1 or 0
 if not (same and free) then
   -- Until this caller comes again, or for so long at most, all others are refused.
   if mine then
-    for i = 1, count do redis.pcall('SET', ARGV[4 * i - 2], token, 'PX', %(turn)d) end
+    for i = 1, count do redis.pcall('SET', turns[i], token, 'PX', %(turn)d) end
   end
   return found
 end
 for i = 1, count do
-  local value = ARGV[4 * i]
+  local value = ARGV[3 * i]
   if value == '-' then
     redis.call('DEL', KEYS[i])
   elseif value ~= '' then
-    redis.call('SET', KEYS[i], value, 'PX', ARGV[4 * i + 1])
+    redis.call('SET', KEYS[i], value, 'PX', ARGV[3 * i + 1])
   end
-  if mine then redis.pcall('DEL', ARGV[4 * i - 2]) end
+  if mine then redis.pcall('DEL', turns[i]) end
 end
-for i = 4 * count + 2, #ARGV do
+for i = 3 * count + 2, #ARGV do
   local topic = ARGV[i]
   local mark = string.find(topic, '#', 1, true) or #topic + 1
-  redis.pcall('PUBLISH', string.sub(topic, 1, mark - 1), string.sub(topic, mark))
+  redis.pcall('PUBLISH', sub(topic, 1, mark - 1), sub(topic, mark))
 end
 return 1
 """
@@ -229,7 +233,13 @@ class StepScript:
 
 
 READ = ServerScript(_READ)
-COMPARE_AND_SET = ServerScript(_COMPARE_AND_SET % {"turn": _TURN_MS})
+
+
+@functools.lru_cache(maxsize=64)
+def compare_and_set(prefix: str) -> ServerScript:
+    """What writes cells of a backend with this prefix if they are as they were found."""
+    words = {"turn_head": turn_head(prefix).decode(), "tag": len(prefix) + 2, "turn": _TURN_MS}
+    return ServerScript(_COMPARE_AND_SET % words)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -17,10 +17,10 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost
 from sdpatterns.backends.redis.names import turn_head, turn_name
 from sdpatterns.backends.redis.protocol import pack
-from sdpatterns.backends.redis.scripts import COMPARE_AND_SET, READ, SLACK_MS
+from sdpatterns.backends.redis.scripts import READ, SLACK_MS, ServerScript, compare_and_set
 from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.core.step import GONE, UNCHANGED, Next
 from sdpatterns.errors import CodecError, SdpatternsError
 from sdpatterns.ports.engine.execute import Races
 from sdpatterns.ports.engine.steps import Change, Found, PendingStep, Snapshot
@@ -45,7 +45,7 @@ class RedisAttempts:
     def __init__(self, sites: Sites) -> None:
         self._sites = sites
         self._target = sites.target
-        self._turn_head = turn_head(sites.target.prefix)
+        self._compare_and_set = compare_and_set(sites.target.prefix)
 
     @property
     def shown(self) -> str:
@@ -69,11 +69,13 @@ class RedisAttempts:
         """The exception for a step that may have happened."""
         return self._target.failure(ReplyLost(cause))
 
-    async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
+    def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Coroutine[Any, Any, Conflict | None]:
         """All steps once."""
-        if races.want_turn and not races.token:
-            races.token = secrets.token_hex(8).encode()
-        cells = _RedisMap(self._sites, self._turn_head, races)
+        cells = _RedisMap(self._sites, self._compare_and_set, races)
+        return self._in_turn(cells, steps, races) if races.want_turn else attempt(cells, steps, races.snapshot)
+
+    async def _in_turn(self, cells: _RedisMap, steps: Sequence[PendingStep], races: Races) -> Conflict | None:
+        races.token = races.token or secrets.token_hex(8).encode()
         conflict = await attempt(cells, steps, races.snapshot)
         if conflict is None and races.has_turn:
             await cells.give_back(names_of(steps))
@@ -83,34 +85,40 @@ class RedisAttempts:
 class _RedisMap:
     """See `VersionedMap`. For one batch of steps, and in its turn once that has lost several races."""
 
-    __slots__ = ("_races", "_sites", "_turn_head", "_wire")
+    __slots__ = ("_compare_and_set", "_races", "_sites", "_wire")
 
-    def __init__(self, sites: Sites, turn_head: bytes, races: Races) -> None:
+    def __init__(self, sites: Sites, compare_and_set: ServerScript, races: Races) -> None:
         self._sites = sites
-        self._turn_head = turn_head
+        self._compare_and_set = compare_and_set
         self._races = races
         # That of the begin: the backend may be closed while the steps are applied.
         self._wire = sites.here().wire
 
     async def read(self, names: Sequence[Any], /) -> Snapshot:
-        try:
-            return self._snapshot(names, await self._call(READ, names, ()))
-        except ReplyLost as lost:
-            if lost.is_late:
-                raise NotSent(lost.cause) from lost
-        try:
-            return self._snapshot(names, await self._call(READ, names, ()))
-        except ReplyLost as lost:
-            raise NotSent(lost.cause) from lost
+        for is_last in (False, True):
+            try:
+                return self._snapshot(names, await READ.run(self._wire, names, ()))
+            except ResponseError as refused:
+                raise NotSent(refused) from refused
+            except ReplyLost as lost:
+                if is_last or lost.is_late:
+                    raise NotSent(lost.cause) from lost
+        raise AssertionError("the last attempt returns or raises")
 
     async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
-        names, heard = [change.key for change in changes], [*topics]
+        names, heard = [], [*topics]
         words: list[str | bytes] = [self._races.token]
-        for change in changes:
-            words += (turn_name(self._turn_head, change.key), change.expected or b"", *_written(change))
-            heard += change.topics
-        words += [self._sites.target.channel + topic for topic in dict.fromkeys(heard)]
-        found = await self._call(COMPARE_AND_SET, names, words)
+        for name, version, payload, last_us, keep_s, of_change in changes:
+            names.append(name)
+            words += (version or b"", *_written(payload, last_us, keep_s))
+            heard += of_change
+        if heard:
+            channel = self._sites.target.channel
+            words += [channel + topic for topic in dict.fromkeys(heard)]
+        try:
+            found = await self._compare_and_set.run(self._wire, names, words)
+        except ResponseError as refused:
+            raise NotSent(refused) from refused
         if found == 1:
             self._races.has_turn = False
             return None
@@ -120,25 +128,20 @@ class _RedisMap:
     async def give_back(self, names: Sequence[Any]) -> None:
         """End a turn in which there was nothing to write. Where this is lost, the turn ends by itself."""
         with contextlib.suppress(Lost, ResponseError):
-            turns = [turn_name(self._turn_head, name) for name in names]
+            head = turn_head(self._sites.target.prefix)
+            turns = [turn_name(head, name) for name in names]
             await self._wire.call_all([(pack("DEL", turn), turn) for turn in turns])
 
-    async def _call(self, script: Any, keys: Sequence[bytes], words: Sequence[str | bytes]) -> Any:
-        try:
-            return await script.run(self._wire, keys, words)
-        except ResponseError as refused:
-            raise NotSent(refused) from refused
-
     def _snapshot(self, names: Sequence[bytes], found: Sequence[Any]) -> Snapshot:
-        clock_us = int(found[0]) * 1_000_000 + int(found[1]) + int(self._sites.shift_us)
-        return Snapshot({name: found_in(value) for name, value in zip(names, found[3:], strict=True)}, clock_us)
+        now_us = int(found[0]) * 1_000_000 + int(found[1]) + int(self._sites.shift_us)
+        return Snapshot({name: found_in(value) for name, value in zip(names, found[3:], strict=True)}, now_us)
 
 
-def _written(change: Change) -> tuple[bytes, bytes]:
+def _written(payload: Next[bytes], last_us: int, keep_s: float) -> tuple[bytes, bytes]:
     """The value to write, and its time to live."""
-    if change.payload is UNCHANGED:
+    if payload is UNCHANGED:
         return b"", b"0"
-    if change.payload is GONE:
+    if payload is GONE:
         return b"-", b"0"
-    keep_ms = max(0, math.ceil(change.keep_s * 1000)) + SLACK_MS
-    return b"%d|%b" % (change.last_us, change.payload), b"%d" % keep_ms
+    keep_ms = math.ceil(keep_s * 1000) + SLACK_MS if keep_s > 0 else SLACK_MS
+    return b"%d|%b" % (last_us, payload), b"%d" % keep_ms

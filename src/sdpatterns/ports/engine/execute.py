@@ -16,8 +16,8 @@ store is asked for a turn, in which nobody else writes these cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
 
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.errors import BackendUnavailable, SdpatternsError
@@ -81,7 +81,7 @@ class Attempts(Protocol):
         """Between 0 and 1: the jitter of pauses."""
         ...
 
-    async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
+    def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Coroutine[Any, Any, Conflict | None]:
         """All steps once. Raises `NotSent` where nothing happened, `ReplyLost` where they may have."""
         ...
 
@@ -117,6 +117,8 @@ async def execute(store: Attempts, steps: Sequence[PendingStep], races: Races | 
 def losers_of(store: Attempts, steps: Sequence[PendingStep]) -> Sequence[PendingStep]:
     """The steps that lost a race and are still wanted. Those past their deadline fail."""
     losers = [step for step in steps if step.conflicted]
+    if not losers:
+        return losers
     for step in losers:
         if step.is_over:
             step.conflicted = False
@@ -144,9 +146,9 @@ async def send(store: Attempts, steps: Sequence[PendingStep], races: Races) -> L
 
     When it returns each step has its answer, its error, or is `conflicted`.
     """
-    todo = steps
+    todo, is_last = steps, False
     try:
-        for is_last in (False, True):
+        while True:
             try:
                 conflict = await store.attempt(todo, races)
             except Lost as lost:
@@ -158,10 +160,10 @@ async def send(store: Attempts, steps: Sequence[PendingStep], races: Races) -> L
                     return lost
                 if not todo:
                     return None
+                is_last = True
             else:
                 _settle(todo, conflict, races)
                 return None
-        return None
     finally:
         # Cancelled or interrupted in the middle: no caller may wait without end.
         for step in steps:

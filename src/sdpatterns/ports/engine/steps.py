@@ -18,7 +18,7 @@ rules that it keeps, in this order:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from sdpatterns.core import clock
 from sdpatterns.core.codec import Codec
@@ -83,12 +83,16 @@ class PendingStep:
         self.deadline = deadline_at.get()
         self.names: Sequence[CellKey] = keys
         self.in_doubt = False
-        self.renew()
+        self.answer: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.conflicted = False
+        self.held_by = ""
 
     def renew(self) -> None:
         """As if it had not run yet."""
-        self.answer: Any = None
-        self.error: BaseException | None = None
+        self.answer = None
+        self.error = None
         self.done = False
         self.conflicted = False
         self.held_by = ""
@@ -162,47 +166,48 @@ class Change(NamedTuple):
 class _Cell:
     """One cell of a batch: as it was found, and as the steps so far leave it."""
 
-    __slots__ = ("_codec", "_found", "_keep_s", "_payload", "_state", "is_compared", "is_written", "last_us", "topics")
+    __slots__ = ("codec", "expected", "is_compared", "is_written", "keep_s", "last_us", "payload", "state", "topics")
 
     def __init__(self, found: Found | None) -> None:
-        self._found = found
-        self._payload: bytes | CodecError | None
-        if found is None:
-            self._payload, self.last_us = None, 0
-        else:
-            self._payload, self.last_us = found.payload, found.last_us
-        self._codec: Codec[Any] | None = None
-        self._state: Any = None
-        self._keep_s = 0.0
+        self.expected: Any
+        self.payload: bytes | CodecError | None
+        self.expected, self.payload, self.last_us = _ABSENT if found is None else found
+        self.codec: Codec[Any] | None = None
+        self.state: Any = None
+        self.keep_s = 0.0
         self.is_written = False
         self.is_compared = False
-        self.topics: list[str] = []
+        self.topics: Sequence[str] = ()
 
-    def state(self, codec: Codec[Any]) -> Any:
+    def read(self, codec: Codec[Any]) -> Any:
         """The state as `codec` reads it, or None. Read at first use: a bad one harms only those who ask."""
-        if self._codec is not codec:
-            if isinstance(self._payload, CodecError):
-                raise type(self._payload)(*self._payload.args)
-            self._state = None if self._payload is None else codec.decode(self._payload)
-            self._codec = codec
-        return self._state
+        if self.codec is not codec:
+            payload = self.payload
+            if isinstance(payload, CodecError):
+                raise type(payload)(*payload.args)
+            self.state = None if payload is None else codec.decode(payload)
+            self.codec = codec
+        return self.state
 
     def put(self, state: Any, payload: bytes | None, codec: Codec[Any], now_us: int, keep_s: float) -> None:
         """Leave a new state, or none where `payload` is None."""
-        self._state = state
-        self._payload = payload
-        self._codec = codec
-        self._keep_s = keep_s
+        self.state = state
+        self.payload = payload
+        self.codec = codec
+        self.keep_s = keep_s
         self.last_us = now_us
         self.is_written = True
 
     def change(self, key: CellKey) -> Change | None:
         """What the store has to do; None for nothing."""
-        expected = None if self._found is None else self._found.version
-        if self.is_written and not (self._payload is None and expected is None):
-            payload: Any = GONE if self._payload is None else self._payload
-            return Change(key, expected, payload, self.last_us, self._keep_s, self.topics)
-        return Change(key, expected, UNCHANGED, self.last_us, 0.0, ()) if self.is_compared else None
+        if self.is_written and not (self.payload is None and self.expected is None):
+            payload: Any = GONE if self.payload is None else self.payload
+            return Change(key, self.expected, payload, self.last_us, self.keep_s, self.topics)
+        return Change(key, self.expected, UNCHANGED, self.last_us, 0.0, ()) if self.is_compared else None
+
+
+_ABSENT: Final = (None, None, 0)
+"""What is found where there is no cell."""
 
 
 def apply_steps(steps: Iterable[PendingStep], snapshot: Snapshot) -> tuple[list[Change], list[str]]:
@@ -212,36 +217,35 @@ def apply_steps(steps: Iterable[PendingStep], snapshot: Snapshot) -> tuple[list[
     """
     cells: dict[CellKey, _Cell] = {}
     topics: list[str] = []
+    found, clock_us = snapshot
     for step in steps:
-        step.renew()
+        if step.done or step.error is not None:
+            step.renew()  # left from an attempt that was not written
         try:
-            of_step = [cells.get(name) or _add(cells, name, snapshot) for name in step.names]
-            wake = _apply(step, of_step, snapshot.now_us)
+            of_step = [cells.get(name) or cells.setdefault(name, _Cell(found[name])) for name in step.names]
+            wake = _apply_to_one(step, of_step[0], clock_us) if len(of_step) == 1 else _apply(step, of_step, clock_us)
         except Exception as error:  # noqa: BLE001 - whatever a transition or a codec raises is its caller's
             step.error = error
             continue
-        if wake:
-            (of_step[0].topics if of_step else topics).extend(wake)
+        if wake and of_step:
+            of_step[0].topics = [*of_step[0].topics, *wake]
+        elif wake:
+            topics += wake
     changes = []
     for name, cell in cells.items():
         change = cell.change(name)
         if change is not None:
             changes.append(change)
-        if change is None or change.payload is UNCHANGED:
+        if cell.topics and (change is None or change.payload is UNCHANGED):
             topics += cell.topics
     return changes, topics
-
-
-def _add(cells: dict[CellKey, _Cell], name: CellKey, snapshot: Snapshot) -> _Cell:
-    cell = cells[name] = _Cell(snapshot.found[name])
-    return cell
 
 
 def _apply(step: PendingStep, cells: Sequence[_Cell], now_us: int) -> Sequence[str]:
     codec = step.space.codec
     for cell in cells:
         now_us = max(now_us, cell.last_us)
-    states = [None] * len(cells) if step.transition is DROP else [cell.state(codec) for cell in cells]
+    states = [None] * len(cells) if step.transition is DROP else [cell.read(codec) for cell in cells]
     nexts, answer, keeps_s, wake = step.transition(states, now_us)
     puts = [
         (cell, state, codec.encode(state), keep_s) if state is not GONE else (cell, None, None, 0.0)
@@ -250,8 +254,22 @@ def _apply(step: PendingStep, cells: Sequence[_Cell], now_us: int) -> Sequence[s
     ]
     for cell, state, payload, keep_s in puts:
         cell.put(state, payload, codec, now_us, keep_s)
-    if len(cells) > 1 and not step.reads and any(cell.is_written for cell in cells):
+    if not step.reads and any(cell.is_written for cell in cells):
         for cell in cells:
             cell.is_compared = True
+    step.answer = answer
+    return wake
+
+
+def _apply_to_one(step: PendingStep, cell: _Cell, now_us: int) -> Sequence[str]:
+    """The same for one cell, which nearly every step has: the lists of the other cost more than the step."""
+    codec = step.space.codec
+    now_us = max(now_us, cell.last_us)
+    state = None if step.transition is DROP else cell.read(codec)
+    (state,), answer, (keep_s,), wake = step.transition((state,), now_us)
+    if state is GONE:
+        cell.put(None, None, codec, now_us, 0.0)
+    elif state is not UNCHANGED:
+        cell.put(state, codec.encode(state), codec, now_us, keep_s)
     step.answer = answer
     return wake

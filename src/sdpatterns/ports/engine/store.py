@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from sdpatterns.core.runtime import Runtime
@@ -56,8 +56,8 @@ class _Attempts:
         self.random = random
         self._cells = cells
 
-    async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
-        return await attempt(self._cells, steps, races.snapshot)
+    def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Coroutine[Any, Any, Conflict | None]:
+        return attempt(self._cells, steps, races.snapshot)
 
     def unavailable(self, cause: BaseException | str, /) -> SdpatternsError:
         return cause if isinstance(cause, SdpatternsError) else BackendUnavailable(f"{self.shown}: {cause}")

@@ -8,7 +8,7 @@ attempt:  read ---> snapshot ---> apply_steps ---> changes ---> write ---> None:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from sdpatterns.ports.engine.steps import CellKey, Change, PendingStep, Snapshot, apply_steps
@@ -50,9 +50,11 @@ class VersionedMap(Protocol):
         ...
 
 
-def names_of(steps: Iterable[PendingStep]) -> Sequence[CellKey]:
+def names_of(steps: Sequence[PendingStep]) -> Sequence[CellKey]:
     """The cells that the steps touch, each once."""
-    return tuple(dict.fromkeys(name for step in steps for name in step.names))
+    if len(steps) == 1 and len(steps[0].names) == 1:
+        return steps[0].names
+    return tuple(dict.fromkeys([name for step in steps for name in step.names]))
 
 
 async def attempt(
