@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from shop.failures import StartFailed
 from shop.stage.address import find, in_words, published
 from shop.stage.arguments import parsed, program
-from shop.stage.scenarios import script
+from shop.stage.scenarios import scenario
 
 
 class _Open(NamedTuple):
@@ -26,9 +26,9 @@ class _Open(NamedTuple):
 
 
 async def _up(arguments: argparse.Namespace, data_dir: Path) -> int:
-    from shop.stage.taking import told_to_stop
+    from shop.stage.stop_signals import stop_signal
 
-    with told_to_stop() as stop:
+    with stop_signal() as stop:
         async with _opened(arguments, data_dir) as found:
             with published(data_dir, found.url):
                 _welcome(found, data_dir)
@@ -45,7 +45,7 @@ def _welcome(found: _Open, data_dir: Path) -> None:
     print(f"The data:           {data_dir}   (Ctrl-C closes the shop and keeps it)")
     print("\nBreak it and watch it recover, from another terminal:")
     where = "" if data_dir == Path(".shop-data").resolve() else f" --url {found.url}"
-    for name in script.names():
+    for name in scenario.names():
         print(f"  {program()} scenario {name}{where}")
     sys.stdout.flush()
 
@@ -70,9 +70,9 @@ async def _opened(arguments: argparse.Namespace, data_dir: Path) -> AsyncIterato
         from shop.launch import shop
 
         wanted = {"port": arguments.port, "seed": arguments.seed, "visitors": arguments.visitors}
-        async with shop(data_dir=data_dir, **wanted) as place:
-            inner = [address for addresses in place.addresses.values() for address in addresses]
-            yield _Open(place.public, _ports([place.public, *inner]))
+        async with shop(data_dir=data_dir, **wanted) as settings:
+            inner = [address for addresses in settings.addresses.values() for address in addresses]
+            yield _Open(settings.public, _ports([settings.public, *inner]))
 
 
 def _ports(urls: Sequence[str]) -> list[int]:

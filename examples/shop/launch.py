@@ -6,24 +6,24 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from shop.journal import journal
-from shop.place import CONTEXTS, PUBLIC, Place, wall_clock_us
+from shop.contexts import START_ORDER, running
+from shop.logs import log_to
 from shop.serving import Listener, Server, address, answering, bind
-from shop.stage.taking import owned
-from shop.wirings import START_ORDER, running
+from shop.settings import CONTEXTS, PUBLIC, Settings, wall_clock_us
+from shop.stage.data_lock import locked
 
 
 @asynccontextmanager
 async def shop(
     *, port: int, data_dir: Path, seed: int, visitors: int = 0, now_us: Callable[[], int] = wall_clock_us
-) -> AsyncIterator[Place]:
+) -> AsyncIterator[Settings]:
     """The shop, answering on all its ports during the block; StartFailed says why it cannot."""
     async with AsyncExitStack() as stack:
         public, listeners = stack.enter_context(listening(port))
-        stack.enter_context(owned(data_dir))
-        stack.enter_context(journal(data_dir / "shop.log"))
+        stack.enter_context(locked(data_dir))
+        stack.enter_context(log_to(data_dir / "shop.log"))
         addresses = {name: (address(listener),) for name, listener in listeners.items()}
-        place = Place(
+        settings = Settings(
             data_dir=data_dir,
             seed=seed,
             public=address(public),
@@ -31,12 +31,12 @@ async def shop(
             visitors=visitors,
             now_us=now_us,
         )
-        apps = {name: await stack.enter_async_context(running(name, place)) for name in START_ORDER}
+        apps = {name: await stack.enter_async_context(running(name, settings)) for name in START_ORDER}
         doors = {name: [listener] for name, listener in listeners.items()}
         doors[PUBLIC].append(public)
         servers = {name: Server(name, app, doors[name]) for name, app in apps.items()}
         await stack.enter_async_context(answering(servers))
-        yield place
+        yield settings
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdpatterns.observability.recording import current_span
-from shop.values import InvalidInput
+from shop.validation import InvalidInput
 
 _log = logging.getLogger("shop.problems")
 

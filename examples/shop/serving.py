@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from shop.failures import StartFailed
 from shop.headers import HeadersMiddleware
-from shop.protocol import Prompt
+from shop.http_protocol import StrictHttpProtocol
 
 HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
     def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
         config = uvicorn.Config(
             HeadersMiddleware(app),
-            http=Prompt,
+            http=StrictHttpProtocol,
             log_config=None,
             access_log=False,
             lifespan="off",

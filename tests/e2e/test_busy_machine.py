@@ -20,7 +20,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser
 
-from shop.stage.scenarios.script import names
+from shop.stage.scenarios.scenario import names
 from tests.shop.running import running
 
 ENDS_WITHIN_S = 600.0  # beyond the limit that a scenario has itself

@@ -66,7 +66,7 @@ async def test_asking_again_changes_nothing(visitor: Visitor) -> None:
 async def test_an_order_that_was_never_paid_cannot_be_cancelled(visitor: Visitor) -> None:
     assert (await visitor.buy(card=DECLINED_CARD)).status_code == 402
     await visitor.settled()
-    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("ordering")) as ordering:
         (row,) = (await ordering.get("/internal/ledger")).json()["orders"]
     response = await cancel(visitor, row["order_id"])
     assert (response.status_code, response.json()["type"]) == (409, "/problems/not-cancellable")
@@ -90,7 +90,7 @@ async def test_a_crash_right_after_the_decision_is_made_good_by_the_next_start(
 ) -> None:
     async with opening() as visitor:
         order = await bought(visitor)
-        path = visitor.place.data_dir / "ordering.sqlite3"
+        path = visitor.settings.data_dir / "ordering.sqlite3"
     async with Database.opened(path, SCHEMA) as database:  # as a process leaves it that dies before the first undo
         store = OrderStore(database)
         assert await store.turn(order["order_id"], PAID, UNDOING, 1, ("cancel", "begun"), reason=BY_CUSTOMER)
@@ -134,7 +134,7 @@ async def test_the_orders_of_a_cart_come_newest_first(visitor: Visitor) -> None:
         await visitor.http.put(f"/api/v1/carts/{cart_id}/items/{PLENTY}", json={"quantity": quantity})
         expected.insert(0, (await visitor.check_out(cart_id)).json())
     await bought(visitor, PLENTY, 1)
-    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("ordering")) as ordering:
         listed = (await ordering.get("/internal/orders", params={"cart_id": cart_id})).json()["orders"]
         assert (await ordering.get("/internal/orders")).status_code == 422
     assert all(order.pop("placed_at").startswith("20") for order in listed)
@@ -147,7 +147,7 @@ async def test_the_ledger_tells_what_judges_need(visitor: Visitor) -> None:
     await visitor.check_out(await visitor.fill_cart(), key="paying")
     await visitor.check_out(await visitor.fill_cart(), key="declined", card=DECLINED_CARD)
     await visitor.settled()
-    async with httpx.AsyncClient(base_url=visitor.place.address("ordering")) as ordering:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("ordering")) as ordering:
         rows = (await ordering.get("/internal/ledger")).json()["orders"]
     by_key = {row["client_key"]: row for row in rows}
     assert by_key.keys() == {"paying", "declined"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shop.values import FieldError, Fields, InvalidInput, has_card_number, is_slug
+from shop.validation import FieldError, Fields, InvalidInput, has_card_number, is_slug
 
 from .test_card_numbers import digits_of, left_behind, traces
 from .visitor import PLENTY, Visitor, checkout_body, new_name

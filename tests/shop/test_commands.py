@@ -10,7 +10,7 @@ import pytest
 
 from shop.__main__ import main
 from shop.stage.address import DEFAULT_URL, find, in_words
-from shop.stage.scenarios.script import names
+from shop.stage.scenarios.scenario import names
 
 from .running import running
 

@@ -52,7 +52,7 @@ async def test_a_cursor_is_for_the_list_it_was_given_with(shared: Visitor, other
 
 
 async def test_what_is_sold_out_meanwhile_does_not_spoil_a_cursor(shared: Visitor) -> None:
-    async with httpx.AsyncClient(base_url=shared.place.address("catalog")) as http:
+    async with httpx.AsyncClient(base_url=shared.settings.address("catalog")) as http:
         given = (await http.get("/internal/listing?limit=5&without=SP-00002")).json()["next"]
         page = (await http.get(f"/internal/listing?limit=1&without=SP-00002,SP-00007&cursor={given}")).json()
     assert [item["sku"] for item in page["items"]] == ["SP-00008"]

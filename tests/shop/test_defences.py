@@ -64,7 +64,7 @@ def test_each_context_that_has_a_pattern_has_a_short_file_of_them() -> None:
 
 
 def test_a_file_of_defences_has_no_switch_and_no_view() -> None:
-    banned = re.compile(r"shop\.(stage|hosting)|starlette\.(routing|requests|responses)")
+    banned = re.compile(r"shop\.(stage|service_app)|starlette\.(routing|requests|responses)")
     assert [NAMES[path] for path in FILES if any(banned.match(module) for module in imported(path))] == []
     assert [NAMES[path] for path in FILES if re.search(r"[Ss]witch|control room", path.read_text())] == []
 

@@ -18,8 +18,8 @@ from shop.inventory.domain import DROP_PIECES, Line, Stock, merge, seed_stock
 from shop.ordering.domain import luhn, parse_checkout
 from shop.payments.domain import ASKED, DOUBT_S, Card, Payment, entries, out_of_doubt
 from shop.stage.control.domain import STUCK_S, disagreements, expected_minor, judge_money, judge_progress, judge_stock
-from shop.stage.faults import Fault, Moods, parse
-from shop.values import FieldError, Fields, InvalidInput, printable
+from shop.stage.faults import Fault, FaultInjector, parse
+from shop.validation import FieldError, Fields, InvalidInput, printable
 
 from .visitor import checkout_body
 
@@ -131,17 +131,17 @@ def test_doubt_ends_when_the_provider_can_no_longer_have_booked() -> None:
 
 def test_a_fault_repeats_itself_by_its_seed_and_heals() -> None:
     def history() -> list[tuple[str, bool]]:
-        moods = Moods()
-        moods.begin(FAULT, 0.0)
-        return [tuple(moods.next(1.0)) for _ in range(50)]
+        injector = FaultInjector()
+        injector.begin(FAULT, 0.0)
+        return [tuple(injector.next(1.0)) for _ in range(50)]
 
     assert history() == history()
     assert {kind for kind, _ in history()} == {"well", "fail"}
-    moods = Moods()
-    moods.begin(replace(FAULT, percent=100), 0.0)
-    assert moods.next(9.9).kind == "fail"
-    assert moods.next(10.0).kind == "well"
-    assert moods.current(5.0) is None, "once healed it stays healed"
+    injector = FaultInjector()
+    injector.begin(replace(FAULT, percent=100), 0.0)
+    assert injector.next(9.9).kind == "fail"
+    assert injector.next(10.0).kind == "well"
+    assert injector.current(5.0) is None, "once healed it stays healed"
 
 
 def test_a_fault_is_checked() -> None:

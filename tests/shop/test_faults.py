@@ -84,7 +84,7 @@ async def test_what_is_no_fault_is_refused(shared: Visitor, wrong: dict[str, obj
 
 
 async def test_what_is_left_of_a_fault_is_a_part_of_its_time(shared: Visitor) -> None:
-    cart = shared.place.address("cart")
+    cart = shared.settings.address("cart")
     fault = {"target": "cart", "kind": "slow", "percent": 1, "ttl_s": 5, "seed": 1}
     for left_s in (0, 5.1, -1, "1", True, None):
         assert (await shared.http.put(f"{cart}/admin/fault", json=fault | {"left_s": left_s})).status_code == 422

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from shop.headers import HeadersMiddleware
-from shop.place import CONTEXTS
+from shop.settings import CONTEXTS
 
 from .visitor import Visitor
 
@@ -55,8 +55,8 @@ async def test_every_answer_of_every_service_has_the_security_headers_once(share
     ]
     public.append(head("POST /api/v1/batch", "content-type: application/json", "content-length: 70000"))
     public.append(head("GET /control", host="evil.example"))
-    asked = [(shared.place.address(context), request) for context in CONTEXTS for request in requests]
-    asked += [(shared.place.public, request) for request in public]
+    asked = [(shared.settings.address(context), request) for context in CONTEXTS for request in requests]
+    asked += [(shared.settings.public, request) for request in public]
     wrong = []
     for address, request in asked:
         answer, _ = await told(address, request)
@@ -70,12 +70,12 @@ async def test_the_host_that_a_client_names_is_in_no_redirect(shared: Visitor) -
     wrong = []
     for path in paths:
         for line in (f"GET {path}", f"GET http://evil.example{path}"):
-            answer, _ = await told(shared.place.public, head(line, host="evil.example"))
+            answer, _ = await told(shared.settings.public, head(line, host="evil.example"))
             locations = [part for part in answer.lower().split(b"\r\n") if part.startswith(b"location:")]
             if any(not part.startswith(b"location: /") or part.startswith(b"location: //") for part in locations):
                 wrong.append((line, locations))
     assert wrong == []
-    answer, _ = await told(shared.place.public, head("GET /seller/?maker=Vdara", host="evil.example"))
+    answer, _ = await told(shared.settings.public, head("GET /seller/?maker=Vdara", host="evil.example"))
     assert b"location: /seller?maker=Vdara\r\n" in answer
 
 
@@ -120,7 +120,7 @@ CHUNKED, EMPTY = "Transfer-Encoding: chunked", b"0\r\n\r\n"
 async def test_a_head_that_two_readers_may_understand_differently_is_refused(
     shared: Visitor, lines: list[str], body: bytes
 ) -> None:
-    for address in (shared.place.public, shared.place.address("ordering")):
+    for address in (shared.settings.public, shared.settings.address("ordering")):
         answer, closes = await told(address, head("POST /api/v1/checkout", *lines) + body)
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert closes

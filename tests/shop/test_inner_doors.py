@@ -40,8 +40,8 @@ async def test_unknown_clients_cannot_use_a_switch(shared: Visitor) -> None:
 
 @pytest.mark.parametrize("path", INNER)
 async def test_the_control_room_finds_them_at_a_door_of_its_own(shared: Visitor, path: str) -> None:
-    assert urlsplit(shared.place.address("gateway")).port != urlsplit(shared.place.public).port
-    async with httpx.AsyncClient(base_url=shared.place.address("gateway")) as inside:
+    assert urlsplit(shared.settings.address("gateway")).port != urlsplit(shared.settings.public).port
+    async with httpx.AsyncClient(base_url=shared.settings.address("gateway")) as inside:
         assert (await inside.get(path)).status_code == 200
 
 
@@ -67,7 +67,7 @@ async def test_nobody_rules_the_shop_under_another_name(shared: Visitor, host: s
         await shared.http.put("/control/api/load", json={"visitors": 0}, headers=there),
     ]
     for context in ("control", "psp", "ordering"):
-        async with httpx.AsyncClient(base_url=shared.place.address(context)) as http:
+        async with httpx.AsyncClient(base_url=shared.settings.address(context)) as http:
             answers.append(await http.get("/readyz", headers=there))
     assert [answer.status_code for answer in answers] == [421] * len(answers)
 

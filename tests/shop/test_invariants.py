@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 
 
 def tamper(visitor: Visitor, name: str, *statements: str) -> None:
-    path = visitor.place.data_dir / f"{name}.sqlite3"
+    path = visitor.settings.data_dir / f"{name}.sqlite3"
     with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)

@@ -9,9 +9,9 @@ import pytest
 
 from shop.background import together
 from shop.problems import Problem
-from shop.stage.control import looking
+from shop.stage.control import state_cache
 from shop.stage.control.history import POINTS, STEP_S, History
-from shop.stage.control.looking import Looking
+from shop.stage.control.state_cache import StateCache
 
 from .visitor import Visitor
 
@@ -37,45 +37,45 @@ class World:
 
 async def test_a_look_that_is_stuck_holds_nobody_and_the_last_state_has_its_age() -> None:
     world = World()
-    seeing = Looking(world.look, {"look": 0})
-    assert await seeing.seen(0.0, 5.0) == ({"look": 1}, pytest.approx(0.0, abs=5.0))
+    cache = StateCache(world.look, {"look": 0})
+    assert await cache.get(0.0, 5.0) == ({"look": 1}, pytest.approx(0.0, abs=5.0))
     world.stuck.clear()
-    seen = await seeing.seen(0.0, 0.01)
+    seen = await cache.get(0.0, 0.01)
     assert seen.state == {"look": 1}
     assert seen.age_s is not None
-    assert [(await seeing.seen(0.0, 0.01)).state for _ in range(20)] == [{"look": 1}] * 20
+    assert [(await cache.get(0.0, 0.01)).state for _ in range(20)] == [{"look": 1}] * 20
     assert world.looks == 2, "those who come later share the look that is running"
     world.stuck.set()
-    assert (await seeing.seen(0.0, 5.0)).state == {"look": 3}
-    await seeing.aclose()
+    assert (await cache.get(0.0, 5.0)).state == {"look": 3}
+    await cache.aclose()
 
 
 async def test_a_look_without_an_end_is_given_up_and_the_next_one_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "LOOK_MAX_S", 0.01)
+    monkeypatch.setattr(state_cache, "REFRESH_MAX_S", 0.01)
     world = World()
     world.stuck.clear()
-    seeing = Looking(world.look, {"look": 0})
-    assert await seeing.seen(0.0, 5.0) == ({"look": 0}, None)
+    cache = StateCache(world.look, {"look": 0})
+    assert await cache.get(0.0, 5.0) == ({"look": 0}, None)
     world.stuck.set()
-    assert (await seeing.seen(0.0, 5.0)).state == {"look": 2}
+    assert (await cache.get(0.0, 5.0)).state == {"look": 2}
 
 
 @pytest.mark.parametrize("error", [Problem(503, "unavailable", "The psp does not answer."), ValueError("odd")])
 async def test_a_look_that_fails_leaves_the_last_state(error: Exception) -> None:
     world = World()
-    seeing = Looking(world.look, {"look": 0})
-    await seeing.seen(0.0, 5.0)
+    cache = StateCache(world.look, {"look": 0})
+    await cache.get(0.0, 5.0)
     world.error = error
-    assert (await seeing.seen(0.0, 5.0)).state == {"look": 1}
+    assert (await cache.get(0.0, 5.0)).state == {"look": 1}
     world.error = None
-    assert (await seeing.seen(0.0, 5.0)).state == {"look": 3}
+    assert (await cache.get(0.0, 5.0)).state == {"look": 3}
 
 
 async def test_a_caller_that_leaves_does_not_end_the_look_of_the_others() -> None:
     world = World()
     world.stuck.clear()
-    seeing = Looking(world.look, {"look": 0})
-    leaving, staying = (asyncio.create_task(seeing.seen(0.0, 5.0)) for _ in range(2))
+    cache = StateCache(world.look, {"look": 0})
+    leaving, staying = (asyncio.create_task(cache.get(0.0, 5.0)) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
     await asyncio.gather(leaving, return_exceptions=True)

@@ -15,7 +15,7 @@ import pytest
 import shop.gateway.defences
 from sdpatterns import per_second
 from shop.cart.service import Carts
-from shop.gateway.service import Front
+from shop.gateway.service import Storefront
 
 from .visitor import Visitor, checkout_body
 
@@ -52,7 +52,7 @@ async def test_the_figures_of_a_service_are_its_own(visitor: Visitor) -> None:
     await visitor.buy()
     figures = {}
     for context in ("gateway", "payments"):
-        async with httpx.AsyncClient(base_url=visitor.place.address(context)) as http:
+        async with httpx.AsyncClient(base_url=visitor.settings.address(context)) as http:
             figures[context] = (await http.get("/metrics")).text
     assert 'route="/api/v1/checkout"' in figures["gateway"]
     assert 'route="/api/v1/checkout"' not in figures["payments"]
@@ -63,7 +63,7 @@ async def test_the_breakers_story_is_in_the_figures_and_the_log(opening: Opening
     async with opening() as visitor:
         await visitor.break_provider("fail")
         await asyncio.gather(*(visitor.buy() for _ in range(8)))
-        async with httpx.AsyncClient(base_url=visitor.place.address("payments")) as http:
+        async with httpx.AsyncClient(base_url=visitor.settings.address("payments")) as http:
             figures = (await http.get("/metrics")).text
     assert 'sdpatterns_circuit_opened_total{name="psp"' in figures
     assert "circuit_opened" in {line["message"] for line in log_lines(data_dir)}
@@ -169,7 +169,7 @@ async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
 async def test_the_map_shows_every_service_and_who_asks_whom(visitor: Visitor) -> None:
     assert (await visitor.buy()).status_code == 201
     state = await visitor.state()
-    assert {service["name"] for service in state["services"]} == set(visitor.place.addresses)
+    assert {service["name"] for service in state["services"]} == set(visitor.settings.addresses)
     assert all(service["live"] and service["replica"] == 1 for service in state["services"])
     calls = {(edge["from"], edge["to"]): edge for edge in state["edges"]}
     assert calls.keys() >= {("gateway", "ordering"), ("ordering", "payments"), ("payments", "psp"), ("cart", "catalog")}
@@ -188,7 +188,7 @@ async def test_retries_are_seen_on_the_edge_that_makes_them(visitor: Visitor) ->
     assert edge["breaker"] == "open"
 
 
-@pytest.mark.parametrize(("broken", "path"), [(Carts, "/api/v1/carts/c-1"), (Front, "/support?order_id=o")])
+@pytest.mark.parametrize(("broken", "path"), [(Carts, "/api/v1/carts/c-1"), (Storefront, "/support?order_id=o")])
 async def test_what_nobody_expected_is_one_line_of_the_log_with_its_trace(
     opening: Opening, data_dir: Path, monkeypatch: pytest.MonkeyPatch, broken: type, path: str
 ) -> None:

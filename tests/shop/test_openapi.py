@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from sdpatterns import Pipeline, Timeout
 from shop.gateway import api, openapi
-from shop.gateway.savings import BATCH_PATH
-from shop.gateway.service import Front
-from shop.place import wall_clock_us
+from shop.gateway.bandwidth import BATCH_PATH
+from shop.gateway.service import Storefront
+from shop.settings import wall_clock_us
 
 from .visitor import PLENTY, Visitor
 
@@ -24,8 +24,8 @@ METHODS = ("get", "put", "post", "delete")
 
 def served() -> set[tuple[str, str]]:
     """What the gateway answers below /api, by method."""
-    front = Front({}, politely=Pipeline(Timeout(1.0), name="nobody"), now_us=wall_clock_us)
-    routes = [route for route in api.routes(front) if isinstance(route, Route)]
+    storefront = Storefront({}, reviews_policy=Pipeline(Timeout(1.0), name="nobody"), now_us=wall_clock_us)
+    routes = [route for route in api.routes(storefront) if isinstance(route, Route)]
     found = {(route.path, method.lower()) for route in routes for method in route.methods or ()}
     return {each for each in found if each[0].startswith("/api/") and each[1] != "head"} | {(BATCH_PATH, "post")}
 

@@ -17,7 +17,7 @@ import pytest
 import shop.payments.defences
 from shop.launch import shop as opened
 from shop.serving import bind
-from shop.stage.taking import told_to_stop
+from shop.stage.stop_signals import stop_signal
 
 from .conftest import EXAMPLES
 from .running import command, fill_cart, refused, running
@@ -65,8 +65,8 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
 ) -> None:
     monkeypatch.setattr(shop.payments.defences, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
     async with httpx.AsyncClient(timeout=120) as http:
-        async with opened(port=0, data_dir=data_dir, seed=1) as place:
-            url = place.public
+        async with opened(port=0, data_dir=data_dir, seed=1) as settings:
+            url = settings.public
             await http.put(f"{url}/api/v1/carts/c/items/{PLENTY}", json={"quantity": 1})
             assert (await http.put(f"{url}/control/api/fault", json=SLOW)).status_code == 200
             buyer = asyncio.create_task(http.post(f"{url}/api/v1/checkout", json=checkout_body("c"), headers=KEY))
@@ -260,7 +260,7 @@ def test_a_data_directory_that_cannot_be_made() -> None:
 @pytest.mark.anyio
 async def test_signals_are_given_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with told_to_stop() as stop:
+    with stop_signal() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(120):
             await stop.wait()

@@ -55,7 +55,7 @@ async def test_some_of_the_failed_calls_had_charged_and_are_refunded(visitor: Vi
     await visitor.heal_provider()
     visitor.shift.ahead_s = DOUBT_S + 1
     await visitor.settled()
-    async with httpx.AsyncClient(base_url=visitor.place.address("psp")) as http:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("psp")) as http:
         book = (await http.get("/psp/v1/ledger")).json()["orders"]
     assert book, "the fault never charged before failing, so this test tested nothing"
     assert all(row["amount_minor"] == row["refunded_minor"] for row in book)
@@ -67,7 +67,7 @@ async def test_a_charge_that_comes_late_is_refunded(visitor: Visitor) -> None:
     assert_unavailable(await visitor.buy(DROP))
     await asyncio.sleep(4)  # the provider's own delay: it charges long after we hung up
     assert await visitor.settled() == {"failed": 1}
-    async with httpx.AsyncClient(base_url=visitor.place.address("psp")) as http:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("psp")) as http:
         (row,) = (await http.get("/psp/v1/ledger")).json()["orders"]
     assert row["charges"] == 1
     assert row["refunded_minor"] == row["amount_minor"] > 0
@@ -157,7 +157,7 @@ async def test_what_was_in_doubt_is_settled_after_a_restart(
 
 
 async def test_a_reservation_nobody_came_back_for_expires(visitor: Visitor) -> None:
-    async with httpx.AsyncClient(base_url=visitor.place.address("inventory")) as inventory:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("inventory")) as inventory:
         body = {"items": [{"sku": DROP, "quantity": 4}]}
         assert (await inventory.put("/internal/reservations/forgotten", json=body)).status_code == 204
     assert await visitor.free(DROP) == 6

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shop.place import CONTEXTS
+from shop.settings import CONTEXTS
 
 from .visitor import DECLINED_CARD, DROP, GOOD_CARD, PLENTY, Visitor
 
@@ -135,7 +135,7 @@ async def test_no_card_number_reaches_a_disk(
 
 @pytest.mark.parametrize("context", CONTEXTS)
 async def test_every_service_tells_its_health_and_figures(visitor: Visitor, context: str) -> None:
-    async with httpx.AsyncClient(base_url=visitor.place.address(context)) as http:
+    async with httpx.AsyncClient(base_url=visitor.settings.address(context)) as http:
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 200
         metrics = await http.get("/metrics")

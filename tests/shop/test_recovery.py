@@ -23,27 +23,27 @@ PIECES, PRICE_MINOR = 3, 500
 
 
 @asynccontextmanager
-async def neighbour(visitor: Visitor, name: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=visitor.place.address(name)) as http:
+async def service_client(visitor: Visitor, name: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=visitor.settings.address(name)) as http:
         yield http
 
 
 async def place_order(visitor: Visitor) -> None:
     """Leave an order as a process does that dies right after writing it down."""
     order = Order(ORDER_ID, "key", "key", "cart", PENDING, PIECES * PRICE_MINOR, "EUR", "", visitor.shift.now_us())
-    async with Database.opened(visitor.place.data_dir / "ordering.sqlite3", SCHEMA) as database:
+    async with Database.opened(visitor.settings.data_dir / "ordering.sqlite3", SCHEMA) as database:
         lines = [Line(DROP, "a drop", PIECES, PRICE_MINOR)]
         await OrderStore(database).place(order, parse_checkout(checkout_body("cart"), (2026, 1)), lines, "reserve")
 
 
 async def reserve(visitor: Visitor) -> None:
-    async with neighbour(visitor, "inventory") as inventory:
+    async with service_client(visitor, "inventory") as inventory:
         body = {"items": [{"sku": DROP, "quantity": PIECES}]}
         assert (await inventory.put(f"/internal/reservations/{ORDER_ID}", json=body)).status_code == 204
 
 
 async def charge(visitor: Visitor) -> None:
-    async with neighbour(visitor, "payments") as payments:
+    async with service_client(visitor, "payments") as payments:
         body = {"amount_minor": PIECES * PRICE_MINOR, "card": checkout_body("cart")["card"]}
         answer = await payments.post(f"/internal/payments/{ORDER_ID}/charge", json=body)
         assert answer.json()["outcome"] == "charged"
@@ -72,7 +72,7 @@ async def test_it_is_finished_even_when_its_pieces_had_been_given_back_and_are_s
     await place_order(visitor)
     await reserve(visitor)
     await charge(visitor)
-    async with neighbour(visitor, "inventory") as inventory:
+    async with service_client(visitor, "inventory") as inventory:
         await inventory.delete(f"/internal/reservations/{ORDER_ID}")
     assert (await outcome(visitor, ORPHANED_S + 1))["status"] == "paid"
     assert await visitor.free(DROP) == 10 - PIECES
@@ -82,7 +82,7 @@ async def test_it_is_refunded_when_its_pieces_are_gone(visitor: Visitor) -> None
     await place_order(visitor)
     await reserve(visitor)
     await charge(visitor)
-    async with neighbour(visitor, "inventory") as inventory:
+    async with service_client(visitor, "inventory") as inventory:
         await inventory.delete(f"/internal/reservations/{ORDER_ID}")
     assert (await visitor.buy(DROP, 8)).status_code == 201
     assert (await outcome(visitor, ORPHANED_S + 1))["status"] == "failed"
@@ -102,7 +102,7 @@ async def test_it_is_undone_when_no_money_was_taken(visitor: Visitor) -> None:
 async def test_a_charge_that_was_still_on_its_way_is_refused_afterwards(visitor: Visitor) -> None:
     await place_order(visitor)
     assert (await outcome(visitor, DOUBT_S + 1))["status"] == "failed"
-    async with neighbour(visitor, "payments") as payments:
+    async with service_client(visitor, "payments") as payments:
         body = {"amount_minor": 1, "card": checkout_body("cart")["card"]}
         answer = await payments.post(f"/internal/payments/{ORDER_ID}/charge", json=body)
     assert answer.json()["outcome"] == "refused"

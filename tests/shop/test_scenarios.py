@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from shop.__main__ import main
-from shop.stage.scenarios.machine import Machine, Processor
-from shop.stage.scenarios.play import Play, TooBusy, filled, holds, look_up
-from shop.stage.scenarios.script import BadScript, Script, load, names, parse
-from shop.stage.scenarios.stage import Stage
+from shop.stage.scenarios.machine_speed import MachineSpeed, Processor
+from shop.stage.scenarios.scenario import InvalidScenario, Scenario, load, names, parse
+from shop.stage.scenarios.scenario_run import ScenarioRun, TooBusy, filled, holds, look_up
+from shop.stage.scenarios.shop_client import ShopClient
 
 from .visitor import Visitor
 
@@ -120,7 +120,7 @@ def test_the_command_lists_the_scenarios(capsys: pytest.CaptureFixture[str]) -> 
 async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys: pytest.CaptureFixture[str]) -> None:
     from shop.stage.scenarios.command import played as command
 
-    code = await command("double-click", visitor.place.public, 50.0)
+    code = await command("double-click", visitor.settings.public, 50.0)
     said = capsys.readouterr().out
     if TOO_BUSY in said:
         assert code == 1
@@ -144,7 +144,7 @@ async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys
     ],
 )
 def test_a_script_that_nobody_could_play_is_refused(steps: str, reason: str) -> None:
-    with pytest.raises(BadScript, match=reason):
+    with pytest.raises(InvalidScenario, match=reason):
         parse("bad", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{steps}')
 
 
@@ -176,7 +176,7 @@ async def test_the_command_waits_for_no_other_and_disturbs_none(
 
     begun = await visitor.http.post("/control/api/scenarios/double-click", json={"pace": 1})
     assert begun.status_code == 202
-    assert await command("black-friday", visitor.place.public, 50.0) == 1
+    assert await command("black-friday", visitor.settings.public, 50.0) == 1
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err == "shop: Double click is being played there; stop it on the page, or wait for its end\n"
@@ -184,7 +184,7 @@ async def test_the_command_waits_for_no_other_and_disturbs_none(
     assert (await visitor.http.request("DELETE", "/control/api/scenarios")).status_code == 200
 
 
-def script_of(*steps: str) -> Script:
+def script_of(*steps: str) -> Scenario:
     return parse("story", 'title = "t"\nsummary = "s"\ntakes_s = 60\n' + "\n".join(steps))
 
 
@@ -193,8 +193,8 @@ NEXT = '[[steps]]\nsay = "and so they flew"'
 
 
 async def test_a_check_that_fails_ends_the_story_at_once(visitor: Visitor) -> None:
-    play = Play(script_of(WRONG, NEXT), visitor.place.public, pace=50)
-    assert not await play.perform()
+    play = ScenarioRun(script_of(WRONG, NEXT), visitor.settings.public, pace=50)
+    assert not await play.run()
     seen = play.view()
     assert seen["step"] == 1
     assert "  DOES NOT HOLD: pigs fly" in seen["told"]
@@ -204,22 +204,26 @@ async def test_a_check_that_fails_ends_the_story_at_once(visitor: Visitor) -> No
 
 
 def test_the_machine_is_measured_and_crowds_are_cut_to_it() -> None:
-    quick, slow, stuck = (Machine(purchase_s, 0.01) for purchase_s in (0.05, 0.7, 9.0))
+    quick, slow, stuck = (MachineSpeed(purchase_s, 0.01) for purchase_s in (0.05, 0.7, 9.0))
     assert (quick.share, slow.share) == (1.0, 0.5)
     assert "quick enough" in quick.in_words()
     assert "50%" in slow.in_words()
     assert stuck.is_too_busy
     assert "too busy for this story" in stuck.in_words()
-    assert Machine(float("inf"), 0.1).in_words().startswith("One purchase does not succeed on this machine: it is too")
-    assert not quick.explains(Machine(0.0, 0.02))
-    assert quick.explains(Machine(0.0, 2.0))
-    assert slow.explains(Machine(0.0, 0.01))
+    assert (
+        MachineSpeed(float("inf"), 0.1)
+        .in_words()
+        .startswith("One purchase does not succeed on this machine: it is too")
+    )
+    assert not quick.explains(MachineSpeed(0.0, 0.02))
+    assert quick.explains(MachineSpeed(0.0, 2.0))
+    assert slow.explains(MachineSpeed(0.0, 0.01))
 
 
 def test_a_machine_that_becomes_busy_while_a_scenario_runs_explains_what_does_not_hold() -> None:
-    quick = Machine(0.05, 0.01)
-    assert not quick.explains(Machine(0.0, 0.01, waiting=0.1))
-    assert quick.explains(Machine(0.0, 0.01, waiting=0.4))
+    quick = MachineSpeed(0.05, 0.01)
+    assert not quick.explains(MachineSpeed(0.0, 0.01, waiting=0.1))
+    assert quick.explains(MachineSpeed(0.0, 0.01, waiting=0.4))
 
 
 def test_the_time_a_thread_waits_for_a_processor_is_what_the_system_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,19 +231,19 @@ def test_the_time_a_thread_waits_for_a_processor_is_what_the_system_counts(monke
     assert before.worked_s > 0
     assert Processor(4.5, 2.5).waiting_since(now) == 0.25
     assert now.waiting_since(now) == 0.0
-    monkeypatch.setattr("shop.stage.scenarios.machine._SCHEDSTAT", Path("/nowhere"))
+    monkeypatch.setattr("shop.stage.scenarios.machine_speed._SCHEDSTAT", Path("/nowhere"))
     assert Processor.so_far() == Processor(0.0, 0.0)
 
 
 async def test_a_machine_that_is_too_busy_is_told_and_nothing_begins(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def slowly(*_whom: object, **_how: object) -> Machine:
-        return Machine(9.0, 1.0)
+    async def slowly(*_whom: object, **_how: object) -> MachineSpeed:
+        return MachineSpeed(9.0, 1.0)
 
-    monkeypatch.setattr("shop.stage.scenarios.play.measured", slowly)
-    play = Play(load("payment-provider-dies"), visitor.place.public)
-    assert not await play.perform()
+    monkeypatch.setattr("shop.stage.scenarios.scenario_run.measured", slowly)
+    play = ScenarioRun(load("payment-provider-dies"), visitor.settings.public)
+    assert not await play.run()
     assert play.view()["step"] == 0
     assert "too busy for this story" in "".join(play.view()["told"])
 
@@ -250,9 +254,9 @@ async def test_a_control_room_that_is_busy_for_a_moment_is_asked_again(monkeypat
     def answer(_request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(answers.pop(0), json={"available": 4})
 
-    monkeypatch.setattr("shop.stage.scenarios.stage._PAUSE_S", 0.0)
+    monkeypatch.setattr("shop.stage.scenarios.shop_client._PAUSE_S", 0.0)
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer), base_url="http://shop") as http:
-        assert await Stage(http).free("SP-00001") == 4
+        assert await ShopClient(http).free("SP-00001") == 4
         assert answers == []
 
 
@@ -264,24 +268,24 @@ async def expected(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, Any]) -> l
     """What a play says of one check, when the control room answers with these states."""
     left = list(looks)
 
-    async def state(_stage: Stage) -> dict[str, Any]:
+    async def state(_shop: ShopClient) -> dict[str, Any]:
         return left.pop(0) if len(left) > 1 else left[0]
 
-    async def quick(*_whom: object, **_how: object) -> Machine:
-        return Machine(0.1, 0.01)
+    async def quick(*_whom: object, **_how: object) -> MachineSpeed:
+        return MachineSpeed(0.1, 0.01)
 
-    monkeypatch.setattr(Stage, "state", state)
-    monkeypatch.setattr("shop.stage.scenarios.play._LOOKS_S", 0.0)
-    monkeypatch.setattr("shop.stage.scenarios.play.measured", quick)
-    monkeypatch.setattr("shop.stage.scenarios.play.measured_again", quick)
-    monkeypatch.setattr("shop.stage.scenarios.play._UNREAD_S", 0.05)
+    monkeypatch.setattr(ShopClient, "state", state)
+    monkeypatch.setattr("shop.stage.scenarios.scenario_run._LOOKS_S", 0.0)
+    monkeypatch.setattr("shop.stage.scenarios.scenario_run.measured", quick)
+    monkeypatch.setattr("shop.stage.scenarios.scenario_run.measured_again", quick)
+    monkeypatch.setattr("shop.stage.scenarios.scenario_run._UNREAD_S", 0.05)
     check = parse(
         "t", 'title = "t"\nsummary = "s"\ntakes_s = 9\n[[steps]]\nexpect = "c"\nof = "harm"\nabove = 0\nwithin_s = 0'
     )
-    play = Play(check, "http://shop")
+    play = ScenarioRun(check, "http://shop")
     async with httpx2.AsyncClient(base_url="http://shop") as http:
         try:
-            await play.do_expect(Stage(http), check.steps[0])
+            await play.do_expect(ShopClient(http), check.steps[0])
         except TooBusy as reason:
             play._say(str(reason))
     told: list[str] = play.view()["told"]

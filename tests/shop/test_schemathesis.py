@@ -32,7 +32,7 @@ CHECKS = (
 async def tried(visitor: Visitor, folder: Path, *, examples: int) -> int:
     """How many requests were made, none of which met anything undocumented."""
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", visitor.place.public + openapi.PATH),
+        *(sys.executable, "-m", "schemathesis.cli", "run", visitor.settings.public + openapi.PATH),
         *("--checks", ",".join(CHECKS), "--max-examples", str(examples), "--seed", "1"),
         *("--rate-limit", "250/s", "--warnings", "off", "--no-color", "--report-dir", str(folder)),
     ]

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop import serving
-from shop.protocol import HEAD_MAX_BYTES, Prompt
+from shop.http_protocol import HEAD_MAX_BYTES, StrictHttpProtocol
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ async def served(app: ASGIApp) -> AsyncIterator[int]:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(Prompt, "head_max_s", HEAD_MAX_S)
+    monkeypatch.setattr(StrictHttpProtocol, "head_max_s", HEAD_MAX_S)
     async with served(length) as port:
         yield port
 
@@ -143,7 +143,7 @@ async def test_a_head_that_two_servers_may_read_differently_is_not_answered(
 async def test_a_head_without_an_end_is_given_up_before_it_fills_the_memory(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Prompt, "head_max_s", 600.0)  # so that it is not its time that ends it
+    monkeypatch.setattr(StrictHttpProtocol, "head_max_s", 600.0)  # so that it is not its time that ends it
     async with line(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nPadding: " + b"a" * HEAD_MAX_BYTES)
         assert await reader.read() == b""

@@ -18,7 +18,7 @@ HTML = {"Accept": "text/html"}
 
 def somebody(visitor: Visitor, source: str) -> httpx.AsyncClient:
     transport = httpx.AsyncHTTPTransport(local_address=source)
-    return httpx.AsyncClient(base_url=visitor.place.public, transport=transport, timeout=120)
+    return httpx.AsyncClient(base_url=visitor.settings.public, transport=transport, timeout=120)
 
 
 async def watch(stack: contextlib.AsyncExitStack, http: httpx.AsyncClient) -> httpx.Response:

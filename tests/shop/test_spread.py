@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
-from shop.spread import Spread
+from shop.round_robin import RoundRobinTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,9 @@ async def asking(server: Hangs) -> AsyncIterator[httpx2.AsyncClient]:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, server)
         url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        async with httpx2.AsyncClient(transport=Spread([url], httpx2.AsyncHTTPTransport()), base_url=url) as client:
+        async with httpx2.AsyncClient(
+            transport=RoundRobinTransport([url], httpx2.AsyncHTTPTransport()), base_url=url
+        ) as client:
             yield client
         tasks.cancel_scope.cancel()
 

@@ -14,8 +14,8 @@ import pytest
 
 from shop.catalog.domain import OPENS_AFTER_MIN, categories, makers, nouns, seed_products
 from shop.catalog.search import wanted_words
-from shop.gateway.art import picture
 from shop.gateway.domain import checkout_from_form, day, way
+from shop.gateway.pictures import picture
 from shop.gateway.selection import Selection, price_words
 from shop.reviews.domain import seeded, seeded_stars, summary
 
@@ -39,7 +39,7 @@ async def listed(visitor: Visitor, query: str) -> list[dict[str, Any]]:
 
 
 async def catalog(visitor: Visitor, query: str) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=visitor.place.address("catalog")) as http:
+    async with httpx.AsyncClient(base_url=visitor.settings.address("catalog")) as http:
         answer: dict[str, Any] = (await http.get(f"/internal/listing?{query}")).raise_for_status().json()
         return answer
 
@@ -254,7 +254,7 @@ async def test_pages_are_light(shared: Visitor) -> None:
 
 
 async def test_a_search_goes_by_the_index(shared: Visitor) -> None:
-    with closing(sqlite3.connect(shared.place.data_dir / "catalog.sqlite3")) as connection:
+    with closing(sqlite3.connect(shared.settings.data_dir / "catalog.sqlite3")) as connection:
         plan = connection.execute(
             "EXPLAIN QUERY PLAN SELECT * FROM products WHERE sku IN"
             " (SELECT sku FROM words WHERE word >= 'lamp' AND word < 'lamq') ORDER BY sku LIMIT 25"

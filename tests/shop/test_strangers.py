@@ -19,7 +19,7 @@ FORM = "content-type: application/x-www-form-urlencoded"
 
 async def raw(visitor: Visitor, line: str, *headers: str, body: bytes = b"", length: int | None = None) -> str:
     """Send a request as it stands, which no client library would; gives the status line and all that follows."""
-    at = urlsplit(visitor.place.public)
+    at = urlsplit(visitor.settings.public)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     lines = [f"{line} HTTP/1.1", "host: shop", "connection: close", *headers]
     if body or length is not None:
@@ -99,7 +99,7 @@ async def test_an_origin_that_is_no_address_is_foreign(shared: Visitor, origin: 
 @pytest.mark.parametrize("host", ["[", "]:x", "[::1", "\u00ff", "//", "a@b", "x:99999999"])
 @pytest.mark.parametrize("path", ["/cart", "/nowhere", "/products/"])
 async def test_a_host_that_is_none_breaks_nothing(shared: Visitor, host: str, path: str) -> None:
-    at = urlsplit(shared.place.public)
+    at = urlsplit(shared.settings.public)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     writer.write(
         f"GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: text/html\r\nconnection: close\r\n\r\n".encode("latin-1")

@@ -91,7 +91,7 @@ async def greedy(visitor: Visitor, source: str) -> list[int]:
     """One client that searches as fast as it can."""
     transport = httpx.AsyncHTTPTransport(local_address=source)
     statuses: list[int] = []
-    async with httpx.AsyncClient(base_url=visitor.place.public, transport=transport, timeout=120) as http:
+    async with httpx.AsyncClient(base_url=visitor.settings.public, transport=transport, timeout=120) as http:
 
         async def one() -> None:
             path = "/api/v1/products?limit=1&q=lamp"

@@ -10,13 +10,13 @@ import httpx2
 import pytest
 
 from shop.stage.scenarios import command
-from shop.stage.scenarios import play as playing
+from shop.stage.scenarios import scenario_run as playing
 from shop.stage.scenarios.crowd import Crowd
-from shop.stage.scenarios.machine import Machine
-from shop.stage.scenarios.play import Play
-from shop.stage.scenarios.script import parse
-from shop.stage.scenarios.stage import NoShop, Stage
-from shop.stage.whole import WholeCallClient
+from shop.stage.scenarios.machine_speed import MachineSpeed
+from shop.stage.scenarios.scenario import parse
+from shop.stage.scenarios.scenario_run import ScenarioRun
+from shop.stage.scenarios.shop_client import NoShop, ShopClient
+from shop.stage.total_timeout import TotalTimeoutClient
 from tests.loops import on_virtual_asyncio
 
 pytestmark = [pytest.mark.anyio, on_virtual_asyncio]
@@ -46,8 +46,8 @@ def now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-def client(answer: Any, **how: Any) -> WholeCallClient:
-    return WholeCallClient(base_url="http://shop", transport=httpx2.MockTransport(answer), **how)
+def client(answer: Any, **how: Any) -> TotalTimeoutClient:
+    return TotalTimeoutClient(base_url="http://shop", transport=httpx2.MockTransport(answer), **how)
 
 
 @pytest.mark.parametrize("answer", [drip, hang])
@@ -67,21 +67,21 @@ async def test_a_person_whose_call_does_not_end_is_counted_as_lost(
     monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_how: httpx2.MockTransport(answer))
-    tally = await Crowd("http://shop").buy(3, "SP-00001", presses=2, apart_s=0.0, patience_s=0.0)
-    assert (tally.bought, tally.lost) == (0, 3)
-    tally = await Crowd("http://shop").searchers(2, 3)
-    assert (tally.limited, tally.lost) == (0, 6)
+    result = await Crowd("http://shop").buy(3, "SP-00001", presses=2, apart_s=0.0, patience_s=0.0)
+    assert (result.bought, result.lost) == (0, 3)
+    result = await Crowd("http://shop").searchers(2, 3)
+    assert (result.limited, result.lost) == (0, 6)
 
 
 async def test_a_shop_that_answers_nothing_is_given_up_when_everything_is_put_back() -> None:
     async with client(hang, timeout=20.0) as http:
-        stage = Stage(http)
-        stage._broken = {"psp"}
-        stage._switches = {"breaker": True, "idempotency": True}
-        stage.note_extra({f"order-{number}" for number in range(12)})
+        shop_client = ShopClient(http)
+        shop_client._broken = {"psp"}
+        shop_client._switches = {"breaker": True, "idempotency": True}
+        shop_client.note_extra({f"order-{number}" for number in range(12)})
         began_s = now_s()
         with pytest.raises(NoShop, match="not everything could be put back within 120 s"):
-            await stage.restore()
+            await shop_client.restore()
         assert now_s() - began_s <= 121
 
 
@@ -93,10 +93,10 @@ async def test_faults_are_healed_before_anything_else_is_put_back() -> None:
         return httpx2.Response(200, json={})
 
     async with client(note) as http:
-        stage = Stage(http)
-        stage._broken, stage._switches, stage._visitors = {"psp"}, {"breaker": True}, 2
-        stage.note_extra({"ord_1"})
-        await stage.restore()
+        shop_client = ShopClient(http)
+        shop_client._broken, shop_client._switches, shop_client._visitors = {"psp"}, {"breaker": True}, 2
+        shop_client.note_extra({"ord_1"})
+        await shop_client.restore()
     assert asked == [
         "DELETE /control/api/faults/psp",
         "PUT /control/api/switches/breaker",
@@ -112,15 +112,15 @@ def without_a_shop(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     async def nothing(*_whom: object, **_how: object) -> None:
         return None
 
-    async def quick(*_whom: object, **_how: object) -> Machine:
-        return Machine(0.1, 0.01)
+    async def quick(*_whom: object, **_how: object) -> MachineSpeed:
+        return MachineSpeed(0.1, 0.01)
 
-    async def restore(_stage: Stage) -> None:
+    async def restore(_shop: ShopClient) -> None:
         restored.append("everything")
 
     monkeypatch.setattr(playing, "measured", quick)
-    monkeypatch.setattr(Stage, "deliver", nothing)
-    monkeypatch.setattr(Stage, "restore", restore)
+    monkeypatch.setattr(ShopClient, "deliver", nothing)
+    monkeypatch.setattr(ShopClient, "restore", restore)
     return restored
 
 
@@ -128,9 +128,11 @@ async def test_a_scenario_that_takes_four_times_its_time_is_stopped_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     restored = without_a_shop(monkeypatch)
-    play = Play(parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop")
+    play = ScenarioRun(
+        parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop"
+    )
     began_s = now_s()
-    assert not await play.perform()
+    assert not await play.run()
     assert now_s() - began_s == pytest.approx(240)
     told = play.view()["told"]
     assert told[-1] == (
@@ -141,8 +143,10 @@ async def test_a_scenario_that_takes_four_times_its_time_is_stopped_and_says_so(
 
 async def test_a_scenario_that_is_stopped_by_its_user_is_not_called_late(monkeypatch: pytest.MonkeyPatch) -> None:
     restored = without_a_shop(monkeypatch)
-    play = Play(parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop")
-    performing = asyncio.create_task(play.perform())
+    play = ScenarioRun(
+        parse("slow", 'title = "t"\nsummary = "s"\ntakes_s = 60\n[[steps]]\nwait_s = 9999'), "http://shop"
+    )
+    performing = asyncio.create_task(play.run())
     await asyncio.sleep(100)
     performing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -166,10 +170,10 @@ async def test_the_command_ends_when_the_control_room_goes_away(
             return answers(request.url.path)
         return httpx2.Response(200, json={})
 
-    def over_no_network(**how: Any) -> WholeCallClient:
+    def over_no_network(**how: Any) -> TotalTimeoutClient:
         return client(answer, timeout=how["timeout"])
 
-    monkeypatch.setattr(command, "WholeCallClient", over_no_network)
+    monkeypatch.setattr(command, "TotalTimeoutClient", over_no_network)
     assert await command.played("double-click", "http://shop", 1.0) == 1
     assert capsys.readouterr().err == "shop: the control room went away in the middle of the scenario\n"
 
@@ -187,20 +191,20 @@ async def test_a_busy_machine_excuses_only_checks_that_depend_on_time(
 ) -> None:
     without_a_shop(monkeypatch)
 
-    async def state(_stage: Stage) -> dict[str, object]:
+    async def state(_shop: ShopClient) -> dict[str, object]:
         return {"current": True}
 
-    async def quick(*_whom: object) -> Machine:
-        return Machine(0.1, 0.01)
+    async def quick(*_whom: object) -> MachineSpeed:
+        return MachineSpeed(0.1, 0.01)
 
-    async def slow(*_whom: object) -> Machine:
-        return Machine(0.0, 2.0)
+    async def slow(*_whom: object) -> MachineSpeed:
+        return MachineSpeed(0.0, 2.0)
 
-    monkeypatch.setattr(Stage, "state", state)
+    monkeypatch.setattr(ShopClient, "state", state)
     monkeypatch.setattr(playing, "measured", quick)
     monkeypatch.setattr(playing, "measured_again", slow)
-    play = Play(parse("t", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{CHECK}{always}'), "http://shop")
-    assert not await play.perform()
+    play = ScenarioRun(parse("t", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{CHECK}{always}'), "http://shop")
+    assert not await play.run()
     seen = play.view()
     assert told in seen["told"]
     assert seen["expectations"][0]["held"] is held

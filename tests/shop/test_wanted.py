@@ -85,7 +85,7 @@ async def test_killed_replicas_get_their_switches_and_what_is_left_of_their_faul
 
 
 async def test_a_replica_that_forgets_is_told_again_and_one_that_remembers_too_much_as_well(shared: Visitor) -> None:
-    cart, gateway = (shared.place.address(name) for name in ("cart", "gateway"))
+    cart, gateway = (shared.settings.address(name) for name in ("cart", "gateway"))
     assert (await shared.http.put("/control/api/fault", json=SLOW)).status_code == 200
     assert (await shared.http.put("/control/api/switches/limiter", json={"on": False})).status_code == 200
     assert (await shared.http.delete(f"{cart}/admin/fault")).json() == {"fault": None}

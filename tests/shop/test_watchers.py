@@ -19,7 +19,7 @@ WATCHERS = 200
 
 @asynccontextmanager
 async def watched_by(visitor: Visitor, watchers: int) -> AsyncIterator[None]:
-    at = urlsplit(visitor.place.public)
+    at = urlsplit(visitor.settings.public)
     lines: list[asyncio.StreamWriter] = []
     try:
         for number in range(watchers):

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from shop.launch import shop
-from shop.place import Place, wall_clock_us
+from shop.settings import Settings, wall_clock_us
 
 GOOD_CARD = "4242424242424242"
 DECLINED_CARD = "4000000000000002"
@@ -51,9 +51,9 @@ def checkout_body(cart_id: str, *, card: str = GOOD_CARD) -> dict[str, Any]:
 
 
 class Visitor:
-    def __init__(self, http: httpx.AsyncClient, place: Place, shift: Shift) -> None:
+    def __init__(self, http: httpx.AsyncClient, settings: Settings, shift: Shift) -> None:
         self.http = http
-        self.place = place
+        self.settings = settings
         self.shift = shift
 
     async def fill_cart(self, sku: str = PLENTY, quantity: int = 1) -> str:
@@ -131,7 +131,7 @@ class Visitor:
 @asynccontextmanager
 async def visiting(data_dir: Path) -> AsyncIterator[Visitor]:
     shift = Shift()
-    async with shop(port=0, data_dir=data_dir, seed=1, now_us=shift.now_us) as place:
+    async with shop(port=0, data_dir=data_dir, seed=1, now_us=shift.now_us) as settings:
         limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-        async with httpx.AsyncClient(base_url=place.public, timeout=120.0, limits=limits) as http:
-            yield Visitor(http, place, shift)
+        async with httpx.AsyncClient(base_url=settings.public, timeout=120.0, limits=limits) as http:
+            yield Visitor(http, settings, shift)

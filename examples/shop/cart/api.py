@@ -10,7 +10,7 @@ from shop.bodies import read_json
 from shop.cart.domain import QUANTITY_MAX, Line, Taking
 from shop.cart.service import Carts
 from shop.problems import not_found
-from shop.values import Fields, is_slug
+from shop.validation import Fields, is_slug
 
 
 def routes(carts: Carts) -> list[Route]:

@@ -8,14 +8,14 @@ from typing import Any
 
 from shop.cart.domain import LINES_MAX, Line, Taking, priced
 from shop.cart.store import CartStore
-from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
+from shop.service_client import ServiceClient, segment
 
 
 class Carts:
     """All carts."""
 
-    def __init__(self, store: CartStore, catalog: Neighbour, now_us: Callable[[], int]) -> None:
+    def __init__(self, store: CartStore, catalog: ServiceClient, now_us: Callable[[], int]) -> None:
         self._store = store
         self._catalog = catalog
         self._now_us = now_us

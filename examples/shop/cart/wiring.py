@@ -11,17 +11,19 @@ from shop.cart.api import routes
 from shop.cart.service import Carts
 from shop.cart.store import SCHEMA, CartStore
 from shop.database import Database
-from shop.hosting import hosted
-from shop.neighbours import neighbour
-from shop.place import Place
+from shop.service_app import service_app
+from shop.service_client import service_client
+from shop.settings import Settings
 
 
 @asynccontextmanager
-async def running(place: Place) -> AsyncIterator[ASGIApp]:
+async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The carts, asking the catalog for titles and prices."""
     async with (
-        Database.opened(place.storage("cart"), SCHEMA) as database,
-        neighbour(place, "catalog") as catalog,
+        Database.opened(settings.storage("cart"), SCHEMA) as database,
+        service_client(settings, "catalog") as catalog,
     ):
-        with hosted("cart", routes(Carts(CartStore(database), catalog, place.now_us)), database=database) as app:
+        with service_app(
+            "cart", routes(Carts(CartStore(database), catalog, settings.now_us)), database=database
+        ) as app:
             yield app

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sdpatterns.errors import CursorNotValid
 from sdpatterns.web.cursors import Cursors
 from shop.catalog.domain import FIELDS, Product, categories
-from shop.values import FieldError, InvalidInput, printable
+from shop.validation import FieldError, InvalidInput, printable
 
 PAGE_DEFAULT, PAGE_MAX = 24, 100
 QUERY_MAX = 80

@@ -10,7 +10,7 @@ from shop.catalog.domain import Product, categories, makers, pick, seed_products
 from shop.catalog.search import Filter, PageRequest, price_bands
 from shop.catalog.store import CatalogStore
 from shop.problems import not_found
-from shop.values import is_slug
+from shop.validation import is_slug
 
 
 class Catalog:

@@ -12,16 +12,16 @@ from shop.catalog.api import routes
 from shop.catalog.service import Catalog
 from shop.catalog.store import SCHEMA, CatalogStore
 from shop.database import Database
-from shop.hosting import hosted
-from shop.place import Place
+from shop.service_app import service_app
+from shop.settings import Settings
 
 
 @asynccontextmanager
-async def running(place: Place) -> AsyncIterator[ASGIApp]:
+async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The catalog, seeded at its first start."""
-    async with Database.opened(place.storage("catalog"), SCHEMA) as database:
+    async with Database.opened(settings.storage("catalog"), SCHEMA) as database:
         store = CatalogStore(database)
         catalog = Catalog(store, Cursors(await store.key()))
-        await catalog.seed(place.seed, place.now_us())
-        with hosted("catalog", routes(catalog), database=database) as app:
+        await catalog.seed(settings.seed, settings.now_us())
+        with service_app("catalog", routes(catalog), database=database) as app:
             yield app

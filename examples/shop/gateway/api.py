@@ -16,34 +16,34 @@ from sdpatterns.web.asgi.protocol import client_address
 from shop.bodies import read_body
 from shop.gateway import openapi, versions
 from shop.gateway.defences import STREAMS_EACH, stream_limit
-from shop.gateway.service import Front
-from shop.neighbours import segment
+from shop.gateway.service import Storefront
 from shop.problems import Problem, not_found
-from shop.values import is_card_number
+from shop.service_client import segment
+from shop.validation import is_card_number
 
 _STREAM_AGAIN_S = 5.0
 _PASSED_ON = frozenset({b"accept", b"content-type", b"idempotency-key"})
 _PASSED_BACK = ("content-type", "retry-after", "location", "idempotent-replayed", "etag", "cache-control", "allow")
 
 
-def routes(front: Front) -> list[Route]:
+def routes(storefront: Storefront) -> list[Route]:
     """The gateway's API routes."""
 
     def forward(name: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:
-            return await _forward(front, name, request)
+            return await _forward(storefront, name, request)
 
         return handler
 
     def relay(name: str) -> Callable[[Request], Any]:
         async def handler(request: Request) -> Response:
-            return await _relay(front, name, request)
+            return await _relay(storefront, name, request)
 
         return handler
 
     return [
         *openapi.routes(),
-        *versions.routes(front),
+        *versions.routes(storefront),
         Route("/api/v1/carts/{cart_id}", forward("cart")),
         Route("/api/v1/carts/{cart_id}/items/{sku}", forward("cart"), methods=["PUT", "DELETE"]),
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
@@ -92,14 +92,14 @@ class _Streams:
             raise Problem(429, "too-many-streams", detail, retry_after_s=_STREAM_AGAIN_S) from None
 
 
-async def _relay(front: Front, name: str, request: Request) -> Response:
+async def _relay(storefront: Storefront, name: str, request: Request) -> Response:
     """A whole corner of the site that another service serves, streams included."""
     body = await read_body(request) if request.method in ("POST", "PUT") else None
     headers = _passed_on(request)
     target = _target(request)
     if "/../" in f"{target}/":
         raise not_found("such page")
-    return _Relayed(await front.neighbours[name].stream(request.method, target, body=body, headers=headers))
+    return _Relayed(await storefront.services[name].stream(request.method, target, body=body, headers=headers))
 
 
 def _passed_on(request: Request) -> list[tuple[bytes, bytes]]:
@@ -115,11 +115,11 @@ def _target(request: Request) -> str:
     return (raw + b"?" + query if query else raw).decode("latin-1")
 
 
-async def _forward(front: Front, name: str, request: Request) -> Response:
+async def _forward(storefront: Storefront, name: str, request: Request) -> Response:
     for name_in_path in request.path_params.values():
         segment(name_in_path)  # a client behind us would walk the dots in it
     body = await read_body(request) if request.method in ("POST", "PUT") else None
     headers = _passed_on(request)
-    answer = await front.neighbours[name].send(request.method, _target(request), body=body, headers=headers)
+    answer = await storefront.services[name].send(request.method, _target(request), body=body, headers=headers)
     kept = {header: answer.headers[header] for header in _PASSED_BACK if header in answer.headers}
     return Response(answer.content, answer.status_code, kept)

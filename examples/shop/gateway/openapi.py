@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from shop.catalog.domain import FIELDS, categories
 from shop.catalog.search import NAME_MAX, PAGE_DEFAULT, PAGE_MAX, PRICE_MAX_MINOR, QUERY_MAX, SORTS
-from shop.gateway.savings import BATCH_PATH
+from shop.gateway.bandwidth import BATCH_PATH
 from shop.gateway.schemas import SCHEMAS, SLUG, Schema, ref
 from shop.gateway.versions import FIELDS_2
 

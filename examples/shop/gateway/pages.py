@@ -15,10 +15,10 @@ from sdpatterns.web.asgi.protocol import client_address
 from shop.gateway.domain import by_field
 from shop.gateway.rendering import render
 from shop.gateway.selection import SORTS, Selection
-from shop.gateway.service import Front, together
-from shop.gateway.visits import cart_of, own_form
+from shop.gateway.service import Storefront, together
+from shop.gateway.visitor import cart_of, own_form
 from shop.problems import Problem
-from shop.values import is_slug
+from shop.validation import is_slug
 
 _DROPS = "12"
 _LOVED = 8
@@ -28,8 +28,8 @@ _RELATED = 5
 class Pages:
     """The storefront: home, lists, products and what buyers say of them."""
 
-    def __init__(self, front: Front, reviewing: RateLimiter) -> None:
-        self._front = front
+    def __init__(self, storefront: Storefront, reviewing: RateLimiter) -> None:
+        self._storefront = storefront
         self._reviewing = reviewing
 
     def routes(self) -> list[BaseRoute]:
@@ -48,10 +48,10 @@ class Pages:
         return await self._shown(request, "home.html", self._home())
 
     async def _home(self) -> dict[str, Any]:
-        front = self._front
-        page, loved = await together(front.products({"limit": _DROPS}), front.loved())
-        liked = await front.several(loved[:_LOVED])
-        await front.dressed([*page["items"], *liked])
+        storefront = self._storefront
+        page, loved = await together(storefront.products({"limit": _DROPS}), storefront.loved())
+        liked = await storefront.several(loved[:_LOVED])
+        await storefront.dressed([*page["items"], *liked])
         drops = [product for product in page["items"] if product["drop"]]
         counts = {row["name"]: row["count"] for row in page["facets"]["category"]}
         return {
@@ -69,9 +69,9 @@ class Pages:
     async def _listing(self, selection: Selection) -> dict[str, Any]:
         query = selection.query()
         if selection.in_stock:
-            query["without"] = ",".join(await self._front.sold_out())
-        page = await self._front.products(query)
-        await self._front.dressed(page["items"])
+            query["without"] = ",".join(await self._storefront.sold_out())
+        page = await self._storefront.products(query)
+        await self._storefront.dressed(page["items"])
         facets = list(selection.facets(page["facets"]))
         return {"page": page, "selection": selection, "facets": facets, "sorts": SORTS, "query": selection.q}
 
@@ -81,11 +81,11 @@ class Pages:
         return await self._shown(request, "product.html", self._product(sku, thanks="thanks" in request.query_params))
 
     async def _product(self, sku: str, **shown: Any) -> dict[str, Any]:
-        product = await self._front.product(sku)
+        product = await self._storefront.product(sku)
         alike = {"category": product["category"], "maker": product["maker"], "limit": str(_RELATED)}
-        reviews, page = await together(self._front.reviews(sku), self._front.products(alike))
+        reviews, page = await together(self._storefront.reviews(sku), self._storefront.products(alike))
         related = [other for other in page["items"] if other["sku"] != sku][: _RELATED - 1]
-        await self._front.dressed([product, *related])
+        await self._storefront.dressed([product, *related])
         defaults: dict[str, Any] = {
             "form": {},
             "errors": {},
@@ -109,7 +109,7 @@ class Pages:
         }
         try:
             await self._in_share(client_address(request.scope))
-            await self._front.review(sku, review)
+            await self._storefront.review(sku, review)
         except Problem as refusal:
             if refusal.status == 404:
                 raise
@@ -134,8 +134,8 @@ class Pages:
     async def _seller(self, selection: Selection) -> dict[str, Any]:
         if not selection.maker:
             return {"page": None, "selection": selection}
-        page = await self._front.products({"maker": selection.maker, "cursor": selection.cursor, "limit": "50"})
-        await self._front.dressed(page["items"])
+        page = await self._storefront.products({"maker": selection.maker, "cursor": selection.cursor, "limit": "50"})
+        await self._storefront.dressed(page["items"])
         return {"page": page, "selection": selection}
 
     async def support(self, request: Request) -> Response:
@@ -146,16 +146,16 @@ class Pages:
     async def _support(self, order_id: str) -> dict[str, Any]:
         order = None
         try:
-            order = await self._front.order(order_id) if order_id else None
+            order = await self._storefront.order(order_id) if order_id else None
         except Problem as refusal:
             if refusal.status != 404:
                 raise
-        return {"order_id": order_id, "order": order, "recent": [] if order else await self._front.recent_orders()}
+        return {"order_id": order_id, "order": order, "recent": [] if order else await self._storefront.recent_orders()}
 
     async def _shown(
         self, request: Request, template: str, values: Awaitable[dict[str, Any]], status: int = 200
     ) -> Response:
-        found, pieces = await together(values, self._front.pieces(cart_of(request)))
+        found, pieces = await together(values, self._storefront.pieces(cart_of(request)))
         return render(template, status, pieces=pieces, **found)
 
 

@@ -11,10 +11,10 @@ from starlette.routing import BaseRoute, Route
 
 from shop.gateway.domain import by_field, checkout_from_form, way
 from shop.gateway.rendering import render
-from shop.gateway.service import Front, together
-from shop.gateway.visits import cart_of, new_cart, own_form, remember
+from shop.gateway.service import Storefront, together
+from shop.gateway.visitor import cart_of, new_cart, own_form, remember
 from shop.problems import Problem
-from shop.values import is_slug
+from shop.validation import is_slug
 
 _CHANGED = "cart-changed"
 _IN_FLIGHT = ("pending", "undoing")
@@ -44,8 +44,8 @@ COUNTRIES = {
 class Purchases:
     """From the cart to the order, and its cancellation."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
+    def __init__(self, storefront: Storefront) -> None:
+        self._storefront = storefront
 
     def routes(self) -> list[BaseRoute]:
         """The routes of buying."""
@@ -64,9 +64,9 @@ class Purchases:
         cart_id = cart_of(request)
         cart: dict[str, Any] = {"items": [], "total_minor": 0, "currency": "EUR"}
         if cart_id:
-            cart = await self._front.cart(cart_id)
+            cart = await self._storefront.cart(cart_id)
         free, _ = await together(
-            self._front.free([item["sku"] for item in cart["items"]]), self._front.pictured(cart["items"])
+            self._storefront.free([item["sku"] for item in cart["items"]]), self._storefront.pictured(cart["items"])
         )
         for item in cart["items"]:
             item["available"] = free.get(item["sku"])
@@ -79,7 +79,7 @@ class Purchases:
         quantity = form.get("quantity", "1").strip()
         if not (quantity.isascii() and quantity.isdigit() and len(quantity) <= 4):
             raise Problem(422, "invalid-input", "The quantity must be a whole number from 1 to 999.")
-        await self._front.put(cart_id, form.get("sku", ""), int(quantity))
+        await self._storefront.put(cart_id, form.get("sku", ""), int(quantity))
         response = RedirectResponse("/cart", 303)
         remember(response, cart_id)
         return response
@@ -89,7 +89,7 @@ class Purchases:
         await own_form(request)
         cart_id = cart_of(request)
         if cart_id:
-            await self._front.drop(cart_id, request.path_params["sku"])
+            await self._storefront.drop(cart_id, request.path_params["sku"])
         return RedirectResponse("/cart", 303)
 
     async def checkout(self, request: Request) -> Response:
@@ -97,7 +97,7 @@ class Purchases:
         cart_id = cart_of(request)
         if not cart_id:
             return RedirectResponse("/cart", 303)
-        cart = await self._front.cart(cart_id)
+        cart = await self._storefront.cart(cart_id)
         form: dict[str, str] = {}
         problem = None
         if request.method == "POST":
@@ -105,29 +105,31 @@ class Purchases:
             try:
                 _same_total(cart, form)
                 key = form.get("key", "")
-                order = await self._front.check_out(key if is_slug(key) else "", checkout_from_form(form, cart_id))
+                order = await self._storefront.check_out(key if is_slug(key) else "", checkout_from_form(form, cart_id))
                 return RedirectResponse(f"/orders/{order['order_id']}", 303)
             except Problem as refusal:
                 problem = refusal
         if not cart["items"] and problem is None:
             return RedirectResponse("/cart", 303)
-        await self._front.pictured(cart["items"])
+        await self._storefront.pictured(cart["items"])
         return _checkout_form(cart, form, problem)
 
     async def orders(self, request: Request) -> Response:
         """The visitor's orders, the newest first."""
         cart_id = cart_of(request)
-        orders, pieces = await together(self._front.orders(cart_id), self._front.pieces(cart_id))
-        await self._front.pictured([item for order in orders for item in order["items"]])
+        orders, pieces = await together(self._storefront.orders(cart_id), self._storefront.pieces(cart_id))
+        await self._storefront.pictured([item for order in orders for item in order["items"]])
         return render("orders.html", orders=orders, pieces=pieces)
 
     async def order(self, request: Request) -> Response:
         """An order and its status; the address only for the browser that ordered."""
         order_id, cart_id = request.path_params["order_id"], cart_of(request)
         order, delivery, pieces = await together(
-            self._front.order(order_id), self._front.delivery(order_id, cart_id), self._front.pieces(cart_id)
+            self._storefront.order(order_id),
+            self._storefront.delivery(order_id, cart_id),
+            self._storefront.pieces(cart_id),
         )
-        await self._front.pictured(order["items"])
+        await self._storefront.pictured(order["items"])
         shown = {"order": order, "delivery": delivery, "countries": COUNTRIES, "way": way(order["history"])}
         return render("order.html", in_flight=order["status"] in _IN_FLIGHT, pieces=pieces, **shown)
 
@@ -135,7 +137,7 @@ class Purchases:
         """Take an order back, then show it."""
         await own_form(request)
         order_id = request.path_params["order_id"]
-        await self._front.cancel(order_id)
+        await self._storefront.cancel(order_id)
         return RedirectResponse(f"/orders/{order_id}", 303)
 
 

@@ -14,8 +14,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.catalog.domain import categories, makers, workshop
-from shop.gateway.art import emblem, picture, stars
 from shop.gateway.domain import clock, day, money, products_words, ships_by, status_words, step_words
+from shop.gateway.pictures import emblem, picture, stars
 from shop.headers import SECURITY_HEADERS
 from shop.problems import Problem, answer, as_problem
 
@@ -84,7 +84,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     return HTMLResponse(text, status, {**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
 
-def answer_in_kind(request: Request, error: Exception) -> Response:
+def negotiated_error(request: Request, error: Exception) -> Response:
     """A refusal as a page for a browser that asked for one, else as a problem document."""
     response = answer(request, error)
     if not _for_a_person(request):
@@ -101,7 +101,7 @@ def _for_a_person(request: Request) -> bool:
     return is_page and "text/html" in request.headers.get("accept", "")
 
 
-class InKindMiddleware:
+class NegotiatedErrorsMiddleware:
     """Turns the refusals of those who stand before the routes, such as the limiter's, into pages too.
 
     Keeps: the status and all headers of the refusal but those that tell of its body.

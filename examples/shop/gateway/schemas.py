@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from shop.catalog.domain import categories
-from shop.gateway.savings import BATCH_MAX
+from shop.gateway.bandwidth import BATCH_MAX
 
 Schema = dict[str, Any]
 

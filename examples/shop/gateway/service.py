@@ -10,21 +10,23 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sdpatterns.core.policy import Policy
-from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
+from shop.service_client import ServiceClient, segment
 
 _PICTURES_MAX = 100  # what the catalog answers at once
 
 
-class Front:
+class Storefront:
     """The shop as its visitors see it.
 
     Keeps: stock, reviews and the number in the header are courtesies; their absence hides nothing else.
     """
 
-    def __init__(self, neighbours: Mapping[str, Neighbour], *, politely: Policy, now_us: Callable[[], int]) -> None:
-        self.neighbours = neighbours
-        self._politely = politely
+    def __init__(
+        self, services: Mapping[str, ServiceClient], *, reviews_policy: Policy, now_us: Callable[[], int]
+    ) -> None:
+        self.services = services
+        self._reviews_policy = reviews_policy
         self._now_us = now_us
 
     async def products(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -84,22 +86,22 @@ class Front:
 
     async def reviews(self, sku: str) -> dict[str, Any] | None:
         """What buyers said of a product; None when the reviews are away or too slow."""
-        found: dict[str, Any] | None = await self._politely.call(self._get, "reviews", f"/internal/reviews/{sku}")
+        found: dict[str, Any] | None = await self._reviews_policy.call(self._get, "reviews", f"/internal/reviews/{sku}")
         return found
 
     async def ratings(self, skus: Sequence[str]) -> dict[str, Any]:
         """How buyers liked these products; nothing when the reviews are away or too slow."""
-        found = await self._politely.call(self._get, "reviews", f"/internal/ratings?skus={','.join(skus)}")
+        found = await self._reviews_policy.call(self._get, "reviews", f"/internal/ratings?skus={','.join(skus)}")
         return found["ratings"] if found else {}
 
     async def loved(self) -> list[str]:
         """The products that buyers like best; none when the reviews are away or too slow."""
-        found = await self._politely.call(self._get, "reviews", "/internal/loved")
+        found = await self._reviews_policy.call(self._get, "reviews", "/internal/loved")
         return found["skus"] if found else []
 
     async def review(self, sku: str, review: Mapping[str, Any]) -> None:
         """Say something of a product, once per key."""
-        await self.neighbours["reviews"].ask("POST", f"/internal/reviews/{segment(sku)}", body=dict(review))
+        await self.services["reviews"].ask("POST", f"/internal/reviews/{segment(sku)}", body=dict(review))
 
     async def cart(self, cart_id: str) -> dict[str, Any]:
         """A cart, priced."""
@@ -116,16 +118,16 @@ class Front:
     async def put(self, cart_id: str, sku: str, quantity: int) -> None:
         """Set a line of a cart."""
         path = f"/api/v1/carts/{segment(cart_id)}/items/{segment(sku)}"
-        await self.neighbours["cart"].ask("PUT", path, body={"quantity": quantity})
+        await self.services["cart"].ask("PUT", path, body={"quantity": quantity})
 
     async def drop(self, cart_id: str, sku: str) -> None:
         """Take a line out of a cart."""
-        await self.neighbours["cart"].ask("DELETE", f"/api/v1/carts/{segment(cart_id)}/items/{segment(sku)}")
+        await self.services["cart"].ask("DELETE", f"/api/v1/carts/{segment(cart_id)}/items/{segment(sku)}")
 
     async def check_out(self, key: str, checkout: Any) -> dict[str, Any]:
         """Buy a cart, once per key."""
         headers = {"Idempotency-Key": f'"{key}"'}
-        order: dict[str, Any] = await self.neighbours["ordering"].ask(
+        order: dict[str, Any] = await self.services["ordering"].ask(
             "POST", "/api/v1/checkout", body=checkout, headers=headers
         )
         return order
@@ -160,10 +162,10 @@ class Front:
 
     async def cancel(self, order_id: str) -> None:
         """Take an order back."""
-        await self.neighbours["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/cancel")
+        await self.services["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/cancel")
 
     async def _get(self, name: str, path: str) -> Any:
-        return await self.neighbours[name].ask("GET", path)
+        return await self.services[name].ask("GET", path)
 
 
 async def together(*questions: Awaitable[Any]) -> list[Any]:

@@ -18,8 +18,8 @@ from sdpatterns.web.links import Link, link_header, with_parameters
 from sdpatterns.web.versions import ByHeader, Version
 from shop.catalog.api import NEXT_HEADER
 from shop.catalog.domain import FIELDS
-from shop.gateway.service import Front
-from shop.values import FieldError, InvalidInput
+from shop.gateway.service import Storefront
+from shop.validation import FieldError, InvalidInput
 
 VERSIONS = (Version(name="1"), Version(name="2"))
 _PRICE = ("price_minor", "currency")
@@ -43,10 +43,10 @@ def second_fields(text: str) -> Fields:
         raise InvalidInput(FieldError("/fields", "must name fields of a product: sku,price(amount_minor)")) from None
 
 
-def routes(front: Front) -> list[Route]:
+def routes(storefront: Storefront) -> list[Route]:
     """The products in both versions; at /api/products the header Accept-Version decides, else it is the first."""
     chosen = [Middleware(VersionsMiddleware, VERSIONS, name="products", by=ByHeader(default=VERSIONS[0].name))]
-    several, one = _several(front), _one(front)
+    several, one = _several(storefront), _one(storefront)
     return [
         Route("/api/v1/products", several["1"]),
         Route("/api/v1/products/{sku}", one["1"]),
@@ -64,10 +64,10 @@ def _by_header(endpoints: dict[str, Endpoint]) -> Endpoint:
     return handler
 
 
-def _several(front: Front) -> dict[str, Endpoint]:
+def _several(storefront: Storefront) -> dict[str, Endpoint]:
     async def page(query: dict[str, str]) -> httpx2.Response:
         """A page as the catalog's own API shows it; the storefront's listing has more to it."""
-        return await front.neighbours["catalog"].answered("GET", f"/api/v1/products?{urlencode(query)}")
+        return await storefront.services["catalog"].answered("GET", f"/api/v1/products?{urlencode(query)}")
 
     async def first(request: Request) -> Response:
         answer = await page(dict(request.query_params))
@@ -84,14 +84,14 @@ def _several(front: Front) -> dict[str, Endpoint]:
     return {"1": first, "2": second}
 
 
-def _one(front: Front) -> dict[str, Endpoint]:
+def _one(storefront: Storefront) -> dict[str, Endpoint]:
     async def first(request: Request) -> Response:
         fields = request.query_params.get("fields", "")
-        return JSONResponse(await front.product(request.path_params["sku"], fields))
+        return JSONResponse(await storefront.product(request.path_params["sku"], fields))
 
     async def second(request: Request) -> Response:
         fields = second_fields(request.query_params.get("fields", ""))
-        return JSONResponse(fields.of(second_form(await front.product(request.path_params["sku"]))))
+        return JSONResponse(fields.of(second_form(await storefront.product(request.path_params["sku"]))))
 
     return {"1": first, "2": second}
 

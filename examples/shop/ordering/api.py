@@ -14,7 +14,7 @@ from shop.bodies import read_json
 from shop.ordering.domain import CANCELLED, parse_checkout
 from shop.ordering.service import Ordering, summary
 from shop.problems import Problem
-from shop.values import Fields, whole
+from shop.validation import Fields, whole
 
 CHECKOUT_PATH = "/api/v1/checkout"
 _PAGE_MAX = 1_000

@@ -11,7 +11,7 @@ KEPT_S, WAIT_S = 24 * 3600.0, 25.0
 LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
 
 
-def checkout_turns() -> Bulkhead:
+def checkout_bulkhead() -> Bulkhead:
     """Without turns a rush makes all checkouts slow at once, until none is done in time."""
     return Bulkhead("checkout", concurrent_max=ADMITTED_MAX, queue_max=QUEUE_MAX, max_wait_s=QUEUE_S)
 

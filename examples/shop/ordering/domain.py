@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from shop.values import Fields
+from shop.validation import Fields
 
 PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "failed", "cancelled"
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone

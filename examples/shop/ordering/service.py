@@ -12,7 +12,6 @@ from typing import Any
 
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import BulkheadFull, DeadlineExceeded
-from shop.neighbours import Neighbour
 from shop.ordering.domain import (
     CANCELLED,
     CART_IN_USE,
@@ -28,6 +27,7 @@ from shop.ordering.domain import (
 from shop.ordering.steps import Refused, Runner, Step, Work
 from shop.ordering.store import KeyTaken, OrderStore
 from shop.problems import Problem, not_found
+from shop.service_client import ServiceClient
 
 _log = logging.getLogger("shop.ordering")
 _SWEEP_S = 2.0
@@ -58,9 +58,9 @@ class Ordering:
         self,
         store: OrderStore,
         *,
-        cart: Neighbour,
-        inventory: Neighbour,
-        payments: Neighbour,
+        cart: ServiceClient,
+        inventory: ServiceClient,
+        payments: ServiceClient,
         in_turn: Policy,
         now_us: Callable[[], int],
         dedupe: Callable[[str, str], str] = once_per_client_key,

@@ -11,17 +11,17 @@ from sdpatterns import Idempotency
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from shop.background import alongside
 from shop.bodies import BODY_MAX_BYTES
-from shop.cells import cells
 from shop.database import Database
-from shop.hosting import hosted
-from shop.neighbours import neighbour
 from shop.ordering.api import is_checkout, routes
-from shop.ordering.defences import checkout_once, checkout_turns, in_turn
+from shop.ordering.defences import checkout_bulkhead, checkout_once, in_turn
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
-from shop.place import Place
+from shop.pattern_backend import pattern_backend
+from shop.service_app import service_app
+from shop.service_client import service_client
+from shop.settings import Settings
 from shop.stage.switches import Switch
-from shop.stage.views import turns_view
+from shop.stage.views import bulkhead_view
 
 
 def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
@@ -30,31 +30,31 @@ def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
 
 
 @asynccontextmanager
-async def running(place: Place) -> AsyncIterator[ASGIApp]:
+async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Ordering, settling what an earlier run left half done."""
     async with (
-        Database.opened(place.storage("ordering"), SCHEMA) as database,
-        cells(place.storage("ordering-keys")) as backend,
-        neighbour(place, "cart") as cart,
-        neighbour(place, "inventory") as inventory,
-        neighbour(place, "payments") as payments,
+        Database.opened(settings.storage("ordering"), SCHEMA) as database,
+        pattern_backend(settings.storage("ordering-keys")) as backend,
+        service_client(settings, "cart") as cart,
+        service_client(settings, "inventory") as inventory,
+        service_client(settings, "payments") as payments,
     ):
-        switch, turns, once = Switch("idempotency"), checkout_turns(), checkout_once(backend)
+        switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
         ordering = Ordering(
             OrderStore(database),
             cart=cart,
             inventory=inventory,
             payments=payments,
             in_turn=in_turn(turns),
-            now_us=place.now_us,
-            alone=len(place.replicas("ordering")) == 1,
+            now_us=settings.now_us,
+            alone=len(settings.replicas("ordering")) == 1,
             dedupe=lambda client_key, order_id: client_key if switch.on else order_id,
             shares_cart=lambda: not switch.on,
         )
         async with alongside(ordering.recover()):
-            with hosted(
+            with service_app(
                 "ordering",
-                [*routes(ordering), turns_view(turns)],
+                [*routes(ordering), bulkhead_view(turns)],
                 parts=("checkout", "checkout-keys"),
                 database=database,
                 middleware=[switch.middleware(lambda app: guarded(app, once))],

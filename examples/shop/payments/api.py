@@ -11,7 +11,7 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.payments.domain import SETTLED, Card, Payment
 from shop.payments.service import Payments
-from shop.values import Fields, whole
+from shop.validation import Fields, whole
 
 _PAGE_MAX = 1_000
 

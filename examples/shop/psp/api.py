@@ -9,8 +9,8 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.problems import Problem
 from shop.psp.service import NoAnswer, Provider
-from shop.stage.faults import Moods, fault_route, silence
-from shop.values import FieldError, Fields, InvalidInput, is_slug, whole
+from shop.stage.faults import FaultInjector, fault_route, hang
+from shop.validation import FieldError, Fields, InvalidInput, is_slug, whole
 
 _AMOUNT_MAX = 10**12
 _PAGE_MAX = 1_000
@@ -19,9 +19,9 @@ _PAGE_MAX = 1_000
 class ProviderApi:
     """The provider's requests; those below /admin are the simulation's own."""
 
-    def __init__(self, provider: Provider, moods: Moods) -> None:
+    def __init__(self, provider: Provider, injector: FaultInjector) -> None:
         self._provider = provider
-        self._moods = moods
+        self._injector = injector
 
     def routes(self) -> list[Route]:
         """The provider's routes."""
@@ -31,7 +31,7 @@ class ProviderApi:
             Route("/psp/v1/charges/{charge_id}/refund", self.refund, methods=["POST"]),
             Route("/psp/v1/ledger", self.ledger),
             Route("/psp/v1/visits", self.visits),
-            fault_route("psp", self._moods),
+            fault_route("psp", self._injector),
         ]
 
     async def charges(self, request: Request) -> Response:
@@ -53,7 +53,7 @@ class ProviderApi:
         try:
             charge = await self._provider.charge(key, order_id, amount_minor, number)
         except NoAnswer:
-            return await silence(request)
+            return await hang(request)
         return JSONResponse(charge._asdict(), 201)
 
     async def refund(self, request: Request) -> Response:
@@ -61,7 +61,7 @@ class ProviderApi:
         try:
             charge = await self._provider.refund(request.path_params["charge_id"])
         except NoAnswer:
-            return await silence(request)
+            return await hang(request)
         return JSONResponse(charge._asdict())
 
     async def ledger(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ from typing import Any
 from shop.problems import Problem, not_found
 from shop.psp.domain import DECLINED, LATE_S, Charge, Visit
 from shop.psp.store import Book
-from shop.stage.faults import SLOW_S, Moods
+from shop.stage.faults import SLOW_S, FaultInjector
 
 _log = logging.getLogger("shop.psp")
 _EVENTS_MAX = 1_000
@@ -29,12 +29,12 @@ class NoAnswer(Exception):
 class Provider:
     """The provider's front: charges and refunds, each perhaps met by a fault.
 
-    Keeps: one charge per idempotency key, whatever the mood and however often it is sent.
+    Keeps: one charge per idempotency key, whatever the decision and however often it is sent.
     """
 
-    def __init__(self, book: Book, moods: Moods, now_us: Callable[[], int]) -> None:
+    def __init__(self, book: Book, injector: FaultInjector, now_us: Callable[[], int]) -> None:
         self._book = book
-        self._moods = moods
+        self._injector = injector
         self._now_us = now_us
         self._events: asyncio.Queue[str] = asyncio.Queue(_EVENTS_MAX)
 
@@ -47,7 +47,7 @@ class Provider:
         async def book() -> Charge:
             return await self._enter(key, order_id, amount_minor)
 
-        return await self._in_mood(book, order_id, "charge")
+        return await self._with_fault(book, order_id, "charge")
 
     async def refund(self, charge_id: str) -> Charge:
         """Refund a charge in full."""
@@ -58,7 +58,7 @@ class Provider:
         async def book() -> Charge:
             return await self._book.refund(charge_id, self._now_us()) or known
 
-        return await self._in_mood(book, known.order_id, "refund")
+        return await self._with_fault(book, known.order_id, "refund")
 
     async def of_order(self, order_id: str) -> list[Charge]:
         """The book's lines of an order; the book can be read during a fault too."""
@@ -77,30 +77,30 @@ class Provider:
         while True:
             order_id = await self._events.get()
             event_id = f"evt_{secrets.token_hex(8)}"
-            for _ in range(2 if self._mood_is("twice") else 1):
+            for _ in range(2 if self._has_fault("twice") else 1):
                 with contextlib.suppress(Problem):  # the shop asks the book when it misses an event
                     await notify(event_id, order_id)
 
-    def _mood_is(self, kind: str) -> bool:
-        active = self._moods.current(time.monotonic())
+    def _has_fault(self, kind: str) -> bool:
+        active = self._injector.current(time.monotonic())
         return active is not None and active[0].kind == kind
 
     async def _visited(self, order_id: str, kind: str, *, well: bool) -> None:
         await self._book.visited(Visit(order_id, kind, well, self._now_us()))
 
-    async def _in_mood(self, book: Callable[[], Awaitable[Charge]], order_id: str, kind: str) -> Charge:
-        mood = self._moods.next(time.monotonic())
-        await self._visited(order_id, kind, well=mood.kind in ("well", "twice"))
-        if mood.kind == "slow":
+    async def _with_fault(self, book: Callable[[], Awaitable[Charge]], order_id: str, kind: str) -> Charge:
+        decision = self._injector.next(time.monotonic())
+        await self._visited(order_id, kind, well=decision.kind in ("well", "twice"))
+        if decision.kind == "slow":
             await asyncio.sleep(SLOW_S)
-        elif mood.kind == "late":
+        elif decision.kind == "late":
             await asyncio.sleep(LATE_S)
-        elif mood.kind == "twice":
+        elif decision.kind == "twice":
             await asyncio.gather(book(), book())
-        elif mood.kind in ("fail", "hang"):
-            if mood.booked:
+        elif decision.kind in ("fail", "hang"):
+            if decision.booked:
                 await book()
-            if mood.kind == "fail":
+            if decision.kind == "fail":
                 raise Problem(500, "provider-error", "The provider has a problem.")
             raise NoAnswer
         return await book()

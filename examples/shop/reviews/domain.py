@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from shop.catalog.domain import SEED_COUNT
-from shop.values import Fields
+from shop.validation import Fields
 
 STARS = (5, 4, 3, 2, 1)
 TEXT_MAX = 600

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.catalog.domain import DROPS, SEED_COUNT
-from shop.neighbours import Neighbour, segment
 from shop.problems import Problem
 from shop.reviews.domain import Review, esteem, seeded, seeded_stars, summary
 from shop.reviews.store import ReviewStore
+from shop.service_client import ServiceClient, segment
 
 _LOVED_OF = 48  # who is loved most is decided among so many
 
@@ -18,7 +18,7 @@ _LOVED_OF = 48  # who is loved most is decided among so many
 class Reviews:
     """All reviews: those the first buyers left, and those written here."""
 
-    def __init__(self, store: ReviewStore, catalog: Neighbour, seed: int, now_us: Callable[[], int]) -> None:
+    def __init__(self, store: ReviewStore, catalog: ServiceClient, seed: int, now_us: Callable[[], int]) -> None:
         self._store = store
         self._catalog = catalog
         self._seed = seed

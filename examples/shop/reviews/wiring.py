@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 from starlette.types import ASGIApp
 
 from shop.database import Database
-from shop.hosting import hosted
-from shop.neighbours import neighbour
-from shop.place import Place
 from shop.reviews.api import routes
 from shop.reviews.service import Reviews
 from shop.reviews.store import SCHEMA, ReviewStore
+from shop.service_app import service_app
+from shop.service_client import service_client
+from shop.settings import Settings
 
 
 @asynccontextmanager
-async def running(place: Place) -> AsyncIterator[ASGIApp]:
+async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The reviews, asking the catalog whether a product exists."""
     async with (
-        Database.opened(place.storage("reviews"), SCHEMA) as database,
-        neighbour(place, "catalog") as catalog,
+        Database.opened(settings.storage("reviews"), SCHEMA) as database,
+        service_client(settings, "catalog") as catalog,
     ):
-        reviews = Reviews(ReviewStore(database), catalog, place.seed, place.now_us)
-        with hosted("reviews", routes(reviews), database=database) as app:
+        reviews = Reviews(ReviewStore(database), catalog, settings.seed, settings.now_us)
+        with service_app("reviews", routes(reviews), database=database) as app:
             yield app

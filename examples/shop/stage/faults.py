@@ -18,14 +18,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shop.bodies import read_json
 from shop.problems import Problem
 from shop.stage.pulse import WATCHED
-from shop.values import FieldError, Fields, InvalidInput
+from shop.validation import FieldError, Fields, InvalidInput
 
 _SERVICE_KINDS = ("fail", "slow", "hang")
 TARGETS = ("catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp")
 KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {"psp": (*_SERVICE_KINDS, "late", "twice")}
 TTL_MAX_S = 600
 SLOW_S = 1.5
-_SILENCE_MAX_S = 60.0
+_HANG_MAX_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,17 +62,17 @@ def _left_s(body: Any, fault: Fault) -> float:
     raise InvalidInput(FieldError("/left_s", f"must be a number up to {fault.ttl_s}"))
 
 
-class Mood(NamedTuple):
+class FaultDecision(NamedTuple):
     """What happens to one request."""
 
     kind: str
     booked: bool  # whether the work is done although the caller will not learn of it
 
 
-class Moods:
+class FaultInjector:
     """The fault of the moment, decided by its seed.
 
-    Keeps: the same fault and the same number of requests give the same moods; a fault ends by itself.
+    Keeps: the same fault and the same number of requests give the same injector; a fault ends by itself.
     """
 
     def __init__(self) -> None:
@@ -96,12 +96,12 @@ class Moods:
             self._fault = None
         return None if self._fault is None else (self._fault, self._ends_s - now_s)
 
-    def next(self, now_s: float) -> Mood:
-        """The mood in which the next request is met."""
+    def next(self, now_s: float) -> FaultDecision:
+        """The decision in which the next request is met."""
         active = self.current(now_s)
         if active is None or self._chance.randrange(100) >= active[0].percent:
-            return Mood("well", booked=True)
-        return Mood(active[0].kind, self._chance.random() < 0.5)
+            return FaultDecision("well", booked=True)
+        return FaultDecision(active[0].kind, self._chance.random() < 0.5)
 
     def view(self) -> dict[str, Any] | None:
         """The fault that is on as a JSON object."""
@@ -112,23 +112,23 @@ class Moods:
 class FaultMiddleware:
     """Applies the fault of the moment to each request, except to those that only read the state."""
 
-    def __init__(self, app: ASGIApp, moods: Moods) -> None:
+    def __init__(self, app: ASGIApp, injector: FaultInjector) -> None:
         self._app = app
-        self._moods = moods
+        self._injector = injector
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http" or is_watching(scope["path"]):
             await self._app(scope, receive, send)
             return
-        mood = self._moods.next(time.monotonic())
-        if mood.kind == "fail":
+        decision = self._injector.next(time.monotonic())
+        if decision.kind == "fail":
             refusal = Problem(500, "fault", "This service has a fault, on purpose.").response()
             await refusal(scope, receive, send)
-        elif mood.kind == "hang":
-            await (await silence(Request(scope, receive)))(scope, receive, send)
+        elif decision.kind == "hang":
+            await (await hang(Request(scope, receive)))(scope, receive, send)
         else:
-            if mood.kind == "slow":
+            if decision.kind == "slow":
                 await asyncio.sleep(SLOW_S)
             await self._app(scope, receive, send)
 
@@ -138,25 +138,25 @@ def is_watching(path: str) -> bool:
     return path in WATCHED or path.startswith(("/internal/switches/", "/internal/traces"))
 
 
-async def silence(request: Request) -> Response:
+async def hang(request: Request) -> Response:
     """Hold the line until the caller hangs up."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_SILENCE_MAX_S):
+        async with asyncio.timeout(_HANG_MAX_S):
             while (await request.receive())["type"] != "http.disconnect":
                 pass
     return Response(status_code=504)
 
 
-def fault_route(target: str, moods: Moods) -> Route:
+def fault_route(target: str, injector: FaultInjector) -> Route:
     """Where the fault of a service is seen, set and healed; the simulation's own, outside its API."""
 
     async def fault(request: Request) -> Response:
         if request.method == "PUT":
             body = await read_json(request)
             begun = parse(body, (target,))
-            moods.begin(begun, time.monotonic(), _left_s(body, begun))
+            injector.begin(begun, time.monotonic(), _left_s(body, begun))
         elif request.method == "DELETE":
-            moods.heal()
-        return JSONResponse({"fault": moods.view()})
+            injector.heal()
+        return JSONResponse({"fault": injector.view()})
 
     return Route("/admin/fault", fault, methods=["GET", "PUT", "DELETE"])

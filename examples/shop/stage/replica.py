@@ -15,12 +15,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from shop.contexts import START_ORDER, running
 from shop.failures import StartFailed
-from shop.journal import journal
-from shop.place import Fleet, Place
+from shop.logs import log_to
 from shop.serving import Server, adopt, answering
-from shop.stage.taking import told_to_stop
-from shop.wirings import START_ORDER, running
+from shop.settings import FleetServers, Settings
+from shop.stage.stop_signals import stop_signal
 
 READY = "ready"
 
@@ -44,11 +44,11 @@ class Plan:
         """The plan as one line."""
         return json.dumps(asdict(self)).encode() + b"\n"
 
-    def place(self) -> Place:
+    def settings(self) -> Settings:
         """The world as the contexts of this process are told of it."""
         addresses = {name: tuple(urls) for name, urls in self.addresses.items()}
-        fleet = Fleet(**self.fleet) if self.fleet else None
-        return Place(
+        fleet = FleetServers(**self.fleet) if self.fleet else None
+        return Settings(
             data_dir=Path(self.data_dir),
             seed=self.seed,
             public=self.public,
@@ -68,7 +68,7 @@ async def serve(descriptor: int) -> int:
     """Run what the plan says until the line closes or it is told to stop; returns the exit code."""
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
     try:
-        with told_to_stop() as stop:
+        with stop_signal() as stop:
             plan = Plan(**json.loads(await reader.readline()))
             async with _open(plan):
                 writer.write(f"{READY}\n".encode())
@@ -83,13 +83,13 @@ async def serve(descriptor: int) -> int:
 
 @asynccontextmanager
 async def _open(plan: Plan) -> AsyncIterator[None]:
-    place = plan.place()
+    settings = plan.settings()
     async with AsyncExitStack() as stack:
-        stack.enter_context(journal(plan.log))
+        stack.enter_context(log_to(plan.log))
         servers: dict[str, Server] = {}
         for name in START_ORDER:
             if name in plan.listeners:
-                app = await stack.enter_async_context(running(name, place))
+                app = await stack.enter_async_context(running(name, settings))
                 sockets = [stack.enter_context(adopt(number)) for number in plan.listeners[name]]
                 servers[name] = Server(name, app, sockets)
         await stack.enter_async_context(answering(servers))

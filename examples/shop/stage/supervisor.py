@@ -13,10 +13,10 @@ from pathlib import Path
 
 from shop.background import alongside
 from shop.failures import StartFailed
-from shop.place import DEPLOYABLES, PUBLIC, Fleet
 from shop.serving import Listener, address, bind
+from shop.settings import DEPLOYABLES, PUBLIC, FleetServers
+from shop.stage.data_lock import locked
 from shop.stage.replica import Plan
-from shop.stage.taking import owned
 from shop.stage.worker import Worker
 
 ALONE = ("psp", "control")  # one of each: what they know is in their memory
@@ -37,28 +37,28 @@ async def supervised(
         raise StartFailed("--procs passes sockets to processes, which this system cannot do; leave it out")
     async with AsyncExitStack() as stack:
         public = stack.enter_context(bind(port))
-        lock = stack.enter_context(owned(data_dir))
+        lock = stack.enter_context(locked(data_dir))
         plan = Plan(data_dir=str(data_dir), seed=seed, public=address(public), fleet=None, visitors=visitors)
         if with_fleet:
             plan = replace(plan, fleet=asdict(await _fleet(stack, data_dir, replicas)))
-        crew = Crew(stack.enter_context(_workers(plan, replicas, public, lock)))
-        stack.push_async_callback(crew.drain, public)
-        with crew.listed(data_dir / "processes.json"):
-            await crew.open()
-            async with alongside(*(worker.keep() for worker in crew.workers)):
+        workers = Workers(stack.enter_context(_workers(plan, replicas, public, lock)))
+        stack.push_async_callback(workers.drain, public)
+        with workers.listed(data_dir / "processes.json"):
+            await workers.open()
+            async with alongside(*(worker.keep() for worker in workers.workers)):
                 yield address(public)
 
 
-async def _fleet(stack: AsyncExitStack, data_dir: Path, replicas: int) -> Fleet:
-    from shop.stage.fleet import connections_needed, fleet, make_databases
+async def _fleet(stack: AsyncExitStack, data_dir: Path, replicas: int) -> FleetServers:
+    from shop.stage.fleet_servers import connections_needed, fleet_servers, make_databases
 
-    servers = stack.enter_context(fleet(data_dir, connections_max=connections_needed(replicas)))
+    servers = stack.enter_context(fleet_servers(data_dir, connections_max=connections_needed(replicas)))
     await make_databases(servers)
     say("ready: Postgres, Valkey")
     return servers
 
 
-class Crew:
+class Workers:
     """All workers of the shop."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
@@ -104,21 +104,21 @@ class Crew:
 def _workers(plan: Plan, replicas: int, public: Listener, lock: int) -> Iterator[list[Worker]]:
     """A worker for each replica, each on ports of its own: those after the public one, or any."""
     port = public.getsockname()[1]
-    crew: list[Worker] = []
+    workers: list[Worker] = []
     addresses: dict[str, list[str]] = {}
     for deployable, contexts in DEPLOYABLES.items():
         for number in range(1, 1 + (1 if deployable in ALONE else replicas)):
             own = replace(plan, deployable=deployable, replica=number, addresses=addresses)
-            crew.append(Worker(own, lock, public if deployable == PUBLIC else None, say))
+            workers.append(Worker(own, lock, public if deployable == PUBLIC else None, say))
             for context in contexts:
                 port += 1
                 listener = bind(port, or_any=True)
                 addresses.setdefault(context, []).append(address(listener))
-                crew[-1].listen_at(context, listener)
+                workers[-1].listen_at(context, listener)
     try:
-        yield crew
+        yield workers
     finally:
-        for worker in crew:
+        for worker in workers:
             worker.close_listeners()
 
 

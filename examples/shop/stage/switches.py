@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from sdpatterns.core.policy import AsyncCall, Policy
 from shop.bodies import read_json
 from shop.problems import not_found
-from shop.values import Fields
+from shop.validation import Fields
 
 DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering"}  # and who has the line
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from sdpatterns.core.tracing import TRACERS, Value, trace_with
 from sdpatterns.observability.recording import RecordingTracer, SpanStore
 from shop.stage.faults import is_watching
-from shop.values import whole
+from shop.validation import whole
 
 PROCESS = secrets.token_hex(8)  # tells control which services share a store
 KEPT = SpanStore(traces_max=200, spans_max=120)

@@ -26,7 +26,7 @@ def breaker_view(breaker: CircuitBreaker) -> Route:
     return Route("/internal/defences", show)
 
 
-def turns_view(turns: Bulkhead) -> Route:
+def bulkhead_view(turns: Bulkhead) -> Route:
     """How many calls a bulkhead runs, and how many wait."""
 
     async def show(_: Request) -> Response:

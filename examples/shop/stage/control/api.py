@@ -7,12 +7,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
-from shop.place import VISITORS_MAX
-from shop.stage.control.live import Live
+from shop.settings import VISITORS_MAX
+from shop.stage.control.event_stream import EventStream
+from shop.stage.control.scenario_runner import ScenarioRunner
 from shop.stage.control.service import Control
-from shop.stage.control.theatre import Theatre
 from shop.stage.control.traces import Traces
-from shop.values import FieldError, Fields, InvalidInput, whole
+from shop.validation import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000
 PACE_MAX = 100.0
@@ -37,19 +37,19 @@ def routes(control: Control) -> list[Route]:
     async def heal(request: Request) -> Response:
         return JSONResponse(await control.heal(request.path_params["target"]))
 
-    async def throw(request: Request) -> Response:
+    async def set_switch(request: Request) -> Response:
         wanted = await read_json(request)
         fields = Fields(wanted)
         on = fields.flag("on")
         fields.done()
-        await control.throw(request.path_params["name"], on=on)
+        await control.set_switch(request.path_params["name"], on=on)
         return JSONResponse({"on": on})
 
     async def load(request: Request) -> Response:
         fields = Fields(await read_json(request))
         visitors = fields.whole("visitors", 0, VISITORS_MAX)
         fields.done()
-        await control.load.turn(visitors)
+        await control.load.set_visitors(visitors)
         return JSONResponse(control.load.view())
 
     async def deliver(request: Request) -> Response:
@@ -60,33 +60,33 @@ def routes(control: Control) -> list[Route]:
         return JSONResponse({"sku": sku, "pieces": pieces}, 201)
 
     return [
-        *_scenarios(control.theatre),
+        *_scenarios(control.scenarios),
         *_traces(control.traces),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/api/deliveries", deliver, methods=["POST"]),
-        Route("/control/live", Live(control).stream),
+        Route("/control/live", EventStream(control).stream),
         Route("/control/api/invariants", invariants),
         Route("/control/api/state", state),
         Route("/control/api/fault", fault, methods=["PUT", "DELETE"]),
         Route("/control/api/faults/{target}", heal, methods=["DELETE"]),
-        Route("/control/api/switches/{name}", throw, methods=["PUT"]),
+        Route("/control/api/switches/{name}", set_switch, methods=["PUT"]),
     ]
 
 
-def _scenarios(theatre: Theatre) -> list[Route]:
+def _scenarios(scenarios: ScenarioRunner) -> list[Route]:
     async def bill(_request: Request) -> Response:
-        return JSONResponse(theatre.cards())
+        return JSONResponse(scenarios.cards())
 
     async def begin(request: Request) -> Response:
-        theatre.begin(request.path_params["name"], _pace(await read_json(request)))
-        return JSONResponse(theatre.view(), 202)
+        scenarios.begin(request.path_params["name"], _pace(await read_json(request)))
+        return JSONResponse(scenarios.view(), 202)
 
     async def stop(_request: Request) -> Response:
-        await theatre.stop()
-        return JSONResponse({"scenario": theatre.view()})
+        await scenarios.stop()
+        return JSONResponse({"scenario": scenarios.view()})
 
     async def seen(_request: Request) -> Response:
-        return JSONResponse({"scenario": theatre.view()})
+        return JSONResponse({"scenario": scenarios.view()})
 
     return [
         Route("/control/api/scenario", seen),

@@ -7,8 +7,8 @@ from collections import deque
 from itertools import count
 from typing import Any, NamedTuple
 
-from shop.stage.control.fleet import Fleet
 from shop.stage.control.history import History
+from shop.stage.control.replicas import Replicas
 
 _KEPT_MAX = 2_000
 _UNJUDGED_MAX = 50_000
@@ -44,8 +44,8 @@ class Feed:
     and not more than `_KEPT_MAX` at once.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
         self.history = History()
         self._lock = asyncio.Lock()
         self._read: dict[str, int] = {}
@@ -57,7 +57,7 @@ class Feed:
     async def pull(self) -> None:
         """Read what the gateways have answered since the last time."""
         async with self._lock:
-            for address in self._fleet.replicas("gateway"):
+            for address in self._replicas.addresses("gateway"):
                 await self._pull(address)
 
     async def pull_unless_pulling(self) -> None:
@@ -72,7 +72,7 @@ class Feed:
                 self._take(Answer(*(row[name] for name in Answer._fields)))
 
     async def _page(self, address: str) -> list[dict[str, Any]]:
-        page = await self._fleet.ask(address, "GET", f"/internal/answers?after={self._read.get(address, 0)}")
+        page = await self._replicas.ask(address, "GET", f"/internal/answers?after={self._read.get(address, 0)}")
         return [] if page is None else list(page["answers"])
 
     def _take(self, answer: Answer) -> None:

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from shop.headers import SECURITY_HEADERS
-from shop.place import VISITORS_MAX
+from shop.settings import VISITORS_MAX
 from shop.stage.control.service import Control
 from shop.stage.faults import KINDS, TTL_MAX_S
 
@@ -104,7 +104,7 @@ def pages(control: Control) -> list[BaseRoute]:
     """The routes of the page."""
 
     async def room(_request: Request) -> Response:
-        page = render(await control.state(STATE_AGE_MAX_S, PAGE_PATIENCE_S), control.theatre.cards())
+        page = render(await control.state(STATE_AGE_MAX_S, PAGE_PATIENCE_S), control.scenarios.cards())
         return HTMLResponse(page, headers={**SECURITY_HEADERS, "Cache-Control": "no-store"})
 
     return [

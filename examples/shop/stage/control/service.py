@@ -10,21 +10,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.background import together
-from shop.neighbours import Neighbour
-from shop.place import CONTEXTS
 from shop.problems import Problem
-from shop.stage.control.books import LEDGERS, Books
+from shop.service_client import ServiceClient
+from shop.settings import CONTEXTS
+from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
 from shop.stage.control.feed import Feed
-from shop.stage.control.fleet import Fleet, edges
-from shop.stage.control.looking import LOOK_MAX_S, Looking, State
+from shop.stage.control.ledgers import LEDGER_PATHS, Ledgers
+from shop.stage.control.replicas import Replicas, edges
+from shop.stage.control.scenario_runner import Load, ScenarioRunner
+from shop.stage.control.state_cache import REFRESH_MAX_S, State, StateCache
 from shop.stage.control.switches import Defences
-from shop.stage.control.theatre import Load, Theatre
 from shop.stage.control.traces import Traces
-from shop.stage.control.wanted import Wanted
 from shop.stage.faults import TARGETS, parse
 from shop.stage.switches import DEFENCES
-from shop.values import FieldError, InvalidInput
+from shop.validation import FieldError, InvalidInput
 
 SETTLED_S = 1.0
 _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
@@ -38,34 +38,36 @@ class Control:
 
     def __init__(
         self,
-        neighbours: Mapping[str, Neighbour],
-        fleet: Fleet,
+        services: Mapping[str, ServiceClient],
+        replicas: Replicas,
         now_us: Callable[[], int],
         *,
-        theatre: Theatre,
+        scenarios: ScenarioRunner,
         load: Load,
     ) -> None:
-        self._neighbours = neighbours
-        self._fleet = fleet
+        self._services = services
+        self._replicas = replicas
         self.now_us = now_us
-        self._books = Books(neighbours, now_us)
-        self.feed = Feed(fleet)
-        self.traces = Traces(fleet)
-        self._wanted = Wanted(fleet)
-        self.defences = Defences(self._wanted, fleet, self._books, self.feed, now_us)
-        self.theatre = theatre
+        self._ledgers = Ledgers(services, now_us)
+        self.feed = Feed(replicas)
+        self.traces = Traces(replicas)
+        self._desired = DesiredState(replicas)
+        self.defences = Defences(self._desired, replicas, self._ledgers, self.feed, now_us)
+        self.scenarios = scenarios
         self.load = load
-        self._looking = Looking(self._look, self._unseen())
+        self._cache = StateCache(self._look, self._unseen())
 
     def _unseen(self) -> State:
         """The state before the first look: the services there are, and nothing known of them."""
-        unknown: dict[str, list[Any]] = {context: [None] * len(self._fleet.replicas(context)) for context in CONTEXTS}
+        unknown: dict[str, list[Any]] = {
+            context: [None] * len(self._replicas.addresses(context)) for context in CONTEXTS
+        }
         return {
             "invariants": {},
             "defences": self.defences.view({}, {}),
             "faults": [],
             "fault": None,
-            "services": self._fleet.services(unknown),
+            "services": self._replicas.services(unknown),
             "edges": [],
             "orders": {},
             "limiter": {},
@@ -75,7 +77,7 @@ class Control:
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
         """Each invariant with its verdict of this moment, from ledgers read from end to end."""
-        await self._books.reread()
+        await self._ledgers.reread()
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
@@ -84,23 +86,23 @@ class Control:
             self._ask("inventory", "/internal/audit"),
             self._ask("cart", "/internal/audit"),
             self._ask("ordering", "/internal/counts"),
-            *(self._books.verdict(keeper) for keeper in LEDGERS),
+            *(self._ledgers.verdict(keeper) for keeper in LEDGER_PATHS),
         )
         verdicts = {
-            **dict(zip(map(_AGREEMENTS.__getitem__, LEDGERS), agreements, strict=True)),
+            **dict(zip(map(_AGREEMENTS.__getitem__, LEDGER_PATHS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
             "stock_accounted_for": judge_stock(stock),
-            "carts_bought_once": judge_baskets(baskets, self._books.orders),
+            "carts_bought_once": judge_baskets(baskets, self._ledgers.orders),
             "no_order_stuck": judge_progress(counts, self.now_us()),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
-    async def state(self, age_max_s: float = 0.0, patience_s: float = LOOK_MAX_S) -> State:
+    async def state(self, age_max_s: float = 0.0, patience_s: float = REFRESH_MAX_S) -> State:
         """Everything the control page shows, looked up again unless it is younger than `age_max_s`.
 
         Keeps: answers within `patience_s`; where a new look takes longer, `age_s` says how old the answer is.
         """
-        seen = await self._looking.seen(age_max_s, patience_s)
+        seen = await self._cache.get(age_max_s, patience_s)
         now_us = self.now_us()
         faults = [_aged(fault, seen.age_s or 0.0) for fault in seen.state["faults"]]
         return {
@@ -111,16 +113,16 @@ class Control:
             "lanes": self.feed.history.lanes(now_us),
             "history": self.feed.history.view(now_us),
             "load": self.load.view(),
-            "scenario": self.theatre.view(),
+            "scenario": self.scenarios.view(),
         }
 
     async def aclose(self) -> None:
         """Stop looking."""
-        await self._looking.aclose()
+        await self._cache.aclose()
 
     async def _look(self) -> State:
         ledgers, pulses, (limiter, breaker, turns, counts), _ = await together(
-            self._audited(), self._fleet.pulses(), self._told(), self.feed.pull()
+            self._audited(), self._replicas.pulses(), self._told(), self.feed.pull()
         )
         orders, visits, invariants = ledgers
         self.defences.note(orders, visits, limiter)
@@ -133,7 +135,7 @@ class Control:
             "defences": self.defences.view(on, states),
             "faults": faults,
             "fault": next((fault for fault in faults if fault["target"] == "psp"), None),
-            "services": self._fleet.services(pulses),
+            "services": self._replicas.services(pulses),
             "edges": _with_breaker(edges(pulses), breaker if on.get("breaker", True) else {}),
             "orders": counts,
             "limiter": limiter,
@@ -142,12 +144,12 @@ class Control:
         }
 
     async def _audited(self) -> tuple[list[Any], list[Any], dict[str, Any]]:
-        """What changed in the books, and the verdicts; those of the last look while a ledger cannot be read."""
+        """What changed in the ledgers, and the verdicts; those of the last look while a ledger cannot be read."""
         try:
-            orders = await self._books.catch_up()
-            return orders, await self._books.visits(), await self._verdicts()
+            orders = await self._ledgers.catch_up()
+            return orders, await self._ledgers.visits(), await self._verdicts()
         except Problem as problem:
-            return [], [], _not_checked(self._looking.last["invariants"], problem.detail)
+            return [], [], _not_checked(self._cache.last["invariants"], problem.detail)
 
     async def _told(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
         """What services say of themselves: limiter, breaker, turns and the number of orders."""
@@ -164,12 +166,12 @@ class Control:
         with contextlib.suppress(Problem):
             answer: dict[str, Any] = await self._ask(service, path)
             return answer if whole else answer[name]
-        return dict(self._looking.last.get(name, {}))
+        return dict(self._cache.last.get(name, {}))
 
     async def begin_fault(self, body: Any) -> Any:
         """Begin a fault at its target."""
         fault = parse(body)
-        begun = await self._wanted.begin(fault)
+        begun = await self._desired.begin(fault)
         self._mark(f"{fault.target}: {fault.kind}")
         return begun
 
@@ -178,31 +180,31 @@ class Control:
         for target in targets or TARGETS:
             if target not in TARGETS:
                 raise InvalidInput(FieldError("/target", f"must be one of {', '.join(TARGETS)}"))
-        healed = await self._wanted.heal(*(targets or TARGETS))
+        healed = await self._desired.heal(*(targets or TARGETS))
         self._mark(f"{', '.join(targets) or 'everything'} healed")
         return healed
 
-    async def throw(self, name: str, *, on: bool) -> None:
+    async def set_switch(self, name: str, *, on: bool) -> None:
         """Turn a defence on or off on all replicas that have its line."""
-        await self.defences.throw(name, on=on)
+        await self.defences.set_switch(name, on=on)
         self._mark(f"{name} {'on' if on else 'off'}")
 
     def _mark(self, text: str) -> None:
         self.feed.history.mark(self.now_us(), text)
 
-    async def settle(self) -> None:
+    async def reconcile(self) -> None:
         """Hold every replica to what is wanted, once a second; never ends by itself."""
         while True:
-            await self.defences.settle()
+            await self.defences.reconcile()
             await asyncio.sleep(SETTLED_S)
 
     async def deliver(self, sku: str, pieces: int) -> None:
         """Have more pieces delivered, booked as received like any others."""
         body = {"delivery_id": f"del_{secrets.token_hex(10)}", "sku": sku, "pieces": pieces}
-        await self._neighbours["inventory"].ask("POST", "/internal/deliveries", body=body)
+        await self._services["inventory"].ask("POST", "/internal/deliveries", body=body)
 
     async def _ask(self, name: str, path: str) -> Any:
-        return await self._neighbours[name].ask("GET", path)
+        return await self._services[name].ask("GET", path)
 
 
 def _aged(fault: Mapping[str, Any], age_s: float) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.problems import not_found
-from shop.stage.control.books import Books, Row
+from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.feed import Answer, Feed
-from shop.stage.control.fleet import Fleet
 from shop.stage.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
-from shop.stage.control.wanted import Wanted
+from shop.stage.control.ledgers import Ledgers, Row
+from shop.stage.control.replicas import Replicas
 from shop.stage.switches import DEFENCES
 
 _CLIENTS_MAX = 1_000
@@ -37,10 +37,12 @@ class Defences:
     in that moment is judged by neither position.
     """
 
-    def __init__(self, wanted: Wanted, fleet: Fleet, books: Books, feed: Feed, now_us: Callable[[], int]) -> None:
-        self._wanted = wanted
-        self._fleet = fleet
-        self._books = books
+    def __init__(
+        self, desired: DesiredState, replicas: Replicas, ledgers: Ledgers, feed: Feed, now_us: Callable[[], int]
+    ) -> None:
+        self._desired = desired
+        self._replicas = replicas
+        self._ledgers = ledgers
         self._feed = feed
         self._now_us = now_us
         self.since_us = dict.fromkeys(DEFENCES, now_us())
@@ -48,20 +50,20 @@ class Defences:
         self._visits: list[Visit] = []
         self._shares: dict[str, Share] = {}
         self._rate = (20.0, 40)
-        self._throwing = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def throw(self, name: str, *, on: bool) -> None:
+    async def set_switch(self, name: str, *, on: bool) -> None:
         """Turn a defence on or off on all replicas that have its line; the harm is counted from zero from then on."""
         if name not in DEFENCES:
             raise not_found("such switch")
-        async with self._throwing:
-            await self._wanted.throw(name, on=on)
+        async with self._lock:
+            await self._desired.set_switch(name, on=on)
             self._count_afresh(name)
 
-    async def settle(self) -> None:
+    async def reconcile(self) -> None:
         """Hold all replicas to what is wanted; a defence that had to be put back did no harm until now."""
-        async with self._throwing:
-            for name in await self._wanted.settle():
+        async with self._lock:
+            for name in await self._desired.reconcile():
                 self._count_afresh(name)
 
     def _count_afresh(self, name: str) -> None:
@@ -118,12 +120,12 @@ class Defences:
 
     def _breaker(self) -> Harm:
         placed = self._placed["breaker"]
-        breakers, callers = (len(self._fleet.replicas(name)) for name in ("payments", "ordering"))
+        breakers, callers = (len(self._replicas.addresses(name)) for name in ("payments", "ordering"))
         count = kept_waiting(placed.values(), self._visits, known_down_after(breakers, callers))
         unit = "customers kept waiting for a provider that is known to be down"
         return Harm(count, unit, f"of {len(placed)} orders", "orders and the provider's access book")
 
     def _idempotency(self) -> Harm:
         placed = self._placed["idempotency"]
-        count = charged_twice(placed.values(), self._books.charged)
+        count = charged_twice(placed.values(), self._ledgers.charged)
         return Harm(count, "customers charged twice", f"of {len(placed)} orders", "orders and the provider's book")

@@ -9,17 +9,17 @@ from typing import Any
 
 from sdpatterns.observability.spans import SpanRecord, TraceSummary, merged
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
-from shop.place import CONTEXTS
 from shop.problems import not_found
-from shop.stage.control.fleet import Fleet
-from shop.values import is_slug
+from shop.settings import CONTEXTS
+from shop.stage.control.replicas import Replicas
+from shop.validation import is_slug
 
 
 class Traces:
     """What is known of the last requests."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
 
     async def recent(self, limit: int) -> list[dict[str, Any]]:
         """One line for each trace, the newest first."""
@@ -35,8 +35,8 @@ class Traces:
 
     async def _rows(self, path: str) -> list[Mapping[str, Any]]:
         """What each process answers, once, however many services it runs."""
-        addresses = [address for context in CONTEXTS for address in self._fleet.replicas(context)]
-        answers = await asyncio.gather(*(self._fleet.ask(address, "GET", path) for address in addresses))
+        addresses = [address for context in CONTEXTS for address in self._replicas.addresses(context)]
+        answers = await asyncio.gather(*(self._replicas.ask(address, "GET", path) for address in addresses))
         processes = {answer["process"]: answer["rows"] for answer in answers if answer}
         return [row for rows in processes.values() for row in rows]
 

@@ -8,29 +8,29 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.types import ASGIApp
 
 from shop.background import alongside
-from shop.hosting import hosted
-from shop.neighbours import neighbour
-from shop.place import Place
+from shop.service_app import service_app
+from shop.service_client import service_client
+from shop.settings import Settings
 from shop.stage.control.api import routes
-from shop.stage.control.fleet import PATIENCE_S, Fleet
 from shop.stage.control.pages import pages
+from shop.stage.control.replicas import PATIENCE_S, Replicas
+from shop.stage.control.scenario_runner import opened
 from shop.stage.control.service import Control
-from shop.stage.control.theatre import opened
-from shop.stage.whole import WholeCallClient
+from shop.stage.total_timeout import TotalTimeoutClient
 
 _READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
 
 
 @asynccontextmanager
-async def running(place: Place) -> AsyncIterator[ASGIApp]:
+async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The control room, reading the ledgers and the pulse of all services."""
     async with AsyncExitStack() as stack:
-        neighbours = {name: await stack.enter_async_context(neighbour(place, name)) for name in _READ}
-        client = await stack.enter_async_context(WholeCallClient(timeout=PATIENCE_S))
-        theatre, load = await stack.enter_async_context(opened(place.public))
-        control = Control(neighbours, Fleet(place, client), place.now_us, theatre=theatre, load=load)
+        services = {name: await stack.enter_async_context(service_client(settings, name)) for name in _READ}
+        client = await stack.enter_async_context(TotalTimeoutClient(timeout=PATIENCE_S))
+        scenarios, load = await stack.enter_async_context(opened(settings.public))
+        control = Control(services, Replicas(settings, client), settings.now_us, scenarios=scenarios, load=load)
         stack.push_async_callback(control.aclose)
-        await stack.enter_async_context(alongside(control.settle()))
-        await load.turn(place.visitors)
-        with hosted("control", [*routes(control), *pages(control)], breakable=False) as app:
+        await stack.enter_async_context(alongside(control.reconcile()))
+        await load.set_visitors(settings.visitors)
+        with service_app("control", [*routes(control), *pages(control)], accepts_faults=False) as app:
             yield app

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from shop.stage.arguments import program
-from shop.stage.scenarios import script
-from shop.stage.whole import WholeCallClient
+from shop.stage.scenarios import scenario
+from shop.stage.total_timeout import TotalTimeoutClient
 
 _PATIENCE_S = 20.0
 _SILENT_S = 60.0  # a control room that does not answer for so long is gone
@@ -24,8 +24,8 @@ class _Gone(Exception):
 
 def listed() -> int:
     """Print the scenarios there are."""
-    for name in script.names():
-        written = script.load(name)
+    for name in scenario.names():
+        written = scenario.load(name)
         print(f"{name:24} {written.takes_s:3} s  {written.summary}")
     return 0
 
@@ -36,12 +36,12 @@ async def played(name: str, url: str, pace: float) -> int:
     The page shows the same. Ctrl-C stops it, and everything is put back.
     """
     try:
-        written = script.load(name)
+        written = scenario.load(name)
     except KeyError:
-        print(f"shop: there is no scenario {name}; there are: {', '.join(script.names())}", file=sys.stderr)
+        print(f"shop: there is no scenario {name}; there are: {', '.join(scenario.names())}", file=sys.stderr)
         return 1
     try:
-        async with WholeCallClient(base_url=url, timeout=_PATIENCE_S) as http:
+        async with TotalTimeoutClient(base_url=url, timeout=_PATIENCE_S) as http:
             if not (await http.get("/livez")).is_success:
                 return _no_shop(url, name)
             return await _followed(http, written, pace)
@@ -57,7 +57,7 @@ def _no_shop(url: str, name: str) -> int:
     return 1
 
 
-async def _followed(http: httpx2.AsyncClient, written: script.Script, pace: float) -> int:
+async def _followed(http: httpx2.AsyncClient, written: scenario.Scenario, pace: float) -> int:
     begun = await http.post(f"/control/api/scenarios/{written.name}", json={"pace": pace})
     if begun.status_code == 409:
         title = (await _scenario(http))["title"]

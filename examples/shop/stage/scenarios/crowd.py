@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx2
 
-from shop.stage.whole import WholeCallClient
+from shop.stage.total_timeout import TotalTimeoutClient
 
 _WORDS = ("lamp", "oak", "teapot", "wool", "radio", "brass", "mug", "linen")
 _PATIENCE_S = 40.0  # for one call, its body included
@@ -27,7 +27,7 @@ _WAIT_MAX_S = 3.0
 
 
 def address(number: int) -> str | None:
-    """A loopback address for one person, where the system has more than one."""
+    """A loopback address for one customer, where the system has more than one."""
     candidate = f"127.0.{1 + number // 250}.{1 + number % 250}"
     with socket.socket() as probe:
         try:
@@ -38,7 +38,7 @@ def address(number: int) -> str | None:
 
 
 @dataclass
-class Tally:
+class CrowdResult:
     """How a crowd fared."""
 
     people: int = 0
@@ -71,7 +71,7 @@ class Tally:
         }
 
 
-class Person:
+class Customer:
     """A customer in the shop."""
 
     def __init__(self, http: httpx2.AsyncClient) -> None:
@@ -135,7 +135,7 @@ class Crowd:
         self._tls = ssl.create_default_context()  # made once: it takes longer than many requests
 
     @asynccontextmanager
-    async def somebody(self, connections: int = 2) -> AsyncIterator[tuple[Person, httpx2.AsyncClient]]:
+    async def new_customer(self, connections: int = 2) -> AsyncIterator[tuple[Customer, httpx2.AsyncClient]]:
         """A person with an address of their own."""
         self._next += 1
         transport = httpx2.AsyncHTTPTransport(
@@ -143,57 +143,57 @@ class Crowd:
             local_address=address(self._next % 10_000),
             limits=httpx2.Limits(max_connections=connections),
         )
-        async with WholeCallClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
-            yield Person(http), http
+        async with TotalTimeoutClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
+            yield Customer(http), http
 
-    async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> Tally:
+    async def buy(self, people: int, sku: str, *, presses: int, apart_s: float, patience_s: float) -> CrowdResult:
         """Each buys one piece, all at once or one after the other; `presses` on Pay are made at the same time."""
-        tally = Tally(people=people, presses=people * presses)
+        result = CrowdResult(people=people, presses=people * presses)
 
         async def one(number: int) -> None:
-            async with self.somebody(presses) as (person, _http):
+            async with self.new_customer(presses) as (customer, _http):
                 try:
-                    await person.choose(sku)
+                    await customer.choose(sku)
                     await ready.wait()
                     await asyncio.sleep(number * apart_s)
                     began_s = time.monotonic()
-                    answers = await asyncio.gather(*(person.pay_within(patience_s) for _ in range(presses)))
-                    tally.took_s.append(time.monotonic() - began_s)
-                    _count(tally, answers)
+                    answers = await asyncio.gather(*(customer.pay_within(patience_s) for _ in range(presses)))
+                    result.took_s.append(time.monotonic() - began_s)
+                    _count(result, answers)
                 except httpx2.HTTPError:
-                    tally.lost += 1
+                    result.lost += 1
                     ready.done()
 
         ready = _Ready(people)
         await asyncio.gather(*(one(number) for number in range(people)))
-        return tally
+        return result
 
-    async def searchers(self, people: int, searches: int) -> Tally:
+    async def searchers(self, people: int, searches: int) -> CrowdResult:
         """Ordinary customers, who search now and then."""
-        tally = Tally(people=people)
+        result = CrowdResult(people=people)
 
         async def one() -> None:
-            async with self.somebody() as (person, _http):
+            async with self.new_customer() as (customer, _http):
                 for _ in range(searches):
                     try:
-                        status = await person.search()
+                        status = await customer.search()
                     except httpx2.HTTPError:
                         status = 503
-                    tally.limited += status == 429
-                    tally.lost += status >= 500
+                    result.limited += status == 429
+                    result.lost += status >= 500
                     await asyncio.sleep(0.25)
 
         await asyncio.gather(*(one() for _ in range(people)))
-        return tally
+        return result
 
     async def flood(self, a_second: int) -> None:
         """One greedy client that searches without end."""
-        async with self.somebody(8) as (person, _http):
+        async with self.new_customer(8) as (customer, _http):
             turns = asyncio.Semaphore(8)
 
             async def one() -> None:
                 try:
-                    await person.search()
+                    await customer.search()
                 except httpx2.HTTPError:
                     pass
                 finally:
@@ -208,20 +208,20 @@ class Crowd:
     async def stroll(self) -> None:
         """A visitor who looks around without end, and sometimes buys."""
         while True:
-            async with self.somebody() as (person, _http):
+            async with self.new_customer() as (customer, _http):
                 try:
-                    await self._round(person)
+                    await self._round(customer)
                 except httpx2.HTTPError:
                     await asyncio.sleep(_THINKS_S[1])
 
-    async def _round(self, person: Person) -> None:
+    async def _round(self, customer: Customer) -> None:
         for _ in range(random.randint(2, 6)):
-            await (person.search() if random.random() < 0.3 else person.look_around())
+            await (customer.search() if random.random() < 0.3 else customer.look_around())
             await asyncio.sleep(random.uniform(*_THINKS_S))
         if random.random() < _BUYS * 4:
-            await person.choose(f"SP-{random.choice(_PRODUCTS):05d}")
+            await customer.choose(f"SP-{random.choice(_PRODUCTS):05d}")
             await asyncio.sleep(random.uniform(*_THINKS_S))
-            await person.pay_within(_PATIENCE_S)
+            await customer.pay_within(_PATIENCE_S)
 
 
 class _Ready:
@@ -241,17 +241,17 @@ class _Ready:
             self._all.set()
 
 
-def _count(tally: Tally, answers: list[httpx2.Response]) -> None:
+def _count(result: CrowdResult, answers: list[httpx2.Response]) -> None:
     """One person's answers: the best of them is what they remember."""
     orders = {answer.json()["order_id"]: None for answer in answers if answer.status_code == 201}
     statuses = Counter(answer.status_code for answer in answers)
-    tally.orders |= orders.keys()
-    tally.extra |= set(list(orders)[1:])
+    result.orders |= orders.keys()
+    result.extra |= set(list(orders)[1:])
     if orders:
-        tally.bought += 1
+        result.bought += 1
     elif statuses[409]:
-        tally.sold_out += 1
+        result.sold_out += 1
     elif statuses[429]:
-        tally.limited += 1
+        result.limited += 1
     else:
-        tally.unpaid += 1
+        result.unpaid += 1

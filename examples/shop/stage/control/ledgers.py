@@ -7,33 +7,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from shop.background import together
-from shop.neighbours import Neighbour
 from shop.problems import Problem
+from shop.service_client import ServiceClient
 from shop.stage.control.domain import Agreement, Verdict, disagreements, expected_minor
 from shop.stage.control.harm import Visit
 
 _OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
 _RECHECKS_MAX = 50
-LEDGERS = {"psp": "/psp/v1/ledger", "payments": "/internal/ledger"}
+LEDGER_PATHS = {"psp": "/psp/v1/ledger", "payments": "/internal/ledger"}
 
 Row = dict[str, Any]
 
 
-class Books:
+class Ledgers:
     """Every order beside what each ledger says was charged for it.
 
     Keeps: after `reread` it knows what stood in the ledgers, deleted rows included;
     `catch_up` reads only rows that changed since the last look, and returns their orders.
     """
 
-    def __init__(self, neighbours: Mapping[str, Neighbour], now_us: Callable[[], int]) -> None:
-        self._neighbours = neighbours
+    def __init__(self, services: Mapping[str, ServiceClient], now_us: Callable[[], int]) -> None:
+        self._services = services
         self._now_us = now_us
         self._lock = asyncio.Lock()
         self._since_us = 0
         self._visited = 0
         self.orders: dict[str, Row] = {}
-        self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGERS}
+        self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGER_PATHS}
 
     @property
     def charged(self) -> Mapping[str, int]:
@@ -43,7 +43,7 @@ class Books:
     async def reread(self) -> None:
         """Forget everything and read it all again."""
         async with self._lock:
-            fresh = Books(self._neighbours, self._now_us)
+            fresh = Ledgers(self._services, self._now_us)
             await fresh._read()
             self.orders, self.against, self._since_us = fresh.orders, fresh.against, fresh._since_us
 
@@ -57,7 +57,7 @@ class Books:
         found: list[Visit] = []
         visited = self._visited
         while True:
-            page = (await self._neighbours["psp"].ask("GET", f"/psp/v1/visits?after={visited}"))["visits"]
+            page = (await self._services["psp"].ask("GET", f"/psp/v1/visits?after={visited}"))["visits"]
             if not page:
                 self._visited = visited  # only now: what a call cut short has read is read again
                 return found
@@ -69,11 +69,11 @@ class Books:
         since_us = max(0, self._since_us - _OVERLAP_US)
         found: list[list[Row]] = await together(
             self._changed("ordering", "/internal/ledger", since_us),
-            *(self._changed(keeper, path, since_us) for keeper, path in LEDGERS.items()),
+            *(self._changed(keeper, path, since_us) for keeper, path in LEDGER_PATHS.items()),
         )
         orders, *charges = found
         self.orders.update((row["order_id"], row) for row in orders)
-        for keeper, rows in zip(LEDGERS, charges, strict=True):
+        for keeper, rows in zip(LEDGER_PATHS, charges, strict=True):
             net = {row["order_id"]: net_minor(row) for row in rows}
             known = self.against[keeper]
             for order_id in net.keys() | {row["order_id"] for row in orders}:
@@ -86,7 +86,7 @@ class Books:
         rows: list[Row] = []
         after = ""
         while True:
-            page = (await self._neighbours[name].ask("GET", f"{path}?after={after}&since_us={since_us}"))["orders"]
+            page = (await self._services[name].ask("GET", f"{path}?after={after}&since_us={since_us}"))["orders"]
             rows += page
             if not page:
                 return rows
@@ -102,7 +102,7 @@ class Books:
     async def _still_wrong(self, order_id: str, keeper: str) -> bool:
         """Look at a suspect again: the two ledgers were not read in the same instant."""
         before = await self._order(order_id)
-        rows = await self._neighbours[keeper].ask("GET", f"{LEDGERS[keeper]}?after={order_id[:-1]}")
+        rows = await self._services[keeper].ask("GET", f"{LEDGER_PATHS[keeper]}?after={order_id[:-1]}")
         charged = {row["order_id"]: net_minor(row) for row in rows["orders"]}
         after = await self._order(order_id)
         if before != after:
@@ -111,7 +111,7 @@ class Books:
 
     async def _order(self, order_id: str) -> Row | None:
         try:
-            order = await self._neighbours["ordering"].ask("GET", f"/api/v1/orders/{order_id}")
+            order = await self._services["ordering"].ask("GET", f"/api/v1/orders/{order_id}")
         except Problem as problem:
             if problem.status == 404:
                 return None

@@ -30,7 +30,7 @@ VERBS: Mapping[str, frozenset[str]] = {
 COLUMNS = ("without", "with")
 
 
-class BadScript(ValueError):
+class InvalidScenario(ValueError):
     """A scenario that nobody could play; says where it is wrong."""
 
 
@@ -45,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Script:
+class Scenario:
     """A whole scenario."""
 
     name: str
@@ -65,18 +65,18 @@ def names() -> list[str]:
     return sorted(path.stem for path in HERE.glob("*.toml"))
 
 
-def load(name: str) -> Script:
+def load(name: str) -> Scenario:
     """A scenario by its name; KeyError for one that is not there."""
     if name not in names():
         raise KeyError(name)
     return parse(name, (HERE / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def parse(name: str, text: str) -> Script:
-    """A scenario from its file's text; BadScript says what is wrong with it."""
+def parse(name: str, text: str) -> Scenario:
+    """A scenario from its file's text; InvalidScenario says what is wrong with it."""
     try:
         document = tomllib.loads(text)
-        return Script(
+        return Scenario(
             name=name,
             title=document["title"],
             summary=document["summary"],
@@ -85,7 +85,7 @@ def parse(name: str, text: str) -> Script:
             steps=tuple(_step(number, table) for number, table in enumerate(document["steps"], 1)),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise BadScript(f"{name}: {error!r}") from None
+        raise InvalidScenario(f"{name}: {error!r}") from None
 
 
 def _step(number: int, table: Mapping[str, Any]) -> Step:
@@ -94,13 +94,13 @@ def _step(number: int, table: Mapping[str, Any]) -> Step:
     if not verbs and say:
         return Step(verb="wait_s", object=0, say=say)
     if len(verbs) != 1:
-        raise BadScript(f"step {number} must do exactly one thing, not {verbs or 'nothing'}")
+        raise InvalidScenario(f"step {number} must do exactly one thing, not {verbs or 'nothing'}")
     verb = verbs[0]
     details = {key: value for key, value in table.items() if key not in (verb, "say")}
     if not details.keys() <= VERBS[verb]:
-        raise BadScript(f"step {number}: {sorted(details.keys() - VERBS[verb])} does not go with {verb}")
+        raise InvalidScenario(f"step {number}: {sorted(details.keys() - VERBS[verb])} does not go with {verb}")
     if verb == "record" and ("of" not in details or details.get("column") not in COLUMNS):
-        raise BadScript(f"step {number}: a record needs `of`, and a `column`: {' or '.join(COLUMNS)}")
+        raise InvalidScenario(f"step {number}: a record needs `of`, and a `column`: {' or '.join(COLUMNS)}")
     if verb == "expect" and ("of" not in details or not details.keys() & {"equals", "above", "below"}):
-        raise BadScript(f"step {number}: an expectation needs `of`, and `equals`, `above` or `below`")
+        raise InvalidScenario(f"step {number}: an expectation needs `of`, and `equals`, `above` or `below`")
     return Step(verb=verb, object=table[verb], details=details, say=say)

@@ -29,7 +29,7 @@ def wall_clock_us() -> int:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fleet:
+class FleetServers:
     """Servers that all processes of the shop share."""
 
     postgres: str
@@ -38,7 +38,7 @@ class Fleet:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Place:
+class Settings:
     """What a service is told about the world when it is wired."""
 
     data_dir: Path
@@ -48,7 +48,7 @@ class Place:
     addresses: Mapping[str, tuple[str, ...]]
     context: str = ""
     replica: int = 1
-    fleet: Fleet | None = None
+    fleet: FleetServers | None = None
     visitors: int = 0
     """How many simulated visitors walk through the shop from the start."""
     now_us: Callable[[], int] = wall_clock_us
@@ -58,7 +58,7 @@ class Place:
         return self.addresses[context][0]
 
     def replicas(self, context: str) -> tuple[str, ...]:
-        """The base URL of each replica of a context, the first replica's first; a place is for one, `replica`."""
+        """The base URL of each replica of a context, in their order."""
         return self.addresses[context]
 
     def storage(self, name: str) -> Path | str:

@@ -61,7 +61,7 @@ def _opened(path: Path) -> RotatingFileHandler:
 
 
 @contextmanager
-def journal(path: Path) -> Iterator[None]:
+def log_to(path: Path) -> Iterator[None]:
     """Log to a file, and errors to the terminal too; what the library tells goes to the log and into the traces."""
     root = logging.getLogger()
     file = _opened(path)

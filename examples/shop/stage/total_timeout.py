@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 
-class WholeCallClient(httpx2.AsyncClient):
+class TotalTimeoutClient(httpx2.AsyncClient):
     """Calls the shop as a browser would, without trace and deadline.
 
     Keeps: a call ends within its `timeout`, its body included, also where the server sends a byte now and then.

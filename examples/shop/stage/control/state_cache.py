@@ -12,56 +12,56 @@ from typing import Any, NamedTuple
 from shop.problems import Problem
 
 _log = logging.getLogger("shop.control")
-LOOK_MAX_S = 8.0  # longer than any single question of a look may take
+REFRESH_MAX_S = 8.0  # longer than any single question of a look may take
 
 State = dict[str, Any]
 
 
-class Seen(NamedTuple):
+class CachedState(NamedTuple):
     """A state, and how old it is; None as long as nothing has been seen."""
 
     state: State
     age_s: float | None
 
 
-class Looking:
+class StateCache:
     """Looks at the shop on demand, one look at a time.
 
-    Keeps: `seen` answers within `patience_s`, with the last state when a newer one takes longer or fails;
-    no look runs longer than `LOOK_MAX_S`, so that one question without an answer cannot hold the next look.
+    Keeps: `get` answers within `patience_s`, with the last state when a newer one takes longer or fails;
+    no look runs longer than `REFRESH_MAX_S`, so that one question without an answer cannot hold the next look.
     """
 
-    def __init__(self, look: Callable[[], Awaitable[State]], unseen: State) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[], Awaitable[State]], unseen: State) -> None:
+        self._read = read
         self._last = unseen
         self._began_s: float | None = None
         self._running: asyncio.Task[bool] | None = None
 
-    async def seen(self, age_max_s: float, patience_s: float) -> Seen:
+    async def get(self, age_max_s: float, patience_s: float) -> CachedState:
         """The state as of a look that began at most `age_max_s` before this call, or the last there is."""
         wanted_s = time.monotonic() - age_max_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while self._began_s is None or self._began_s < wanted_s:
-                    if not await asyncio.shield(self._turn()):
+                    if not await asyncio.shield(self._refresh()):
                         break
-        return Seen(self._last, None if self._began_s is None else time.monotonic() - self._began_s)
+        return CachedState(self._last, None if self._began_s is None else time.monotonic() - self._began_s)
 
     @property
     def last(self) -> State:
         """The last state, however old."""
         return self._last
 
-    def _turn(self) -> asyncio.Task[bool]:
+    def _refresh(self) -> asyncio.Task[bool]:
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._renew())
+            self._running = asyncio.create_task(self._read_once())
         return self._running
 
-    async def _renew(self) -> bool:
+    async def _read_once(self) -> bool:
         began_s = time.monotonic()
         try:
-            async with asyncio.timeout(LOOK_MAX_S):
-                self._last = await self._look()
+            async with asyncio.timeout(REFRESH_MAX_S):
+                self._last = await self._read()
         except (Problem, TimeoutError) as error:
             _log.warning("a look at the shop failed", extra={"reason": repr(error)})
             return False

@@ -10,25 +10,25 @@ from typing import Any
 import httpx2
 
 from shop.background import together
-from shop.place import CONTEXTS, Place
 from shop.problems import Problem
+from shop.settings import CONTEXTS, Settings
 
 PATIENCE_S = 3.0
 ORDER_PATIENCE_S = 12.0  # for a person's request: on a busy machine it is done late rather than refused
 _BEAT_KEPT_S = 15.0
 
 
-class Fleet:
+class Replicas:
     """The replicas of the shop, each at an address of its own."""
 
-    def __init__(self, place: Place, client: httpx2.AsyncClient) -> None:
-        self._place = place
+    def __init__(self, settings: Settings, client: httpx2.AsyncClient) -> None:
+        self._settings = settings
         self._client = client
         self._beats: dict[str, tuple[float, Any]] = {}
 
-    def replicas(self, context: str) -> tuple[str, ...]:
+    def addresses(self, context: str) -> tuple[str, ...]:
         """The addresses of a context."""
-        return self._place.replicas(context)
+        return self._settings.replicas(context)
 
     async def ask(self, address: str, method: str, path: str, body: Any = None) -> Any:
         """What one replica answers; None when it does not answer, or not well."""
@@ -40,7 +40,7 @@ class Fleet:
 
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
         """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
-        return await together(*(self._told(at, method, path, body) for at in self.replicas(context)))
+        return await together(*(self._told(at, method, path, body) for at in self.addresses(context)))
 
     async def _told(self, address: str, method: str, path: str, body: Any) -> Any:
         try:
@@ -66,7 +66,7 @@ class Fleet:
 
         One that is only slow has its last pulse for `_BEAT_KEPT_S`: a busy machine is no reason to call it down.
         """
-        contexts = [(context, address) for context in CONTEXTS for address in self.replicas(context)]
+        contexts = [(context, address) for context in CONTEXTS for address in self.addresses(context)]
         found = await together(*(self._beat(address) for _, address in contexts))
         pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
         for (context, _), pulse in zip(contexts, found, strict=True):
@@ -96,7 +96,7 @@ class Fleet:
                 **{name: pulse[name] if pulse else 0.0 for name in ("rate", "failing", "p95_ms")},
             }
             for context, beats in pulses.items()
-            for number, (address, pulse) in enumerate(zip(self.replicas(context), beats, strict=True), 1)
+            for number, (address, pulse) in enumerate(zip(self.addresses(context), beats, strict=True), 1)
         ]
 
 

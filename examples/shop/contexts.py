@@ -8,15 +8,15 @@ from importlib import import_module
 
 from starlette.types import ASGIApp
 
-from shop.place import Place
+from shop.settings import Settings
 
 START_ORDER = ("psp", "catalog", "reviews", "inventory", "cart", "payments", "ordering", "control", "gateway")
 
 
-def running(context: str, place: Place) -> AbstractAsyncContextManager[ASGIApp]:
-    """A context, put together at a place and running during the block."""
+def running(context: str, settings: Settings) -> AbstractAsyncContextManager[ASGIApp]:
+    """A context, wired with these settings and running during the block."""
     package = "shop.stage" if context == "control" else "shop"
     wiring: AbstractAsyncContextManager[ASGIApp] = import_module(f"{package}.{context}.wiring").running(
-        replace(place, context=context)
+        replace(settings, context=context)
     )
     return wiring

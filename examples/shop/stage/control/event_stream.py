@@ -19,7 +19,7 @@ _TURNS_PER_STATE = 4
 _DOTS_MAX = 400
 
 
-class Live:
+class EventStream:
     """Streams for all open pages; what they show was looked up once for all of them."""
 
     def __init__(self, control: Control) -> None:

@@ -12,7 +12,7 @@ from shop.problems import Problem, not_found
 _INNER = ("/internal/", "/admin/")
 
 
-class PublicDoorMiddleware:
+class InternalPathsMiddleware:
     """Answers 404 for the shop's own paths to requests that come by the public port."""
 
     def __init__(self, app: ASGIApp, port: int | None) -> None:
@@ -21,18 +21,18 @@ class PublicDoorMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["path"].startswith(_INNER) and comes_by(scope, self._port):
+        if scope["type"] == "http" and scope["path"].startswith(_INNER) and arrived_on(scope, self._port):
             await not_found("such page").response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def comes_by(scope: Scope, port: int | None) -> bool:
+def arrived_on(scope: Scope, port: int | None) -> bool:
     """Whether a request came in by a port."""
     return bool(scope["server"][1] == port)
 
 
-class OwnNameMiddleware:
+class HostCheckMiddleware:
     """Refuses requests for paths below one if their Host header names another site.
 
     Anyone can point a domain of theirs at this machine (DNS rebinding): for a browser a page of theirs
@@ -45,7 +45,7 @@ class OwnNameMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["path"].startswith(self._below) and not is_own(_host(scope)):
+        if scope["type"] == "http" and scope["path"].startswith(self._below) and not is_local_host(_host(scope)):
             foreign = Problem(421, "misdirected-request", "Call the shop by its address, or by localhost.")
             await foreign.response()(scope, receive, send)
         else:
@@ -57,7 +57,7 @@ def _host(scope: Scope) -> str:
 
 
 @lru_cache(maxsize=256)
-def is_own(host: str) -> bool:
+def is_local_host(host: str) -> bool:
     """Whether a Host header names an address, or a machine that only its neighbours know."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if "." not in name and ":" not in name:

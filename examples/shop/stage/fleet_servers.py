@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shop.failures import StartFailed
-from shop.place import Fleet
 from shop.postgres import READERS_MAX, WRITERS_MAX
+from shop.settings import FleetServers
 from shop.sqlite import FIX, SCHEMA_VERSION
 
 # Each keeps its own, as it does in files: nobody reads a neighbour's tables.
@@ -22,7 +22,7 @@ def connections_needed(replicas: int) -> int:
 
 
 @contextmanager
-def fleet(data_dir: Path, *, connections_max: int) -> Iterator[Fleet]:
+def fleet_servers(data_dir: Path, *, connections_max: int) -> Iterator[FleetServers]:
     """Both servers, running during the block, with all that an earlier one wrote.
 
     Valkey keeps nothing: it counts what clients ask, which is worth no disk.
@@ -38,12 +38,12 @@ def fleet(data_dir: Path, *, connections_max: int) -> Iterator[Fleet]:
             valkey_process() as valkey,
         ):
             server = postgres.replace("postgresql://", "postgresql+asyncpg://").rpartition("/")[0]
-            yield Fleet(postgres=server, valkey=f"redis://127.0.0.1:{valkey.port}")
+            yield FleetServers(postgres=server, valkey=f"redis://127.0.0.1:{valkey.port}")
     except ServerNotStarted as failure:
         raise StartFailed(" ".join(str(failure).split())) from None
 
 
-async def make_databases(fleet: Fleet) -> None:
+async def make_databases(fleet: FleetServers) -> None:
     """Create the databases that are not there yet."""
     import asyncpg
 

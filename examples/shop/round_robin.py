@@ -13,7 +13,7 @@ _LEFT_ALONE_S = 1.0
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
-class Spread(httpx2.AsyncBaseTransport):
+class RoundRobinTransport(httpx2.AsyncBaseTransport):
     """Calls spread over the replicas of a service, one after the other.
 
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the

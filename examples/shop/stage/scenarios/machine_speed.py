@@ -42,7 +42,7 @@ class Processor(NamedTuple):
         return waited_s / (worked_s + waited_s) if waited_s else 0.0
 
 
-class Machine(NamedTuple):
+class MachineSpeed(NamedTuple):
     """What one purchase and one look at a product took, and how much of its time the shop waited for a processor."""
 
     purchase_s: float
@@ -68,7 +68,7 @@ class Machine(NamedTuple):
             return f"{told}: the crowds are {self.share:.0%} of their usual size, so that it keeps its time."
         return f"{told}: quick enough for the whole crowd."
 
-    def explains(self, now: Machine) -> bool:
+    def explains(self, now: MachineSpeed) -> bool:
         """Whether the machine, as measured now or before, is why something did not hold."""
         is_slower = now.look_s > max(_SLOWER * self.look_s, QUICK_S)
         return self.share < 1 or is_slower or now.waiting > WAITING_MAX
@@ -84,17 +84,17 @@ def in_ms(look_s: float) -> str:
     return "no answer" if math.isinf(look_s) else f"{1000 * look_s:.0f} ms"
 
 
-async def measured(crowd: Crowd, sku: str) -> Machine:
+async def measured(crowd: Crowd, sku: str) -> MachineSpeed:
     """Time some looks at a product, and a purchase; one that fails counts as endless."""
     look_s = await _typical_look_s(crowd, sku)
     await _purchase_s(crowd, sku)  # the first one also opens connections
-    return Machine(await _purchase_s(crowd, sku), look_s)
+    return MachineSpeed(await _purchase_s(crowd, sku), look_s)
 
 
-async def measured_again(crowd: Crowd, sku: str, since: Processor) -> Machine:
+async def measured_again(crowd: Crowd, sku: str, since: Processor) -> MachineSpeed:
     """Time some looks at a product, and say how long the shop has waited for a processor since then."""
     waiting = Processor.so_far().waiting_since(since)
-    return Machine(0.0, await _typical_look_s(crowd, sku), waiting)
+    return MachineSpeed(0.0, await _typical_look_s(crowd, sku), waiting)
 
 
 async def _typical_look_s(crowd: Crowd, sku: str) -> float:
@@ -103,12 +103,12 @@ async def _typical_look_s(crowd: Crowd, sku: str) -> float:
 
 
 async def _purchase_s(crowd: Crowd, sku: str) -> float:
-    tally = await crowd.buy(1, sku, presses=1, apart_s=0.0, patience_s=0.0)
-    return tally.took_s[0] if tally.bought else float("inf")
+    result = await crowd.buy(1, sku, presses=1, apart_s=0.0, patience_s=0.0)
+    return result.took_s[0] if result.bought else float("inf")
 
 
 async def _look_s(crowd: Crowd, sku: str) -> float:
-    async with crowd.somebody() as (_person, http):
+    async with crowd.new_customer() as (_customer, http):
         return await _timed(lambda: http.get(f"/api/v1/products/{sku}"))
 
 

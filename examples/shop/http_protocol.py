@@ -12,7 +12,7 @@ from shop.headers import RAW
 HEAD_MAX_BYTES = 65_536
 
 
-class Prompt(HttpToolsProtocol):
+class StrictHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol with bounds on a request's head, which uvicorn itself waits for without end.
 
     Keeps: a head that is not whole after `head_max_s`, or is larger than `HEAD_MAX_BYTES`, ends the

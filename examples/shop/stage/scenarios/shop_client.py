@@ -20,7 +20,7 @@ class NoShop(Exception):
     """There is no shop at that address, or it does not do as asked."""
 
 
-class Stage:
+class ShopClient:
     """Switches, faults, deliveries, load and state of a running shop.
 
     Keeps: `restore` undoes whatever was done through it, and asks a busy shop again, for at most `_RESTORE_S`.

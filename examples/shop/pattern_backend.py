@@ -18,7 +18,7 @@ _SWEEP_S = 60.0
 
 
 @asynccontextmanager
-async def cells(storage: Storage) -> AsyncIterator[SQLBackend]:
+async def pattern_backend(storage: Storage) -> AsyncIterator[SQLBackend]:
     """A backend for the length of the block; once a minute it deletes the state whose time is over."""
     if isinstance(storage, Path):
         check_keys(storage)

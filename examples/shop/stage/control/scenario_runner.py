@@ -1,4 +1,4 @@
-"""What control lets happen on purpose: one scenario at a time, and visitors by the dial."""
+"""The load that the control room makes on request: one scenario at a time, and simulated visitors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from shop.problems import Problem, not_found
-from shop.stage.scenarios import script
+from shop.stage.scenarios import scenario
 from shop.stage.scenarios.crowd import Crowd
-from shop.stage.scenarios.play import Play
+from shop.stage.scenarios.scenario_run import ScenarioRun
 
 _log = logging.getLogger("shop.control")
 
 
-class Theatre:
+class ScenarioRunner:
     """Plays scenarios through the public port, as any client could.
 
     Keeps: one at a time; a play that is stopped, or cut short by the end of the shop, puts everything back.
@@ -25,29 +25,29 @@ class Theatre:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._play: Play | None = None
+        self._play: ScenarioRun | None = None
         self._playing: asyncio.Task[None] | None = None
 
     def cards(self) -> list[dict[str, Any]]:
         """The scenarios there are."""
-        return [script.load(name).card() for name in script.names()]
+        return [scenario.load(name).card() for name in scenario.names()]
 
     def begin(self, name: str, pace: float) -> None:
         """Play a scenario; 409 while another one is being played."""
         if self._playing is not None and not self._playing.done():
             raise Problem(409, "scenario-running", "A scenario is being played; stop it first.")
         try:
-            written = script.load(name)
+            written = scenario.load(name)
         except KeyError:
             raise not_found("such scenario") from None
-        self._play = Play(written, self._url, pace=pace)
-        self._playing = asyncio.create_task(self._perform(self._play))
+        self._play = ScenarioRun(written, self._url, pace=pace)
+        self._playing = asyncio.create_task(self._run_to_end(self._play))
 
-    async def _perform(self, play: Play) -> None:
+    async def _run_to_end(self, play: ScenarioRun) -> None:
         try:
-            await play.perform()
+            await play.run()
         except Exception:  # noqa: BLE001 - whatever it was, the shop goes on
-            _log.exception("scenario %s broke off", play.script.name)
+            _log.exception("scenario %s failed", play.scenario.name)
 
     async def stop(self) -> None:
         """Stop what is being played, and wait until everything is put back."""
@@ -57,7 +57,7 @@ class Theatre:
                 await self._playing
 
     def view(self) -> dict[str, Any] | None:
-        """How far it is; the last one stays on the bill until the next."""
+        """How far it is; the last one is shown until the next begins."""
         return None if self._play is None else self._play.view()
 
 
@@ -68,8 +68,8 @@ class Load:
         self._crowd = Crowd(url)
         self._visitors: list[asyncio.Task[None]] = []
 
-    async def turn(self, visitors: int) -> None:
-        """So many visitors from now on."""
+    async def set_visitors(self, visitors: int) -> None:
+        """Start or end visitors until there are so many."""
         while len(self._visitors) < visitors:
             self._visitors.append(asyncio.create_task(self._crowd.stroll()))
         leaving, self._visitors = self._visitors[visitors:], self._visitors[:visitors]
@@ -78,16 +78,16 @@ class Load:
         await asyncio.gather(*leaving, return_exceptions=True)
 
     def view(self) -> dict[str, int]:
-        """The dial."""
+        """How many visitors there are."""
         return {"visitors": sum(not visitor.done() for visitor in self._visitors)}
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[tuple[Theatre, Load]]:
-    """A theatre and a dial, for as long as the block runs."""
-    theatre, load = Theatre(url), Load(url)
+async def opened(url: str) -> AsyncIterator[tuple[ScenarioRunner, Load]]:
+    """A scenario runner and the simulated visitors, for as long as the block runs."""
+    scenarios, load = ScenarioRunner(url), Load(url)
     try:
-        yield theatre, load
+        yield scenarios, load
     finally:
-        await theatre.stop()
-        await load.turn(0)
+        await scenarios.stop()
+        await load.set_visitors(0)

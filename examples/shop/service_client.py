@@ -17,19 +17,19 @@ from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
 from sdpatterns.web.httpx2 import AsyncTransport
 from shop.defences import bounded_calls
-from shop.place import Place
 from shop.problems import Problem, not_found
-from shop.spread import Spread
+from shop.round_robin import RoundRobinTransport
+from shop.settings import Settings
 from shop.stage.pulse import CallFinished
-from shop.values import is_slug
+from shop.validation import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
-_log = logging.getLogger("shop.neighbours")
+_log = logging.getLogger("shop.service_client")
 _PATIENCE_S = 5.0
 _CONNECTS_S = 1.0
 
 
-class Neighbour:
+class ServiceClient:
     """Another service of the shop.
 
     Keeps: an answer of the neighbour arrives as it is, its problems as Problem with the same status;
@@ -109,7 +109,7 @@ def segment(text: str) -> str:
     return text
 
 
-class _Counted(httpx2.AsyncBaseTransport):
+class _ReportingTransport(httpx2.AsyncBaseTransport):
     """Tells of each call, so that the control room can draw who asks whom."""
 
     def __init__(self, inner: httpx2.AsyncBaseTransport, caller: str, name: str) -> None:
@@ -134,7 +134,7 @@ class _Counted(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def client_of(place: Place, name: str, *, connections_max: int, patience_s: float) -> httpx2.AsyncClient:
+def http_client(settings: Settings, name: str, *, connections_max: int, patience_s: float) -> httpx2.AsyncClient:
     """An HTTP client that carries trace and deadline along, and waits for nothing without a bound.
 
     Its callers queue in a bulkhead, first come first served, for at most `patience_s`. Then the call has
@@ -144,10 +144,10 @@ def client_of(place: Place, name: str, *, connections_max: int, patience_s: floa
     http = httpx2.AsyncHTTPTransport(limits=pool, verify=_certificates())
     transport = AsyncTransport(
         bounded_calls(name, connections_max, patience_s),
-        inner=_Counted(Spread(place.replicas(name), http), place.context, name),
+        inner=_ReportingTransport(RoundRobinTransport(settings.replicas(name), http), settings.context, name),
     )
     timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))
-    return httpx2.AsyncClient(base_url=place.address(name), transport=transport, timeout=timeout)
+    return httpx2.AsyncClient(base_url=settings.address(name), transport=transport, timeout=timeout)
 
 
 @functools.cache
@@ -157,9 +157,9 @@ def _certificates() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def neighbour(
-    place: Place, name: str, *, connections_max: int = 16, patience_s: float = _PATIENCE_S
-) -> AsyncIterator[Neighbour]:
+async def service_client(
+    settings: Settings, name: str, *, connections_max: int = 16, patience_s: float = _PATIENCE_S
+) -> AsyncIterator[ServiceClient]:
     """Another service, for as long as the block runs."""
-    async with client_of(place, name, connections_max=connections_max, patience_s=patience_s) as client:
-        yield Neighbour(name, client)
+    async with http_client(settings, name, connections_max=connections_max, patience_s=patience_s) as client:
+        yield ServiceClient(name, client)

@@ -20,28 +20,28 @@ from sdpatterns.observability.prometheus import PrometheusListener
 from sdpatterns.web.asgi.metrics import MetricsMiddleware
 from sdpatterns.web.asgi.protocol import ASGIApp, Receive, Scope, Send
 from sdpatterns.web.asgi.tracing import TracingMiddleware
+from shop.access import HostCheckMiddleware
 from shop.database import Database
-from shop.doors import OwnNameMiddleware
 from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
-from shop.stage.faults import FaultMiddleware, Moods, fault_route
+from shop.stage.faults import FaultInjector, FaultMiddleware, fault_route
 from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
 from shop.stage.switches import routes as switch_routes
 from shop.stage.traces import routes as trace_routes
 
 
-def everybody(_scope: Scope) -> bool:
+def trust_all(_scope: Scope) -> bool:
     """Trust in all callers, for services that only the shop itself can reach."""
     return True
 
 
-def nobody(_scope: Scope) -> bool:
+def trust_none(_scope: Scope) -> bool:
     """Trust in no caller, for ports that unknown clients can reach."""
     return False
 
 
 @contextmanager
-def hosted(
+def service_app(
     name: str,
     routes: Sequence[BaseRoute],
     *,
@@ -49,17 +49,17 @@ def hosted(
     database: Database | None = None,
     middleware: Sequence[Middleware] = (),
     switches: Sequence[Switch] = (),
-    breakable: bool = True,
-    moods: Moods | None = None,
-    trusts: Callable[[Scope], bool] = everybody,
-    own_below: str = "/",
+    accepts_faults: bool = True,
+    injector: FaultInjector | None = None,
+    trusts: Callable[[Scope], bool] = trust_all,
+    check_host_below: str = "/",
     deadline_default_s: float | None = None,
     on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Iterator[Starlette]:
     """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell.
 
-    `switches` are those of its defences. One that is `breakable` can be given a fault from
-    outside; with `moods` of its own it acts them out itself. What lies below `own_below` is
+    `switches` are those of its defences. One that is `accepts_faults` can be given a fault from
+    outside; with `injector` of its own it acts them out itself. What lies below `check_host_below` is
     answered under the shop's own names alone.
     """
     registry = CollectorRegistry()
@@ -67,7 +67,7 @@ def hosted(
     counted = {name, *parts}
 
     pulse = Pulse(name, frozenset(parts))
-    moods = moods or Moods()
+    injector = injector or FaultInjector()
 
     def hear(notice: Notice) -> None:
         if notice.name in counted:
@@ -80,8 +80,8 @@ def hosted(
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
         Middleware(MetricsMiddleware, name=name),
         Middleware(UnexpectedMiddleware, on_error=on_error),
-        Middleware(OwnNameMiddleware, below=own_below),
-        *([Middleware(FaultMiddleware, moods=moods)] if breakable else []),
+        Middleware(HostCheckMiddleware, below=check_host_below),
+        *([Middleware(FaultMiddleware, injector=injector)] if accepts_faults else []),
         *middleware,
     ]
     inside = [
@@ -89,10 +89,10 @@ def hosted(
         *_health(name, registry, database),
         *switch_routes(switches),
         *trace_routes(),
-        _pulse(pulse, switches, moods),
+        _pulse(pulse, switches, injector),
     ]
-    if breakable:
-        inside.append(fault_route(name, moods))
+    if accepts_faults:
+        inside.append(fault_route(name, injector))
     with listen(hear):
         yield Starlette(
             routes=[*inside, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
@@ -129,9 +129,9 @@ def _health(name: str, registry: CollectorRegistry, database: Database | None) -
     return [Route("/readyz", ready), Route("/metrics", metrics)]
 
 
-def _pulse(pulse: Pulse, switches: Sequence[Switch], moods: Moods) -> BaseRoute:
+def _pulse(pulse: Pulse, switches: Sequence[Switch], injector: FaultInjector) -> BaseRoute:
     async def show(_request: Request) -> Response:
-        return JSONResponse({**pulse.view(), "switches": positions(switches), "fault": moods.view()})
+        return JSONResponse({**pulse.view(), "switches": positions(switches), "fault": injector.view()})
 
     return Route("/internal/pulse", show)
 

@@ -1,26 +1,22 @@
-"""Taking the data directory for ourselves, and being told to give it up."""
+"""The lock on the data directory: one shop at a time runs on it."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shop.failures import StartFailed
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 @contextmanager
-def owned(data_dir: Path) -> Iterator[int]:
-    """The data directory, made if need be and ours alone while the shop runs; gives the lock's descriptor.
+def locked(data_dir: Path) -> Iterator[int]:
+    """The data directory, created if it is missing, and locked while the block runs; gives the lock's descriptor.
 
     A process that inherits the descriptor keeps the lock for as long as it lives.
     """
     try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # names and addresses are nobody else's
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # names and addresses are private
         lock = (data_dir / "lock").open("w")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -43,23 +39,3 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def told_to_stop() -> Iterator[asyncio.Event]:
-    """An event set by the first Ctrl-C or SIGTERM; the next one ends the process the hard way."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-
-    def note(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        loop.call_soon_threadsafe(stop.set)
-
-    for number in _SIGNALS:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

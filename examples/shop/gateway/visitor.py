@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from shop.bodies import read_form
 from shop.problems import Problem
-from shop.values import is_slug
+from shop.validation import is_slug
 
 _COOKIE = "cart"
 _KEPT_S = 30 * 24 * 3600

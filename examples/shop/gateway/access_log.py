@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sdpatterns.core.context import trace
 from sdpatterns.web.asgi.protocol import client_address
-from shop.values import whole
+from shop.validation import whole
 
 _KEPT_MAX = 20_000
 _PAGE_MAX = 5_000
@@ -58,7 +58,7 @@ def kind_of(scope: Scope) -> str:
     return "page" if scope["method"] in ("GET", "HEAD") and not path.startswith("/psp") else "other"
 
 
-class Answers:
+class AccessLog:
     """The last answers of this gateway.
 
     Keeps: numbers grow by one in the order in which answers began; no more than `_KEPT_MAX` are kept.
@@ -102,10 +102,10 @@ class Answers:
         return Route("/internal/answers", show)
 
 
-class AnswersMiddleware:
+class AccessLogMiddleware:
     """Notes each answer that a visitor of the shop gets, the refusals of everything further inside included."""
 
-    def __init__(self, app: ASGIApp, answers: Answers) -> None:
+    def __init__(self, app: ASGIApp, answers: AccessLog) -> None:
         self._app = app
         self._answers = answers
 

@@ -14,7 +14,7 @@ BATCH_MAX, BATCH_S = 20, 30.0
 _METHODS = ("GET", "PUT", "POST", "DELETE")
 
 
-def savings() -> list[Middleware]:
+def bandwidth_middleware() -> list[Middleware]:
     """Coded answers, 304 for what a client has, many requests in one; what stands inside sees each request."""
     return [
         Middleware(CompressionMiddleware),

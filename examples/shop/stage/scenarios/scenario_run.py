@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from shop.stage.scenarios.crowd import Crowd
-from shop.stage.scenarios.machine import CHECKOUT_S, Machine, Processor, in_ms, measured, measured_again
-from shop.stage.scenarios.script import COLUMNS, Script, Step
-from shop.stage.scenarios.stage import PATIENCE_S, NoShop, Stage
-from shop.stage.whole import WholeCallClient
+from shop.stage.scenarios.machine_speed import CHECKOUT_S, MachineSpeed, Processor, in_ms, measured, measured_again
+from shop.stage.scenarios.scenario import COLUMNS, Scenario, Step
+from shop.stage.scenarios.shop_client import PATIENCE_S, NoShop, ShopClient
+from shop.stage.total_timeout import TotalTimeoutClient
 
 _LOOKS_S = 0.3
 _EXPECT_S = 5.0
@@ -32,19 +32,19 @@ class TooBusy(Exception):
     """A scenario that stops early; says why in a sentence for people."""
 
 
-class Play:
-    """One performance of a script.
+class ScenarioRun:
+    """One run of a scenario.
 
     Keeps: however it ends (done, failed, stopped), switches, faults and load are as they were before, and
     second orders of one cart are refunded. It stops at the first check that fails, and after `_LATE` times
     the time that it usually takes.
     """
 
-    def __init__(self, script: Script, url: str, *, pace: float = 1.0) -> None:
-        self.script = script
+    def __init__(self, scenario: Scenario, url: str, *, pace: float = 1.0) -> None:
+        self.scenario = scenario
         self.expectations: list[dict[str, Any]] = [
             {"text": step.object, "held": None, "part": part, "found": "", "excused": False}
-            for part, step in parts(script)
+            for part, step in parts(scenario)
             if step.verb == "expect"
         ]
         self._url = url
@@ -54,7 +54,7 @@ class Play:
         self._seen: dict[str, Any] = {}  # the state that was judged or noted last: sentences tell the same numbers
         self._table: dict[str, dict[str, str]] = {}
         self._told: list[str] = []
-        self._machine = Machine(0.0, 0.0)
+        self._machine = MachineSpeed(0.0, 0.0)
         self._crowd_began = Processor.so_far()
         self._flood: asyncio.Task[None] | None = None
         self._began_s = time.monotonic()
@@ -73,13 +73,13 @@ class Play:
         """How far it is."""
         elapsed_s = (self._ended_s or time.monotonic()) - self._began_s
         return {
-            "name": self.script.name,
-            "title": self.script.title,
+            "name": self.scenario.name,
+            "title": self.scenario.title,
             "step": self._step,
-            "steps": len(self.script.steps),
+            "steps": len(self.scenario.steps),
             "caption": self._caption,
             "elapsed_s": round(elapsed_s, 1),
-            "takes_s": self.script.takes_s,
+            "takes_s": self.scenario.takes_s,
             "ended": self._ended_s is not None,
             "held": self.held,
             "expectations": [dict(expectation) for expectation in self.expectations],
@@ -90,13 +90,13 @@ class Play:
     def _rows(self) -> list[tuple[str, dict[str, str]]]:
         return list(self._table.items())
 
-    async def perform(self) -> bool:
-        """Play it all; whether everything held. NoShop when the shop cannot be reached."""
-        async with WholeCallClient(base_url=self._url, timeout=PATIENCE_S) as http:
-            stage = Stage(http)
+    async def run(self) -> bool:
+        """Run all steps; whether everything held. NoShop when the shop cannot be reached."""
+        async with TotalTimeoutClient(base_url=self._url, timeout=PATIENCE_S) as http:
+            shop = ShopClient(http)
             try:
-                async with self._put_back(stage):
-                    await self._perform_in_time(stage)
+                async with self._put_back(shop):
+                    await self._run_in_time(shop)
             except TooBusy as reason:
                 self._say(str(reason))
             except NoShop as failure:
@@ -106,35 +106,35 @@ class Play:
                 self._ended_s = time.monotonic()
         return self.held
 
-    async def _perform_in_time(self, stage: Stage) -> None:
-        limit_s = _LATE * self.script.takes_s
+    async def _run_in_time(self, shop: ShopClient) -> None:
+        limit_s = _LATE * self.scenario.takes_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._perform(stage)
+                await self._run_steps(shop)
         except TimeoutError:
-            usual = f"It usually takes {self.script.takes_s} s, and has not ended after {limit_s} s."
+            usual = f"It usually takes {self.scenario.takes_s} s, and has not ended after {limit_s} s."
             raise TooBusy(f"Stopped: {_BUSY} {usual}") from None
 
-    async def _perform(self, stage: Stage) -> None:
+    async def _run_steps(self, shop: ShopClient) -> None:
         self._say("Timing one purchase, to see how busy this machine is.")
-        await stage.deliver(self.script.sku, _MEASURED_PIECES)
-        self._machine = await measured(self._crowd, self.script.sku)
+        await shop.deliver(self.scenario.sku, _MEASURED_PIECES)
+        self._machine = await measured(self._crowd, self.scenario.sku)
         self._say(self._machine.in_words())
         if self._machine.is_too_busy:
             raise TooBusy("Nothing was changed.")
-        for step in self.script.steps:
+        for step in self.scenario.steps:
             self._step += 1
-            await self._take(stage, step)
+            await self._take(shop, step)
         self._is_played = True
 
     @asynccontextmanager
-    async def _put_back(self, stage: Stage) -> AsyncIterator[None]:
+    async def _put_back(self, shop: ShopClient) -> AsyncIterator[None]:
         try:
             yield
         finally:
             await self._end_flood()
             # Stopping a play does not stop its cleaning up.
-            restoring = asyncio.ensure_future(stage.restore())
+            restoring = asyncio.ensure_future(shop.restore())
             try:
                 await asyncio.shield(restoring)
             except asyncio.CancelledError:
@@ -149,64 +149,64 @@ class Play:
         """What texts and expectations may name."""
         return {**(state or {}), "crowd": self._fared}
 
-    async def _take(self, stage: Stage, step: Step) -> None:
+    async def _take(self, shop: ShopClient, step: Step) -> None:
         if step.say:
             self._say(filled(step.say, self._known(self._seen)))
-        await getattr(self, f"do_{step.verb}")(stage, step)
+        await getattr(self, f"do_{step.verb}")(shop, step)
 
-    async def do_switch(self, stage: Stage, step: Step) -> None:
+    async def do_switch(self, shop: ShopClient, step: Step) -> None:
         """Turn a defence on or off."""
-        await stage.switch(step.object, on=step.details["on"])
+        await shop.switch(step.object, on=step.details["on"])
 
-    async def do_fault(self, stage: Stage, step: Step) -> None:
+    async def do_fault(self, shop: ShopClient, step: Step) -> None:
         """Begin a fault."""
-        await stage.fault(step.object)
+        await shop.fault(step.object)
 
-    async def do_heal(self, stage: Stage, step: Step) -> None:
+    async def do_heal(self, shop: ShopClient, step: Step) -> None:
         """Heal a target."""
-        await stage.heal(step.object)
+        await shop.heal(step.object)
 
-    async def do_load(self, stage: Stage, step: Step) -> None:
+    async def do_load(self, shop: ShopClient, step: Step) -> None:
         """Turn the load dial."""
-        await stage.load(step.object)
+        await shop.load(step.object)
 
-    async def do_deliver(self, stage: Stage, step: Step) -> None:
+    async def do_deliver(self, shop: ShopClient, step: Step) -> None:
         """Let pieces be delivered, up to a number."""
-        await stage.deliver(step.object, step.details["up_to"])
+        await shop.deliver(step.object, step.details["up_to"])
 
-    async def do_cancel_extra(self, stage: Stage, _step: Step) -> None:
+    async def do_cancel_extra(self, shop: ShopClient, _step: Step) -> None:
         """Cancel and refund the second orders of one cart."""
-        await stage.cancel_extra()
+        await shop.cancel_extra()
 
-    async def do_wait_s(self, _stage: Stage, step: Step) -> None:
+    async def do_wait_s(self, _shop: ShopClient, step: Step) -> None:
         """Give people time to look; a fast pace shortens only this."""
         await asyncio.sleep(step.object / self._pace)
 
-    async def do_crowd(self, stage: Stage, step: Step) -> None:
+    async def do_crowd(self, shop: ShopClient, step: Step) -> None:
         """People who buy, until the last of them has an answer; fewer and further apart on a slow machine."""
         details = {"presses": 1, "apart_s": 0.0, "patience_s": 0.0, "at_least": _PEOPLE_MIN, **step.details}
         people = self._people(step.object, details.pop("at_least"))
         if details["apart_s"]:
             details["apart_s"] = max(details["apart_s"], self._machine.purchase_s)
         self._crowd_began = Processor.so_far()
-        tally = await self._crowd.buy(people, **details)
-        stage.note_extra(tally.extra)
-        self._fared = tally.view()
+        result = await self._crowd.buy(people, **details)
+        shop.note_extra(result.extra)
+        self._fared = result.view()
 
     def _people(self, written: int, at_least: int) -> int:
         return min(written, max(at_least, round(written * self._machine.share)))
 
-    async def do_searchers(self, _stage: Stage, step: Step) -> None:
+    async def do_searchers(self, _shop: ShopClient, step: Step) -> None:
         """Ordinary people who search, until the last of them is done."""
         people = self._people(step.object, _PEOPLE_MIN)
         self._crowd_began = Processor.so_far()
         self._fared = (await self._crowd.searchers(people, step.details.get("searches", 8))).view()
 
-    async def do_flood(self, stage: Stage, step: Step) -> None:
+    async def do_flood(self, shop: ShopClient, step: Step) -> None:
         """A greedy client that searches from now on, or no more."""
         await self._end_flood()
         if step.object:
-            counts = (await stage.state())["limiter"].get("counts", 1)  # each has a share to give
+            counts = (await shop.state())["limiter"].get("counts", 1)  # each has a share to give
             self._flood = asyncio.create_task(self._crowd.flood(counts * step.details["a_second"]))
 
     async def _end_flood(self) -> None:
@@ -216,21 +216,21 @@ class Play:
                 await self._flood
             self._flood = None
 
-    async def do_record(self, stage: Stage, step: Step) -> None:
+    async def do_record(self, shop: ShopClient, step: Step) -> None:
         """Note a figure for the table at the end."""
         if not step.details["of"].startswith("crowd."):
-            self._seen = await stage.state()
+            self._seen = await shop.state()
         found = look_up(self._known(self._seen), step.details["of"])
         unit = step.details.get("unit", "")
         text = f"{found:.2f}" if isinstance(found, float) else str(found)
         self._table.setdefault(step.object, {})[step.details["column"]] = f"{text} {unit}".strip()
 
-    async def do_expect(self, stage: Stage, step: Step) -> None:
+    async def do_expect(self, shop: ShopClient, step: Step) -> None:
         """Look whether something holds, again and again until it does or the time is up; the first failure ends it.
 
         Where a busy machine may be why it does not hold, it is told as not judged, rather than as a failure.
         """
-        known, held = await self._looked(stage, step)
+        known, held = await self._looked(shop, step)
         excuse = "" if held else await self._excuse(step, known)
         found = filled(step.details.get("found", ""), known)
         self.expectations[self._judged].update(held=None if excuse else held, found=found, excused=bool(excuse))
@@ -240,14 +240,14 @@ class Play:
         if not held:
             raise TooBusy(f"Stopped: {excuse or _REPORT}")
 
-    async def _looked(self, stage: Stage, step: Step) -> tuple[dict[str, Any], bool]:
+    async def _looked(self, shop: ShopClient, step: Step) -> tuple[dict[str, Any], bool]:
         """The last state that was looked at, and whether the expectation holds in it.
 
         An old state of the shop proves nothing, so the time is extended until there is a new one.
         """
         ends_s = time.monotonic() + step.details.get("within_s", _EXPECT_S)
         while True:
-            self._seen = await stage.state()
+            self._seen = await shop.state()
             known = self._known(self._seen)
             is_seen = is_proof(step, known)
             wanted = step.details.get("equals")
@@ -264,7 +264,7 @@ class Play:
             return f"{_BUSY} The shop's records could not be read in time."
         if step.details.get("always"):
             return ""
-        now = await measured_again(self._crowd, self.script.sku, self._crowd_began)
+        now = await measured_again(self._crowd, self.scenario.sku, self._crowd_began)
         if not self._machine.explains(now) and self._fared.get("slowest_s", 0.0) <= CHECKOUT_S:
             return ""
         return (
@@ -280,10 +280,10 @@ def is_proof(step: Step, known: Mapping[str, Any]) -> bool:
     return bool(known["current"]) or step.details["of"].startswith("crowd.")
 
 
-def parts(script: Script) -> list[tuple[str, Step]]:
+def parts(scenario: Scenario) -> list[tuple[str, Step]]:
     """Each step with the part of the story it is in: with the defence, without it, or with it again."""
     found, part = [], "with"
-    for step in script.steps:
+    for step in scenario.steps:
         if step.verb == "switch" and not step.details["on"]:
             part = "without"
         elif step.verb == "switch" and part == "without":

@@ -9,71 +9,71 @@ from dataclasses import asdict
 from typing import Any
 
 from shop.background import together
-from shop.stage.control.fleet import Fleet
-from shop.stage.faults import TARGETS, Fault, Moods
+from shop.stage.control.replicas import Replicas
+from shop.stage.faults import TARGETS, Fault, FaultInjector
 from shop.stage.switches import DEFENCES
 
 
-class Wanted:
+class DesiredState:
     """The position of each switch and the fault of each service, as they were last asked for.
 
-    Keeps: a replica that was away, or was restarted, gets these settings again with the next `settle`; a fault
+    Keeps: a replica that was away, or was restarted, gets these settings again with the next `reconcile`; a fault
     that it gets then ends when that of the others does. A new control room wants every defence on and no
     fault: it undoes what was asked of an earlier one.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, replicas: Replicas) -> None:
+        self._replicas = replicas
         self._on = dict.fromkeys(DEFENCES, True)
-        self._faults = {target: Moods() for target in TARGETS}
-        self._settling = asyncio.Lock()  # nobody is judged by a pulse from before the last wish
+        self._faults = {target: FaultInjector() for target in TARGETS}
+        self._lock = asyncio.Lock()  # nobody is judged by a pulse from before the last wish
 
-    async def throw(self, name: str, *, on: bool) -> None:
+    async def set_switch(self, name: str, *, on: bool) -> None:
         """Change a switch; a Problem when a replica does not answer, whose switch is then changed later."""
-        async with self._settling:
+        async with self._lock:
             self._on[name] = on
-            await self._fleet.tell(DEFENCES[name], *_throwing(name, on=on))
+            await self._replicas.tell(DEFENCES[name], *_switch_request(name, on=on))
 
     async def begin(self, fault: Fault) -> Any:
         """Begin a fault, in place of the one that its target has; gives what the target says."""
-        async with self._settling:
+        async with self._lock:
             self._faults[fault.target].begin(fault, time.monotonic())
-            return (await self._fleet.tell(fault.target, "PUT", "/admin/fault", asdict(fault)))[0]
+            return (await self._replicas.tell(fault.target, "PUT", "/admin/fault", asdict(fault)))[0]
 
     async def heal(self, *targets: str) -> Any:
         """Heal these targets at once; gives what the last of them says."""
-        async with self._settling:
+        async with self._lock:
             for target in targets:
                 self._faults[target].heal()
-            healed = await together(*(self._fleet.tell(target, "DELETE", "/admin/fault") for target in targets))
+            healed = await together(*(self._replicas.tell(target, "DELETE", "/admin/fault") for target in targets))
             return healed[-1][0]
 
-    async def settle(self) -> set[str]:
+    async def reconcile(self) -> set[str]:
         """Correct each replica that is not as wanted; returns the switches that had to be turned on again."""
-        async with self._settling:
-            amiss = [
+        async with self._lock:
+            corrections = [
                 (address, order)
-                for context, beats in (await self._fleet.pulses()).items()
-                for address, pulse in zip(self._fleet.replicas(context), beats, strict=True)
+                for context, beats in (await self._replicas.pulses()).items()
+                for address, pulse in zip(self._replicas.addresses(context), beats, strict=True)
                 if pulse is not None
-                for order in self._amiss(context, pulse)
+                for order in self._corrections(context, pulse)
             ]
-            await asyncio.gather(*(self._fleet.ask(address, *order) for address, order in amiss))
-        told = [order for _, order in amiss]
-        return {name for name in DEFENCES if _throwing(name, on=True) in told}
+            await asyncio.gather(*(self._replicas.ask(address, *order) for address, order in corrections))
+        told = [order for _, order in corrections]
+        return {name for name in DEFENCES if _switch_request(name, on=True) in told}
 
-    def _amiss(self, context: str, pulse: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    def _corrections(self, context: str, pulse: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         """What to tell a replica so that it is as wanted."""
         for name, on in pulse["switches"].items():
             if on != self._on[name]:
-                yield _throwing(name, on=self._on[name])
+                yield _switch_request(name, on=self._on[name])
         if context in self._faults:
             wanted, found = self._faults[context].view(), pulse["fault"]
             if _lasting(wanted) != _lasting(found):
                 yield ("DELETE", "/admin/fault", None) if wanted is None else ("PUT", "/admin/fault", wanted)
 
 
-def _throwing(name: str, *, on: bool) -> tuple[str, str, Any]:
+def _switch_request(name: str, *, on: bool) -> tuple[str, str, Any]:
     return "PUT", f"/internal/switches/{name}", {"on": on}
 
 
