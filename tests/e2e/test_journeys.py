@@ -51,7 +51,7 @@ def minor(text: str) -> int:
 
 
 @BOTH
-def test_a_person_finds_buys_and_gives_back(browser: Browser, url: str, device: str) -> None:
+def test_a_customer_searches_buys_and_cancels(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device, refused=2) as page:
         title = find_a_lamp(page)
         page.get_by_role("button", name="Add to cart").click()
@@ -197,7 +197,7 @@ def open_order_at_once(page: Page) -> None:
 
 
 @BOTH
-def test_a_drop_that_is_not_open_yet(browser: Browser, url: str, device: str) -> None:
+def test_a_drop_that_is_not_open_yet_is_refused(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/")
         soon = page.get_by_role("region", name="Opening soon").locator(".card").first

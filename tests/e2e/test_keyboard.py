@@ -126,7 +126,7 @@ def in_drawer_or_nowhere(page: Page) -> bool:
     return True
 
 
-def test_who_changes_a_quantity_in_the_drawer_goes_on_from_there(browser: Browser, url: str) -> None:
+def test_the_focus_stays_on_a_quantity_that_was_changed_in_the_drawer(browser: Browser, url: str) -> None:
     with visit(browser, url) as page:
         page.goto("/products/SP-00040")
         page.get_by_role("button", name="Add to cart").press("Enter")

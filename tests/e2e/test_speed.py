@@ -27,7 +27,7 @@ def customer(url: str) -> Customer:
 
 @BOTH
 @every_page
-def test_a_page_is_light_and_stands_still(
+def test_a_page_is_small_and_does_not_shift(
     browser: Browser, url: str, customer: Customer, stop: Stop, device: str
 ) -> None:
     found = seen(browser, url, customer, stop, device)

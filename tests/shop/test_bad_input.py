@@ -25,7 +25,7 @@ def assert_problem(response: httpx.Response, *statuses: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("quantity", [0, -1, 10**9, 1.5, "x", "2", None, True, [], {}, 10**400, 1e308])
-async def test_quantities_that_are_none(shared: Visitor, quantity: object) -> None:
+async def test_invalid_quantities_are_refused(shared: Visitor, quantity: object) -> None:
     body = json.dumps({"quantity": quantity})
     response = await shared.http.put(f"/api/v1/carts/c/items/{PLENTY}", content=body, headers=JSON)
     document = assert_problem(response, 422)
@@ -64,7 +64,7 @@ async def test_quantities_that_are_none(shared: Visitor, quantity: object) -> No
         "2 MB",
     ],
 )
-async def test_bodies_that_are_none(shared: Visitor, body: bytes, headers: dict[str, str], status: int) -> None:
+async def test_invalid_bodies_are_refused(shared: Visitor, body: bytes, headers: dict[str, str], status: int) -> None:
     response = await shared.http.put(f"/api/v1/carts/c/items/{PLENTY}", content=body, headers=headers)
     assert_problem(response, status)
 
@@ -116,12 +116,12 @@ async def test_products_that_do_not_exist(shared: Visitor, path: str) -> None:
         "category=nope",
     ],
 )
-async def test_list_parameters_that_are_none(shared: Visitor, query: str) -> None:
+async def test_invalid_list_parameters_are_refused(shared: Visitor, query: str) -> None:
     assert_problem(await shared.http.get(f"/api/v1/products?{query}"), 422)
 
 
 @pytest.mark.parametrize("query", ["q=%25", "q=_", "q=%5C", "q='", "q=", "cursor="])
-async def test_odd_words_are_words(shared: Visitor, query: str) -> None:
+async def test_unusual_characters_can_be_searched(shared: Visitor, query: str) -> None:
     assert (await shared.http.get(f"/api/v1/products?{query}")).status_code == 200
 
 
@@ -158,7 +158,9 @@ _WRONG: list[tuple[tuple[str, ...], object]] = [
 @pytest.mark.parametrize(
     ("where", "value"), _WRONG, ids=lambda value: ".".join(value) if isinstance(value, tuple) else None
 )
-async def test_checkouts_with_a_field_that_is_none(shared: Visitor, where: tuple[str, ...], value: object) -> None:
+async def test_checkouts_with_an_invalid_field_are_refused(
+    shared: Visitor, where: tuple[str, ...], value: object
+) -> None:
     body = checkout_body(await shared.fill_cart(DROP))
     target = body
     for name in where[:-1]:
@@ -181,7 +183,7 @@ async def test_a_refusal_never_repeats_the_card(shared: Visitor) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "unquoted", '"', '""', '"a" "b"', '"\u00e9"', "7", f'"{"x" * 5000}"'])
-async def test_keys_that_are_none(shared: Visitor, key: str | None) -> None:
+async def test_invalid_keys_are_refused(shared: Visitor, key: str | None) -> None:
     headers = {} if key is None else {"Idempotency-Key": key.encode("latin-1")}
     cart_id = await shared.fill_cart()
     response = await shared.http.post("/api/v1/checkout", json=checkout_body(cart_id), headers=headers)
@@ -209,7 +211,7 @@ async def test_orders_that_do_not_exist(shared: Visitor, order_id: str) -> None:
         {"target": "psp", "kind": "fail", "percent": 1, "ttl_s": 1, "seed": "x"},
     ],
 )
-async def test_faults_that_are_none(shared: Visitor, fault: object) -> None:
+async def test_invalid_faults_are_refused(shared: Visitor, fault: object) -> None:
     assert_problem(await shared.http.put("/control/api/fault", json=fault), 422)
 
 
@@ -217,7 +219,7 @@ async def test_faults_that_are_none(shared: Visitor, fault: object) -> None:
     ("method", "path", "status"),
     [("GET", "/api/v1/nothing", 404), ("DELETE", "/api/v1/products", 405), ("GET", "/api/v1/checkout", 405)],
 )
-async def test_paths_and_methods_that_are_none(shared: Visitor, method: str, path: str, status: int) -> None:
+async def test_invalid_paths_and_methods_are_refused(shared: Visitor, method: str, path: str, status: int) -> None:
     assert_problem(await shared.http.request(method, path), status)
 
 

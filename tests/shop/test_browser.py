@@ -59,7 +59,7 @@ def fill_form(page: Page, card: str) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
-def test_a_person_buys_a_lamp(browser: Browser, url: str, width: int, scripts: bool) -> None:
+def test_a_customer_buys_a_lamp(browser: Browser, url: str, width: int, scripts: bool) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, java_script_enabled=scripts)
     page = context.new_page()
     strangers: list[str] = []
@@ -121,7 +121,7 @@ def test_the_drawer_changes_the_cart_and_gives_the_focus_back(browser: Browser, 
     page.close()
 
 
-def test_a_countdown_runs_where_scripts_do(browser: Browser, url: str) -> None:
+def test_a_countdown_runs_where_scripts_run(browser: Browser, url: str) -> None:
     for scripts, shown in ((True, re.compile(r"^in (\d+:)?\d+:\d\d$")), (False, re.compile(r"^\d\d:\d\d UTC$"))):
         context = browser.new_context(java_script_enabled=scripts)
         page = context.new_page()
@@ -167,7 +167,7 @@ def test_pressing_twice_buys_once(browser: Browser, url: str) -> None:
     context.close()
 
 
-def test_without_a_browser_ci_fails_and_a_laptop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_browser_ci_fails_and_other_machines_skip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="CI never leaves the browser out"):

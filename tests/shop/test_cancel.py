@@ -39,7 +39,7 @@ async def is_undone(visitor: Visitor, order: dict[str, Any]) -> None:
     await visitor.all_holds()
 
 
-async def test_the_money_and_the_pieces_come_back(visitor: Visitor) -> None:
+async def test_a_cancelled_order_is_refunded_and_its_pieces_are_free_again(visitor: Visitor) -> None:
     order = await bought(visitor)
     assert await visitor.free(DROP) == 6
     response = await cancel(visitor, order["order_id"])
@@ -74,7 +74,7 @@ async def test_an_order_that_was_never_paid_cannot_be_cancelled(visitor: Visitor
     assert (await cancel(visitor, "ord_nobody")).status_code == 404
 
 
-async def test_while_the_provider_is_away_it_is_on_its_way_and_arrives(visitor: Visitor) -> None:
+async def test_a_refund_waits_while_the_provider_is_away_and_is_made_later(visitor: Visitor) -> None:
     order = await bought(visitor)
     await visitor.break_provider("fail", seed=3)
     response = await cancel(visitor, order["order_id"])
@@ -85,7 +85,7 @@ async def test_while_the_provider_is_away_it_is_on_its_way_and_arrives(visitor: 
     await is_undone(visitor, order)
 
 
-async def test_a_crash_right_after_the_decision_is_made_good_by_the_next_start(
+async def test_an_order_that_crashed_after_its_decision_is_finished_by_the_next_start(
     opening: Callable[[], AbstractAsyncContextManager[Visitor]],
 ) -> None:
     async with opening() as visitor:
@@ -142,7 +142,7 @@ async def test_the_orders_of_a_cart_come_newest_first(visitor: Visitor) -> None:
     assert listed == expected
 
 
-async def test_the_ledger_tells_what_judges_need(visitor: Visitor) -> None:
+async def test_the_ledger_has_the_figures_that_the_checks_need(visitor: Visitor) -> None:
     before_us = visitor.shift.now_us()
     await visitor.check_out(await visitor.fill_cart(), key="paying")
     await visitor.check_out(await visitor.fill_cart(), key="declined", card=DECLINED_CARD)
@@ -158,6 +158,6 @@ async def test_the_ledger_tells_what_judges_need(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "bare"}, {"Idempotency-Key": '""'}])
-async def test_a_checkout_without_a_proper_key_is_refused(visitor: Visitor, headers: dict[str, str]) -> None:
+async def test_a_checkout_without_a_valid_key_is_refused(visitor: Visitor, headers: dict[str, str]) -> None:
     response = await visitor.http.post("/api/v1/checkout", json=checkout_body("c"), headers=headers)
     assert response.status_code == 400

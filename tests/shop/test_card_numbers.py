@@ -67,7 +67,7 @@ async def test_no_card_number_is_left_anywhere(opening: Opening, data_dir: Path)
     assert [left_behind(data_dir, traced, digits_of(card)) for card in cards] == [[]] * len(cards)
 
 
-async def test_not_even_where_a_service_names_it_in_its_exception(
+async def test_a_card_number_in_an_exception_is_not_logged(
     opening: Opening, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raised = []

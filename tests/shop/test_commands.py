@@ -59,7 +59,7 @@ def test_help_names_the_commands_and_the_scenarios(words: list[str], capsys: pyt
         assert name in said
 
 
-def test_without_words_the_noxfile_lists_its_commands_and_starts_nothing() -> None:
+def test_without_arguments_the_noxfile_lists_its_commands_and_starts_nothing() -> None:
     ended = subprocess.run(
         [sys.executable, str(ROOT / "noxfile.py")], capture_output=True, text=True, timeout=60, check=False
     )

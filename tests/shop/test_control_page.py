@@ -94,7 +94,7 @@ def follow_focus(page: Page) -> str:
     return found
 
 
-def test_a_switch_is_thrown_and_its_card_follows(browser: Browser, shop: httpx.Client) -> None:
+def test_a_switch_is_changed_and_its_card_shows_it(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         for title, name in [("Limiter", "limiter"), ("Circuit breaker", "breaker"), ("Idempotency", "idempotency")]:
             switch = card(page, title).get_by_role("switch")
@@ -129,7 +129,7 @@ def test_a_fault_is_begun_seen_on_the_map_and_healed(browser: Browser, shop: htt
         assert state(shop)["faults"] == []
 
 
-def test_what_the_shop_refuses_is_said(browser: Browser, shop: httpx.Client) -> None:
+def test_a_refusal_is_explained_on_the_page(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop, refused=1) as page:
         page.evaluate("document.querySelector('#fault').noValidate = true")
         page.get_by_label("Lasts, s").fill("9999")
@@ -138,7 +138,7 @@ def test_what_the_shop_refuses_is_said(browser: Browser, shop: httpx.Client) -> 
         assert state(shop)["faults"] == []
 
 
-def test_a_scenario_is_told_and_can_be_stopped(browser: Browser, shop: httpx.Client) -> None:
+def test_a_scenario_shows_its_progress_and_can_be_stopped(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         page.get_by_role("button", name="Start: Double click").click()
         story = page.locator("#story")
@@ -199,7 +199,7 @@ def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) 
         assert page.url.endswith(trace_id)
 
 
-def test_visitors_come_by_the_dial_and_are_seen(browser: Browser, shop: httpx.Client) -> None:
+def test_visitors_are_added_with_the_load_setting_and_shown(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         dial = page.get_by_role("slider", name="Visitors")
         dial.fill("8")
@@ -223,7 +223,7 @@ def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Cli
         expect(page.locator("#edges [data-key='payments/psp']")).to_contain_text("open")
 
 
-def test_everything_is_done_by_the_keyboard(browser: Browser, shop: httpx.Client) -> None:
+def test_everything_can_be_done_by_keyboard(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         expect(box(page, "catalog")).to_have_attribute("role", "button")
         page.keyboard.press("Tab")
@@ -266,7 +266,7 @@ def test_invariants_explain_themselves_on_hover_and_focus(browser: Browser, shop
         expect(pills.first.get_by_role("tooltip")).to_contain_text("paid orders")
 
 
-def test_who_wants_no_motion_gets_figures(browser: Browser, shop: httpx.Client) -> None:
+def test_reduced_motion_shows_figures(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop, reduced_motion="reduce") as page:
         page.get_by_role("slider", name="Visitors").fill("8")
         expect(page.locator("#lanes [data-key=api] .counts")).to_have_text(re.compile("[1-9]"), timeout=90_000)
@@ -315,7 +315,7 @@ def test_nothing_is_wider_than_the_window_while_it_burns(
         assert cut == []
 
 
-def test_a_lost_connection_is_said_and_mended(browser: Browser, shop: httpx.Client) -> None:
+def test_a_lost_connection_is_shown_and_opened_again(browser: Browser, shop: httpx.Client) -> None:
     page = browser.new_page()
     page.route("**/control/live", lambda route: route.abort())
     page.goto(f"{shop.base_url}{ROOM}")

@@ -28,7 +28,7 @@ async def refused(visitor: Visitor, query: str) -> None:
         assert [error["pointer"] for error in problem["errors"]] == ["/cursor"]
 
 
-async def test_nobody_makes_a_cursor(shared: Visitor) -> None:
+async def test_a_client_cannot_make_a_cursor(shared: Visitor) -> None:
     await refused(shared, "cursor=" + base64.urlsafe_b64encode(b"0.SP-00100").decode().rstrip("="))
     given = await following(shared, "limit=5")
     assert (await shared.get(f"/api/v1/products?limit=5&cursor={given}"))["items"]
@@ -42,7 +42,7 @@ async def test_nobody_makes_a_cursor(shared: Visitor) -> None:
 @pytest.mark.parametrize(
     "other", ["sort=price", "category=Audio", "q=lamp", "maker=Vdara", "price_below=5000&price=0-5000"]
 )
-async def test_a_cursor_is_for_the_list_it_was_given_with(shared: Visitor, other: str) -> None:
+async def test_a_cursor_is_valid_only_for_its_own_list(shared: Visitor, other: str) -> None:
     given = await following(shared, "limit=5")
     await refused(shared, f"{other}&cursor={given}")
     page = await shared.get(
@@ -51,14 +51,14 @@ async def test_a_cursor_is_for_the_list_it_was_given_with(shared: Visitor, other
     assert [item["sku"] for item in page["items"]] == [f"SP-{number:05d}" for number in range(6, 13)]
 
 
-async def test_what_is_sold_out_meanwhile_does_not_spoil_a_cursor(shared: Visitor) -> None:
+async def test_a_product_that_sells_out_does_not_invalidate_a_cursor(shared: Visitor) -> None:
     async with httpx.AsyncClient(base_url=shared.settings.address("catalog")) as http:
         given = (await http.get("/internal/listing?limit=5&without=SP-00002")).json()["next"]
         page = (await http.get(f"/internal/listing?limit=1&without=SP-00002,SP-00007&cursor={given}")).json()
     assert [item["sku"] for item in page["items"]] == ["SP-00008"]
 
 
-async def test_a_cursor_outlives_the_shop(opening: Callable[[], AbstractAsyncContextManager[Visitor]]) -> None:
+async def test_a_cursor_is_valid_after_a_restart(opening: Callable[[], AbstractAsyncContextManager[Visitor]]) -> None:
     async with opening() as visitor:
         given = await following(visitor, "limit=5")
     async with opening() as visitor:

@@ -79,7 +79,7 @@ async def test_a_reader_cannot_write(tmp_path: Path) -> None:
         assert await database.rows(select(ROWS)) == []
 
 
-async def test_a_few_rows_are_read_in_the_loop_and_elsewhere_where_that_would_wait(
+async def test_a_few_rows_are_read_in_the_loop_unless_that_would_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Database.opened(tmp_path / "a.db", SCHEMA) as database:
@@ -127,7 +127,7 @@ def _cancelling_at(trip: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
         yield doomed
 
 
-async def test_a_write_cancelled_at_any_await_is_whole_or_not_there(
+async def test_a_write_cancelled_at_any_await_is_complete_or_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[tuple[bool, int]] = []

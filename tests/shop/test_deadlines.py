@@ -21,7 +21,7 @@ Opening = Callable[[], AbstractAsyncContextManager[Visitor]]
 
 
 @pytest.mark.parametrize("deadline_s", [0.005, 0.02, 0.05, 0.1])
-async def test_the_deadline_strikes_anywhere_and_leaves_nothing_half_done(
+async def test_a_deadline_at_any_step_leaves_nothing_half_done(
     opening: Opening, monkeypatch: pytest.MonkeyPatch, deadline_s: float
 ) -> None:
     monkeypatch.setattr(shop.ordering.defences, "CHECKOUT_S", deadline_s)
@@ -37,7 +37,7 @@ async def test_the_deadline_strikes_anywhere_and_leaves_nothing_half_done(
         await visitor.all_holds()
 
 
-async def test_who_finds_no_place_in_the_queue_is_told_at_once(
+async def test_a_checkout_that_finds_the_queue_full_is_refused_at_once(
     opening: Opening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop.ordering.defences, "ADMITTED_MAX", 1)
@@ -53,9 +53,7 @@ async def test_who_finds_no_place_in_the_queue_is_told_at_once(
         await visitor.all_holds()
 
 
-async def test_a_deadline_that_strikes_after_the_last_step_takes_nothing_back(
-    opening: Opening, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_deadline_after_the_last_step_undoes_nothing(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never_ends(*_: object) -> None:
         await asyncio.sleep(60)
 

@@ -35,7 +35,7 @@ def test_the_same_seed_gives_the_same_range_and_another_seed_another() -> None:
     assert all(product.price_minor > 0 for product in first)
 
 
-def test_drops_are_scarce_and_the_rest_is_not() -> None:
+def test_drops_have_few_pieces_and_other_products_have_many() -> None:
     stock = list(seed_stock(1, 100))
     assert [item.received for item in stock[:DROPS]] == [DROP_PIECES] * DROPS
     assert min(item.received for item in stock[DROPS:]) > DROP_PIECES
@@ -47,13 +47,13 @@ CURSORS = Cursors(bytes(32))
 
 
 @given(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", fullmatch=True), st.integers(0, 999_999_999))
-def test_a_cursor_brings_back_its_mark(sku: str, price_minor: int) -> None:
+def test_a_cursor_decodes_to_its_position(sku: str, price_minor: int) -> None:
     cursor = CURSORS.made((sku, price_minor), of=parse_page({"q": "oak"}, CURSORS).of)
     assert parse_page({"q": "oak", "cursor": cursor}, CURSORS).after == Mark(sku, price_minor)
 
 
 @given(st.text(min_size=1, max_size=40))
-def test_a_cursor_is_ours_or_refused(cursor: str) -> None:
+def test_a_cursor_that_was_not_made_by_the_shop_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         parse_page({"cursor": cursor}, CURSORS)
 
@@ -67,7 +67,7 @@ def test_a_page_request_takes_its_words_and_fields() -> None:
     assert pick(product, ("sku",)) == {"sku": "SP-00001"}
 
 
-def test_a_cart_is_priced_by_the_catalog_and_leaves_out_what_is_gone() -> None:
+def test_a_cart_is_priced_by_the_catalog_and_omits_products_that_are_gone() -> None:
     products = {"a": {"title": "A", "price_minor": 250, "currency": "EUR"}}
     cart = priced("c", [CartLine("a", 3), CartLine("gone", 1)], products)
     assert cart["total_minor"] == 750
@@ -90,7 +90,7 @@ def test_card_numbers_have_a_check_digit(number: str) -> None:
     assert not luhn(wrong)
 
 
-def test_a_checkout_shows_its_card_to_nobody() -> None:
+def test_a_checkout_does_not_show_its_card() -> None:
     body = checkout_body("c")
     body["card"]["number"] = "4242 4242 4242 4242"
     checkout = parse_checkout(body, NOW)
@@ -99,7 +99,7 @@ def test_a_checkout_shows_its_card_to_nobody() -> None:
     assert "4242" not in repr(Card(**checkout.card))
 
 
-def test_every_field_at_fault_is_named_at_once() -> None:
+def test_all_invalid_fields_are_named_at_once() -> None:
     body = checkout_body("c")
     body["email"] = "nobody"
     body["card"]["cvc"] = "1"
@@ -123,7 +123,7 @@ def test_both_sides_of_a_booking_are_zero_together(amount_minor: int, kind: str)
     assert sum(entry.amount_minor for entry in entries("o", kind, amount_minor)) == 0
 
 
-def test_doubt_ends_when_the_provider_can_no_longer_have_booked() -> None:
+def test_an_uncertain_payment_is_settled_when_the_provider_can_no_longer_charge() -> None:
     payment = Payment("o", 100, ASKED, wanted=True, charge_id=None, asked_at_us=0)
     assert not out_of_doubt(payment, int(DOUBT_S * 1_000_000))
     assert out_of_doubt(payment, int(DOUBT_S * 1_000_000) + 1)
@@ -165,7 +165,7 @@ def test_what_should_be_charged_for_an_order(order: dict[str, object] | None, ex
     assert expected_minor(order) == expected
 
 
-def test_sums_that_agree_by_accident_are_seen_through() -> None:
+def test_totals_that_agree_by_accident_do_not_hide_a_wrong_order() -> None:
     orders = {name: {"status": "paid", "total_minor": 5} for name in ("a", "b")}
     wrong = disagreements(orders, {"a": 10})
     assert wrong == ["a", "b"]
@@ -173,7 +173,7 @@ def test_sums_that_agree_by_accident_are_seen_through() -> None:
     assert disagreements(orders, {"a": 5, "b": 5, "nobody's": 5}) == ["nobody's"]
 
 
-def test_an_order_in_flight_is_nobodys_fault_until_it_is_stuck() -> None:
+def test_an_order_in_flight_counts_as_wrong_only_when_it_is_stuck() -> None:
     assert disagreements({"a": {"status": "undoing", "total_minor": 5}}, {"a": 5}) == []
     counts = {"undoing": {"orders": 1, "oldest_at_us": 0}}
     assert judge_progress(counts, int(STUCK_S * 1e6) - 1).holds

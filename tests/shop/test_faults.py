@@ -34,7 +34,7 @@ async def test_a_fault_is_seen_in_the_control_room_and_leaves_it_working(visitor
     assert await faults(visitor) == {}
 
 
-async def test_a_service_that_fails_is_answered_for_and_counted(visitor: Visitor) -> None:
+async def test_a_service_that_fails_gives_a_problem_and_is_counted(visitor: Visitor) -> None:
     await begin(visitor, "catalog", "fail")
     answer = await visitor.http.get(f"/api/v1/products/{PLENTY}")
     assert answer.status_code >= 500
@@ -46,7 +46,7 @@ async def test_a_service_that_fails_is_answered_for_and_counted(visitor: Visitor
     assert edge["failing"] > 0
 
 
-async def test_several_at_once_and_all_healed_together(visitor: Visitor) -> None:
+async def test_several_faults_at_once_are_healed_together(visitor: Visitor) -> None:
     await begin(visitor, "psp", "twice")
     await begin(visitor, "reviews", "fail")
     await begin(visitor, "cart", "slow")
@@ -57,7 +57,7 @@ async def test_several_at_once_and_all_healed_together(visitor: Visitor) -> None
     await visitor.all_holds()
 
 
-async def test_a_fault_of_a_service_heals_by_itself(visitor: Visitor) -> None:
+async def test_a_fault_of_a_service_ends_by_itself(visitor: Visitor) -> None:
     await begin(visitor, "cart", "fail", ttl_s=1)
     assert (await visitor.http.get("/api/v1/carts/c-1")).status_code >= 500
     await asyncio.sleep(1.1)
@@ -76,14 +76,14 @@ async def test_a_fault_of_a_service_heals_by_itself(visitor: Visitor) -> None:
         {"target": "..", "kind": "fail"},
     ],
 )
-async def test_what_is_no_fault_is_refused(shared: Visitor, wrong: dict[str, object]) -> None:
+async def test_an_invalid_fault_is_refused(shared: Visitor, wrong: dict[str, object]) -> None:
     fault = {"target": "catalog", "kind": "fail", "percent": 100, "ttl_s": 5, "seed": 1, **wrong}
     assert (await shared.http.put("/control/api/fault", json=fault)).status_code == 422
     assert (await shared.http.delete("/control/api/faults/gateway")).status_code == 422
     assert await faults(shared) == {}
 
 
-async def test_what_is_left_of_a_fault_is_a_part_of_its_time(shared: Visitor) -> None:
+async def test_the_remaining_time_of_a_fault_is_within_its_duration(shared: Visitor) -> None:
     cart = shared.settings.address("cart")
     fault = {"target": "cart", "kind": "slow", "percent": 1, "ttl_s": 5, "seed": 1}
     for left_s in (0, 5.1, -1, "1", True, None):

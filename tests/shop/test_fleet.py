@@ -13,7 +13,7 @@ import pytest
 from sdpatterns.testing.processes import owned_directory
 
 from .running import fill_cart, gone, running
-from .test_procs import killed_one_by_one, paid_once, settled
+from .test_processes import killed_one_by_one, paid_once, settled
 from .visitor import DROP, PLENTY, checkout_body
 
 RUSH = 100
@@ -52,7 +52,7 @@ async def pressed_often(http: httpx.AsyncClient) -> set[str]:
 
 
 @pytest.mark.anyio
-async def test_a_fleet_is_exact_outlives_kills_and_resumes(open_dir: Path) -> None:
+async def test_a_fleet_keeps_its_limits_survives_kills_and_resumes(open_dir: Path) -> None:
     limits = httpx.Limits(max_connections=RUSH)
     with running(open_dir, "--procs", "--replicas", "2", "--fleet") as shop:
         async with httpx.AsyncClient(base_url=shop.url, timeout=120, limits=limits) as http:

@@ -40,7 +40,7 @@ def test_two_charged_orders_under_one_key_are_one_customer_charged_twice() -> No
     assert charged_twice(orders, {"o1": 5, "o2": 5, "o3": 5, "o4": 5}) == 2
 
 
-def test_what_was_refunded_or_never_charged_harmed_nobody() -> None:
+def test_refunded_and_uncharged_orders_count_as_no_harm() -> None:
     orders = [order(1, key="a"), order(2, key="a"), order(3, key="a")]
     assert charged_twice(orders, {"o1": 5, "o2": 0}) == 0
 
@@ -58,26 +58,26 @@ def attempts(order_id: str, times: int, at_s: float) -> list[Visit]:
 
 
 @pytest.mark.parametrize(("times", "harmed"), [(0, 0), (1, 0), (2, 1), (5, 1)])
-def test_who_made_two_attempts_after_five_failures_was_kept_waiting(times: int, harmed: int) -> None:
+def test_two_attempts_after_five_failures_count_as_kept_waiting(times: int, harmed: int) -> None:
     orders, visits = outage()
     orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
     assert kept_waiting(orders, visits + attempts("o9", times, 10.1)) == harmed
 
 
-def test_nobody_knew_after_four_failures() -> None:
+def test_the_provider_is_not_known_to_be_down_after_four_failures() -> None:
     orders, visits = outage(KNOWN_DOWN_AFTER - 1)
     orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
     assert kept_waiting(orders, visits + attempts("o9", 2, 10.1)) == 0
 
 
-def test_nobody_knew_before_the_fifth_failure_was_decided() -> None:
+def test_the_provider_is_not_known_to_be_down_before_the_fifth_failure_is_decided() -> None:
     orders, visits = outage()
     orders.append(order(9, placed_s=4.4, decided_s=7, reason="payment-uncertain"))
     assert kept_waiting(orders, visits + attempts("o9", 2, 4.5)) == 0
 
 
 @pytest.mark.parametrize("well_s", [0.1, 3.0, 10.5])
-def test_one_good_answer_meanwhile_and_nobody_could_know(well_s: float) -> None:
+def test_one_good_answer_in_between_means_that_the_provider_is_not_known_to_be_down(well_s: float) -> None:
     orders, visits = outage()
     orders.append(order(9, placed_s=10, decided_s=12, reason="payment-uncertain"))
     good = Visit("o7", "refund", True, int(well_s * SECOND_US))
@@ -99,9 +99,7 @@ def test_a_sold_out_order_says_nothing_of_the_provider() -> None:
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4), st.integers(1, 4))
-def test_breakers_that_learn_each_for_itself_keep_nobody_waiting(
-    chance: random.Random, breakers: int, callers: int
-) -> None:
+def test_independent_breakers_keep_no_customer_waiting(chance: random.Random, breakers: int, callers: int) -> None:
     """Each caller goes round the breakers from where it likes; each breaker opens after five failed attempts."""
     turns = [chance.randrange(breakers) for _ in range(callers)]
     left = dict.fromkeys(range(breakers), 5)
@@ -121,7 +119,7 @@ def test_breakers_that_learn_each_for_itself_keep_nobody_waiting(
 
 
 @given(st.integers(0, 10_000))
-def test_what_an_exact_limiter_lets_pass_is_within_the_share_however_late_it_decides(seed: int) -> None:
+def test_what_an_exact_limiter_admits_is_within_the_share_also_when_it_decides_late(seed: int) -> None:
     chance = random.Random(seed)
     full_us = 0.0
     share, served = Share(20, 40), 0
@@ -136,7 +134,7 @@ def test_what_an_exact_limiter_lets_pass_is_within_the_share_however_late_it_dec
     assert served >= 40
 
 
-def test_what_goes_beyond_the_share_is_counted_to_the_piece() -> None:
+def test_each_request_beyond_the_share_is_counted() -> None:
     share = Share(20, 40)
     for _ in range(100):
         share.add(Served(1_000, 1_000))
@@ -159,7 +157,7 @@ def test_looking_often_or_once_gives_the_same_count() -> None:
     assert often.beyond(10**12) == once.beyond(10**12) > 3_000
 
 
-def test_an_agreement_is_kept_up_order_by_order() -> None:
+def test_an_agreement_is_updated_order_by_order() -> None:
     agreement = Agreement()
     agreement.put("a", 100, 100)
     agreement.put("b", None, 50)

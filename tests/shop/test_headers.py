@@ -65,7 +65,7 @@ async def test_every_answer_of_every_service_has_the_security_headers_once(share
     assert wrong == []
 
 
-async def test_the_host_that_a_client_names_is_in_no_redirect(shared: Visitor) -> None:
+async def test_no_redirect_contains_the_host_header_of_the_client(shared: Visitor) -> None:
     paths = ("/products/", "/cart/", "/orders/", "/static", "//evil.example//", "/seller/?maker=Vdara", "/checkout/")
     wrong = []
     for path in paths:

@@ -37,7 +37,9 @@ def tamper(visitor: Visitor, name: str, *statements: str) -> None:
         ("inventory", "UPDATE reservations SET state = 'released'", {"stock_accounted_for"}),
     ],
 )
-async def test_what_is_broken_says_so(visitor: Visitor, context: str, statement: str, broken: set[str]) -> None:
+async def test_a_broken_service_is_shown_as_broken(
+    visitor: Visitor, context: str, statement: str, broken: set[str]
+) -> None:
     assert (await visitor.buy(DROP, 2)).status_code == 201
     await visitor.all_holds()
     tamper(visitor, context, statement)
@@ -46,7 +48,7 @@ async def test_what_is_broken_says_so(visitor: Visitor, context: str, statement:
     assert all(verdict["detail"] for verdict in verdicts.values())
 
 
-async def test_an_order_that_nobody_finishes_is_stuck(visitor: Visitor) -> None:
+async def test_an_order_that_is_not_finished_is_stuck(visitor: Visitor) -> None:
     await visitor.buy(DROP)
     # Its provider never gives the money back, so that it can't be undone.
     await visitor.break_provider("fail", ttl_s=600)

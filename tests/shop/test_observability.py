@@ -42,7 +42,7 @@ async def test_one_trace_goes_through_all_hops_and_into_the_log(opening: Opening
     assert {line["logger"] for line in lines.values()} == {"shop.psp", "shop.ordering"}
 
 
-async def test_a_trace_that_is_nonsense_is_as_good_as_none(visitor: Visitor) -> None:
+async def test_an_invalid_trace_header_starts_a_new_trace(visitor: Visitor) -> None:
     response = await visitor.http.get("/readyz", headers={"traceparent": "00-zz-b7ad6b7169203331-01~"})
     assert response.status_code == 200
     assert response.headers["x-correlation-id"]
@@ -59,7 +59,7 @@ async def test_the_figures_of_a_service_are_its_own(visitor: Visitor) -> None:
     assert 'route="/internal/payments/{order_id}/charge"' in figures["payments"]
 
 
-async def test_the_breakers_story_is_in_the_figures_and_the_log(opening: Opening, data_dir: Path) -> None:
+async def test_the_changes_of_the_breaker_are_in_the_metrics_and_the_log(opening: Opening, data_dir: Path) -> None:
     async with opening() as visitor:
         await visitor.break_provider("fail")
         await asyncio.gather(*(visitor.buy() for _ in range(8)))
@@ -142,7 +142,7 @@ async def test_traces_are_listed_newest_first_and_looking_leaves_none(visitor: V
     assert (await visitor.http.get("/control/api/traces/..")).status_code in (404, 405)
 
 
-async def test_the_live_stream_tells_state_and_dots(visitor: Visitor) -> None:
+async def test_the_live_stream_sends_states_and_dots(visitor: Visitor) -> None:
     events: dict[str, Any] = {}
     async with asyncio.timeout(120), visitor.http.stream("GET", "/control/live") as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -189,7 +189,7 @@ async def test_retries_are_seen_on_the_edge_that_makes_them(visitor: Visitor) ->
 
 
 @pytest.mark.parametrize(("broken", "path"), [(Carts, "/api/v1/carts/c-1"), (Storefront, "/support?order_id=o")])
-async def test_what_nobody_expected_is_one_line_of_the_log_with_its_trace(
+async def test_an_unexpected_error_is_one_line_of_the_log_with_its_trace(
     opening: Opening, data_dir: Path, monkeypatch: pytest.MonkeyPatch, broken: type, path: str
 ) -> None:
     async def surprise(*_: object) -> None:
@@ -209,7 +209,7 @@ async def test_what_nobody_expected_is_one_line_of_the_log_with_its_trace(
     assert "surprise" in told[0]["error"]
 
 
-async def test_an_idempotency_key_is_not_told_in_log_or_trace(opening: Opening, data_dir: Path) -> None:
+async def test_an_idempotency_key_is_in_no_log_or_trace(opening: Opening, data_dir: Path) -> None:
     key = "the-customers-own-secret"
     async with opening() as visitor:
         cart_id = await visitor.fill_cart()

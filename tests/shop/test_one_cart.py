@@ -63,7 +63,7 @@ async def test_a_payment_in_doubt_puts_the_lines_back_at_once(visitor: Visitor) 
     await visitor.all_holds()
 
 
-async def test_what_is_chosen_while_an_order_is_paid_stays_and_what_comes_back_joins_it(visitor: Visitor) -> None:
+async def test_lines_added_during_a_payment_stay_and_returned_lines_join_them(visitor: Visitor) -> None:
     cart_id = await visitor.fill_cart(PLENTY, 2)
     await visitor.break_provider("hang")
     ordering = asyncio.create_task(visitor.check_out(cart_id))
@@ -102,7 +102,7 @@ async def test_without_the_defence_the_invariant_shows_the_cart_that_was_bought_
     await visitor.all_holds()
 
 
-def test_the_judge_knows_baskets_bought_twice_and_orders_without_one() -> None:
+def test_judge_baskets_finds_carts_bought_twice_and_orders_without_a_cart() -> None:
     def orders(**statuses: str) -> dict[str, dict[str, Any]]:
         return {name: {"status": status, "placed_at_us": 5} for name, status in statuses.items()}
 

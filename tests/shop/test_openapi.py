@@ -76,7 +76,7 @@ def test_examples_are_what_their_schemas_say() -> None:
         jsonschema_rs.Draft202012Validator(schema).validate(body["example"])
 
 
-async def test_it_is_served_and_links_nobody_outside(shared: Visitor) -> None:
+async def test_the_document_is_served_and_has_no_links_to_other_sites(shared: Visitor) -> None:
     assert await shared.get(openapi.PATH) == openapi.document()
     assert "http" not in str(openapi.document())
 

@@ -46,7 +46,7 @@ async def pay(visitor: Visitor, cart_id: str, shown: dict[str, str], **changes: 
     return await visitor.http.post("/checkout", data={**FORM, **shown, **changes}, headers=cookie(cart_id))
 
 
-async def test_a_cart_says_what_cannot_be_had_before_the_checkout(shared: Visitor) -> None:
+async def test_a_cart_shows_what_is_not_available_before_the_checkout(shared: Visitor) -> None:
     cart_id = await shared.fill_cart(DROP, 11)
     assert "Only 10 left" in await page(shared, "/cart", cart_id)
     await shared.http.put(f"/api/v1/carts/{cart_id}/items/{DROP}", json={"quantity": 10})
@@ -57,7 +57,7 @@ async def test_a_product_offers_no_more_than_there_is(shared: Visitor) -> None:
     assert 'max="10"' in await page(shared, f"/products/{DROP}")
 
 
-async def test_what_is_sold_out_is_told_by_its_title(shared: Visitor) -> None:
+async def test_a_sold_out_product_is_named_by_its_title(shared: Visitor) -> None:
     cart_id = await shared.fill_cart(DROP, 11)
     response = await pay(shared, cart_id, hidden(await page(shared, "/checkout", cart_id)))
     title = (await shared.get(f"/api/v1/products/{DROP}"))["title"]
@@ -91,7 +91,7 @@ async def test_a_list_leads_on_and_back_to_its_beginning(shared: Visitor) -> Non
     assert '<a href="/products?q=lamp">First page</a>' in later
 
 
-async def test_an_address_that_is_none_is_told_in_words(shared: Visitor) -> None:
+async def test_an_invalid_address_is_explained_in_one_line(shared: Visitor) -> None:
     response = await shared.http.get(f"/{new_name('nowhere')}", headers=HTML)
     assert response.status_code == 404
     assert "There is no such page here." in response.text

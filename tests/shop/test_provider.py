@@ -115,7 +115,7 @@ async def test_the_breaker_opens_and_closes_without_a_restart(visitor: Visitor) 
     await visitor.all_holds()
 
 
-async def test_a_fault_heals_by_itself(visitor: Visitor) -> None:
+async def test_a_fault_ends_by_itself(visitor: Visitor) -> None:
     began_s = time.monotonic()
     await visitor.break_provider("fail", ttl_s=2)
     fault = (await visitor.state())["fault"]
@@ -126,7 +126,7 @@ async def test_a_fault_heals_by_itself(visitor: Visitor) -> None:
     assert (await visitor.buy()).status_code == 201
 
 
-async def test_a_mixed_bag_of_troubles_under_load(visitor: Visitor) -> None:
+async def test_several_faults_at_once_under_load(visitor: Visitor) -> None:
     answers: Counter[int] = Counter()
     for kind in ("fail", "twice", "hang", "slow", "late"):
         await visitor.break_provider(kind, percent=40, seed=7)
@@ -142,7 +142,7 @@ async def test_a_mixed_bag_of_troubles_under_load(visitor: Visitor) -> None:
     await visitor.all_holds()
 
 
-async def test_what_was_in_doubt_is_settled_after_a_restart(
+async def test_an_uncertain_payment_is_settled_after_a_restart(
     opening: Callable[[], AbstractAsyncContextManager[Visitor]],
 ) -> None:
     async with opening() as visitor:
@@ -156,7 +156,7 @@ async def test_what_was_in_doubt_is_settled_after_a_restart(
         await visitor.all_holds()
 
 
-async def test_a_reservation_nobody_came_back_for_expires(visitor: Visitor) -> None:
+async def test_an_abandoned_reservation_expires(visitor: Visitor) -> None:
     async with httpx.AsyncClient(base_url=visitor.settings.address("inventory")) as inventory:
         body = {"items": [{"sku": DROP, "quantity": 4}]}
         assert (await inventory.put("/internal/reservations/forgotten", json=body)).status_code == 204

@@ -37,13 +37,13 @@ async def test_a_cart_becomes_an_order_that_is_paid_exactly_once(visitor: Visito
     await visitor.all_holds()
 
 
-async def test_a_bought_cart_is_empty(visitor: Visitor) -> None:
+async def test_a_cart_is_empty_after_its_purchase(visitor: Visitor) -> None:
     cart_id = await visitor.fill_cart()
     assert (await visitor.check_out(cart_id)).status_code == 201
     assert (await visitor.get(f"/api/v1/carts/{cart_id}"))["items"] == []
 
 
-async def test_a_declined_card_costs_nothing_and_holds_nothing(visitor: Visitor) -> None:
+async def test_a_declined_card_is_not_charged_and_reserves_nothing(visitor: Visitor) -> None:
     before = await visitor.free(DROP)
     response = await visitor.buy(DROP, 3, card=DECLINED_CARD)
 
@@ -68,7 +68,7 @@ async def test_a_hundred_buyers_of_the_last_ten_pieces(visitor: Visitor) -> None
     await visitor.all_holds()
 
 
-async def test_an_order_of_several_products_is_taken_whole_or_not_at_all(visitor: Visitor) -> None:
+async def test_an_order_of_several_products_is_reserved_completely_or_not_at_all(visitor: Visitor) -> None:
     cart_id = await visitor.fill_cart(PLENTY, 1)
     await visitor.http.put(f"/api/v1/carts/{cart_id}/items/{DROP}", json={"quantity": 11})
     before = await visitor.free(PLENTY)
@@ -134,7 +134,7 @@ async def test_no_card_number_reaches_a_disk(
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-async def test_every_service_tells_its_health_and_figures(visitor: Visitor, context: str) -> None:
+async def test_every_service_has_health_and_metrics(visitor: Visitor, context: str) -> None:
     async with httpx.AsyncClient(base_url=visitor.settings.address(context)) as http:
         assert (await http.get("/livez")).status_code == 200
         assert (await http.get("/readyz")).status_code == 200

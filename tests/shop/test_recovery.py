@@ -57,7 +57,7 @@ async def outcome(visitor: Visitor, ahead_s: float) -> dict[str, Any]:
     return order
 
 
-async def test_it_is_finished_when_the_money_was_taken(visitor: Visitor) -> None:
+async def test_an_interrupted_order_is_finished_when_it_was_charged(visitor: Visitor) -> None:
     await place_order(visitor)
     await reserve(visitor)
     await charge(visitor)
@@ -68,7 +68,7 @@ async def test_it_is_finished_when_the_money_was_taken(visitor: Visitor) -> None
     assert line["refunded_minor"] == 0
 
 
-async def test_it_is_finished_even_when_its_pieces_had_been_given_back_and_are_still_there(visitor: Visitor) -> None:
+async def test_a_charged_order_is_finished_when_its_released_pieces_are_still_free(visitor: Visitor) -> None:
     await place_order(visitor)
     await reserve(visitor)
     await charge(visitor)
@@ -78,7 +78,7 @@ async def test_it_is_finished_even_when_its_pieces_had_been_given_back_and_are_s
     assert await visitor.free(DROP) == 10 - PIECES
 
 
-async def test_it_is_refunded_when_its_pieces_are_gone(visitor: Visitor) -> None:
+async def test_a_charged_order_is_refunded_when_its_pieces_are_gone(visitor: Visitor) -> None:
     await place_order(visitor)
     await reserve(visitor)
     await charge(visitor)
@@ -90,7 +90,7 @@ async def test_it_is_refunded_when_its_pieces_are_gone(visitor: Visitor) -> None
     assert line["refunded_minor"] == line["amount_minor"]
 
 
-async def test_it_is_undone_when_no_money_was_taken(visitor: Visitor) -> None:
+async def test_an_interrupted_order_is_undone_when_it_was_not_charged(visitor: Visitor) -> None:
     await place_order(visitor)
     await reserve(visitor)
     order = await outcome(visitor, DOUBT_S + 1)

@@ -83,7 +83,7 @@ async def test_a_scenario_that_is_stopped_puts_everything_back(visitor: Visitor)
     await is_as_before(visitor)
 
 
-async def test_the_bill_lists_what_can_be_played(shared: Visitor) -> None:
+async def test_the_list_of_scenarios_is_complete(shared: Visitor) -> None:
     bill = await shared.get("/control/api/scenarios")
     assert {"black-friday", "double-click", "payment-provider-dies"} <= {card["name"] for card in bill}
     for card in bill:
@@ -93,7 +93,7 @@ async def test_the_bill_lists_what_can_be_played(shared: Visitor) -> None:
     assert (await shared.http.post("/control/api/scenarios/double-click", json={"pace": 0})).status_code == 422
 
 
-async def test_the_load_dial_brings_visitors_and_sends_them_home(visitor: Visitor) -> None:
+async def test_the_load_setting_starts_and_stops_visitors(visitor: Visitor) -> None:
     answer = await visitor.http.put("/control/api/load", json={"visitors": 5})
     assert answer.json() == {"visitors": 5}
     async with asyncio.timeout(120):
@@ -117,7 +117,9 @@ def test_the_command_lists_the_scenarios(capsys: pytest.CaptureFixture[str]) -> 
     assert "double-click" in capsys.readouterr().out
 
 
-async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_command_plays_a_scenario_and_prints_what_held(
+    visitor: Visitor, capsys: pytest.CaptureFixture[str]
+) -> None:
     from shop.stage.scenarios.command import played as command
 
     code = await command("double-click", visitor.settings.public, 50.0)
@@ -143,13 +145,13 @@ async def test_the_command_plays_one_and_says_what_held(visitor: Visitor, capsys
         ("[[steps]]\nnothing = 1", "exactly one"),
     ],
 )
-def test_a_script_that_nobody_could_play_is_refused(steps: str, reason: str) -> None:
+def test_an_invalid_scenario_is_refused(steps: str, reason: str) -> None:
     with pytest.raises(InvalidScenario, match=reason):
         parse("bad", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{steps}')
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_scenario_shows_defended_off_harm_and_on_again(name: str) -> None:
+def test_every_scenario_runs_with_without_and_again_with_the_defence(name: str) -> None:
     script = load(name)
     positions = [step.details["on"] for step in script.steps if step.verb == "switch"]
     assert positions == [True, False, True]
@@ -158,7 +160,7 @@ def test_every_scenario_shows_defended_off_harm_and_on_again(name: str) -> None:
     assert harms[1]["above"] == 0
 
 
-def test_looking_up_and_judging() -> None:
+def test_values_are_looked_up_by_path_and_judged() -> None:
     document = {"a": {"b": 3}, "c": "open"}
     assert look_up(document, "a.b") == 3
     assert look_up(document, "a.x.y") is None
@@ -168,7 +170,7 @@ def test_looking_up_and_judging() -> None:
     assert not holds(None, {"above": 0})
 
 
-async def test_the_command_waits_for_no_other_and_disturbs_none(
+async def test_the_command_neither_waits_for_nor_disturbs_another_scenario(
     visitor: Visitor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two would put back what the other had thrown, and leave a defence off for good."""
@@ -192,7 +194,7 @@ WRONG = '[[steps]]\nexpect = "pigs fly"\nof = "broken"\nequals = 77\nwithin_s = 
 NEXT = '[[steps]]\nsay = "and so they flew"'
 
 
-async def test_a_check_that_fails_ends_the_story_at_once(visitor: Visitor) -> None:
+async def test_a_check_that_fails_ends_the_scenario_at_once(visitor: Visitor) -> None:
     play = ScenarioRun(script_of(WRONG, NEXT), visitor.settings.public, pace=50)
     assert not await play.run()
     seen = play.view()
@@ -235,7 +237,7 @@ def test_the_time_a_thread_waits_for_a_processor_is_what_the_system_counts(monke
     assert Processor.so_far() == Processor(0.0, 0.0)
 
 
-async def test_a_machine_that_is_too_busy_is_told_and_nothing_begins(
+async def test_a_scenario_does_not_begin_on_a_machine_that_is_too_busy(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slowly(*_whom: object, **_how: object) -> MachineSpeed:
@@ -292,7 +294,7 @@ async def expected(monkeypatch: pytest.MonkeyPatch, *looks: dict[str, Any]) -> l
     return told
 
 
-async def test_a_check_waits_for_a_new_state_and_takes_no_old_one_for_an_answer(
+async def test_a_check_waits_for_a_new_state_and_does_not_judge_an_old_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old, new = look(0, current=False), look(1, current=True)
@@ -312,7 +314,7 @@ def test_texts_take_their_numbers_from_what_happened() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_no_text_of_a_scenario_has_a_number_of_people_of_its_own(name: str) -> None:
+def test_texts_of_scenarios_contain_no_fixed_number_of_customers(name: str) -> None:
     numbers = re.compile(r"\b(twenty|hundred|twelve|\d{2,} (people|customers|orders|requests))\b", re.IGNORECASE)
     texts = [step.say for step in load(name).steps]
     assert [text for text in texts if numbers.search(text)] == []

@@ -45,7 +45,7 @@ async def tried(visitor: Visitor, folder: Path, *, examples: int) -> int:
 
 
 @pytest.mark.timeout(110)
-async def test_a_share_of_made_up_requests(visitor: Visitor, tmp_path: Path) -> None:
+async def test_random_requests_get_no_5xx(visitor: Visitor, tmp_path: Path) -> None:
     assert await tried(visitor, tmp_path, examples=5) > 300
     await visitor.settled()
     await visitor.all_holds()
@@ -53,7 +53,7 @@ async def test_a_share_of_made_up_requests(visitor: Visitor, tmp_path: Path) -> 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)  # it takes two minutes
-async def test_two_thousand_made_up_requests(visitor: Visitor, tmp_path: Path) -> None:
+async def test_two_thousand_random_requests_get_no_5xx(visitor: Visitor, tmp_path: Path) -> None:
     assert await tried(visitor, tmp_path, examples=140) >= 2_000
     await visitor.settled()
     await visitor.all_holds()

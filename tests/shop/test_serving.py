@@ -56,12 +56,12 @@ async def hung_up(reader: asyncio.StreamReader) -> bool:
         return await reader.read() == b""
 
 
-async def test_a_silent_client_is_hung_up_on(port: int) -> None:
+async def test_a_client_that_sends_nothing_is_disconnected(port: int) -> None:
     async with line(port) as (reader, _):
         assert await hung_up(reader)
 
 
-async def test_each_byte_of_a_head_does_not_restart_the_time(port: int) -> None:
+async def test_another_byte_of_a_head_does_not_restart_the_timer(port: int) -> None:
     async with line(port) as (reader, writer):
         ended = asyncio.create_task(hung_up(reader))
         for byte in b"GET / HTTP/1.1\r\nHost: " + b"a" * 1_000:
@@ -72,7 +72,7 @@ async def test_each_byte_of_a_head_does_not_restart_the_time(port: int) -> None:
         assert await ended
 
 
-async def test_the_second_request_of_a_connection_has_as_little_time(port: int) -> None:
+async def test_the_second_request_of_a_connection_has_the_same_time_limit(port: int) -> None:
     async with line(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n0")
@@ -99,7 +99,7 @@ async def test_a_body_may_take_longer(port: int) -> None:
         ("http://me:secret@shop.example/", "/ ? shop.example"),
     ],
 )
-async def test_a_whole_address_is_asked_for_as_its_path(target: str, seen: str) -> None:
+async def test_an_absolute_request_target_is_served_by_its_path(target: str, seen: str) -> None:
     async def tell(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         words = f"{scope['path']} ?{scope['query_string'].decode()} {request.headers['host']}"
@@ -111,7 +111,7 @@ async def test_a_whole_address_is_asked_for_as_its_path(target: str, seen: str) 
     assert answer.partition("\r\n\r\n")[2] == seen
 
 
-async def test_who_serves_keeps_an_idle_connection_for_longer_than_who_asks() -> None:
+async def test_the_server_keeps_idle_connections_longer_than_its_clients_do() -> None:
     """Else the server closes it in the very moment in which the client takes it up again."""
     with serving.bind(0) as listener:
         served_s = serving.Server("any", length, [listener]).config.timeout_keep_alive

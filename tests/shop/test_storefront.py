@@ -95,11 +95,11 @@ async def test_in_stock_leaves_out_what_is_sold_out(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("query", ["sort=sideways", "price_from=-1", "price_below=x", "maker=" + "x" * 99])
-async def test_a_list_that_makes_no_sense_is_refused(shared: Visitor, query: str) -> None:
+async def test_a_list_with_invalid_parameters_is_refused(shared: Visitor, query: str) -> None:
     assert (await shared.http.get(f"/api/v1/products?{query}")).status_code == 422
 
 
-async def test_nobody_gets_a_drop_before_it_opens(visitor: Visitor) -> None:
+async def test_no_customer_gets_a_drop_before_it_opens(visitor: Visitor) -> None:
     opens_at = (await visitor.get(f"/api/v1/products/{UPCOMING}"))["opens_at"]
     refused = await visitor.http.put(f"/api/v1/carts/early/items/{UPCOMING}", json={"quantity": 1})
     assert refused.status_code == 409
@@ -123,7 +123,7 @@ async def test_the_opening_stays_where_it_was_after_a_restart(opening: Any) -> N
         assert (await second.get(f"/api/v1/products/{UPCOMING}"))["opens_at"] == before
 
 
-async def test_what_a_visitor_says_is_shown_once_and_counted(visitor: Visitor) -> None:
+async def test_a_review_is_shown_once_and_counted(visitor: Visitor) -> None:
     text = await page(visitor, f"/products/{PLENTY}")
     before = summary(seeded_stars(PLENTY, 1))["count"]
     assert f"{before} reviews" in text
@@ -138,7 +138,7 @@ async def test_what_a_visitor_says_is_shown_once_and_counted(visitor: Visitor) -
     assert "Thank you. Your review is below." in text
 
 
-async def test_a_review_that_says_nothing_is_given_back_with_its_faults(shared: Visitor) -> None:
+async def test_an_empty_review_is_shown_again_with_its_errors(shared: Visitor) -> None:
     form = {"key": "k", "author": "Mira", "stars": "9", "text": " "}
     refused = await shared.http.post(f"/products/{PLENTY}/reviews", data=form, headers=HTML)
     assert refused.status_code == 422
@@ -158,7 +158,7 @@ async def mute(visitor: Visitor) -> AsyncIterator[Visitor]:
     await visitor.heal_provider()
 
 
-async def test_a_sale_goes_on_without_reviews(mute: Visitor) -> None:
+async def test_a_purchase_works_without_reviews(mute: Visitor) -> None:
     async with asyncio.timeout(120):
         text = await page(mute, f"/products/{PLENTY}")
         assert "Reviews are not available at the moment" in text
@@ -171,7 +171,7 @@ async def test_a_sale_goes_on_without_reviews(mute: Visitor) -> None:
     await mute.all_holds()
 
 
-async def test_a_visitor_finds_the_own_orders_and_nobody_elses(shared: Visitor) -> None:
+async def test_a_visitor_sees_only_their_own_orders(shared: Visitor) -> None:
     cart_id, other = await shared.fill_cart(), await shared.fill_cart()
     order_id = (await shared.check_out(cart_id)).json()["order_id"]
     foreign = (await shared.check_out(other)).json()["order_id"]
@@ -253,7 +253,7 @@ async def test_pages_are_light(shared: Visitor) -> None:
         assert len(answer.content) < 100_000, path
 
 
-async def test_a_search_goes_by_the_index(shared: Visitor) -> None:
+async def test_a_search_uses_the_index(shared: Visitor) -> None:
     with closing(sqlite3.connect(shared.settings.data_dir / "catalog.sqlite3")) as connection:
         plan = connection.execute(
             "EXPLAIN QUERY PLAN SELECT * FROM products WHERE sku IN"
@@ -274,7 +274,7 @@ def test_every_product_has_a_picture_of_what_it_is() -> None:
     assert len(categories()) == 6
 
 
-def test_products_are_made_of_what_suits_them_at_a_price_that_suits_them() -> None:
+def test_products_have_a_fitting_material_and_price() -> None:
     products = list(seed_products(1))
     made_of: dict[str, set[str]] = {}
     for product in products:
@@ -287,7 +287,7 @@ def test_products_are_made_of_what_suits_them_at_a_price_that_suits_them() -> No
     assert max(rulers) <= 2_900
 
 
-def test_first_buyers_say_the_same_for_the_same_seed() -> None:
+def test_the_same_seed_gives_the_same_first_reviews() -> None:
     assert seeded(PLENTY, 1) == seeded(PLENTY, 1) != seeded(PLENTY, 2)
     assert [review.stars for review in seeded(PLENTY, 1)] == seeded_stars(PLENTY, 1)
     assert seeded("SP-99999", 1) == seeded("anything", 1) == []
@@ -305,7 +305,7 @@ def test_an_order_shows_where_it_is() -> None:
     assert [stop.state for stop in undone] == ["done", "back", "now"]
 
 
-def test_a_selection_says_what_it_is_and_leads_on() -> None:
+def test_a_selection_has_a_title_and_links() -> None:
     selection = Selection.of({"q": " oak ", "price": "20000-10000000", "cursor": "abc", "other": "x"})
     assert selection.url(sort="price") == "/products?q=oak&price=20000-10000000&sort=price"
     assert [label for label, _ in selection.chips()] == ["“oak”", "€200.00 and more"]
@@ -314,7 +314,7 @@ def test_a_selection_says_what_it_is_and_leads_on() -> None:
 
 
 @pytest.mark.parametrize("written", ["12/30", "1230", "12 / 30", "12/2030", "12-30"])
-def test_an_expiry_is_understood_as_people_write_it(written: str) -> None:
+def test_an_expiry_is_read_in_the_forms_that_people_write(written: str) -> None:
     assert checkout_from_form({"card_expiry": written}, "c")["card"]["expiry"] == "12/30"
     assert checkout_from_form({"card_expiry": "soon"}, "c")["card"]["expiry"] == "soon"
 

@@ -134,14 +134,14 @@ async def test_limiter(
         assert set(modest) == {200}
 
 
-async def test_a_switch_is_thrown_with_true_or_false(shared: Visitor) -> None:
+async def test_a_switch_takes_only_true_or_false(shared: Visitor) -> None:
     assert (await shared.http.put("/control/api/switches/limiter", json={"on": 1})).status_code == 422
     assert (await shared.http.put("/control/api/switches/limiter", json=None)).status_code == 415
     assert (await shared.http.put("/control/api/switches/nothing", json={"on": True})).status_code == 404
     assert (await defence(shared, "limiter"))["on"] is True
 
 
-async def test_every_defence_tells_its_harm_and_where_it_is_read(shared: Visitor) -> None:
+async def test_every_defence_shows_its_harm_and_the_source_of_the_figure(shared: Visitor) -> None:
     defences = (await shared.state())["defences"]
     assert defences.keys() == {"limiter", "breaker", "idempotency"}
     for seen in defences.values():

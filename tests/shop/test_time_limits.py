@@ -51,7 +51,7 @@ def client(answer: Any, **how: Any) -> TotalTimeoutClient:
 
 
 @pytest.mark.parametrize("answer", [drip, hang])
-async def test_a_call_ends_within_its_limit_also_when_the_answer_comes_byte_by_byte(answer: Any) -> None:
+async def test_a_call_ends_within_its_limit_when_the_answer_comes_byte_by_byte(answer: Any) -> None:
     began_s = now_s()
     async with client(answer, timeout=20.0) as http:
         with pytest.raises(httpx2.ReadTimeout, match="no whole answer within 20 s"):
@@ -63,7 +63,7 @@ async def test_a_call_ends_within_its_limit_also_when_the_answer_comes_byte_by_b
 
 
 @pytest.mark.parametrize("answer", [drip, hang])
-async def test_a_person_whose_call_does_not_end_is_counted_as_lost(
+async def test_a_customer_whose_call_does_not_end_is_counted_as_lost(
     monkeypatch: pytest.MonkeyPatch, answer: Any
 ) -> None:
     monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_how: httpx2.MockTransport(answer))
@@ -85,7 +85,7 @@ async def test_a_shop_that_answers_nothing_is_given_up_when_everything_is_put_ba
         assert now_s() - began_s <= 121
 
 
-async def test_faults_are_healed_before_anything_else_is_put_back() -> None:
+async def test_faults_are_healed_before_anything_else_is_restored() -> None:
     asked: list[str] = []
 
     def note(request: httpx2.Request) -> httpx2.Response:

@@ -42,7 +42,7 @@ async def test_a_page_is_its_items_and_the_next_one(shared: Visitor, path: str) 
 
 
 @pytest.mark.parametrize(("version", "status"), [("3", 406), ("two", 400), ("", 200)])
-async def test_a_version_that_is_none(shared: Visitor, version: str, status: int) -> None:
+async def test_an_invalid_version_is_refused(shared: Visitor, version: str, status: int) -> None:
     answer = await asked(shared, "/api/products", version)
     assert answer.status_code == status
     if status != 200:
@@ -51,7 +51,7 @@ async def test_a_version_that_is_none(shared: Visitor, version: str, status: int
 
 
 @pytest.mark.parametrize("fields", ["price_minor", "sku,", "price(cents)", " ", "sku(a)"])
-async def test_fields_that_the_second_version_has_not(shared: Visitor, fields: str) -> None:
+async def test_fields_that_version_two_does_not_have(shared: Visitor, fields: str) -> None:
     answer = await shared.http.get("/api/v2/products", params={"fields": fields})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/fields")
 

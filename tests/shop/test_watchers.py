@@ -41,7 +41,7 @@ async def first(lines: AsyncIterator[str], number: int) -> AsyncIterator[str]:
         yield await anext(lines)
 
 
-async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) -> None:
+async def test_open_streams_leave_the_control_room_and_its_switches_reachable(shared: Visitor) -> None:
     async with watched_by(shared, WATCHERS), asyncio.timeout(120):
         assert (await shared.http.get("/control")).status_code == 200
         assert (await shared.http.get("/control/api/state")).status_code == 200
@@ -51,7 +51,7 @@ async def test_they_keep_nobody_from_the_room_and_its_switches(shared: Visitor) 
         assert bought.status_code == 201
 
 
-async def test_when_they_go_others_may_watch(shared: Visitor) -> None:
+async def test_closed_streams_make_room_for_others(shared: Visitor) -> None:
     async with watched_by(shared, WATCHERS):
         pass
     async with asyncio.timeout(120):

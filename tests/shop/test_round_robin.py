@@ -63,7 +63,7 @@ async def test_a_broken_connection_to_the_only_replica_is_made_again(method: str
     assert server.asked == 2
 
 
-async def test_it_is_made_again_once_only() -> None:
+async def test_a_broken_connection_is_opened_again_only_once() -> None:
     server = Hangs(5)
     async with asking(server) as client:
         with pytest.raises(httpx2.RemoteProtocolError):
@@ -71,7 +71,7 @@ async def test_it_is_made_again_once_only() -> None:
     assert server.asked == 2
 
 
-async def test_what_may_not_happen_twice_is_sent_once() -> None:
+async def test_a_request_that_may_not_be_repeated_is_sent_once() -> None:
     server = Hangs(1)
     async with asking(server) as client:
         with pytest.raises(httpx2.RemoteProtocolError):

@@ -35,7 +35,7 @@ class World:
         return {"look": self.looks}
 
 
-async def test_a_look_that_is_stuck_holds_nobody_and_the_last_state_has_its_age() -> None:
+async def test_a_refresh_that_is_stuck_holds_no_caller_and_the_last_state_has_its_age() -> None:
     world = World()
     cache = StateCache(world.look, {"look": 0})
     assert await cache.get(0.0, 5.0) == ({"look": 1}, pytest.approx(0.0, abs=5.0))
@@ -50,7 +50,7 @@ async def test_a_look_that_is_stuck_holds_nobody_and_the_last_state_has_its_age(
     await cache.aclose()
 
 
-async def test_a_look_without_an_end_is_given_up_and_the_next_one_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refresh_without_an_end_is_given_up_and_the_next_one_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_cache, "REFRESH_MAX_S", 0.01)
     world = World()
     world.stuck.clear()
@@ -61,7 +61,7 @@ async def test_a_look_without_an_end_is_given_up_and_the_next_one_succeeds(monke
 
 
 @pytest.mark.parametrize("error", [Problem(503, "unavailable", "The psp does not answer."), ValueError("odd")])
-async def test_a_look_that_fails_leaves_the_last_state(error: Exception) -> None:
+async def test_a_refresh_that_fails_leaves_the_last_state(error: Exception) -> None:
     world = World()
     cache = StateCache(world.look, {"look": 0})
     await cache.get(0.0, 5.0)
@@ -71,7 +71,7 @@ async def test_a_look_that_fails_leaves_the_last_state(error: Exception) -> None
     assert (await cache.get(0.0, 5.0)).state == {"look": 3}
 
 
-async def test_a_caller_that_leaves_does_not_end_the_look_of_the_others() -> None:
+async def test_a_caller_that_leaves_does_not_end_the_refresh_of_the_others() -> None:
     world = World()
     world.stuck.clear()
     cache = StateCache(world.look, {"look": 0})

@@ -57,7 +57,7 @@ async def test_pages_and_styles_are_coded_too(shared: Visitor, path: str) -> Non
 
 @pytest.mark.parametrize("path", [LIST, f"/api/v1/products/{PLENTY}", "/api/v1/carts/somebody"])
 @pytest.mark.parametrize("coding", ["identity", "zstd"])
-async def test_what_a_client_has_is_not_sent_again(shared: Visitor, path: str, coding: str) -> None:
+async def test_an_unchanged_answer_is_a_304(shared: Visitor, path: str, coding: str) -> None:
     first, _ = await raw(shared, path, accept_encoding=coding)
     again, body = await raw(shared, path, accept_encoding=coding, if_none_match=first.headers["etag"])
     assert (again.status_code, body, again.headers["etag"]) == (304, b"", first.headers["etag"])
@@ -104,7 +104,7 @@ async def test_a_checkout_in_a_batch_is_carried_out_once(visitor: Visitor) -> No
     await visitor.all_holds()
 
 
-async def test_each_request_of_a_batch_counts_at_the_door(
+async def test_each_request_of_a_batch_counts_for_the_limiter(
     opening: Callable[[], AbstractAsyncContextManager[Visitor]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A limit so small that it strikes on the slowest machine.

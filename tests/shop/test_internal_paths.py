@@ -39,13 +39,13 @@ async def test_unknown_clients_cannot_use_a_switch(shared: Visitor) -> None:
 
 
 @pytest.mark.parametrize("path", INNER)
-async def test_the_control_room_finds_them_at_a_door_of_its_own(shared: Visitor, path: str) -> None:
+async def test_the_control_room_reaches_internal_paths_on_a_port_of_its_own(shared: Visitor, path: str) -> None:
     assert urlsplit(shared.settings.address("gateway")).port != urlsplit(shared.settings.public).port
     async with httpx.AsyncClient(base_url=shared.settings.address("gateway")) as inside:
         assert (await inside.get(path)).status_code == 200
 
 
-def test_so_it_is_with_a_process_for_each(data_dir: Path) -> None:
+def test_internal_paths_are_not_reachable_from_outside_with_several_processes(data_dir: Path) -> None:
     with running(data_dir, "--procs", "--replicas", "2") as shop:
         for _ in range(8):  # whichever gateway takes the connection
             assert httpx.get(f"{shop.url}/internal/pulse").status_code == 404
@@ -57,7 +57,7 @@ def test_so_it_is_with_a_process_for_each(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::1].evil.example"])
-async def test_nobody_rules_the_shop_under_another_name(shared: Visitor, host: str) -> None:
+async def test_the_control_room_is_not_served_under_another_host(shared: Visitor, host: str) -> None:
     """A page of theirs may have its name lead here; what its script sends then bears that name."""
     fault = {"target": "psp", "kind": "slow", "percent": 1, "ttl_s": 1, "seed": 1}
     there = {"host": host}
@@ -73,7 +73,7 @@ async def test_nobody_rules_the_shop_under_another_name(shared: Visitor, host: s
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "[::1]:8000", "shop", "shop:80"])
-async def test_its_own_names_are_known(shared: Visitor, host: str) -> None:
+async def test_hosts_that_belong_to_the_shop_are_accepted(shared: Visitor, host: str) -> None:
     assert (await shared.http.get("/control/api/state", headers={"host": host})).status_code == 200
 
 
@@ -89,7 +89,9 @@ async def test_its_own_names_are_known(shared: Visitor, host: str) -> None:
         ("POST", "/api/v1/checkout"),
     ],
 )
-async def test_a_foreign_page_cannot_send_what_needs_no_leave(shared: Visitor, method: str, path: str) -> None:
+async def test_a_page_of_another_site_cannot_send_a_request_without_preflight(
+    shared: Visitor, method: str, path: str
+) -> None:
     """A browser sends these media types for anybody; for JSON it asks first, and is not answered."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "*/*"):
         foreign = {"origin": "http://evil.example", "content-type": kind, "idempotency-key": f'"{new_name("key")}"'}

@@ -57,13 +57,13 @@ def status(answer: str) -> int:
     ],
     ids=lambda path: path[:24],
 )
-async def test_a_name_that_walks_about_names_nothing(shared: Visitor, path: str) -> None:
+async def test_a_name_that_leaves_its_directory_is_not_found(shared: Visitor, path: str) -> None:
     assert status(await raw(shared, f"GET {path}")) == 404
 
 
 @pytest.mark.parametrize("path", ["/api/v1/carts/c/items/..", "/api/v1/carts/c/items/.", "/api/v1/carts/../items/x"])
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
-async def test_a_line_of_a_cart_that_walks_about_is_none(shared: Visitor, method: str, path: str) -> None:
+async def test_a_cart_path_that_leaves_its_directory_is_not_found(shared: Visitor, method: str, path: str) -> None:
     answer = await raw(shared, f"{method} {path}", "content-type: application/json", body=b'{"quantity": 1}')
     assert status(answer) == 404
 
@@ -80,7 +80,7 @@ async def test_a_line_of_a_cart_that_walks_about_is_none(shared: Visitor, method
     ],
     ids=lambda path: path[:24],
 )
-async def test_an_address_of_great_length_is_the_callers_own_fault(shared: Visitor, path: str) -> None:
+async def test_a_very_long_address_is_a_4xx(shared: Visitor, path: str) -> None:
     assert 400 <= status(await raw(shared, f"GET {path}")) < 500
 
 
@@ -91,14 +91,14 @@ async def test_a_form_that_names_no_product_says_so(shared: Visitor, sku: str) -
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://[x]", "//[", "\u00ff", "http://", "a" * 9_000])
-async def test_an_origin_that_is_no_address_is_foreign(shared: Visitor, origin: str) -> None:
+async def test_an_origin_that_is_no_address_is_refused(shared: Visitor, origin: str) -> None:
     answer = await raw(shared, "POST /cart/items", FORM, f"origin: {origin}", body=b"sku=SP-00001&quantity=1")
     assert status(answer) == 403
 
 
 @pytest.mark.parametrize("host", ["[", "]:x", "[::1", "\u00ff", "//", "a@b", "x:99999999"])
 @pytest.mark.parametrize("path", ["/cart", "/nowhere", "/products/"])
-async def test_a_host_that_is_none_breaks_nothing(shared: Visitor, host: str, path: str) -> None:
+async def test_an_invalid_host_breaks_nothing(shared: Visitor, host: str, path: str) -> None:
     at = urlsplit(shared.settings.public)
     reader, writer = await asyncio.open_connection(at.hostname, at.port)
     writer.write(
@@ -121,9 +121,7 @@ async def test_a_header_of_rubbish_breaks_nothing(shared: Visitor, header: str, 
 
 
 @pytest.mark.parametrize("line", [f"PUT /api/v1/carts/c/items/{PLENTY}", "POST /api/v1/checkout", "POST /cart/items"])
-async def test_a_body_that_never_comes_is_waited_for_only_so_long(
-    shared: Visitor, monkeypatch: pytest.MonkeyPatch, line: str
-) -> None:
+async def test_a_body_that_never_comes_is_given_up(shared: Visitor, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     monkeypatch.setattr(shop.bodies, "BODY_MAX_S", 0.3)
     kind = FORM if line.startswith("POST /cart") else "content-type: application/json"
     began = time.monotonic()
@@ -132,7 +130,7 @@ async def test_a_body_that_never_comes_is_waited_for_only_so_long(
     assert time.monotonic() - began < 9.0  # it would be ten seconds
 
 
-async def test_no_fault_is_no_way_to_heal(shared: Visitor) -> None:
+async def test_an_invalid_fault_does_not_end_the_current_one(shared: Visitor) -> None:
     await shared.break_provider("slow", ttl_s=600)
     answer = await raw(shared, "PUT /control/api/fault", "content-type: application/json", body=b"null")
     healed = (await shared.state())["fault"] is None
@@ -153,7 +151,7 @@ async def test_an_address_of_the_control_room_that_is_too_long(shared: Visitor, 
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "POST", "PATCH"])
-async def test_the_stream_is_there_to_be_read_alone(shared: Visitor, method: str) -> None:
+async def test_the_stream_can_only_be_read(shared: Visitor, method: str) -> None:
     assert status(await raw(shared, f"{method} /control/live")) == 405
 
 
@@ -162,7 +160,7 @@ async def test_a_method_that_http_does_not_know_is_no_request(shared: Visitor, m
     assert status(await raw(shared, f"{method} /control/live")) == 400
 
 
-async def test_who_asks_for_the_head_of_the_stream_keeps_nobody_waiting(shared: Visitor) -> None:
+async def test_a_head_request_for_the_stream_ends_at_once(shared: Visitor) -> None:
     for _ in range(3):
         answer = await raw(shared, "HEAD /control/live")
         assert (status(answer), "text/event-stream" in answer) == (200, True)

@@ -12,7 +12,7 @@ from shop.stage.control import pages
 
 
 @pytest.mark.parametrize("build", [rendering._templates, pages._environment], ids=["storefront", "control room"])
-def test_no_template_is_compiled_while_a_visitor_waits(
+def test_templates_are_compiled_before_the_first_request(
     build: Callable[[], Environment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = build()

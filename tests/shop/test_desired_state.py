@@ -84,7 +84,7 @@ async def test_killed_replicas_get_their_switches_and_what_is_left_of_their_faul
             await until(put_back)
 
 
-async def test_a_replica_that_forgets_is_told_again_and_one_that_remembers_too_much_as_well(shared: Visitor) -> None:
+async def test_a_replica_with_other_settings_than_desired_is_corrected(shared: Visitor) -> None:
     cart, gateway = (shared.settings.address(name) for name in ("cart", "gateway"))
     assert (await shared.http.put("/control/api/fault", json=SLOW)).status_code == 200
     assert (await shared.http.put("/control/api/switches/limiter", json={"on": False})).status_code == 200

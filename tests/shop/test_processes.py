@@ -92,7 +92,7 @@ async def test_a_replica_of_each_kind_is_killed_under_load(data_dir: Path) -> No
 
 
 @pytest.mark.anyio
-async def test_what_is_in_flight_is_finished_and_the_next_start_has_the_data(data_dir: Path) -> None:
+async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data(data_dir: Path) -> None:
     with running(data_dir, "--procs") as shop:
         assert {row["deployable"] for row in shop.replicas()} == {*SEVERAL, *ALONE}
         slow = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
@@ -134,7 +134,7 @@ def test_a_killed_supervisor_leaves_no_orphans_and_the_data_free(data_dir: Path,
             assert httpx.get(f"{alone.url}/api/v1/products/{PLENTY}").status_code == 200
 
 
-def test_a_broken_file_is_told_in_one_line(data_dir: Path) -> None:
+def test_a_broken_file_is_reported_in_one_line(data_dir: Path) -> None:
     data_dir.mkdir()
     (data_dir / "cart.sqlite3").write_bytes(b"this was a database once" * 1_000)
     line = refused(data_dir, "--port", "0", "--procs")

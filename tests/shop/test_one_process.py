@@ -29,7 +29,7 @@ SLOW = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
 KEY = {"Idempotency-Key": '"k"'}
 
 
-def test_it_is_ready_soon_and_small(data_dir: Path) -> None:
+def test_the_home_page_loads_quickly_and_is_small(data_dir: Path) -> None:
     with running(data_dir) as running_shop:
         # Processor time, which is all that a start takes: other tests share the machine with this one.
         used = psutil.Process(running_shop.process.pid).cpu_times()
@@ -40,7 +40,7 @@ def test_it_is_ready_soon_and_small(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_being_told_to_stop_ends_it_in_order(data_dir: Path, number: signal.Signals) -> None:
+def test_a_stop_signal_ends_the_shop_in_order(data_dir: Path, number: signal.Signals) -> None:
     with running(data_dir) as running_shop:
         out, err = running_shop.stop(number)
     assert running_shop.process.returncode == 0
@@ -48,7 +48,7 @@ def test_being_told_to_stop_ends_it_in_order(data_dir: Path, number: signal.Sign
     assert err == ""
 
 
-def test_being_told_to_stop_while_it_opens_ends_it_quietly(data_dir: Path) -> None:
+def test_a_stop_signal_during_the_start_ends_the_shop_without_a_traceback(data_dir: Path) -> None:
     process = subprocess.Popen(
         command(data_dir, "--port", "0"), cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -114,7 +114,7 @@ async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path,
 
 
 @pytest.mark.anyio
-async def test_who_presses_again_after_a_crash_buys_once(data_dir: Path) -> None:
+async def test_a_second_press_after_a_crash_buys_once(data_dir: Path) -> None:
     with running(data_dir) as running_shop:
         fill_cart(running_shop.url, "c", DROP)
         async with httpx.AsyncClient(base_url=running_shop.url, timeout=120) as http:
@@ -194,7 +194,7 @@ def test_a_file_of_a_later_version(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux lets us fill a disk for one process")
-def test_a_disk_without_room_is_told_and_outlived(data_dir: Path) -> None:
+def test_a_full_disk_is_reported_and_the_shop_recovers(data_dir: Path) -> None:
     with running(data_dir) as running_shop:
         fill_cart(running_shop.url, "c", PLENTY)
         process = psutil.Process(running_shop.process.pid)
@@ -240,7 +240,7 @@ def test_a_log_that_cannot_be_written(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "65536", "1.5", ""])
-def test_a_port_that_is_none(data_dir: Path, port: str) -> None:
+def test_an_invalid_port_is_refused(data_dir: Path, port: str) -> None:
     ended = subprocess.run(
         command(data_dir, f"--port={port}"), cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False
     )
@@ -258,7 +258,7 @@ def test_a_data_directory_that_cannot_be_made() -> None:
 
 
 @pytest.mark.anyio
-async def test_signals_are_given_back_afterwards() -> None:
+async def test_signal_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with stop_signal() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -267,6 +267,6 @@ async def test_signals_are_given_back_afterwards() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_its_sockets_say_that_they_are_tcp() -> None:
+def test_listening_sockets_are_declared_as_tcp() -> None:
     with bind(0) as listener:
         assert listener.proto == socket.IPPROTO_TCP  # or asyncio leaves Nagle's algorithm on: 40 ms a hop

@@ -26,7 +26,7 @@ ELSEWHERE = {
 }
 
 
-async def test_no_field_of_a_checkout_takes_one(opening: Opening, data_dir: Path) -> None:
+async def test_no_field_of_a_checkout_accepts_a_card_number(opening: Opening, data_dir: Path) -> None:
     async with opening() as visitor:
         for field, number in ELSEWHERE.items():
             body: dict[str, Any] = checkout_body(await visitor.fill_cart())
@@ -41,7 +41,7 @@ async def test_no_field_of_a_checkout_takes_one(opening: Opening, data_dir: Path
         assert left_behind(data_dir, traced, digits_of(number)[:16]) == []
 
 
-async def test_no_review_and_no_name_takes_one(opening: Opening, data_dir: Path) -> None:
+async def test_no_review_and_no_name_accepts_a_card_number(opening: Opening, data_dir: Path) -> None:
     author, text, cart, wanted = "5555555555554444", "5105105105105100", "4111111111111111", "4012888888881881"
     async with opening() as visitor:
         for said in ({"author": author, "text": "Good."}, {"author": "Ada", "text": f"Charge my {text}, please."}):
@@ -57,7 +57,7 @@ async def test_no_review_and_no_name_takes_one(opening: Opening, data_dir: Path)
         assert left_behind(data_dir, traced, number) == []
 
 
-async def test_no_idempotency_key_is_one(opening: Opening, data_dir: Path) -> None:
+async def test_a_card_number_is_refused_as_idempotency_key(opening: Opening, data_dir: Path) -> None:
     key = "5555555555554444"
     async with opening() as visitor:
         answer = await visitor.check_out(await visitor.fill_cart(), key=key)
@@ -66,7 +66,7 @@ async def test_no_idempotency_key_is_one(opening: Opening, data_dir: Path) -> No
     assert left_behind(data_dir, traced, key) == []
 
 
-async def test_an_identifier_that_holds_one_by_chance_is_taken(shared: Visitor) -> None:
+async def test_an_identifier_with_the_digits_of_a_card_is_accepted(shared: Visitor) -> None:
     """As one order in three thousand does, and one UUID in a thousand."""
     by_chance = "69f663304981348c5386"
     assert has_card_number(by_chance)
@@ -77,7 +77,7 @@ async def test_an_identifier_that_holds_one_by_chance_is_taken(shared: Visitor) 
     assert answer.status_code == 201, answer.text
 
 
-async def test_an_order_whose_number_holds_one_by_chance_is_placed(
+async def test_an_order_id_with_the_digits_of_a_card_is_placed(
     shared: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("secrets.token_hex", lambda _bytes=10: "69f663304981348c5386")
@@ -86,7 +86,7 @@ async def test_an_order_whose_number_holds_one_by_chance_is_placed(
 
 
 @pytest.mark.parametrize("text", ["4242 4242 4242 4241", "0049 30 1234567890", "SP-00040", "1234567890123456", "N1"])
-def test_other_long_numbers_are_taken(text: str) -> None:
+def test_other_long_numbers_are_accepted(text: str) -> None:
     fields = Fields({"text": text})
     assert fields.text("text") == text
     fields.done()
