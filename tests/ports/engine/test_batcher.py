@@ -297,3 +297,66 @@ def test_threads_behind_a_failure_hear_of_it_at_once_but_those_that_may_wait_on(
         stage.gate.set()
         assert [end.result(10) for end in ends] == ["0", "KeyError", "2"]
     assert stage.batcher.idle
+
+
+def test_a_thread_whose_deadline_comes_while_it_waits_leaves_the_queue() -> None:
+    stage = Waiting(interrupted=False)
+
+    def hurries(item: int) -> str:
+        with with_deadline(0.01):
+            return stage.run(item)
+
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(stage.run, 0)
+        assert stage.leading.wait(10)
+        hurried = pool.submit(hurries, 1)
+        patient = pool.submit(stage.run, 2)
+        try:
+            # The one that leads is still at work: who waits behind it hears of the deadline all the same.
+            assert hurried.result(30) == "BackendUnavailable"
+        finally:
+            stage.gate.set()
+        assert [first.result(30), patient.result(30)] == ["0", "2"]
+    assert stage.batches == [[0], [2]]
+    assert stage.batcher.idle
+
+
+def test_a_thread_whose_item_is_in_a_batch_waits_for_it_past_its_deadline() -> None:
+    stage = Waiting(interrupted=False)
+    gated, second = stage.work, threading.Event()
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        if 2 in items:
+            second.set()
+            assert late.wait(30)
+        return await gated(items)
+
+    class Called(threading.Event):
+        """The deadline comes when the item is in a batch."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout is None:
+                return super().wait(30)
+            assert second.wait(30)
+            late.set()
+            return False
+
+    late = threading.Event()
+    stage.batcher = ThreadBatcher(work, at_most=2)
+    turn = batcher._Turn(2)
+    turn.called = Called()
+    with ThreadPoolExecutor(4) as pool:
+        ends = [pool.submit(stage.run, 0)]
+        assert stage.leading.wait(10)
+        ends.append(pool.submit(stage.run, 1))
+        stage.wait_for(1)
+        stage.batcher._waiting.append(turn)
+
+        def hurries() -> str:
+            with with_deadline(60.0):
+                return str(stage.batcher._together(turn))
+
+        ends.append(pool.submit(hurries))
+        stage.gate.set()
+        assert [end.result(30) for end in ends] == ["0", "1", "2"]
+    assert stage.batches == [[0], [1, 2]]

@@ -13,6 +13,8 @@ Written once for every backend, for tasks and for threads. What is decided here,
   with its item in a batch leaves the item to the batch, because it cannot be called back; the others are
   not disturbed. A caller alone that runs its own item cancels the work: make it so that this harms
   nothing, or ask for `alone="in a task"`.
+- **Deadline.** A thread cannot be cancelled, so one that waits leaves the queue when its caller's deadline
+  comes. Its item was not in a batch then, and nothing happened. One whose item is in a batch waits for it.
 - **Failure.** What the work raises reaches every caller of the batch. `behind` says what those get who
   wait behind it: else each of their batches would find out for itself that the server does not answer.
 - **No lost wake-up.** The flag that says "a batch is in flight" is cleared in the same breath in which the
@@ -28,7 +30,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
 
+from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.runtime import finish
+from sdpatterns.errors import BackendUnavailable
 
 __all__ = ["Batcher", "TaskBatcher", "ThreadBatcher", "Work"]
 
@@ -190,11 +194,12 @@ class TaskBatcher(Generic[I, R]):
 class _Turn(Generic[I]):
     """One thread that waits, and the event by which it hears that it was served or has to lead."""
 
-    __slots__ = ("called", "done", "error", "item", "left", "result")
+    __slots__ = ("called", "done", "error", "in_batch", "item", "left", "result")
 
     def __init__(self, item: I) -> None:
         self.item = item
         self.called = threading.Event()
+        self.in_batch = False
         self.done = False
         self.left = False
         self.result: Any = None
@@ -256,6 +261,8 @@ class ThreadBatcher(Generic[I, R]):
 
     def _together(self, mine: _Turn[I]) -> R:
         try:
+            if not mine.called.wait(deadline_left_s()) and self._leave(mine):
+                raise BackendUnavailable("the deadline passed while the call waited for its turn; nothing was sent")
             mine.called.wait()
             if not mine.done:
                 self._lead()
@@ -271,10 +278,20 @@ class ThreadBatcher(Generic[I, R]):
             raise mine.error
         return cast("R", mine.result)
 
+    def _leave(self, mine: _Turn[I]) -> bool:
+        """Take the item back; False where it is too late for that."""
+        with self._lock:
+            if mine.in_batch or mine.called.is_set():
+                return False
+            self._waiting.remove(mine)
+            return True
+
     def _lead(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
-        wanted = [turn for turn in batch if not turn.left]
+            wanted = [turn for turn in batch if not turn.left]
+            for turn in wanted:
+                turn.in_batch = True
         failure: Exception = InterruptedError("the thread that led was stopped")
         results: Sequence[Any] = ()
         try:
