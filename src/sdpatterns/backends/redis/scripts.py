@@ -35,15 +35,6 @@ end)()
 local time = call('TIME')
 local clock = time[1] * 1000000 + time[2]
 
--- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
-local function publish(topics)
-  for i = 1, #topics do
-    local topic = topics[i]
-    local mark = find(topic, '#', 1, true) or #topic + 1
-    redis.pcall('PUBLISH', '%(channel)s' .. sub(topic, 1, mark - 1), sub(topic, mark))
-  end
-end
-
 local function on_one(name, now, args)
   local value, state = call('GET', name), false
   if value then
@@ -66,20 +57,28 @@ local function on_one(name, now, args)
   elseif written then
     call('SET', name, time .. '|' .. written, 'PX', keep > 0 and keep + %(slack)d or %(slack)d)
   end
-  if topics then publish(topics) end
+  %(publish)s
   return answer
 end
-
-local function replied(ok, reply)
-  if ok then return reply end
-  return type(reply) == 'table' and reply.err or tostring(reply)
-end
 """
+
+# Two pieces of text and not two functions, because the server would make the functions again for each call.
+_PUBLISH = """
+  -- A signal is a hint: by now the step has happened, and its refusal would say that it has not.
+  for i = 1, topics and #topics or 0 do
+    local topic = topics[i]
+    local mark = find(topic, '#', 1, true) or #topic + 1
+    redis.pcall('PUBLISH', '%(channel)s' .. sub(topic, 1, mark - 1), sub(topic, mark))
+  end
+"""
+_FAILED = "(type(reply) == 'table' and reply.err or tostring(reply))"
 
 _STEP = (
     _ON_ONE
     + """
-return replied(pcall(on_one, KEYS[1], clock + table.remove(ARGV), ARGV))
+local done, reply = pcall(on_one, KEYS[1], clock + table.remove(ARGV), ARGV)
+if done then return reply end
+return %(failed)s
 """
 )
 
@@ -110,7 +109,7 @@ local function on_many(first, count, now, args)
       call('SET', KEYS[first + i], string.format('%%.0f|', now) .. state, 'PX', keep_ms)
     end
   end
-  publish(topics)
+  %(publish)s
   return answer
 end
 
@@ -118,11 +117,13 @@ local replies, key, arg = {}, 0, 1
 while ARGV[arg] do
   local now, count, size, args = clock + ARGV[arg], ARGV[arg + 1] + 0, ARGV[arg + 2] + 0, {}
   for i = 1, size do args[i] = ARGV[arg + 2 + i] end
+  local done, reply
   if count == 1 then
-    replies[#replies + 1] = replied(pcall(on_one, KEYS[key + 1], now, args))
+    done, reply = pcall(on_one, KEYS[key + 1], now, args)
   else
-    replies[#replies + 1] = replied(pcall(on_many, key, count, now, args))
+    done, reply = pcall(on_many, key, count, now, args)
   end
+  replies[#replies + 1] = done and reply or %(failed)s
   key, arg = key + count, arg + 3 + size
 end
 return replies
@@ -248,5 +249,6 @@ def step_script(source: str, head: str, channel: str) -> StepScript:
 
     A state of any other version is left to Python, which may know how to read it.
     """
-    words = {"script": source, "head": head, "slack": SLACK_MS, "channel": channel}
+    words = {"script": source, "head": head, "slack": SLACK_MS, "failed": _FAILED}
+    words["publish"] = _PUBLISH.strip() % {"channel": channel}
     return StepScript(ServerScript(_STEP % words), ServerScript(_STEPS % words))
