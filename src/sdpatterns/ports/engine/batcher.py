@@ -261,9 +261,9 @@ class ThreadBatcher(Generic[I, R]):
 
     def _together(self, mine: _Turn[I]) -> R:
         try:
-            if not mine.called.wait(deadline_left_s()) and self._leave(mine):
-                raise BackendUnavailable("the deadline passed while the call waited for its turn; nothing was sent")
-            mine.called.wait()
+            if not mine.called.wait(deadline_left_s()):
+                self._leave(mine)
+                mine.called.wait()
             if not mine.done:
                 self._lead()
         except BaseException:
@@ -278,13 +278,13 @@ class ThreadBatcher(Generic[I, R]):
             raise mine.error
         return cast("R", mine.result)
 
-    def _leave(self, mine: _Turn[I]) -> bool:
-        """Take the item back; False where it is too late for that."""
+    def _leave(self, mine: _Turn[I]) -> None:
+        """Take the item back and raise, unless it is in a batch or has to lead."""
         with self._lock:
             if mine.in_batch or mine.called.is_set():
-                return False
+                return
             self._waiting.remove(mine)
-            return True
+        raise BackendUnavailable("the deadline passed while the call waited for its turn; nothing was sent")
 
     def _lead(self) -> None:
         with self._lock:
