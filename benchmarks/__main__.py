@@ -56,8 +56,8 @@ figures are committed in `benchmarks/results/`; `python -m benchmarks` makes the
 """
 
 
-BEFORE = """## What one ASGI middleware adds to a request, beside commit f6869c3
-
+BEFORE_TITLE = "What one ASGI middleware adds to a request, beside commit f6869c3"
+BEFORE = """\
 The CPU time of a request through the middleware, less that of a request without it. Both commits take turns, each in a
 process of its own. A middleware that does nothing shows what no middleware can go below: one call and one `await` of
 the application. Metrics without a listener cost no more than that, and batch on another path adds two tests of the
@@ -96,7 +96,8 @@ def before() -> str:
         times = f"{figures['before_us']:,.2f} | {figures['now_us']:,.2f}"
         rows.append(f"| {case} | {times} | {figures['ratio']:.2f}x | {low:.2f} to {high:.2f} |")
     made = f"`{facts['command']}`, {facts['rounds']} rounds, Python {facts['python']}, {facts['system']}"
-    return "\n".join([BEFORE, *rows, "", f"{made}, {facts['when'][:10]}."])
+    head = [f"## {BEFORE_TITLE}", "", "{{ drawing web_before }}", "", BEFORE]
+    return "\n".join([*head, *rows, "", f"{made}, {facts['when'][:10]}."])
 
 
 def admits() -> str:
@@ -116,6 +117,7 @@ def admits() -> str:
 def drawings() -> dict[str, str]:
     """Each plot by its name."""
     made = {name: plots.ratios(title, read(name)) for name, title in TITLES.items()}
+    made["web_before"] = plots.ratios(BEFORE_TITLE, {**read("web_before"), "against": "commit f6869c3"})
     return made | {"limiter_admits": plots.admitted(read("limiter_admits"))}
 
 

@@ -41,6 +41,17 @@ def test_a_mapping_that_looks_like_bytes_stays_a_mapping(key: str, inside: Any) 
         assert plain.decode(plain.encode(value)) == value
 
 
+def test_bytes_at_the_end_of_a_list_are_written_as_bytes_elsewhere_are() -> None:
+    for first in (200, "é", [], {"$bytes": "Zm9v"}, [b"foo", {"$$bytes": 1}], None):
+        for last in (b"", b"foo", bytes(range(256))):
+            value = [first, last]
+            written = plain.encode([*value, None]).removesuffix(b",null]") + b"]"
+            assert plain.encode(value) == written
+            assert plain.decode(written) == value
+    assert plain.encode([200, [], b"foo"]) == b'1:[200,[],{"$bytes":"Zm9v"}]'
+    assert plain.encode([b"foo"]) == b'1:[{"$bytes":"Zm9v"}]'
+
+
 @pytest.mark.parametrize("data", [b"", b"5", b":5", b"x:5", b"-1:5", b" 1:5", b"\x80\x05K\x01.", b"\xb2:5"])
 def test_bytes_without_a_version_are_refused(data: bytes) -> None:
     with pytest.raises(CodecError):

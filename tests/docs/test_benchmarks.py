@@ -91,5 +91,11 @@ def test_the_plots_are_what_the_results_give():
         assert (DRAWINGS / f"{name}.svg").read_text() == drawing, "run: python -m benchmarks --page"
 
 
+def test_every_result_but_that_of_the_simulation_is_drawn():
+    drawn = drawings().keys()
+    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation"}
+    assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
+
+
 def test_what_the_algorithms_let_pass_is_what_is_committed():
     assert json.loads(PLACE.read_text()) == facts(), "run: python benchmarks/limiter_admits.py"

@@ -6,17 +6,18 @@ import asyncio
 import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
+from sqlalchemy import Column, Executable, Integer, MetaData, Row, Table, func, insert, select
 
 from shop.database import Database
 from shop.problems import Problem
+from shop.sqlite import Readers
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +103,38 @@ async def test_a_few_rows_are_read_in_the_loop_unless_that_would_block(
         with pytest.raises(Problem):
             await database.few(insert(ROWS).values(number=1))
         assert len(await database.few(select(ROWS))) == 4
+
+
+async def test_a_few_rows_of_a_locked_file_are_waited_for_in_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.db"
+    async with Database.opened(path, SCHEMA) as database:
+        await _two_rows(database, 1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")  # in WAL no reader ever waits for a writer
+        database = Database(path)
+        readers = database._readers
+        assert isinstance(readers, Readers)
+        read = readers.read
+        trips: list[str] = []
+
+        async def read_once_it_is_free(queries: Sequence[Executable]) -> list[Sequence[Row[Any]]]:
+            trips.append("thread")
+            other.execute("ROLLBACK")
+            return await read(queries)
+
+        monkeypatch.setattr(readers, "read", read_once_it_is_free)
+        assert len(await database.few(select(ROWS))) == 2
+        assert trips == []
+        other.execute("BEGIN EXCLUSIVE")
+        assert len(await database.few(select(ROWS))) == 2
+        assert trips == ["thread"]
+        assert len(await database.few(select(ROWS))) == 2  # and in the loop again, once it is free
+        assert trips == ["thread"]
+        assert readers._here is not None
+        assert readers._here.exec_driver_sql("PRAGMA busy_timeout").scalar() == 0  # the loop does not wait at all
+        await database.close()
 
 
 async def _two_rows(database: Database, number: int) -> None:

@@ -19,7 +19,8 @@ _log = logging.getLogger("sdpatterns")
 
 async def asked(answer: T | Awaitable[T]) -> T:
     """What a function answered that may be async."""
-    if inspect.isawaitable(answer):
+    # Text first, as most keys are: to ask whether it can be awaited costs more than the function itself.
+    if type(answer) is not str and inspect.isawaitable(answer):
         found: T = await answer
         return found
     return answer

@@ -110,7 +110,7 @@ drop_in_child(_CHANCE)
 
 def random_id(size_bytes: int) -> str:
     """An id drawn at random; it is no secret, because who sees a few of them can compute the next."""
-    return f"{_CHANCE.getrandbits(8 * size_bytes):0{2 * size_bytes}x}"
+    return _CHANCE.getrandbits(8 * size_bytes).to_bytes(size_bytes, "big").hex()
 
 
 def new_trace(ids: Ids = random_id, *, sampled: bool = True) -> Trace:

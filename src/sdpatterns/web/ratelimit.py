@@ -18,6 +18,7 @@ Source: draft-ietf-httpapi-ratelimit-headers.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
@@ -161,13 +162,13 @@ class RateLimitFields:
         if standings and not self._policies:
             return self._of_periods(standings, part)
         shown = self._policies or [_Policy(self._name, None, decision.rate)]
-        policy = [(each.name, {**_quota(each.rate), **part}) for each in shown]
+        policy = [(each.name, {**_quota_of(each.rate), **part}) for each in shown]
         binding = (each.name for each in shown if each.binds(decision))
         return self._shown(policy, [(next(binding, self._name), {**_left(decision), **part})])
 
     def _of_periods(self, standings: Sequence[ShownPeriod], part: Parameters) -> dict[str, str]:
         named = [(f"{self._name}-{standing.period}", standing) for standing in standings]
-        policy = [(name, {**_quota(standing), **part}) for name, standing in named]
+        policy = [(name, {**_quota_of(standing), **part}) for name, standing in named]
         return self._shown(policy, [(name, {**_left(standing), **part}) for name, standing in named])
 
     def _shown(
@@ -180,9 +181,14 @@ def _left(standing: Decided | ShownPeriod) -> Parameters:
     return {"r": standing.remaining, "t": math.ceil(standing.reset_after_s)}
 
 
-def _quota(rate: ShownRate) -> Parameters:
-    window_s = math.ceil(rate.limit * rate.period_s / rate.count)
-    return {"q": max(rate.limit, math.floor(rate.count * window_s / rate.period_s)), "w": window_s}
+def _quota_of(rate: ShownRate) -> Parameters:
+    return _quota(rate.limit, rate.count, rate.period_s)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _quota(limit: int, count: int, period_s: float) -> Parameters:
+    window_s = math.ceil(limit * period_s / count)
+    return {"q": max(limit, math.floor(count * window_s / period_s)), "w": window_s}
 
 
 def refusal_of(name: str, decision: Decided) -> Problem:

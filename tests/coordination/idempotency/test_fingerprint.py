@@ -49,6 +49,13 @@ def test_no_two_different_requests_share_a_fingerprint() -> None:
         assert fingerprint(one) != fingerprint(other), (one, other)
 
 
+def test_a_fingerprint_is_the_same_in_each_release() -> None:
+    # A key that was stored before a deploy is looked up after it.
+    parts = {"b": [1, True, None, 2.5], "a": ("x", decimal.Decimal("1.0"))}
+    request = ["POST", "", b"/v1/stock", b"", "", ["application/json"], parts]
+    assert fingerprint(request) == "eae59034645ea503657db0a6f3f9fb8497e78f20"
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

@@ -265,8 +265,11 @@ class Claim:
         if view is not None:
             # Neither shielded nor repeated, because the caller's transaction decides whether it happens.
             stored = await table.cells_of(view).transact(self._cell, step)
-        else:
+        elif table.waits:
             stored = await self._settled(step)
+        else:
+            # A store that never waits answers before a cancellation can come.
+            stored = await self._insist(step)
         # The store compares the fence: a claim that ended while the work ran must not replace a newer answer.
         if not stored:
             raise self._heartbeat.lose("another claim owns the key")
@@ -275,9 +278,6 @@ class Claim:
             tell(AnswerStored(name=table.name, key=self.key, fence=self.fence))
 
     async def _settled(self, step: Settle) -> bool:
-        if not self._table.waits:
-            # A store that never waits answers before a cancellation can come.
-            return await self._insist(step)
         # The work has happened: a cancellation must not come between it and its answer.
         try:
             return await self._shielded(lambda: self._insist(step), max(self.lease_left_s, _RELEASE_MAX_S))

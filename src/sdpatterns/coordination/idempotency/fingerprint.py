@@ -15,7 +15,7 @@ import hashlib
 import inspect
 import math
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __all__ = ["fingerprint", "of_call"]
@@ -30,10 +30,9 @@ def fingerprint(request: object) -> str:
     Raises `TypeError` for a value with no canonical form (an open session, a lambda): leave it out
     or say with `fingerprint=` what makes the request.
     """
-    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
-    for piece in _pieces(request, 0):
-        digest.update(piece)
-    return digest.hexdigest()
+    pieces: list[bytes] = []
+    _write(request, pieces, 0)
+    return hashlib.blake2b(b"".join(pieces), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def of_call(function: Callable[..., Any]) -> Callable[..., str]:
@@ -66,41 +65,38 @@ def _bound_to(function: Callable[..., Any], signature: inspect.Signature) -> str
     return first if in_a_class and first in {"self", "cls"} else None
 
 
-def _pieces(value: object, depth: int) -> Iterator[bytes]:
+def _write(value: object, pieces: list[bytes], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise TypeError(f"a request nested deeper than {_DEPTH_MAX} has no fingerprint")
     kind = type(value)
     if kind is str or kind is bytes:
         # What most requests are made of, ahead of five questions about rarer types.
-        yield _framed(b"s" if kind is str else b"y", _raw(value))
+        pieces.append(_framed(b"s" if kind is str else b"y", _raw(value)))
     elif isinstance(value, Mapping):
-        yield from _mapping(value, depth)
+        _write_mapping(value, pieces, depth)
     elif isinstance(value, list | tuple):
-        yield b"l%d:" % len(value)
+        pieces.append(b"l%d:" % len(value))
         for item in value:
-            if type(item) is str and depth < _DEPTH_MAX:  # no generator for each text of a list
-                yield _framed(b"s", _raw(item))
-            else:
-                yield from _pieces(item, depth + 1)
+            _write(item, pieces, depth + 1)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        yield _framed(b"c", type(value).__qualname__.encode())
-        yield from _mapping(fields, depth)
+        pieces.append(_framed(b"c", type(value).__qualname__.encode()))
+        _write_mapping(fields, pieces, depth)
     elif isinstance(value, enum.Enum):
         # Before the plain values: a member of an IntEnum is an int as well.
-        yield _framed(b"e", f"{type(value).__qualname__}.{value.name}".encode())
+        pieces.append(_framed(b"e", f"{type(value).__qualname__}.{value.name}".encode()))
     else:
-        yield _plain(value)
+        pieces.append(_plain(value))
 
 
-def _mapping(value: Mapping[Any, object], depth: int) -> Iterator[bytes]:
-    yield b"m%d:" % len(value)
+def _write_mapping(value: Mapping[Any, object], pieces: list[bytes], depth: int) -> None:
+    pieces.append(b"m%d:" % len(value))
     for key in value:
         if not isinstance(key, str):
             raise TypeError(f"a mapping's keys are strings in a fingerprint, got {key!r}")
     for key in sorted(value):
-        yield _framed(b"s", key.encode("utf-8", "surrogatepass"))
-        yield from _pieces(value[key], depth + 1)
+        pieces.append(_framed(b"s", key.encode("utf-8", "surrogatepass")))
+        _write(value[key], pieces, depth + 1)
 
 
 def _raw(value: Any) -> bytes:

@@ -124,7 +124,8 @@ class AsyncioRuntime:
         if timer is not None:
             timer.cancel()
         failure = side.struck_with(error)
-        await side.end()
+        if side.has_begun:
+            await side.end()
         try:
             if failure is not None:
                 raise failure
@@ -213,6 +214,10 @@ class _CompanionTask:
         self._over = False
         self._struck = False
 
+    @property
+    def has_begun(self) -> bool:
+        return self._task is not None
+
     def begin(self) -> None:
         self._stop = AsyncioWaiter()
         self._task = asyncio.ensure_future(self._function(self._stop))
@@ -234,8 +239,8 @@ class _CompanionTask:
         return failure if is_ours or error is None else None
 
     async def end(self) -> None:
-        if self._task is None or self._stop is None:
-            return
+        assert self._task is not None
+        assert self._stop is not None
         self._stop.wake()
         if not self._task.done():
             # Cancelled too, because a companion may be waiting for something other than its waiter.

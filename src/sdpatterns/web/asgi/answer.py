@@ -107,7 +107,7 @@ class Recorder:
             await self._end(None if self._body is None else bytes(self._body))
         if last or self.has_sent or self._body is None or self._streams():
             await self._begin()
-            await self._flush(message)
+            await self._send(message)
         else:
             self._held.append(message)
         self._complete = self._complete or last
@@ -121,29 +121,20 @@ class Recorder:
         """Send the start, and what of the body was held back."""
         if not self.has_sent:
             assert self._start is not None
-            await self._flush(self._start)
+            self.has_sent = True
+            await self._send(self._start)
             held, self._held = self._held, []
             for message in held:
-                await self._flush(message)
+                await self._send(message)
 
     async def _end(self, body: bytes | None) -> None:
         """Store the answer, or free the key where the answer says that nothing was decided."""
         assert self._start is not None
-        if self._is_final(self._start):
-            await self._store(StoredAnswer(self._start["status"], self._start["headers"], body))
-        else:
+        if not self._is_final(self._start):
             await self._claim.release()
-
-    def _is_final(self, start: Message) -> bool:
-        status = start["status"]
-        if status >= 400 and any(name.lower() == b"retry-after" for name, _ in start["headers"]):
-            return False
-        # Where `stores` raises, the work was done all the same.
-        return told("stores", self._stores, status, otherwise=True)
-
-    async def _store(self, answer: StoredAnswer) -> None:
+            return
         try:
-            await self._claim.store(answer.dumped())
+            await self._claim.store(StoredAnswer(self._start["status"], self._start["headers"], body).dumped())
         except AnswerNotKept:
             # This client gets it all the same; a later one learns that it was carried out.
             return
@@ -151,9 +142,12 @@ class Recorder:
             self.failure = error
             raise
 
-    async def _flush(self, message: Message) -> None:
-        self.has_sent = True
-        await self._send(message)
+    def _is_final(self, start: Message) -> bool:
+        status = start["status"]
+        if status >= 400 and any(name.lower() == b"retry-after" for name, _ in start["headers"]):
+            return False
+        # Where `stores` raises, the work was done all the same.
+        return told("stores", self._stores, status, otherwise=True)
 
     async def break_off(self) -> bool:
         """Remember as carried out what was cut off: in part sent, or by its client. Else False."""

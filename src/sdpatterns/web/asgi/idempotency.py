@@ -34,7 +34,7 @@ from sdpatterns.web.asgi.protocol import (
     altered,
     awaitable_part,
     by_bytes_alone,
-    header_values,
+    headers_named,
     send_problem,
     whole_body,
 )
@@ -129,6 +129,7 @@ class IdempotencyMiddleware:
             raise ValueError(f"quotes must be 'required' or 'optional', got {quotes!r}")
         self._header = header
         self._lower_header = header.lower().encode()
+        self._read = frozenset({self._lower_header, b"content-length", b"content-type"})
         self._takes_bare = quotes == "optional"
         self._body_bytes_max = body_bytes_max
         self._answer_bytes_max = answer_bytes_max
@@ -139,8 +140,9 @@ class IdempotencyMiddleware:
         if scope["type"] != "http" or scope["method"] not in self._methods:
             await self._app(scope, receive, send)
             return
-        lines = header_values(scope, self._lower_header)
-        if not lines:
+        said = headers_named(scope, self._read)
+        lines = said.get(self._lower_header)
+        if lines is None:
             await self._without_key(scope, receive, send)
             return
         try:
@@ -154,13 +156,14 @@ class IdempotencyMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            body = await whole_body(scope, receive, self._body_bytes_max)
+            body = await whole_body(scope, receive, self._body_bytes_max, said.get(b"content-length", ()))
         except BodyTooLarge:
             await send_problem(send, _too_large(self._header, self._body_bytes_max))
             return
         if body is not None:
             inside = altered(by_bytes_alone(scope), {_HELD: (*scope.get(_HELD, ()), held)})
-            await self._with_key((tenant, key), body, inside, receive, send)
+            request = _request(scope, tenant, said.get(b"content-type", []), body)
+            await self._with_key((tenant, key), request, body, inside, receive, send)
 
     async def _without_key(self, scope: Scope, receive: Receive, send: Send) -> None:
         required = self._required if isinstance(self._required, bool) else self._required(scope)
@@ -182,9 +185,11 @@ class IdempotencyMiddleware:
             raise ValueError(f"{self._header} must have 1 to {_KEY_CHARS_MAX} characters.")
         return key
 
-    async def _with_key(self, whole: tuple[str, str], body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_key(
+        self, whole: tuple[str, str], request: list[object], body: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         try:
-            taken = await self._idempotency.claim(whole, _request(scope, whole[0], body))
+            taken = await self._idempotency.claim(whole, request)
         except (AnswerNotKept, ClaimHeld, KeyReused) as refusal:
             await send_problem(send, _problem_of(refusal))
             return
@@ -225,7 +230,7 @@ class IdempotencyMiddleware:
         await recorder.close()
 
 
-def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
+def _request(scope: Scope, tenant: str, content_type: list[str], body: bytes) -> list[object]:
     path = scope.get("raw_path") or scope["path"].encode()
     return [
         scope["method"],
@@ -234,7 +239,7 @@ def _request(scope: Scope, tenant: str, body: bytes) -> list[object]:
         path.rstrip(b"/"),
         scope.get("query_string", b""),
         tenant,
-        header_values(scope, b"content-type"),
+        content_type,
         hashlib.blake2b(body, digest_size=32).digest(),
     ]
 

@@ -80,17 +80,14 @@ class MetricsMiddleware:
         tell(RequestFinished(name=self._name, method=method, route=route, status=status, duration_s=duration_s))
 
 
-class _Count:
+class _Count(AnswerEnd):
     """Stands as `send`, for one notice: at the end of the answer, or when the application ends without one."""
-
-    __slots__ = ("_began", "_end", "_is_told", "_scope", "_send", "_status", "_tell")
 
     def __init__(self, scope: Scope, send: Send, tell: Callable[[Scope, int, float], None]) -> None:
         self._began = SYSTEM.monotonic()
         self._scope = scope
         self._send = send
         self._tell = tell
-        self._end = AnswerEnd()
         self._status = _BROKEN_OFF
         self._is_told = False
 
@@ -98,7 +95,7 @@ class _Count:
         await self._send(message)
         if message["type"] == "http.response.start":
             self._status = message["status"]
-        if self._end.comes_with(message):
+        if self.is_complete_with(message):
             self.finish()
 
     def finish(self, status: int | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from sdpatterns.core.policy import Unawaited
@@ -28,6 +28,7 @@ __all__ = [
     "client_address",
     "header_name",
     "header_values",
+    "headers_named",
     "innermost",
     "local_path",
     "send_problem",
@@ -56,6 +57,15 @@ def awaitable_part(thing: T) -> T:
 def header_values(scope: Scope, name: bytes) -> list[str]:
     """Every value of one header, in order, as they came. `name` in lower case."""
     return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def headers_named(scope: Scope, names: Collection[bytes]) -> dict[bytes, list[str]]:
+    """The values of each of these headers that came, as `header_values` gives them, in one look at all headers."""
+    found: dict[bytes, list[str]] = {}
+    for name, value in scope["headers"]:
+        if (lower := name.lower()) in names:
+            found.setdefault(lower, []).append(value.decode("latin-1"))
+    return found
 
 
 def local_path(scope: Scope) -> str:
@@ -106,9 +116,15 @@ class BodyTooLarge(Exception):
     """The request's body is over the bound."""
 
 
-async def whole_body(scope: Scope, receive: Receive, bytes_max: int) -> bytes | None:
-    """The body, or None when the client went away. Raises `BodyTooLarge`."""
-    declared = header_values(scope, b"content-length")
+async def whole_body(
+    scope: Scope, receive: Receive, bytes_max: int, declared: Sequence[str] | None = None
+) -> bytes | None:
+    """The body, or None when the client went away. Raises `BodyTooLarge`.
+
+    `declared` are the values of Content-Length, where they were read already.
+    """
+    if declared is None:
+        declared = header_values(scope, b"content-length")
     # Compared by its length first: an int is not made of more than some thousand digits.
     if declared and declared[0].isdecimal() and (len(declared[0]) > 18 or int(declared[0]) > bytes_max):
         raise BodyTooLarge
@@ -122,31 +138,31 @@ async def body_of(receive: Receive, bytes_max: float = math.inf) -> bytes | None
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        parts += message.get("body", b"")
-        if len(parts) > bytes_max:
+        part = message.get("body", b"")
+        if len(parts) + len(part) > bytes_max:
             raise BodyTooLarge
         if not message.get("more_body", False):
-            return bytes(parts)
+            # One that comes in one part, as most do, is not copied.
+            return bytes(parts + part) if parts else bytes(part)
+        parts += part
 
 
 class AnswerEnd:
-    """Tells which of an answer's messages is its last: the last part of the body, or of the trailers."""
+    """Tells which of an answer's messages is its last: the last part of the body, or of the trailers.
 
-    __slots__ = ("_has_trailers",)
+    What stands as `send` inherits it, because an object more for each request costs more than the question.
+    """
 
-    def __init__(self) -> None:
-        self._has_trailers = False
+    _has_trailers = False
 
-    def comes_with(self, message: Message) -> bool:
+    def is_complete_with(self, message: Message) -> bool:
         """Whether the answer is complete with this message, which is one after those asked about before."""
         kind = message["type"]
+        if kind in _BODIES:
+            return not (self._has_trailers or message.get("more_body", False))
         if kind == "http.response.start":
             self._has_trailers = message.get("trailers", False)
-        if kind == "http.response.trailers":
-            return not message.get("more_trailers", False)
-        if kind not in _BODIES or self._has_trailers:
-            return False
-        return not message.get("more_body", False)
+        return kind == "http.response.trailers" and not message.get("more_trailers", False)
 
 
 WITHOUT_BYTES = frozenset({"http.response.pathsend", "http.response.zerocopysend"})

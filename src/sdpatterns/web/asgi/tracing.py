@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from sdpatterns.core import context
@@ -30,6 +30,7 @@ from sdpatterns.web.asgi.protocol import (
     Scope,
     Send,
     altered,
+    headers_named,
     innermost,
     send_problem,
 )
@@ -40,8 +41,8 @@ __all__ = ["TracingMiddleware"]
 _CORRELATION = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 _DEADLINE = re.compile(r"[0-9]{1,12}", re.ASCII)
 _CORRELATION_HEADER = b"x-correlation-id"
-_READ = (b"traceparent", b"tracestate", _CORRELATION_HEADER, b"x-deadline-ms")
-_Said: TypeAlias = dict[bytes, list[str]]
+_READ = frozenset({b"traceparent", b"tracestate", _CORRELATION_HEADER, b"x-deadline-ms"})
+_Said: TypeAlias = Mapping[bytes, Sequence[str]]
 _MARK = "sdpatterns.traced"
 
 
@@ -103,7 +104,7 @@ class TracingMiddleware:
             return
         is_inner = _MARK in scope
         scope = altered(scope, {_MARK: True})
-        said = _said(scope)
+        said = headers_named(scope, _READ)
         caller = context.trace.get() if is_inner else self._caller(said)
         correlation = context.correlation_id.get() if is_inner else self._correlation(said)
         timeout_s = self._timeout_s(said, scope) if scope["type"] == "http" else None
@@ -139,7 +140,7 @@ class TracingMiddleware:
     def _caller(self, said: _Said) -> Trace | None:
         if not self._joins_traces:
             return None
-        return parse_trace(said[b"traceparent"], said[b"tracestate"])
+        return parse_trace(said.get(b"traceparent", ()), said.get(b"tracestate", ()))
 
     def _opened(self, scope: Scope, caller: Trace | None) -> Opened:
         method = _method_of(scope)
@@ -155,24 +156,14 @@ class TracingMiddleware:
             span.rename(f"{_method_of(scope)} {route}")
 
     def _correlation(self, said: _Said) -> str | None:
-        values = said[_CORRELATION_HEADER] if self._joins_traces else []
+        values = said.get(_CORRELATION_HEADER, ()) if self._joins_traces else ()
         return values[0] if len(values) == 1 and _CORRELATION.fullmatch(values[0]) else None
 
     def _timeout_s(self, said: _Said, scope: Scope) -> float | None:
-        values = said[b"x-deadline-ms"]
+        values = said.get(b"x-deadline-ms", ())
         if len(values) == 1 and _DEADLINE.fullmatch(values[0]) and told("trusts", self._trusts, scope, otherwise=False):
             return min(int(values[0]) / 1000, self._deadline_max_s)
         return self._deadline_default_s
-
-
-def _said(scope: Scope) -> _Said:
-    """The values of the headers that travel, each in order: found in one look at all of them."""
-    said: _Said = {name: [] for name in _READ}
-    for name, value in scope["headers"]:
-        lower = name.lower()
-        if lower in said:
-            said[lower].append(value.decode("latin-1"))
-    return said
 
 
 def _method_of(scope: Scope) -> str:
@@ -202,7 +193,7 @@ class _Carried:
         self._at = at
         context.trace.set(trace)
         context.correlation_id.set(answer.correlation)
-        context.deadline_at.set(at)
+        _carry_deadline(at)
 
     def __enter__(self) -> float | None:
         return self._at
@@ -214,18 +205,21 @@ class _Carried:
         trace, correlation, at = self._before
         context.trace.set(trace)
         context.correlation_id.set(correlation)
+        _carry_deadline(at)
+
+
+def _carry_deadline(at: float | None) -> None:
+    # Most requests carry none before and after, and to look costs a fifth of setting it again.
+    if context.deadline_at.get() is not at:
         context.deadline_at.set(at)
 
 
-class _TracedAnswer:
+class _TracedAnswer(AnswerEnd):
     """Stands as `send`: adds the correlation id, notes the status, and knows when the answer is complete."""
-
-    __slots__ = ("_end", "_send", "_span", "at_end", "correlation")
 
     def __init__(self, send: Send, correlation: str, span: Span | None = None) -> None:
         self._send = send
         self._span = span
-        self._end = AnswerEnd()
         self.correlation = correlation
         self.at_end: list[Callable[[], None]] = []
 
@@ -236,14 +230,16 @@ class _TracedAnswer:
         await self._send(message)
         if kind == "http.response.start" and self._span is not None:
             _note(self._span, message["status"])
-        if self._end.comes_with(message):
+        if self.is_complete_with(message):
             for end in self.at_end:
                 end()
 
     def _with_correlation(self, message: Message) -> Message:
         headers: Headers = list(message.get("headers", ()))
-        if all(name.lower() != _CORRELATION_HEADER for name, _ in headers):
-            headers.append((_CORRELATION_HEADER, self.correlation.encode()))
+        for name, _ in headers:
+            if name.lower() == _CORRELATION_HEADER:
+                return message
+        headers.append((_CORRELATION_HEADER, self.correlation.encode()))
         return {**message, "headers": headers}
 
 
