@@ -28,7 +28,8 @@ async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
     tasks = [asyncio.create_task(each) for each in work]
     try:
         return list(await asyncio.gather(*tasks))
-    finally:
+    except BaseException:  # of a task, or our own cancellation
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        raise

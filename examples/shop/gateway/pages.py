@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any
 
 from starlette.requests import Request
@@ -12,10 +12,11 @@ from starlette.routing import BaseRoute, Route
 
 from sdpatterns import RateLimiter
 from sdpatterns.web.asgi.protocol import client_address
+from shop.background import together
 from shop.gateway.domain import by_field
 from shop.gateway.rendering import render
 from shop.gateway.selection import SORTS, Selection
-from shop.gateway.service import Storefront, together
+from shop.gateway.service import Storefront
 from shop.gateway.visitor import cart_of, own_form
 from shop.problems import Problem
 from shop.validation import is_slug
@@ -153,7 +154,7 @@ class Pages:
         return {"order_id": order_id, "order": order, "recent": [] if order else await self._storefront.recent_orders()}
 
     async def _shown(
-        self, request: Request, template: str, values: Awaitable[dict[str, Any]], status: int = 200
+        self, request: Request, template: str, values: Coroutine[Any, Any, dict[str, Any]], status: int = 200
     ) -> Response:
         found, pieces = await together(values, self._storefront.pieces(cart_of(request)))
         return render(template, status, pieces=pieces, **found)

@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from shop.background import together
 from shop.gateway.domain import by_field, checkout_from_form, way
 from shop.gateway.rendering import render
-from shop.gateway.service import Storefront, together
+from shop.gateway.service import Storefront
 from shop.gateway.visitor import cart_of, new_cart, own_form, remember
 from shop.problems import Problem
 from shop.validation import is_slug

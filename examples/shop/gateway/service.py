@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from sdpatterns.core.policy import Policy
+from shop.background import together
 from shop.problems import Problem
 from shop.service_client import ServiceClient, segment
 
@@ -166,12 +166,3 @@ class Storefront:
 
     async def _get(self, name: str, path: str) -> Any:
         return await self.services[name].ask("GET", path)
-
-
-async def together(*questions: Awaitable[Any]) -> list[Any]:
-    """All answers; where a question fails, its exception, after the others have ended too."""
-    answers = await asyncio.gather(*questions, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return list(answers)

@@ -58,7 +58,7 @@ class DesiredState:
                 if pulse is not None
                 for order in self._corrections(context, pulse)
             ]
-            await asyncio.gather(*(self._replicas.ask(address, *order) for address, order in corrections))
+            await together(*(self._replicas.ask(address, *order) for address, order in corrections))
         told = [order for _, order in corrections]
         return {name for name in DEFENCES if _switch_request(name, on=True) in told}
 

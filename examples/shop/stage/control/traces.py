@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sdpatterns.observability.spans import SpanRecord, TraceSummary, merged
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
+from shop.background import together
 from shop.problems import not_found
 from shop.settings import CONTEXTS
 from shop.stage.control.replicas import Replicas
@@ -36,7 +36,7 @@ class Traces:
     async def _rows(self, path: str) -> list[Mapping[str, Any]]:
         """What each process answers, once, however many services it runs."""
         addresses = [address for context in CONTEXTS for address in self._replicas.addresses(context)]
-        answers = await asyncio.gather(*(self._replicas.ask(address, "GET", path) for address in addresses))
+        answers = await together(*(self._replicas.ask(address, "GET", path) for address in addresses))
         processes = {answer["process"]: answer["rows"] for answer in answers if answer}
         return [row for rows in processes.values() for row in rows]
 
