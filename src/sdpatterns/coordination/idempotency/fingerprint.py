@@ -65,13 +65,15 @@ def _bound_to(function: Callable[..., Any], signature: inspect.Signature) -> str
     return first if in_a_class and first in {"self", "cls"} else None
 
 
-def _write(value: object, pieces: list[bytes], depth: int) -> None:
+def _write(value: Any, pieces: list[bytes], depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise TypeError(f"a request nested deeper than {_DEPTH_MAX} has no fingerprint")
     kind = type(value)
-    if kind is str or kind is bytes:
-        # What most requests are made of, ahead of five questions about rarer types.
-        pieces.append(_framed(b"s" if kind is str else b"y", _raw(value)))
+    # Text and bytes first, which most requests are made of, ahead of five questions about rarer types.
+    if kind is str:
+        pieces.append(_text(value))
+    elif kind is bytes:
+        pieces.append(b"y%d:%b" % (len(value), value))
     elif isinstance(value, Mapping):
         _write_mapping(value, pieces, depth)
     elif isinstance(value, list | tuple):
@@ -95,13 +97,13 @@ def _write_mapping(value: Mapping[Any, object], pieces: list[bytes], depth: int)
         if not isinstance(key, str):
             raise TypeError(f"a mapping's keys are strings in a fingerprint, got {key!r}")
     for key in sorted(value):
-        pieces.append(_framed(b"s", key.encode("utf-8", "surrogatepass")))
+        pieces.append(_text(key))
         _write(value[key], pieces, depth + 1)
 
 
-def _raw(value: Any) -> bytes:
-    raw: bytes = value if type(value) is bytes else value.encode("utf-8", "surrogatepass")
-    return raw
+def _text(value: str) -> bytes:
+    raw = value.encode() if value.isascii() else value.encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(raw), raw)
 
 
 def _framed(kind: bytes, body: bytes) -> bytes:
@@ -141,7 +143,7 @@ def _(value: float) -> bytes:
 
 @_plain.register
 def _(value: str) -> bytes:
-    return _framed(b"s", value.encode("utf-8", "surrogatepass"))
+    return _text(value)
 
 
 @_plain.register(bytes)

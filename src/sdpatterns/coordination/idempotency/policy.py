@@ -358,7 +358,7 @@ def _pause_s(left_s: float, busy: ClaimResult, at_most_s: float) -> float:
 
 
 def _are_text(parts: object) -> bool:
-    return isinstance(parts, tuple | list) and all(isinstance(part, str) for part in parts)
+    return isinstance(parts, (tuple, list)) and all(isinstance(part, str) for part in parts)
 
 
 def _shown(key: Key) -> str:
