@@ -99,7 +99,7 @@ def test_create_migrates_an_older_schema_with_its_data(database: Engine, version
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sdpatterns.backends.sqlalchemy import migrations
+    from sdpatterns.backends.sqlalchemy.engine import migrations
 
     make_old(database, 0)
     steps = (*migrations._STEPS[:1], ("ALTER TABLE sdp_schema RENAME COLUMN missing TO notified",))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, inspect, text
 
 from sdpatterns.backends.sqlalchemy import SQLBackend, metadata
-from sdpatterns.backends.sqlalchemy.postgres import payload
-from sdpatterns.backends.sqlalchemy.rows import expiry_us, stored_text
+from sdpatterns.backends.sqlalchemy.cells.rows import expiry_us, stored_text
+from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.states import Space

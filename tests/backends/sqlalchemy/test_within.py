@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from sdpatterns import with_deadline
-from sdpatterns.backends.sqlalchemy import SQLBackend, postgres
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.backends.sqlalchemy.postgres import dialect
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendUnavailable
@@ -252,7 +253,7 @@ class TestOnPostgres:
         self, backend: SQLBackend, own: AsyncEngine, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Were a row that is held waited for, everybody would now wait this long.
-        monkeypatch.setattr(postgres, "_INSERT_WAIT", "30s")
+        monkeypatch.setattr(dialect, "_INSERT_WAIT", "30s")
         outside = counters(backend.states, request)
         await outside.transact("a", Add())
         async with AsyncSession(own) as session:

@@ -9,6 +9,6 @@ from sdpatterns.backends.sqlalchemy.backend import SQLBackend
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.tables import SCHEMA_VERSION, metadata
-from sdpatterns.backends.sqlalchemy.views import View
+from sdpatterns.backends.sqlalchemy.within import SQLView
 
-__all__ = ["SCHEMA_VERSION", "SQLBackend", "SQLSignals", "SQLStates", "View", "metadata"]
+__all__ = ["SCHEMA_VERSION", "SQLBackend", "SQLSignals", "SQLStates", "SQLView", "metadata"]

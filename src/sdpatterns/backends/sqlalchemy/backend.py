@@ -12,17 +12,20 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from sdpatterns.backends.sqlalchemy.engines import Engines
-from sdpatterns.backends.sqlalchemy.failures import unavailable
-from sdpatterns.backends.sqlalchemy.holdings import Holdings
-from sdpatterns.backends.sqlalchemy.migrations import migrate
-from sdpatterns.backends.sqlalchemy.postgres import PostgresSpeech, payload
+from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
+from sdpatterns.backends.sqlalchemy.engine.database import Database
+from sdpatterns.backends.sqlalchemy.engine.dialect import payload
+from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
+from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
+from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
+from sdpatterns.backends.sqlalchemy.postgres.cells import PostgresCells
+from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
+from sdpatterns.backends.sqlalchemy.resources import DatabaseResources
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
-from sdpatterns.backends.sqlalchemy.sqlite import SQLiteSpeech
+from sdpatterns.backends.sqlalchemy.sqlite.cells import SQLiteCells
+from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.backends.sqlalchemy.states import SQLStates
-from sdpatterns.backends.sqlalchemy.transactions import ViewTransaction
-from sdpatterns.backends.sqlalchemy.views import Transaction, View
-from sdpatterns.backends.sqlalchemy.work import Speech
+from sdpatterns.backends.sqlalchemy.within import CallerTransaction, SQLView
 from sdpatterns.core.judging import plain
 from sdpatterns.core.ranges import number
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
@@ -64,14 +67,19 @@ class SQLBackend(Lifespan):
         random: Callable[[], float] = random_module.random,
     ) -> None:
         number("timeout_s", timeout_s, 0.1, 3600.0)
-        engines = Engines(source, blocking=blocking, timeout_s=timeout_s, durable=durable)
-        self.shown = engines.shown
-        self.runtime = BLOCKING if engines.blocking else ASYNCIO
-        self._speech: Speech = SQLiteSpeech() if engines.database == "sqlite" else PostgresSpeech()
+        database = Database(source, blocking=blocking, timeout_s=timeout_s, durable=durable)
+        self.shown = database.shown
+        self.runtime = BLOCKING if database.blocking else ASYNCIO
+        self._dialect = SQLiteDialect() if database.kind == "sqlite" else PostgresDialect()
+        self._cells: CellTable = (
+            SQLiteCells(self._dialect) if isinstance(self._dialect, SQLiteDialect) else PostgresCells(self._dialect)
+        )
         self._local = LocalSignals()
-        self._holdings = Holdings(engines, self._speech, timeout_s, plain("random", random), self._local)
-        self.states = SQLStates(self.runtime, self._holdings.here, random, engines.facts)
-        self.signals = SQLSignals(self.runtime, lambda: self._holdings.here().listener, self.states.run)
+        self._resources = DatabaseResources(
+            database, self._dialect, self._cells, timeout_s, plain("random", random), self._local
+        )
+        self.states = SQLStates(self.runtime, self._resources.here, random, database.facts)
+        self.signals = SQLSignals(self.runtime, lambda: self._resources.here().listener, self.states.run)
 
     @classmethod
     def from_url(
@@ -103,34 +111,34 @@ class SQLBackend(Lifespan):
 
     async def sweep(self, *, limit: int = 500) -> int:
         """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
-        return await self._on_one(lambda connection: finish(self._speech.sweep(ViewTransaction(connection), limit)))
+        return await self._on_one(lambda connection: finish(self._cells.sweep(ViewTransaction(connection), limit)))
 
-    def within(self, transaction: Transaction) -> View:
+    def within(self, transaction: CallerTransaction) -> SQLView:
         """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""
         spoken = _dialect_of(transaction)
-        if spoken != self._speech.database:
+        if spoken != self._dialect.name:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
-        return View(self._speech, transaction, self._wake)
+        return SQLView(self._dialect, self._cells, transaction, self._wake)
 
     def _wake(self, topics: Sequence[str]) -> None:
         self._local.wake(map(payload, topics))
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""
-        return self._holdings.pressure()
+        return self._resources.pressure()
 
     def shift(self, seconds: float) -> None:
         """Move the store's time, for tests of what expires."""
-        self._speech.shift_us += round(seconds * 1_000_000)
+        self._dialect.shift_us += round(seconds * 1_000_000)
 
     async def _on_one(self, task: Callable[[Connection], T]) -> T:
         try:
-            return await self._holdings.here().on_one(task)
+            return await self._resources.here().on_one(task)
         except Exception as error:
             raise unavailable(self.shown, error) from error
 
     def _migrate(self, connection: Connection) -> tuple[int | None, int]:
-        self._speech.begin_alone(connection)
+        self._dialect.begin_alone(connection)
         versions = migrate(connection)
         connection.exec_driver_sql("COMMIT")
         return versions
@@ -141,7 +149,7 @@ class SQLBackend(Lifespan):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._holdings.close()
+        await self._resources.close()
 
     def __enter__(self) -> Self:
         if self.runtime is not BLOCKING:
@@ -154,7 +162,7 @@ class SQLBackend(Lifespan):
         finish(self.__aexit__(kind, error, trace))
 
 
-def _dialect_of(transaction: Transaction) -> str:
+def _dialect_of(transaction: CallerTransaction) -> str:
     if isinstance(transaction, Session | AsyncSession):
         return transaction.get_bind().dialect.name
     return transaction.dialect.name

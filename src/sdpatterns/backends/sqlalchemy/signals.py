@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
-from sdpatterns.backends.sqlalchemy.postgres import payload
+from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import Repeats, Step

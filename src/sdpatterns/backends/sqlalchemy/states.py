@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from sdpatterns.backends.sqlalchemy.attempts import SQLAttempts
-from sdpatterns.backends.sqlalchemy.homes import Home
-from sdpatterns.backends.sqlalchemy.rows import stored_text
+from sdpatterns.backends.sqlalchemy.cells.rows import stored_text
+from sdpatterns.backends.sqlalchemy.resources import SQLResources
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Value, stepped_in_span
 from sdpatterns.ports.engine.execute import losers_of
@@ -37,10 +36,14 @@ class SQLStates:
     """
 
     def __init__(
-        self, runtime: Runtime, home: Callable[[], Home], random: Callable[[], float], facts: Mapping[str, Value]
+        self,
+        runtime: Runtime,
+        here: Callable[[], SQLResources],
+        random: Callable[[], float],
+        facts: Mapping[str, Value],
     ) -> None:
         self.runtime: Runtime | None = runtime
-        self._home = home
+        self._here = here
         self._random = random
         self._facts = facts
 
@@ -57,15 +60,15 @@ class SQLStates:
         return stepped_in_span(_verb(step), step.space.name, self._facts, self._run(step))
 
     async def _run(self, step: PendingStep) -> Any:
-        home, lost = self._home(), 0
+        here, lost = self._here(), 0
         while True:
             # Each step tries without a lock first: one that changes nothing needs no turn on a row that is held.
-            if lost >= _RACES_MAX and home.losers is not None and not step.reads:
-                await home.losers.run(step)
+            if lost >= _RACES_MAX and here.queues is not None and not step.reads:
+                await here.queues.run(step)
             else:
                 # What only reads takes no turn, and must not wait together with what does.
-                await (home.batches.run_apart(step) if step.reads and lost else home.batches.run(step))
-            if not losers_of(SQLAttempts(home.link), [step]):
+                await (here.batches.run_apart(step) if step.reads and lost else here.batches.run(step))
+            if not (step.conflicted and losers_of(here.attempts, [step])):
                 return step.result()
             if lost:
                 await current().sleep(self._random() * min(_PAUSE_MAX_S, 0.001 * 2.0 ** min(lost, 16)))

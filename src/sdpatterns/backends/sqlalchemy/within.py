@@ -11,24 +11,25 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch
+from sdpatterns.backends.sqlalchemy.engine.dialect import Dialect
+from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.states import name_cells
-from sdpatterns.backends.sqlalchemy.transactions import ViewTransaction
-from sdpatterns.backends.sqlalchemy.work import Batch, Speech, run_steps
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.states import Cells, Space
 
-__all__ = ["Transaction", "View", "ViewStates"]
+__all__ = ["CallerTransaction", "SQLView", "ViewStates"]
 
 S = TypeVar("S")
 
-Transaction: TypeAlias = Session | Connection | AsyncSession | AsyncConnection
+CallerTransaction: TypeAlias = Session | Connection | AsyncSession | AsyncConnection
 
 _RINGS = "sdpatterns_rings"
 
 
-class View:
+class SQLView:
     """What a backend offers inside one transaction of the caller's.
 
     **Keeps**: a step is seen by others when the caller commits, and undone when the caller rolls
@@ -37,17 +38,22 @@ class View:
     until the transaction ends (on SQLite: the file's write lock), a read and a write.
     """
 
-    def __init__(self, speech: Speech, transaction: Transaction, ring: Callable[[Sequence[str]], None]) -> None:
-        self.states = ViewStates(speech, transaction, ring)
+    def __init__(
+        self, dialect: Dialect, table: CellTable, transaction: CallerTransaction, ring: Callable[[Sequence[str]], None]
+    ) -> None:
+        self.states = ViewStates(dialect, table, transaction, ring)
 
 
 class ViewStates:
     """See `StateStore`."""
 
-    def __init__(self, speech: Speech, transaction: Transaction, ring: Callable[[Sequence[str]], None]) -> None:
+    def __init__(
+        self, dialect: Dialect, table: CellTable, transaction: CallerTransaction, ring: Callable[[Sequence[str]], None]
+    ) -> None:
         is_async = isinstance(transaction, AsyncSession | AsyncConnection)
         self.runtime: Runtime | None = ASYNCIO if is_async else BLOCKING
-        self._speech = speech
+        self._dialect = dialect
+        self._table = table
         self._transaction = transaction
         self._ring = ring
 
@@ -57,7 +63,7 @@ class ViewStates:
 
     async def _run(self, step: PendingStep) -> Any:
         name_cells(step)
-        batch = Batch([step], hold=True, is_ours=False)
+        batch = StepBatch(self._table, [step], hold=True)
         work = partial(self._work, batch)
         if isinstance(self._transaction, AsyncSession | AsyncConnection):
             await self._transaction.run_sync(work)
@@ -65,13 +71,13 @@ class ViewStates:
             work(self._transaction)
         return step.result()
 
-    def _work(self, batch: Batch, inner: Session | Connection) -> None:
+    def _work(self, batch: StepBatch, inner: Session | Connection) -> None:
         connection = inner.connection() if isinstance(inner, Session) else inner
-        self._speech.join(connection)
+        self._dialect.join(connection)
         [step], tx = batch.steps, ViewTransaction(connection)
         while True:
             with connection.begin_nested() as savepoint:
-                finish(run_steps(self._speech, tx, batch, in_transaction=True))
+                finish(batch.run(tx, in_transaction=True))
                 if batch.conflict is not None or step.error is not None:
                     savepoint.rollback()
             if batch.conflict is None:
@@ -80,7 +86,7 @@ class ViewStates:
             if step.is_over:
                 why = f"others wrote cells of {step.space.name!r} first each time"
                 raise BackendUnavailable(f"the deadline has passed and nothing was written: {why}")
-        if batch.topics and not self._speech.notifies and isinstance(inner, Session):
+        if batch.topics and not self._dialect.notifies and isinstance(inner, Session):
             _at_commit(inner, partial(self._ring, batch.topics))
 
 

@@ -1,10 +1,10 @@
 """Statements on a connection: through the driver on our own connections, through SQLAlchemy on the caller's.
 
 ```
-Statement("... unnest(:spaces, :keys) ...", spaces="text[]", keys="text[]")
-    asyncpg       $1::text[], $2::text[]
-    psycopg       %(spaces)s::text[], %(keys)s::text[]
-    SQLAlchemy    text(...), for `backend.within(session)`
+Statement("... unnest(:spaces, :versions) ...", spaces="text[]", versions="bigint[]")
+    asyncpg       $1, $2
+    psycopg       %(spaces)s, %(versions)s       each in casts: see `_cast`
+    SQLAlchemy    :spaces, :versions             for `backend.within(session)`
 ```
 
 What a port does in SQL it does through `Transaction.fetch`, so that the same code runs on each of them. On our
@@ -19,12 +19,12 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ARRAY, BigInteger, LargeBinary, Text, TextClause, bindparam, text
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
-from sqlalchemy.types import TypeEngine
 
 __all__ = [
     "AsyncpgTransaction",
+    "NotWritten",
     "PsycopgTransaction",
     "SQLiteTransaction",
     "Statement",
@@ -32,13 +32,49 @@ __all__ = [
     "ViewTransaction",
 ]
 
-_TYPES: Mapping[str, TypeEngine[Any]] = {
-    "text": Text(),
-    "bigint": BigInteger(),
-    "text[]": ARRAY(Text),
-    "bigint[]": ARRAY(BigInteger),
-    "bytea[]": ARRAY(LargeBinary),
+
+def _texts(values: Sequence[str | None]) -> str:
+    texts = [value for value in values if value is not None]
+    together = "".join(texts)
+    # Hardly any key needs an escape, and one look at all of them is cheaper than a look at each.
+    if texts and len(texts) == len(values) and '"' not in together and "\\" not in together:
+        return '{"' + '","'.join(texts) + '"}'
+    return "{" + ",".join(map(_text, values)) + "}"
+
+
+def _text(value: str | None) -> str:
+    # Between quotes it is never the word NULL.
+    return "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _blobs(values: Sequence[bytes | None]) -> str:
+    return "{" + ",".join(["NULL" if value is None else '"\\\\x' + value.hex() + '"' for value in values]) + "}"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_WRITERS: Mapping[str, Callable[[Any], Any]] = {
+    "text": _as_it_is,
+    "bigint": _as_it_is,
+    "text[]": _texts,
+    "bigint[]": _numbers,
+    "bytea[]": _blobs,
 }
+"""How a parameter of a type is handed to a driver of Postgres.
+
+Arrays are written as text: both drivers ask each element of a list what it is, which costs more than all the rest of
+a statement for many cells.
+"""
+
+
+class NotWritten(TypeError):
+    """A parameter cannot be handed to the database, so that nothing was sent."""
 
 
 class Statement:
@@ -47,21 +83,38 @@ class Statement:
     They are given by position, in the order of `types`.
     """
 
-    __slots__ = ("formatted", "names", "numbered", "sql", "text", "types")
+    __slots__ = ("_writers", "formatted", "names", "numbered", "sql", "text")
 
     def __init__(self, sql: str, **types: str) -> None:
         self.sql = sql
         self.names = tuple(types)
-        self.types = tuple(types.values())
-        # The casts are for Postgres, which cannot tell the type of what it is to unnest.
-        self.numbered = self._written(lambda name: f"${self.names.index(name) + 1}::{types[name]}")
-        self.formatted = self._written(lambda name: f"%({name})s::{types[name]}")
-        self.text: TextClause = text(sql).bindparams(*(bindparam(name, type_=_TYPES[types[name]]) for name in types))
+        self._writers = [_WRITERS[kind] for kind in types.values()]
+        numbers = {name: place for place, name in enumerate(types, 1)}
+        self.numbered = _with_casts(sql, types, lambda name: f"${numbers[name]}")
+        self.formatted = _with_casts(sql, types, lambda name: f"%({name})s")
+        self.text = text(_with_casts(sql, types, lambda name: f":{name}"))
 
-    def _written(self, parameter: Callable[[str], str]) -> str:
-        if not self.names:
-            return self.sql
-        return re.sub(rf":({'|'.join(self.names)})\b", lambda match: parameter(match[1]), self.sql)
+    def written(self, parameters: Sequence[Any]) -> list[Any]:
+        """The parameters as the drivers of Postgres take them."""
+        try:
+            return [write(value) for write, value in zip(self._writers, parameters, strict=True)]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise NotWritten(f"a parameter has the wrong type: {error}") from error
+
+    def named(self, parameters: Sequence[Any]) -> dict[str, Any]:
+        """The same by name."""
+        return dict(zip(self.names, self.written(parameters), strict=True))
+
+
+def _with_casts(sql: str, types: Mapping[str, str], parameter: Callable[[str], str]) -> str:
+    if not types:
+        return sql
+    return re.sub(rf":({'|'.join(types)})\b", lambda match: _cast(parameter(match[1]), types[match[1]]), sql)
+
+
+def _cast(parameter: str, kind: str) -> str:
+    # Postgres must hear that it gets a text: from the outer cast alone it would ask the driver for an array.
+    return f"CAST(CAST({parameter} AS text) AS {kind})" if kind.endswith("[]") else f"CAST({parameter} AS {kind})"
 
 
 class Transaction(Protocol):
@@ -87,14 +140,14 @@ class AsyncpgTransaction:
         self._driver = driver
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
-        rows: Sequence[Sequence[Any]] = await self._driver.fetch(statement.numbered, *parameters)
+        rows: Sequence[Sequence[Any]] = await self._driver.fetch(statement.numbered, *statement.written(parameters))
         return rows
 
     async def execute(self, sql: str, /) -> None:
         await self._driver.execute(sql)
 
     async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        await self._driver.executemany(statement.numbered, rows)
+        await self._driver.executemany(statement.numbered, [statement.written(row) for row in rows])
 
 
 class PsycopgTransaction:
@@ -106,7 +159,7 @@ class PsycopgTransaction:
         self._driver = driver
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
-        cursor = self._driver.execute(statement.formatted, self._named(statement, parameters))
+        cursor = self._driver.execute(statement.formatted, statement.named(parameters))
         rows: Sequence[Sequence[Any]] = cursor.fetchall() if cursor.description else ()
         return rows
 
@@ -115,15 +168,7 @@ class PsycopgTransaction:
 
     async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
         for row in rows:
-            self._driver.execute(statement.formatted, self._named(statement, row))
-
-    def _named(self, statement: Statement, parameters: Sequence[Any]) -> dict[str, Any]:
-        # psycopg asks each element of a list for its type, which takes twice as long as all the rest together.
-        written = (
-            _LITERALS[kind](value) if kind in _LITERALS else value
-            for kind, value in zip(statement.types, parameters, strict=True)
-        )
-        return dict(zip(statement.names, written, strict=True))
+            self._driver.execute(statement.formatted, statement.named(row))
 
 
 class SQLiteTransaction:
@@ -154,7 +199,7 @@ class ViewTransaction:
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
         if statement.names:
-            result = self._connection.execute(statement.text, dict(zip(statement.names, parameters, strict=True)))
+            result = self._connection.execute(statement.text, statement.named(parameters))
         else:
             result = self._connection.exec_driver_sql(statement.sql, parameters)
         return result.fetchall() if result.returns_rows else ()
@@ -164,31 +209,3 @@ class ViewTransaction:
 
     async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
         self._connection.exec_driver_sql(statement.sql, [tuple(row) for row in rows])
-
-
-def _texts(values: Sequence[str | None]) -> str:
-    return f"{{{','.join(_text(value) for value in values)}}}"
-
-
-def _text(value: str | None) -> str:
-    if value is None:
-        return "NULL"
-    if "\\" in value or '"' in value:
-        value = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{value}"'
-
-
-def _numbers(values: Sequence[int]) -> str:
-    return f"{{{','.join(map(str, values))}}}"
-
-
-def _blobs(values: Sequence[bytes | None]) -> str:
-    return f"{{{','.join(['NULL' if value is None else _blob(value) for value in values])}}}"
-
-
-def _blob(value: bytes) -> str:
-    return f'"\\\\x{value.hex()}"'
-
-
-_LITERALS: Mapping[str, Callable[[Any], str]] = {"text[]": _texts, "bigint[]": _numbers, "bytea[]": _blobs}
-"""How an array of Postgres is written as a text."""

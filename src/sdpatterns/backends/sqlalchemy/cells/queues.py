@@ -14,22 +14,21 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sdpatterns.backends.sqlalchemy.attempts import SQLAttempts
-from sdpatterns.backends.sqlalchemy.links import Link
+from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher
 from sdpatterns.ports.engine.execute import Races, execute
 from sdpatterns.ports.engine.steps import PendingStep
 
-__all__ = ["Losers"]
+__all__ = ["RowQueues"]
 
 _TOGETHER_MAX = 256
 
 
-class Losers:
+class RowQueues:
     """The lines of one loop, or of the threads of a program without one (`threads`)."""
 
-    def __init__(self, link: Link, *, threads: bool) -> None:
-        self._link = link
+    def __init__(self, attempts: SQLAttempts, *, threads: bool) -> None:
+        self._attempts = attempts
         self._threads = threads
         self._lines: dict[Any, Batcher[PendingStep, PendingStep]] = {}
 
@@ -52,5 +51,5 @@ class Losers:
         return TaskBatcher(self._in_turn, at_most=_TOGETHER_MAX, alone="in a task", at_rest=forget)
 
     async def _in_turn(self, steps: Sequence[PendingStep]) -> Sequence[PendingStep]:
-        await execute(SQLAttempts(self._link), steps, Races(in_turn=True))
+        await execute(self._attempts, steps, Races(in_turn=True))
         return steps

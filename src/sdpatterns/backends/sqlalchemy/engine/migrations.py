@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from sqlalchemy import insert, inspect, select, update
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.failures import masked
+from sdpatterns.backends.sqlalchemy.engine.failures import masked
 from sdpatterns.backends.sqlalchemy.tables import SCHEMA, SCHEMA_VERSION, metadata
 from sdpatterns.errors import UnknownVersion
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from sqlalchemy import URL
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, ProgrammingError
 
+from sdpatterns.backends.sqlalchemy.engine.transactions import NotWritten
 from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown, SdpatternsError
 
-__all__ = ["answered", "holder_of", "is_nobodys_fault", "lost_reply", "masked", "only_this_batch", "unavailable"]
+__all__ = ["holder_of", "is_bad_value", "is_conflict", "is_server_error", "lost_reply", "masked", "unavailable"]
 
 _CONFLICTS = {
     "40001": "serialization failure",
@@ -95,7 +96,7 @@ def lost_reply(shown: str, cause: BaseException) -> SdpatternsError:
     return _because(OutcomeUnknown(message), cause)
 
 
-def is_nobodys_fault(error: BaseException) -> bool:
+def is_conflict(error: BaseException) -> bool:
     """Two clients met: nothing happened, and the same step may succeed now."""
     return _state(error) in _CONFLICTS or _is_locked(error)
 
@@ -120,7 +121,7 @@ def _state(error: BaseException) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def answered(error: BaseException) -> bool:
+def is_server_error(error: BaseException) -> bool:
     """The database itself said that the statement failed, so that surely nothing of it happened.
 
     Not so where it was shutting down or ended the connection, or where the disk failed under a commit.
@@ -128,13 +129,13 @@ def answered(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         is_answer = not error.connection_invalidated
     else:
-        is_answer = _is_of_sqlite(error) or _is_refused_by_server(error) or _is_refused_by_driver(error)
+        is_answer = (
+            # SQLite has no server whose answer could be lost.
+            isinstance(error, NotWritten | sqlite3.Error)
+            or _is_refused_by_server(error)
+            or _is_refused_by_driver(error)
+        )
     return is_answer and not (_state(error) or "").startswith(_GOING) and "disk I/O error" not in str(error)
-
-
-def _is_of_sqlite(error: BaseException) -> bool:
-    # There is no server whose answer could be lost.
-    return isinstance(error, sqlite3.Error)
 
 
 def _is_refused_by_server(error: BaseException) -> bool:
@@ -150,14 +151,14 @@ def _is_refused_by_driver(error: BaseException) -> bool:
     return _state(error) is None and bool(kinds & _NOT_SENT) and "closed" not in str(error)
 
 
-def only_this_batch(error: BaseException) -> bool:
+def is_bad_value(error: BaseException) -> bool:
     """The database is well and refuses what it was given; another batch may pass."""
-    if not answered(error):
+    if not is_server_error(error):
         return False
     state = _state(error)
     if state is not None:
         return state[:2] in _BAD_VALUES
-    refused = DataError | InterfaceError | ProgrammingError
+    refused = NotWritten | DataError | InterfaceError | ProgrammingError
     return isinstance(error, refused | sqlite3.DataError | sqlite3.InterfaceError | sqlite3.ProgrammingError) or (
         _is_refused_by_driver(error)
     )

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sdpatterns.backends.sqlalchemy.failures import masked
-from sdpatterns.backends.sqlalchemy.sqlite import check_is_file, sqlite_engine
+from sdpatterns.backends.sqlalchemy.engine.failures import masked
+from sdpatterns.backends.sqlalchemy.sqlite.file import check_is_file, sqlite_engine
 from sdpatterns.core.tracing import Value
 
-__all__ = ["Engines"]
+__all__ = ["Database"]
 
 _ASYNC_DRIVERS = {"sqlite": "aiosqlite", "postgresql": "asyncpg"}
 _BLOCKING_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
@@ -19,7 +19,7 @@ _BLOCKING_DRIVERS = {"sqlite": "pysqlite", "postgresql": "psycopg"}
 _POOL_SIZE = 5
 
 
-class Engines:
+class Database:
     """Makes engines on one database. An engine handed in is copied, settings and all, never used.
 
     A pool belongs to one loop and one process; the caller's belongs to the caller. Errors never show
@@ -34,7 +34,7 @@ class Engines:
         self._given = source.sync_engine if isinstance(source, AsyncEngine) else source
         url = self._given.url if isinstance(self._given, Engine) else make_url(self._given)
         self.url, self.blocking = _with_driver(url, blocking=blocking)
-        self.database = self.url.get_backend_name()
+        self.kind = self.url.get_backend_name()
         self.shown = masked(self.url)
         self._timeout_s = timeout_s
         self._durable = durable
@@ -43,14 +43,14 @@ class Engines:
     @property
     def facts(self) -> dict[str, Value]:
         """What a span says of the database."""
-        facts: dict[str, Value] = {"db.system.name": self.database, "db.namespace": self.url.database or ""}
-        if self.database != "sqlite":
+        facts: dict[str, Value] = {"db.system.name": self.kind, "db.namespace": self.url.database or ""}
+        if self.kind != "sqlite":
             facts |= {"server.address": self.url.host or "localhost", "server.port": self.url.port or 5432}
         return facts
 
     def make(self) -> Engine:
         """A blocking engine."""
-        if self.database == "sqlite":
+        if self.kind == "sqlite":
             return sqlite_engine(self.url, timeout_s=self._timeout_s, durable=self._durable)
         if isinstance(self._given, Engine):
             engine = create_engine(self.url, pool=self._given.pool.recreate(), hide_parameters=True)

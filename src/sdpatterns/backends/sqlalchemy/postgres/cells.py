@@ -1,4 +1,4 @@
-"""Postgres: one read and one versioned write for everything that waits.
+"""Cells in Postgres: one read and one versioned write for everything that waits.
 
 A step reads its rows without a lock and writes them only where their versions are still the same;
 what others wrote first is decided again. A row that another transaction holds is passed over, not
@@ -8,34 +8,26 @@ waited for, so that one slow transaction never stops the steps on other keys.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
-from sqlalchemy.engine import Connection
-
-from sdpatterns.backends.sqlalchemy.rows import Place, expiry_us, next_version
-from sdpatterns.backends.sqlalchemy.transactions import Statement, Transaction
-from sdpatterns.backends.sqlalchemy.work import Batch
+from sdpatterns.backends.sqlalchemy.cells.rows import Place, expiry_us, next_version
+from sdpatterns.backends.sqlalchemy.engine.dialect import payload
+from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
+from sdpatterns.backends.sqlalchemy.postgres.dialect import CHANNEL, NOW, PostgresDialect
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.ports.engine.steps import Change, Found, Snapshot
 
-__all__ = ["CHANNEL", "PostgresSpeech", "payload"]
-
-CHANNEL = "sdpatterns"
+__all__ = ["PostgresCells"]
 
 # ruff: noqa: S608 - every statement here is put together from the constants of this file
 
-_PAYLOAD_BYTES_MAX = 1000
-_ALONE = 0x5D9A_77E2  # any number that nobody else is likely to lock
-_INSERT_WAIT = "250ms"
 _WAIT_SLICE_S = 1.0
 _SLACK_US = 60_000_000
 
-_NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 _PLACES = {"spaces": "text[]", "keys": "text[]"}
 
 _READ = Statement(
-    f"SELECT w.space, w.key, c.version, c.state, c.last_us, {_NOW}"
+    f"SELECT w.space, w.key, c.version, c.state, c.last_us, {NOW}"
     " FROM unnest(:spaces, :keys) AS w (space, key)"
     " LEFT JOIN sdp_cells c ON c.space = w.space AND c.key = w.key",
     **_PLACES,
@@ -98,48 +90,18 @@ _DROP = Statement(
 
 _SWEEP = Statement(
     "WITH gone AS (DELETE FROM sdp_cells WHERE (space, key) IN (SELECT space, key FROM sdp_cells"
-    f" WHERE expires_us < {_NOW} + :shift_us ORDER BY expires_us LIMIT :at_most FOR UPDATE SKIP LOCKED)"
+    f" WHERE expires_us < {NOW} + :shift_us ORDER BY expires_us LIMIT :at_most FOR UPDATE SKIP LOCKED)"
     " RETURNING 1) SELECT count(*) FROM gone",
     shift_us="bigint",
     at_most="bigint",
 )
 
 
-def payload(topic: str) -> str:
-    """The topic as a notification carries it: long or unprintable for Postgres, it is a digest."""
-    raw = topic.encode("utf-8", "surrogatepass")
-    if len(raw) > _PAYLOAD_BYTES_MAX or b"\x00" in raw or not raw.isascii():
-        return f"#{blake2b(raw, digest_size=24).hexdigest()}"
-    return f"={topic}"
+class PostgresCells:
+    """See `CellTable`."""
 
-
-class PostgresSpeech:
-    """See `Speech`."""
-
-    database = "postgresql"
-    notifies = True
-
-    def __init__(self) -> None:
-        self.shift_us = 0
-
-    def begin(self, batch: Batch, /) -> str | None:
-        """How to begin the transaction that the batch needs; None where one statement is enough."""
-        if batch.hold or any(len(step.names) > 1 and not step.reads for step in batch.steps):
-            return "BEGIN ISOLATION LEVEL READ COMMITTED"
-        return None
-
-    def begin_alone(self, connection: Connection, /) -> None:
-        """Begin a transaction that waits for every other one begun like this."""
-        connection.exec_driver_sql("BEGIN")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
-
-    def join(self, connection: Connection, /) -> None:
-        """Nothing: the savepoint begins it."""
-
-    async def prepare(self, tx: Transaction, /) -> None:
-        """Set up the connection on which batches run one after another."""
-        # Only a key that another transaction is just inserting makes a batch wait, and not for long.
-        await tx.execute(f"SET lock_timeout = '{_INSERT_WAIT}'")
+    def __init__(self, dialect: PostgresDialect) -> None:
+        self._dialect = dialect
 
     async def hold(self, tx: Transaction, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound."""
@@ -152,13 +114,14 @@ class PostgresSpeech:
     async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
         if not places:
-            return Snapshot({}, SYSTEM.now_us() + self.shift_us)
-        found: dict[Place, Found | None] = {}
-        now_us = 0
-        for space, key, version, state, last_us, read_us in await tx.fetch(_READ, *_columns(places)):
-            found[space, key] = None if version is None else Found(version, state, last_us)
-            now_us = max(now_us, read_us)
-        return Snapshot(found, now_us + self.shift_us)
+            return Snapshot({}, SYSTEM.now_us() + self._dialect.shift_us)
+        rows = await tx.fetch(_READ, *_columns(places))
+        found: dict[Place, Found | None] = {
+            (space, key): None if version is None else Found(version, state, last_us)
+            for space, key, version, state, last_us, _ in rows
+        }
+        # Each row says when it was read: the latest of these times is after all of them.
+        return Snapshot(found, max([row[5] for row in rows]) + self._dialect.shift_us)
 
     async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
         """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
@@ -177,7 +140,8 @@ class PostgresSpeech:
             landed = await tx.fetch(_WRITE_AND_RING, *rows, CHANNEL, *map(list, zip(*rung, strict=True)))
         else:
             landed = await tx.fetch(_WRITE, *rows)
-        lost = {change.key for change in changes} - {(space, key) for space, key in landed}
+        lost = {change.key for change in changes}
+        lost.difference_update([tuple(row) for row in landed])
         absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
         if absent and not lost:
             await tx.fetch(_DROP, *_columns(absent))
@@ -185,7 +149,7 @@ class PostgresSpeech:
 
     async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
-        [[gone]] = await tx.fetch(_SWEEP, self.shift_us - _SLACK_US, limit)
+        [[gone]] = await tx.fetch(_SWEEP, self._dialect.shift_us - _SLACK_US, limit)
         return int(gone)
 
 

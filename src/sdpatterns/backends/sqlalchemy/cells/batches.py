@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
-from sdpatterns.backends.sqlalchemy.attempts import carry, fate_behind
-from sdpatterns.backends.sqlalchemy.links import Link
-from sdpatterns.backends.sqlalchemy.writer import Writer
+from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts, carry, fate_behind
+from sdpatterns.backends.sqlalchemy.sqlite.writer import Writer
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
 from sdpatterns.ports.engine.failures import Lost
@@ -32,22 +31,25 @@ class Batches:
     """Takes steps and ends them: each has its answer, its error, or has lost a race."""
 
     def __init__(
-        self, link: Link, carry: Carry, batcher: Callable[[Work[PendingStep, None]], Batcher[PendingStep, None]]
+        self,
+        attempts: SQLAttempts,
+        carry: Carry,
+        batcher: Callable[[Work[PendingStep, None]], Batcher[PendingStep, None]],
     ) -> None:
-        self._link = link
+        self._attempts = attempts
         self._carry = carry
         self._batcher = batcher(self._together)
 
     @classmethod
-    def of_threads(cls, link: Link) -> Batches:
+    def of_threads(cls, attempts: SQLAttempts) -> Batches:
         """For threads."""
-        return cls(link, _here(link), lambda work: ThreadBatcher(work, at_most=_BATCH_MAX))
+        return cls(attempts, _here(attempts), lambda work: ThreadBatcher(work, at_most=_BATCH_MAX))
 
     @classmethod
-    def of_tasks(cls, link: Link, writer: Writer | None = None) -> Batches:
+    def of_tasks(cls, attempts: SQLAttempts, writer: Writer | None = None) -> Batches:
         """For the tasks of the running loop; on SQLite with the thread that owns the file."""
-        carried = _here(link) if writer is None else _there(link, writer)
-        return cls(link, carried, lambda work: TaskBatcher(work, at_most=_BATCH_MAX, alone="in a task"))
+        carried = _here(attempts) if writer is None else _there(attempts, writer)
+        return cls(attempts, carried, lambda work: TaskBatcher(work, at_most=_BATCH_MAX, alone="in a task"))
 
     @property
     def waiting(self) -> int:
@@ -70,19 +72,19 @@ class Batches:
     async def _together(self, steps: Sequence[PendingStep]) -> Sequence[None]:
         late = await self._carry(steps, False)  # noqa: FBT003
         if late is not None:
-            self._batcher.send_away(fate_behind(self._link.shown, late))
+            self._batcher.send_away(fate_behind(self._attempts.shown, late))
         return [None] * len(steps)
 
 
-def _here(link: Link) -> Carry:
-    return lambda steps, apart: carry(link, steps, apart=apart)
+def _here(attempts: SQLAttempts) -> Carry:
+    return lambda steps, apart: carry(attempts, steps, apart=apart)
 
 
-def _there(link: Link, writer: Writer) -> Carry:
+def _there(attempts: SQLAttempts, writer: Writer) -> Carry:
     async def carried(steps: Sequence[PendingStep], apart: bool) -> Lost | None:  # noqa: FBT001
         def job() -> Lost | None:
             try:
-                return finish(carry(link, steps, apart=apart))
+                return finish(carry(attempts, steps, apart=apart))
             except Exception:
                 raise
             except BaseException:  # noqa: BLE001 - a KeyboardInterrupt in a step: each step knows what became of it

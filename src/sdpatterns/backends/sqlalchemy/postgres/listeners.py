@@ -1,111 +1,25 @@
-"""How this process hears of the notifications of other clients: LISTEN on Postgres, a changed file on SQLite.
+"""How this process hears of the notifications of other clients: LISTEN, with both drivers.
 
 When to open a connection that listens and what to do when it breaks is the business of
-`sdpatterns.ports.engine.listener`; here stands only how the two drivers of Postgres do it. SQLite has
-nothing to listen to, so there the file is looked at.
+`sdpatterns.ports.engine.listener`; here stands only how the drivers do it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Engine
 
-from sdpatterns.backends.sqlalchemy.bounds import Bound
-from sdpatterns.backends.sqlalchemy.dialer import Dialer, Wire
-from sdpatterns.backends.sqlalchemy.failures import unavailable
-from sdpatterns.backends.sqlalchemy.links import BlockingLink
-from sdpatterns.backends.sqlalchemy.postgres import CHANNEL
-from sdpatterns.backends.sqlalchemy.writer import Writer
+from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
+from sdpatterns.backends.sqlalchemy.postgres.asyncpg import AsyncpgConnection, ConnectionFactory
+from sdpatterns.backends.sqlalchemy.postgres.bounds import Bound
+from sdpatterns.backends.sqlalchemy.postgres.dialect import CHANNEL
 from sdpatterns.core.runtime import current
 from sdpatterns.ports.engine.source import Hears, SocketWait, Source
-from sdpatterns.ports.fanout import LocalSignals
 
-__all__ = ["AsyncpgConnector", "FileListener", "PsycopgConnector", "WriterListener"]
-
-_LOOK_S = 0.05
-
-
-class FileListener:
-    """See `Listens`. While there are subscribers, the file's `data_version` shows writes of other processes."""
-
-    def __init__(self, link: BlockingLink, local: LocalSignals) -> None:
-        self.local = local
-        self._link = link
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    async def add(self, topics: Sequence[str], /) -> bool:
-        """Look at the file from now on."""
-        self.start()
-        return True
-
-    def drop(self, topics: Sequence[str], /) -> None:
-        """Nothing: the thread ends when it finds no subscribers."""
-
-    def start(self) -> None:
-        """Look at the file now, and from now on in a thread."""
-        try:
-            if self._link.others_wrote():
-                self.local.wake_all()
-        except Exception as error:
-            raise unavailable(self._link.shown, error) from error
-        with self._lock:
-            if self._thread is None:
-                self._stopped = threading.Event()
-                self._thread = threading.Thread(
-                    target=self._watch, args=(self._stopped,), name="sdpatterns-sqlite-listen", daemon=True
-                )
-                self._thread.start()
-
-    def close(self) -> None:
-        """End the thread, if it runs."""
-        with self._lock:
-            thread, self._thread = self._thread, None
-            self._stopped.set()
-        if thread is not None:
-            thread.join()
-
-    async def stop(self) -> None:
-        """End the thread, if it runs."""
-        self.close()
-
-    def _watch(self, stopped: threading.Event) -> None:
-        while not stopped.wait(_LOOK_S):
-            with self._lock:
-                if not self.local.has_subscribers and self._thread is threading.current_thread():
-                    self._thread = None
-                    return
-            self._look()
-
-    def _look(self) -> None:
-        try:
-            news = self._link.others_wrote()
-        except Exception:  # noqa: BLE001 - away: subscribers look for themselves
-            news = True
-        if news:
-            self.local.wake_all()
-
-
-class WriterListener:
-    """See `Listens`. For the tasks of a loop: the file is looked at in the thread that owns it."""
-
-    def __init__(self, file: FileListener, writer: Writer) -> None:
-        self.local = file.local
-        self._file = file
-        self._writer = writer
-
-    async def add(self, topics: Sequence[str], /) -> bool:
-        """Look at the file from now on."""
-        await self._writer.run(self._file.start)
-        return True
-
-    def drop(self, topics: Sequence[str], /) -> None:
-        """Nothing: the thread ends when it finds no subscribers."""
+__all__ = ["AsyncpgConnector", "PsycopgConnector"]
 
 
 class _Connector:
@@ -196,32 +110,32 @@ class _PsycopgSource(_Source):
 class AsyncpgConnector(_Connector):
     """Listens in a task, on a connection of asyncpg."""
 
-    def __init__(self, dialer: Dialer, shown: str, timeout_s: float) -> None:
+    def __init__(self, factory: ConnectionFactory, shown: str, timeout_s: float) -> None:
         super().__init__(shown, timeout_s)
-        self._dialer = dialer
+        self._factory = factory
 
     async def open(self, listener: Hears, /) -> Source:
         """A connection with LISTEN on it."""
         async with asyncio.timeout(self.timeout_s):
-            wire = await self._dialer.dial()
+            connection = await self._factory.connect()
         try:
-            source = _AsyncpgSource(wire, listener, self.timeout_s)
+            source = _AsyncpgSource(connection, listener, self.timeout_s)
             async with asyncio.timeout(self.timeout_s):
-                await wire.driver.add_listener(CHANNEL, source.hear)
+                await connection.driver.add_listener(CHANNEL, source.hear)
         except BaseException:
-            await wire.abandon()
+            await connection.abandon()
             raise
         return source
 
 
 class _AsyncpgSource(_Source):
-    def __init__(self, wire: Wire, listener: Hears, timeout_s: float) -> None:
-        self._wire = wire
+    def __init__(self, connection: AsyncpgConnection, listener: Hears, timeout_s: float) -> None:
+        self._connection = connection
         self._listener = listener
         self._timeout_s = timeout_s
         self._news = current().waiter()
         self._is_over = False
-        wire.driver.add_termination_listener(self._ended)
+        connection.driver.add_termination_listener(self._ended)
 
     def _ended(self, *_: object) -> None:
         self._is_over = True
@@ -239,10 +153,10 @@ class _AsyncpgSource(_Source):
         return had_news
 
     async def prove(self) -> None:
-        await self._wire.driver.execute("SELECT 1", timeout=self._timeout_s)
+        await self._connection.driver.execute("SELECT 1", timeout=self._timeout_s)
 
     def interrupt(self) -> None:
         """Nothing: there is nothing to ask the server for."""
 
     async def close(self) -> None:
-        await self._wire.abandon()
+        await self._connection.abandon()

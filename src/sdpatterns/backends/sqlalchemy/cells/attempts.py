@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from sdpatterns.backends.sqlalchemy.failures import (
-    answered,
+from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch, Sweeper
+from sdpatterns.backends.sqlalchemy.engine.connections import Connections
+from sdpatterns.backends.sqlalchemy.engine.failures import (
     holder_of,
-    is_nobodys_fault,
+    is_bad_value,
+    is_conflict,
+    is_server_error,
     lost_reply,
-    only_this_batch,
     unavailable,
 )
-from sdpatterns.backends.sqlalchemy.links import Link
-from sdpatterns.backends.sqlalchemy.work import Batch
 from sdpatterns.core import clock
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
@@ -27,15 +27,17 @@ __all__ = ["SQLAttempts", "carry", "fate_behind"]
 
 
 class SQLAttempts:
-    """See `Attempts`: each is a batch on the link's one connection, or in its turn on one of its own."""
+    """See `Attempts`: each is a batch on the connection that is kept for that, or in its turn on one of its own."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, connections: Connections, table: CellTable) -> None:
+        self.connections = connections
+        self._table = table
+        self._sweeper = Sweeper(table)
 
     @property
     def shown(self) -> str:
         """The database's URL."""
-        return self._link.shown
+        return self.connections.shown
 
     @property
     def runtime(self) -> Runtime:
@@ -48,18 +50,19 @@ class SQLAttempts:
 
     async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
         """All steps once."""
-        link, began = self._link, clock.SYSTEM.monotonic()
-        batch = Batch(steps, hold=races.want_turn and not all(step.reads for step in steps))
+        connections, began = self.connections, clock.SYSTEM.monotonic()
+        in_turn = races.want_turn
+        batch = StepBatch(self._table, steps, self._sweeper, hold=in_turn and not all(step.reads for step in steps))
         try:
-            with link.usage:
-                await (link.run_apart(batch) if races.want_turn else link.run(batch))
+            with connections.usage:
+                await (connections.run_apart(batch) if in_turn else connections.run(batch))
         except Exception as error:
-            if not answered(error):
-                link.usage.fail()
-            if batch.doubt and not answered(error):
+            if not is_server_error(error):
+                connections.usage.fail()
+            if batch.doubt and not is_server_error(error):
                 raise ReplyLost(error, late=self._is_late(error, began)) from error
-            late, apart = self._is_late(error, began), only_this_batch(error)
-            if is_nobodys_fault(error) and not (late and not link.is_moving()):
+            late, apart = self._is_late(error, began), is_bad_value(error)
+            if is_conflict(error) and not (late and not connections.is_moving()):
                 return Conflict(names_of(steps), held_by=holder_of(error))
             raise NotSent(error, late=late, again=not batch.fresh, apart=apart) from error
         return batch.conflict
@@ -73,21 +76,21 @@ class SQLAttempts:
         return lost_reply(self.shown, _error(cause))
 
     def _is_late(self, error: Exception, began: float) -> bool:
-        return isinstance(error, TimeoutError) or clock.SYSTEM.monotonic() - began >= self._link.timeout_s
+        return isinstance(error, TimeoutError) or clock.SYSTEM.monotonic() - began >= self.connections.timeout_s
 
 
 def _error(cause: BaseException | str) -> BaseException:
     return RuntimeError(cause) if isinstance(cause, str) else cause
 
 
-async def carry(link: Link, steps: Sequence[PendingStep], *, apart: bool = False) -> Lost | None:
+async def carry(attempts: SQLAttempts, steps: Sequence[PendingStep], *, apart: bool = False) -> Lost | None:
     """Run the steps once; when this returns each has an answer, an error, or has lost a race.
 
     `apart` runs them where they may wait for their rows. Returns the failure where the database did not
     answer in time, because those who wait behind these steps have then waited for as long as one may:
     see `fate_behind`.
     """
-    return await send(SQLAttempts(link), steps, Races(in_turn=apart))
+    return await send(attempts, steps, Races(in_turn=apart))
 
 
 def fate_behind(shown: str, late: Lost) -> Callable[[PendingStep], Exception | None]:

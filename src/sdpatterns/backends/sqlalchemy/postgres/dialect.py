@@ -1,0 +1,47 @@
+"""What Postgres understands, whatever the port."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from sdpatterns.backends.sqlalchemy.engine.dialect import Unit
+from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction
+
+__all__ = ["CHANNEL", "NOW", "PostgresDialect", "prepare"]
+
+CHANNEL = "sdpatterns"
+"""Of all notifications: a payload says which topic it is."""
+
+NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
+"""The server's time in microseconds. Not `now()`, which is when the transaction began, before it had its rows."""
+
+_ALONE = 0x5D9A_77E2  # any number that no other program is likely to lock
+_INSERT_WAIT = "250ms"
+
+
+class PostgresDialect:
+    """See `Dialect`."""
+
+    name = "postgresql"
+    notifies = True
+
+    def __init__(self) -> None:
+        self.shift_us = 0
+
+    def begin(self, unit: Unit, /) -> str | None:
+        """A transaction only for what one statement cannot do: each costs two more trips."""
+        return "BEGIN ISOLATION LEVEL READ COMMITTED" if unit.is_whole else None
+
+    def begin_alone(self, connection: Connection, /) -> None:
+        """Begin a transaction that waits for every other one begun like this."""
+        connection.exec_driver_sql("BEGIN")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
+
+    def join(self, connection: Connection, /) -> None:
+        """Nothing: the savepoint begins it."""
+
+
+async def prepare(tx: Transaction) -> None:
+    """Set up the connection on which units run one after another."""
+    # Only a key that another transaction is just inserting makes a unit wait, and not for long.
+    await tx.execute(f"SET lock_timeout = '{_INSERT_WAIT}'")

@@ -1,0 +1,202 @@
+"""What a backend holds open in this process: one set for each loop, or one for all threads."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts
+from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
+from sdpatterns.backends.sqlalchemy.cells.batches import Batches
+from sdpatterns.backends.sqlalchemy.cells.queues import RowQueues
+from sdpatterns.backends.sqlalchemy.engine.connections import Connections
+from sdpatterns.backends.sqlalchemy.engine.database import Database
+from sdpatterns.backends.sqlalchemy.postgres.asyncpg import LoopConnections
+from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
+from sdpatterns.backends.sqlalchemy.postgres.listeners import AsyncpgConnector, PsycopgConnector
+from sdpatterns.backends.sqlalchemy.postgres.psycopg import ThreadConnections
+from sdpatterns.backends.sqlalchemy.sqlite.connections import FileConnections
+from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
+from sdpatterns.backends.sqlalchemy.sqlite.listeners import FileListener, WriterListener
+from sdpatterns.backends.sqlalchemy.sqlite.writer import Writer
+from sdpatterns.ports.engine.listener import TaskListener, ThreadListener
+from sdpatterns.ports.engine.remote import Listens
+from sdpatterns.ports.engine.resources import Resources
+from sdpatterns.ports.fanout import LocalSignals
+from sdpatterns.ports.pressure import Pressure, sum_of
+
+__all__ = ["DatabaseResources", "SQLResources"]
+
+T = TypeVar("T")
+
+
+class SQLResources(Protocol):
+    """Where a caller finds the batches, the connections and the listener of its loop."""
+
+    attempts: SQLAttempts
+    batches: Batches
+    queues: RowQueues | None
+    """Where steps wait for rows that others hold or write; None where the file is held as a whole."""
+
+    @property
+    def connections(self) -> Connections:
+        """The connections on which batches run."""
+        ...
+
+    @property
+    def listener(self) -> Listens:
+        """What hears the notifications of other clients."""
+        ...
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        ...
+
+    async def close(self) -> None:
+        """Close it all; it may be used again."""
+
+
+class ThreadResources:
+    """See `SQLResources`. Of the threads of a program without a loop: nothing here suspends."""
+
+    def __init__(
+        self,
+        connections: ThreadConnections | FileConnections,
+        table: CellTable,
+        listener: ThreadListener | FileListener,
+    ) -> None:
+        self.connections = connections
+        self.listener = listener
+        self.attempts = SQLAttempts(connections, table)
+        self.batches = Batches.of_threads(self.attempts)
+        self.queues = RowQueues(self.attempts, threads=True) if connections.waits_for_rows else None
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        return self.connections.on_one(task)
+
+    async def close(self) -> None:
+        """Close it all; it may be used again."""
+        await self.listener.stop()
+        self.connections.close()
+
+
+class FileResources:
+    """See `SQLResources`. A loop's share in a SQLite file: the file itself belongs to the writer's thread."""
+
+    queues: RowQueues | None = None
+
+    def __init__(self, connections: FileConnections, table: CellTable, file: FileListener, writer: Writer) -> None:
+        self.connections = connections
+        self.listener = WriterListener(file, writer)
+        self._file = file
+        self._writer = writer
+        self.attempts = SQLAttempts(connections, table)
+        self.batches = Batches.of_tasks(self.attempts, writer)
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        return await self._writer.run(lambda: self.connections.on_one(task))
+
+    async def close(self) -> None:
+        """Close it all; it may be used again."""
+        await self._writer.run(self._close)
+        self._writer.stop()
+
+    def _close(self) -> None:
+        self._file.close()
+        self.connections.close()
+
+
+class TaskResources:
+    """See `SQLResources`. A loop's own engine, connections and listener."""
+
+    def __init__(self, connections: LoopConnections, table: CellTable, listener: TaskListener) -> None:
+        self.connections = connections
+        self.listener = listener
+        self.attempts = SQLAttempts(connections, table)
+        self.batches = Batches.of_tasks(self.attempts)
+        self.queues: RowQueues | None = RowQueues(self.attempts, threads=False)
+
+    async def on_one(self, task: Callable[[Connection], T], /) -> T:
+        """Run a task on a connection of its own that commits each statement by itself."""
+        return await self.connections.on_one(task)
+
+    async def close(self) -> None:
+        """Close it all; it may be used again."""
+        await self.listener.stop()
+        await self.connections.close()
+
+
+class DatabaseResources(Resources[SQLResources]):
+    """See `Resources`: each loop has its own, and so have the threads of a blocking program."""
+
+    def __init__(
+        self,
+        database: Database,
+        dialect: PostgresDialect | SQLiteDialect,
+        table: CellTable,
+        timeout_s: float,
+        random: Callable[[], float],
+        local: LocalSignals,
+    ) -> None:
+        super().__init__(database.shown, blocking=database.blocking)
+        self._database = database
+        self._dialect = dialect
+        self._table = table
+        self._timeout_s = timeout_s
+        self._random = random
+        self._local = local
+        self._file: tuple[FileConnections, FileListener, Writer] | None = None
+        self._finalizer: weakref.finalize[..., DatabaseResources] | None = None
+        # The file belongs to the writer's thread, which works for all loops.
+        self.ends_with_loop = database.kind != "sqlite"
+
+    def after_fork_in_child(self) -> None:
+        """Start with nothing open. The finalizer would wait for a thread that only the parent has."""
+        super().after_fork_in_child()
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self._file = None
+
+    def _make(self, loop: asyncio.AbstractEventLoop | None, /) -> SQLResources:
+        if isinstance(self._dialect, SQLiteDialect):
+            return self._of_file(self._dialect, in_loop=loop is not None)
+        shown, timeout_s = self._database.shown, self._timeout_s
+        if loop is None:
+            threads = ThreadConnections(self._database.make(), self._dialect, shown, timeout_s)
+            blocking = PsycopgConnector(threads.engine, shown, timeout_s)
+            return ThreadResources(threads, self._table, ThreadListener(blocking, self._local, self._random))
+        tasks = LoopConnections(self._database.make_async(), self._dialect, shown, timeout_s)
+        connector = AsyncpgConnector(tasks.factory, shown, timeout_s)
+        return TaskResources(tasks, self._table, TaskListener(connector, self._local, self._random))
+
+    def _of_file(self, dialect: SQLiteDialect, *, in_loop: bool) -> SQLResources:
+        if self._file is None or not in_loop:
+            engine, shown = self._database.make(), self._database.shown
+            connections = FileConnections(engine, dialect, shown, self._local, self._timeout_s)
+            listener = FileListener(connections, self._local)
+            if not in_loop:
+                return ThreadResources(connections, self._table, listener)
+            writer = Writer()
+            self._finalizer = weakref.finalize(self, _let_go, connections, writer)
+            self._file = connections, listener, writer
+        connections, listener, writer = self._file
+        return FileResources(connections, self._table, listener, writer)
+
+    def pressure(self) -> Pressure:
+        """How busy the connections are, and how many steps wait for the next batch."""
+        found = self.all_open()
+        # The loops at one SQLite file share its connection.
+        shared = {id(each.connections): each.connections for each in found}.values()
+        busy = [Pressure(each.usage.used, each.capacity, 0, each.usage.errors) for each in shared]
+        return sum_of(busy, waiting=sum(each.batches.waiting for each in found))
+
+
+def _let_go(connections: FileConnections, writer: Writer) -> None:
+    writer.stop()
+    connections.close()
