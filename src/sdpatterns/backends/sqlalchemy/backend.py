@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
-from sdpatterns.backends.sqlalchemy.engine.database import Database
+from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
 from sdpatterns.backends.sqlalchemy.engine.migrations import migrate

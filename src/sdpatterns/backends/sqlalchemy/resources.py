@@ -13,8 +13,8 @@ from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
 from sdpatterns.backends.sqlalchemy.cells.batches import Batches
 from sdpatterns.backends.sqlalchemy.cells.queues import RowQueues
+from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
-from sdpatterns.backends.sqlalchemy.engine.database import Database
 from sdpatterns.backends.sqlalchemy.postgres.asyncpg import LoopConnections
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
 from sdpatterns.backends.sqlalchemy.postgres.listeners import AsyncpgConnector, PsycopgConnector
@@ -96,7 +96,7 @@ class FileResources:
         self._file = file
         self._writer = writer
         self.attempts = SQLAttempts(connections, table)
-        self.batches = Batches.of_tasks(self.attempts, writer)
+        self.batches = Batches.of_tasks(self.attempts, writer.run)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""

@@ -9,11 +9,10 @@ tasks on SQLite     that task has the writer's thread run it, one hop for the wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts, carry, fate_behind
-from sdpatterns.backends.sqlalchemy.sqlite.writer import Writer
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
 from sdpatterns.ports.engine.failures import Lost
@@ -25,6 +24,9 @@ _BATCH_MAX = 512
 
 Carry: TypeAlias = Callable[[Sequence[PendingStep], bool], Coroutine[Any, Any, "Lost | None"]]
 """Runs steps once, together or apart; the failure where the database did not answer in time."""
+
+InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function in the thread that owns the file, and gives its result."""
 
 
 class Batches:
@@ -46,9 +48,9 @@ class Batches:
         return cls(attempts, _here(attempts), lambda work: ThreadBatcher(work, at_most=_BATCH_MAX))
 
     @classmethod
-    def of_tasks(cls, attempts: SQLAttempts, writer: Writer | None = None) -> Batches:
+    def of_tasks(cls, attempts: SQLAttempts, in_thread: InThread | None = None) -> Batches:
         """For the tasks of the running loop; on SQLite with the thread that owns the file."""
-        carried = _here(attempts) if writer is None else _there(attempts, writer)
+        carried = _here(attempts) if in_thread is None else _there(attempts, in_thread)
         return cls(attempts, carried, lambda work: TaskBatcher(work, at_most=_BATCH_MAX, alone="in a task"))
 
     @property
@@ -80,7 +82,7 @@ def _here(attempts: SQLAttempts) -> Carry:
     return lambda steps, apart: carry(attempts, steps, apart=apart)
 
 
-def _there(attempts: SQLAttempts, writer: Writer) -> Carry:
+def _there(attempts: SQLAttempts, in_thread: InThread) -> Carry:
     async def carried(steps: Sequence[PendingStep], apart: bool) -> Lost | None:  # noqa: FBT001
         def job() -> Lost | None:
             try:
@@ -90,6 +92,7 @@ def _there(attempts: SQLAttempts, writer: Writer) -> Carry:
             except BaseException:  # noqa: BLE001 - a KeyboardInterrupt in a step: each step knows what became of it
                 return None
 
-        return await writer.run(job)
+        late: Lost | None = await in_thread(job)
+        return late
 
     return carried
