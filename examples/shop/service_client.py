@@ -39,13 +39,15 @@ class ServiceClient:
     def __init__(self, name: str, client: httpx2.AsyncClient) -> None:
         self.name = name
         self._client = client
+        # Most calls are for the same few paths, and a client parses the path and joins it to its base for each.
+        self._url = functools.lru_cache(maxsize=256)(functools.partial(_joined, str(client.base_url).rstrip("/")))
 
     async def send(
         self, method: str, path: str, *, body: bytes | None = None, headers: Headers | None = None
     ) -> httpx2.Response:
         """The raw answer to raw bytes, whatever its status."""
         try:
-            return await self._client.request(method, path, content=body, headers=headers)
+            return await self._client.request(method, self._url(path), content=body, headers=headers)
         except httpx2.InvalidURL:
             raise _too_long() from None
         except (httpx2.HTTPError, DeadlineExceeded, Rejected) as error:
@@ -56,7 +58,7 @@ class ServiceClient:
     ) -> httpx2.Response:
         """The answer as soon as it begins; its reader closes it."""
         try:
-            request = self._client.build_request(method, path, content=body, headers=headers)
+            request = self._client.build_request(method, self._url(path), content=body, headers=headers)
             return await self._client.send(request, stream=True)
         except httpx2.InvalidURL:
             raise _too_long() from None
@@ -84,6 +86,10 @@ class ServiceClient:
         if response.is_success:
             return response
         raise _as_problem(self.name, response)
+
+
+def _joined(base: str, path: str) -> httpx2.URL:
+    return httpx2.URL(base + path)
 
 
 def _too_long() -> Problem:

@@ -11,6 +11,7 @@ import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
 from shop.round_robin import RoundRobinTransport
+from shop.service_client import ServiceClient
 
 pytestmark = pytest.mark.anyio
 
@@ -77,3 +78,17 @@ async def test_a_request_that_may_not_be_repeated_is_sent_once() -> None:
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.post("/")
     assert server.asked == 1
+
+
+async def test_a_path_that_begins_with_two_slashes_reaches_a_service_as_it_is() -> None:
+    seen: list[bytes] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.url.raw_path)
+        return httpx2.Response(200)
+
+    async with httpx2.AsyncClient(base_url="http://catalog:1", transport=httpx2.MockTransport(answer)) as client:
+        service = ServiceClient("catalog", client)
+        for path in ("//evil/x?a=1", "/x?a=%20b", "/x?a=%20b"):
+            await service.send("GET", path)
+    assert seen == [b"//evil/x?a=1", b"/x?a=%20b", b"/x?a=%20b"]
