@@ -76,7 +76,8 @@ async def test_a_charge_that_comes_late_is_refunded(visitor: Visitor) -> None:
 
 async def test_a_provider_that_does_everything_twice_charges_once(visitor: Visitor) -> None:
     await visitor.break_provider("twice")
-    responses = await asyncio.gather(*(visitor.buy() for _ in range(5)))
+    carts = [await visitor.fill_cart() for _ in range(5)]
+    responses = await asyncio.gather(*(visitor.check_out_in_the_end(cart) for cart in carts))
     for response in responses:
         assert response.status_code == 201
         order = response.json()
