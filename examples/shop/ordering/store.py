@@ -30,9 +30,11 @@ _orders = Table(
     Column("since_us", BigInteger, nullable=False),  # when it came into its status
     Column("contact", Text, nullable=False),
 )
-# One key has at most one order that is not failed: a second one cannot even be written.
+# One key has at most one order that has not failed: the database refuses a second one.
 _live = _orders.c.status != FAILED
-Index("one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_live, postgresql_where=_live)
+ONE_LIVE_ORDER = Index(
+    "one_live_order", _orders.c.checkout_key, unique=True, sqlite_where=_live, postgresql_where=_live
+)
 Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
 Index("by_change", _orders.c.since_us)
