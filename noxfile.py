@@ -87,7 +87,7 @@ def print_commands() -> int:
 
 
 def become(command: list[str], environment: dict[str, str]) -> int:
-    """Run this instead of us, so that Ctrl-C and other signals reach it and nobody else."""
+    """Replace this process by the command, so that only the command gets Ctrl-C and other signals."""
     if os.name != "nt":
         os.chdir(ROOT)
         sys.stdout.flush()
@@ -118,7 +118,7 @@ def can(module: str) -> bool:
 
 
 def installing_it_ourselves() -> None:
-    """Debian leaves both out of its Python: CI's root gets them, anybody else is told how."""
+    """Debian leaves both out of its Python: In CI, root installs them; other users see the command."""
     if not shutil.which("apt-get"):
         raise OSError("this Python has neither ensurepip nor pip; the fix: install pip for it")
     if not (os.environ.get("CI") and os.geteuid() == 0):

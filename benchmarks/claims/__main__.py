@@ -177,7 +177,7 @@ def _asked(question: Question, make: Callable[..., Any]) -> str:
 
 
 def ask() -> dict[str, Any]:
-    """Ask everything of everybody."""
+    """Ask each library all questions."""
     warnings.simplefilter("ignore")
     logging.disable()
     makers = _makers()
@@ -204,7 +204,7 @@ def is_right(question: Question, answer: str) -> bool:
 
 
 def section(kind: str, answers: Mapping[str, Mapping[str, str]]) -> str:
-    """All questions of a kind: everybody's answers in one table, then how each was asked."""
+    """All questions of a kind: the answers of all libraries in one table, then how each was asked."""
     asked = [question for question in QUESTIONS if question.kind == kind]
     names = list(dict.fromkeys(name for question in asked for name in answers[question.name]))
     rows = [f"| | {' | '.join(question.title for question in asked)} |", f"|---|{'---|' * len(asked)}"]

@@ -1,4 +1,4 @@
-"""Who comes in by which door, and under which name."""
+"""Which requests may reach which paths: by the port they came in on, and by their Host header."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INNER = ("/internal/", "/admin/")
 
 
 class InternalPathsMiddleware:
-    """Answers 404 for the shop's own paths to requests that come by the public port."""
+    """Answers 404 to requests on the public port for internal paths."""
 
     def __init__(self, app: ASGIApp, port: int | None) -> None:
         self._app = app
@@ -28,7 +28,7 @@ class InternalPathsMiddleware:
 
 
 def arrived_on(scope: Scope, port: int | None) -> bool:
-    """Whether a request came in by a port."""
+    """Whether a request came in on a port."""
     return bool(scope["server"][1] == port)
 
 
@@ -58,7 +58,7 @@ def _host(scope: Scope) -> str:
 
 @lru_cache(maxsize=256)
 def is_local_host(host: str) -> bool:
-    """Whether a Host header names an address, or a machine that only its neighbours know."""
+    """Whether a Host header names an address, or a machine of the local network."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     if "." not in name and ":" not in name:
         return True

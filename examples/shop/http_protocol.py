@@ -42,7 +42,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         if self._head_bytes > HEAD_MAX_BYTES:
             self.transport.close()
-        elif self._giving_up is None:  # also for the rest of a body that nobody wants any more
+        elif self._giving_up is None:  # also for the rest of a body after an early answer
             self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -36,7 +36,7 @@ class _File(RotatingFileHandler):
 class _Pseudonyms(logging.Filter):
     """Writes a short digest in place of a notice's key: an address, or what a client chose, perhaps a secret.
 
-    One key has one digest while the process runs, and nobody can find out what it was.
+    One key has one digest while the process runs, and the key cannot be computed from it.
     """
 
     def __init__(self) -> None:

@@ -59,7 +59,7 @@ def not_found(what: str) -> Problem:
 
 
 def as_problem(error: Exception) -> Problem:
-    """Any error as the problem that may be told: what is nobody else's business is not."""
+    """Any error as a problem that a client may see, without internal details."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, InvalidInput):
@@ -85,7 +85,7 @@ HANDLED: tuple[type[Exception], ...] = (Problem, InvalidInput, HTTPException)
 
 
 class UnexpectedMiddleware:
-    """Answers for what nobody expected: a 500 for the caller, the whole story once in the log and in its trace."""
+    """Answers unexpected exceptions: the caller gets a 500, the log and the trace get the exception, once."""
 
     def __init__(self, app: ASGIApp, on_error: Callable[[Request, Exception], Response]) -> None:
         self._app = app

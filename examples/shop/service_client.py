@@ -32,8 +32,8 @@ _CONNECTS_S = 1.0
 class ServiceClient:
     """Another service of the shop.
 
-    Keeps: an answer of the neighbour arrives as it is, its problems as Problem with the same status;
-    a neighbour that cannot be reached in time is a Problem 503 with Retry-After.
+    Keeps: an answer of the service arrives as it is, its problems as Problem with the same status;
+    a service that cannot be reached in time is a Problem 503 with Retry-After.
     """
 
     def __init__(self, name: str, client: httpx2.AsyncClient) -> None:
@@ -131,7 +131,10 @@ class _ReportingTransport(httpx2.AsyncBaseTransport):
             failed = response.status_code >= 500
             return response
         finally:
-            if self._caller and "control" not in (self._caller, self._name):  # who watches is no traffic
+            if self._caller and "control" not in (
+                self._caller,
+                self._name,
+            ):  # the control room's own requests are not traffic
                 duration_s = time.monotonic() - began_s
                 tell(CallFinished(name=self._caller, to=self._name, failed=failed, duration_s=duration_s))
 

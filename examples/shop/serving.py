@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_IDLE_S,
-            proxy_headers=False,  # nobody stands in front: a client's own X-Forwarded-For says nothing
+            proxy_headers=False,  # there is no proxy in front, so a client could set X-Forwarded-For to anything
             timeout_graceful_shutdown=drain_s(name),
             ws="none",
         )
@@ -110,7 +110,7 @@ class Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def answering(servers: Mapping[str, Server]) -> AsyncIterator[None]:
-    """All servers, closed public door first, so that a checkout in flight still reaches every service it needs."""
+    """All servers. The gateway is closed first, so that a checkout in flight still reaches every service it needs."""
     try:
         await asyncio.gather(*(server.open() for server in servers.values()))
         yield

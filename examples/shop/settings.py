@@ -1,4 +1,4 @@
-"""Where a service stands: its neighbours' addresses, its data, the clock."""
+"""The settings of a service: the addresses of the other services, its data, the clock."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FleetServers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """What a service is told about the world when it is wired."""
+    """What a service needs to know when it is wired."""
 
     data_dir: Path
     seed: int

@@ -1,4 +1,4 @@
-"""Values from outside, checked once at the door: what passes here is safe to store, print and count."""
+"""Checks of values from outside. A value that passes is safe to store, print and count."""
 
 from __future__ import annotations
 

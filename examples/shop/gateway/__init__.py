@@ -1,1 +1,1 @@
-"""Gateway: the shop's only public door, for programs and for people."""
+"""Gateway: the only service that is open to the outside, for programs and for people."""

@@ -1,4 +1,4 @@
-"""The pages one looks around on: rendered here, useful without a script, asking nobody outside for anything."""
+"""The pages for browsing. They work without scripts, and load nothing from other sites."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _templates() -> Environment:
         categories=categories(), makers=makers(), workshop=workshop, picture=picture, emblem=emblem, static=static
     )
     for name in environment.list_templates():
-        environment.get_template(name)  # compiled before the door opens, not while the first visitor waits
+        environment.get_template(name)  # compiled before the shop opens, not while the first visitor waits
     return environment
 
 

@@ -109,7 +109,7 @@ class Storefront:
         return cart
 
     async def pieces(self, cart_id: str) -> int | None:
-        """How many pieces are in a cart; None without a cart, and when nobody can tell."""
+        """How many pieces are in a cart; None without a cart, or when the cart service is away."""
         with contextlib.suppress(Problem):
             if cart_id:
                 return int((await self._get("cart", f"/internal/carts/{cart_id}/pieces"))["pieces"])

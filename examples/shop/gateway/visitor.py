@@ -23,7 +23,7 @@ def cart_of(request: Request) -> str:
 
 
 def new_cart() -> str:
-    """A name for a cart that nobody can guess."""
+    """A random cart id that cannot be guessed."""
     return secrets.token_urlsafe(18).replace("-", "a").replace("_", "b")
 
 

@@ -13,7 +13,7 @@ PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "faile
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
 CART_IN_USE = "cart-in-use"  # the reason of an order that found its cart taken by another one
 CHECKOUT_S = 5.0
-ORPHANED_S = 15.0  # a pending order this old has nobody working at it any more
+ORPHANED_S = 15.0  # no process works on a pending order this old
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 _COUNTRY = re.compile(r"[A-Z]{2}")

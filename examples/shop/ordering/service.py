@@ -143,7 +143,7 @@ class Ordering:
         if not order.is_cancelled:
             raise Problem(409, "not-cancellable", f"An order that is {order.status} cannot be cancelled.")
         if order.status == UNDOING:
-            with contextlib.suppress(Problem):  # a neighbour is away: the sweep asks again until it is done
+            with contextlib.suppress(Problem):  # a service is away: the sweep asks again until it is done
                 await self._runner.back(order_id, order.undone_as)
         return await self._known(order_id)
 
@@ -188,7 +188,7 @@ class Ordering:
             await asyncio.sleep(_SWEEP_S)
 
     async def sweep(self) -> None:
-        """Go once through all orders that nobody is working at."""
+        """Go once through all unfinished orders on which no process works."""
         now_us = self._now_us()
         # An only replica works at no order from before its start; beside others such an order may be theirs.
         orphaned_us = now_us - int(ORPHANED_S * 1_000_000)
@@ -197,7 +197,7 @@ class Ordering:
 
         async def settle(order: Order) -> None:
             async with room:
-                with contextlib.suppress(Problem):  # a neighbour is away: the next sweep asks again
+                with contextlib.suppress(Problem):  # a service is away: the next sweep asks again
                     await self._settle(order)
 
         await asyncio.gather(*(settle(order) for order in waiting))
@@ -255,7 +255,7 @@ class Ordering:
         return True
 
     async def _empty_cart(self, order_id: str) -> None:
-        with contextlib.suppress(Problem):  # a cart that keeps its lines harms nobody
+        with contextlib.suppress(Problem):  # a cart that keeps its lines does no harm
             await self._cart.ask("POST", f"/internal/takings/{order_id}/bought")
 
     async def _reserve(self, work: Work) -> None:

@@ -139,7 +139,7 @@ def is_watching(path: str) -> bool:
 
 
 async def hang(request: Request) -> Response:
-    """Hold the line until the caller hangs up."""
+    """Give no answer until the caller disconnects."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_HANG_MAX_S):
             while (await request.receive())["type"] != "http.disconnect":

@@ -12,7 +12,7 @@ from shop.postgres import READERS_MAX, WRITERS_MAX
 from shop.settings import FleetServers
 from shop.sqlite import FIX, SCHEMA_VERSION
 
-# Each keeps its own, as it does in files: nobody reads a neighbour's tables.
+# Each service has its own database, as it has its own file: no service reads the tables of another.
 DATABASES = ("catalog", "reviews", "cart", "inventory", "ordering", "ordering-keys", "payments", "psp")
 
 

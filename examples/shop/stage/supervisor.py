@@ -76,7 +76,7 @@ class Workers:
 
     async def drain(self, public: Listener) -> None:
         """End them all, wave by wave; what is in flight is finished."""
-        public.close()  # or callers would wait at a door that nobody opens any more
+        public.close()  # otherwise callers would connect and wait for an answer that never comes
         waves = [[worker for worker in self.workers if worker.deployable in names] for names in _DRAIN_ORDER]
         waves.append([worker for worker in self.workers if worker not in [*waves[0], *waves[1]]])
         for wave in waves:

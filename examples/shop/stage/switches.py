@@ -20,7 +20,7 @@ DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "orderin
 
 
 class Switch:
-    """Whether a defence stands. It is on after every start: nobody forgets a shop undefended."""
+    """Whether a defence is on. After every start it is, so that a shop is not left without defences by mistake."""
 
     def __init__(self, name: str) -> None:
         self.name = name

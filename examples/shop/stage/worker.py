@@ -112,7 +112,7 @@ class Worker:
             raise StartFailed(answer or f"{self.name} ended before it was ready; see {self._plan.log}")
 
     async def keep(self) -> None:
-        """Start the process again whenever it ends, for as long as nobody cancels this."""
+        """Start the process again whenever it ends, until this is cancelled."""
         pause_s = 0.0
         while self._process is not None:
             began = time.monotonic()

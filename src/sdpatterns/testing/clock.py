@@ -26,7 +26,7 @@ class VirtualClock:
         clock.advance(30.0)
     ```
     Inside the block every part of sdpatterns in this process reads this clock, and memory stores
-    do as well. `advance` wakes nobody: a task that sleeps needs a loop that follows the clock
+    do as well. `advance` wakes no task: one that sleeps needs a loop that follows the clock
     (`VirtualLoop`, or `trio_clock` for trio).
 
     **Keeps**: it never goes back; a virtual instant is a whole number of microseconds.

@@ -131,7 +131,7 @@ class _Network:
         self.copies.append((SYSTEM.monotonic() + self.drawn_s(4 * self.plan.delay_max_s), step))
 
     async def deliver(self) -> None:
-        """Run the copies that have arrived by now. Nobody hears their answers."""
+        """Run the copies that have arrived by now. Their answers are dropped."""
         now = SYSTEM.monotonic()
         arrived = [copy for copy in self.copies if copy[0] <= now]
         self.copies = [copy for copy in self.copies if copy[0] > now]

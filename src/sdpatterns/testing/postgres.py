@@ -63,7 +63,7 @@ def _directory(given: Path | None) -> contextlib.AbstractContextManager[Path]:
 
 
 def _password(directory: Path) -> str:
-    """The password of the server in a directory: made once, readable by nobody but us."""
+    """The password of the server in a directory: made once, readable only by this user."""
     path = directory / "password"
     if not path.exists():
         path.touch(mode=0o600)

@@ -273,7 +273,7 @@ def _lives(process: psutil.Process) -> bool:
     import psutil
 
     try:
-        # One that nobody waits for stays in the table of processes, as dead as the others.
+        # One for which no process waits stays in the table of processes, as dead as the others.
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

@@ -1,4 +1,4 @@
-"""What is wanted of the replicas: switches and faults are kept here, and every replica is held to them."""
+"""The desired state of the replicas: their switches and faults. A replica that differs is corrected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DesiredState:
         self._replicas = replicas
         self._on = dict.fromkeys(DEFENCES, True)
         self._faults = {target: FaultInjector() for target in TARGETS}
-        self._lock = asyncio.Lock()  # nobody is judged by a pulse from before the last wish
+        self._lock = asyncio.Lock()  # a replica must not be judged by a pulse from before the last change
 
     async def set_switch(self, name: str, *, on: bool) -> None:
         """Change a switch; a Problem when a replica does not answer, whose switch is then changed later."""
@@ -49,7 +49,7 @@ class DesiredState:
             return healed[-1][0]
 
     async def reconcile(self) -> set[str]:
-        """Correct each replica that is not as wanted; returns the switches that had to be turned on again."""
+        """Correct each replica that differs; returns the switches that had to be turned on again."""
         async with self._lock:
             corrections = [
                 (address, order)
@@ -63,7 +63,7 @@ class DesiredState:
         return {name for name in DEFENCES if _switch_request(name, on=True) in told}
 
     def _corrections(self, context: str, pulse: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """What to tell a replica so that it is as wanted."""
+        """The requests that bring a replica to the desired state."""
         for name, on in pulse["switches"].items():
             if on != self._on[name]:
                 yield _switch_request(name, on=self._on[name])

@@ -28,7 +28,7 @@ class EventStream:
     async def stream(self, request: Request) -> Response:
         """Server-sent events, ended after `LIVE_S`; to a HEAD what would stand before them."""
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        if request.method == "HEAD":  # events that nobody reads would hold its connection, and the next request on it
+        if request.method == "HEAD":  # events that are not read would block the connection for the next request
             return Response(media_type="text/event-stream", headers=headers)
         return StreamingResponse(self._events(), media_type="text/event-stream", headers=headers)
 

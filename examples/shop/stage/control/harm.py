@@ -46,7 +46,7 @@ def kept_waiting(orders: Iterable[Order], visits: Iterable[Visit], known_after: 
     """Orders that made the provider take two attempts or more although it was known to be down.
 
     It was known when `known_after` orders had failed for payment before this one was placed, and the provider
-    had answered nobody well since the first of them. A breaker that opens after five failures lets
+    had given no good answer since the first of them. A breaker that opens after five failures lets
     such an order make one attempt, as a probe, or none.
     """
     attempts: dict[str, list[int]] = {}

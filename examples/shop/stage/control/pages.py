@@ -80,7 +80,7 @@ def _environment() -> Environment:
         kind_words=KIND_WORDS,
     )
     for name in environment.list_templates():
-        environment.get_template(name)  # compiled before the door opens, not while the first visitor waits
+        environment.get_template(name)  # compiled before the shop opens, not while the first visitor waits
     return environment
 
 

@@ -1,4 +1,4 @@
-"""Every replica of every service, asked one by one: a service that is away is seen as such and stops nobody."""
+"""Every replica of every service, asked one by one; one that is away is shown as away and does not delay others."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Traces:
         return [_line(trace) for trace in merged(map(TraceSummary.from_json, rows))[:limit]]
 
     async def trace(self, trace_id: str) -> dict[str, Any]:
-        """The waterfall of a trace; a 404 problem for one that nobody remembers."""
+        """The waterfall of a trace; a 404 problem for one that is not kept any more."""
         rows = await self._rows(f"/internal/traces/{trace_id}") if is_slug(trace_id) else []
         if not rows:
             raise not_found("such trace any more")

@@ -31,7 +31,7 @@ COLUMNS = ("without", "with")
 
 
 class InvalidScenario(ValueError):
-    """A scenario that nobody could play; says where it is wrong."""
+    """A scenario file is invalid; the message says where."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -48,7 +48,7 @@ class ClusterWire:
             try:
                 return await self._wire(node).call(command, key)
             except NotSent as away:
-                # Perhaps another has taken its slots over; if nobody knows better, it is away.
+                # Perhaps another node has taken its slots over; if no node knows of that, it is away.
                 if attempt == _TRIES_MAX - 1 or await self._lessons.run(slot) == node:
                     raise NotSent(f"node {node[0]}:{node[1]}: {away}") from None
             except ResponseError as error:

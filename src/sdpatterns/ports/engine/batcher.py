@@ -56,7 +56,7 @@ class Batcher(Protocol[I, R_co]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and nobody waits."""
+        """Whether nothing is in flight and no caller waits."""
         ...
 
     @property
@@ -102,7 +102,7 @@ class TaskBatcher(Generic[I, R]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and nobody waits."""
+        """Whether nothing is in flight and no caller waits."""
         return not self._busy
 
     @property
@@ -216,7 +216,7 @@ class ThreadBatcher(Generic[I, R]):
     """See `Batcher` and the module, among threads: one of them leads.
 
     The thread that comes first runs its item. Then it hands the lead to the first one that waits, which
-    runs the batch of all that wait, and so on: nobody works for others longer than one batch. The work's
+    runs the batch of all that wait, and so on: no caller works for others longer than one batch. The work's
     coroutine never suspends, and no lock is held while it runs.
     """
 
@@ -232,7 +232,7 @@ class ThreadBatcher(Generic[I, R]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and nobody waits."""
+        """Whether nothing is in flight and no caller waits."""
         return not self._busy
 
     @property

@@ -11,7 +11,7 @@ steps --> attempt --> written: each step has its answer, or its own error   |
 
 A lost race is not an outage, because another caller's write won it. So a loser tries again until its
 own caller's deadline. The first pauses are short and drawn at random; after `_RACES_MAX` lost races the
-store is asked for a turn, in which nobody else writes these cells.
+store is asked for a turn, in which no other client writes these cells.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Listener(ABC):
     **Keeps**: once `add` has returned, a later notification wakes; when some may have been missed, every
     waiter wakes. A subscriber that is cancelled leaves nothing behind.
     **May fail**: `add` with what the connector makes of the failure, when the server is away, refuses, or
-    does not confirm within `timeout_s`. A listener that breaks later fails nobody; it tries again, with
+    does not confirm within `timeout_s`. A listener that breaks later fails no waiter; it tries again, with
     growing pauses, as long as something is wanted.
     """
 

@@ -27,7 +27,7 @@ __all__ = ["CancelledStatesContract", "StoredStatesContract"]
 
 
 class CancelledStatesContract(BackendContract):
-    """A caller may be cancelled at every await, and nobody else notices."""
+    """A caller may be cancelled at every await without an effect on other callers."""
 
     runtime = "asyncio"
 

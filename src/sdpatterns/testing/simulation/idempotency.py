@@ -1,7 +1,7 @@
 """Nodes that do the work of one key once, over a bad network, and die now and then.
 
 Promises: at most one claim on a key stands at a time, by the store's clock; fences grow from claim to
-claim; where the store's clock is not set by anybody, no two pieces of work on one key overlap, though
+claim; where the store's clock is not set, no two pieces of work on one key overlap, though
 nodes are parted from the store while they work; once an answer is stored no work begins, and every
 caller is given that very answer; a resource that checks the fence is never written by a late owner
 after a newer one; and when the trouble is over, the key can be worked on.

@@ -1,7 +1,7 @@
 """A fleet of nodes that share one rate limiter over a bad network.
 
 Promise: whatever window of time is looked at, no more than the burst and what the rate refills in it
-were let through, and nobody was let through without a step in the store that says so.
+were let through, and no request was let through without a step in the store that says so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A fleet of nodes that share one quota over a bad network, around the end of a day and of a month.
 
 Promise: every request is decided as a ledger decides that looks each earlier one up on a calendar
-on the wall, and nobody is let through without a step in the store that says so.
+on the wall, and no request is let through without a step in the store that says so.
 """
 
 from __future__ import annotations

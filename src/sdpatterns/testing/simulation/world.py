@@ -73,10 +73,10 @@ class Run:
         self._digest.update(repr((SYSTEM.now_us(), what, details)).encode())
 
     def note_cancelled(self, task: asyncio.Task[Any], what: str, *details: object) -> None:
-        """Note that a task ended cancelled; it is a violation where nobody had asked for that."""
+        """Note that a task ended cancelled; it is a violation where that was not requested."""
         self.note(what, *details)
         if not task.cancelling():
-            self.violated(f"{what}, though nobody cancelled: {details}")
+            self.violated(f"{what}, though it was not cancelled: {details}")
 
     def violated(self, promise: str) -> None:
         """Something happened that must not happen."""
@@ -114,7 +114,7 @@ class Run:
         ended = await asyncio.gather(*work, return_exceptions=True)
         for end in ended:
             if isinstance(end, BaseException):
-                self.violated(f"nobody expected {end!r}")
+                self.violated(f"unexpected {end!r}")
 
 
 def simulate(world: World, seed: int) -> Outcome:

@@ -8,7 +8,7 @@ const PLACES = { // column and row
   catalog: [1, 0], reviews: [1, 1], cart: [1, 2], inventory: [1, 3], ordering: [1, 4],
   payments: [2, 4], psp: [2, 2],
 };
-// Who calls whom, drawn while nobody calls too.
+// Which service calls which, drawn also while there are no calls.
 const WIRES = "visitors/gateway gateway/catalog gateway/reviews gateway/cart gateway/inventory gateway/ordering ordering/cart ordering/inventory ordering/payments cart/catalog payments/psp psp/payments".split(" ");
 const OUTSIDE = ["visitors", "psp"];
 const REPLICAS_MAX = 5;
