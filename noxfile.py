@@ -112,7 +112,7 @@ def fetch_nox() -> None:
 
 
 def can(module: str) -> bool:
-    """Whether this Python has a module; looks again each time, for it may just have been installed."""
+    """Whether this Python has a module; looks again each time, because it may just have been installed."""
     importlib.invalidate_caches()
     return importlib.util.find_spec(module) is not None
 

@@ -60,7 +60,7 @@ def ours(window: Window, **settings: Any) -> CircuitBreaker:
 
 
 async def dirty(window: Window) -> Call:
-    """A breaker one of whose calls in ten has failed, and whose window never forgets it."""
+    """A breaker in which one call in ten has failed, with a window that keeps all calls."""
     breaker = ours(window)
 
     async def fail() -> None:

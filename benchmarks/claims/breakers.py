@@ -25,7 +25,7 @@ Call = Callable[[], Awaitable[Any]]
 Protect = Callable[[Call], Call]
 
 
-class Sick(Exception):
+class CallFailed(Exception):
     """What the callee raises."""
 
 
@@ -86,19 +86,19 @@ async def outcomes(protected: Call, times: int) -> list[BaseException | None]:
 
 
 class Callee:
-    """Counts who reaches it, and fails for as long as it is sick."""
+    """Counts the calls that reach it, and fails as long as `fails` is set."""
 
     def __init__(self) -> None:
         self.reached = 0
-        self.sick = True
+        self.fails = True
         self.takes_s = 0.0
 
     async def __call__(self) -> str:
         self.reached += 1
-        sick = self.sick
+        fails = self.fails
         await asyncio.sleep(self.takes_s)
-        if sick:
-            raise Sick
+        if fails:
+            raise CallFailed
         return "fine"
 
 
@@ -122,10 +122,10 @@ async def probes(make: Callable[[int], Protect]) -> str:
 async def late_success(make: Callable[[int], Protect]) -> str:
     callee = Callee()
     call = wrapped(make, 3, callee)
-    callee.sick, callee.takes_s = False, 0.05
+    callee.fails, callee.takes_s = False, 0.05
     slow = asyncio.ensure_future(call())
     await asyncio.sleep(0.01)
-    callee.sick, callee.takes_s = True, 0.0
+    callee.fails, callee.takes_s = True, 0.0
     await outcomes(call, 5)
     await slow
     before = callee.reached
@@ -136,7 +136,7 @@ async def late_success(make: Callable[[int], Protect]) -> str:
 async def cancellations(make: Callable[[int], Protect]) -> str:
     callee = Callee()
     call = wrapped(make, 3, callee)
-    callee.sick, callee.takes_s = False, 10.0
+    callee.fails, callee.takes_s = False, 10.0
     for _ in range(10):
         task = asyncio.ensure_future(call())
         await asyncio.sleep(0)
@@ -153,7 +153,7 @@ async def frames(make: Callable[[int], Protect]) -> str:
     call = wrapped(make, 3, callee)
     found = await outcomes(call, 200)
     last = found[-1]
-    if last is None or isinstance(last, Sick):
+    if last is None or isinstance(last, CallFailed):
         return "never refused"
     return str(len(traceback.extract_tb(last.__traceback__)))
 

@@ -101,7 +101,7 @@ class Readers:
 
 async def _connected(path: Path) -> aiosqlite.Connection:
     # A deadline may strike while a thread opens the file: the thread finishes, and so must we, or
-    # nobody would close what it has opened.
+    # what it has opened would never be closed.
     opening = asyncio.ensure_future(_Connection(path).__aenter__())
     try:
         return await asyncio.shield(opening)

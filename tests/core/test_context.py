@@ -160,7 +160,7 @@ def test_work_without_a_deadline_has_none_and_may_set_one(virtual_clock: Virtual
     assert asyncio.run(main()) == [None, 9.0, None, 1.0]
 
 
-def test_a_deadline_that_ended_binds_nobody_who_copied_it(virtual_clock: VirtualClock) -> None:
+def test_a_deadline_that_ended_does_not_bind_a_copy_of_the_context(virtual_clock: VirtualClock) -> None:
     async def main() -> list[float | None]:
         until = Until(virtual_clock.monotonic() + 1.0)
         deadline_at.set(until)

@@ -22,7 +22,7 @@ def test_a_notice_reaches_every_listener_in_order() -> None:
     assert heard == [("first", notice), ("second", notice)]
 
 
-def test_nobody_listens_afterwards() -> None:
+def test_there_is_no_listener_afterwards() -> None:
     before = list(LISTENERS)
     mine = listen(lambda _: None)
     mine.__enter__()
@@ -50,7 +50,7 @@ def test_a_listener_may_stop_to_listen_while_it_is_told() -> None:
     assert heard == ["pot", "also pot", "also cup"]
 
 
-def test_a_listener_that_fails_harms_nobody_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_is_logged_and_the_others_are_called(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Notice] = []
 
     def broken(_: Notice) -> None:

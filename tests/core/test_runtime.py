@@ -61,7 +61,7 @@ async def test_a_ring_wakes_who_waits() -> None:
     assert SYSTEM.monotonic() - started == pytest.approx(1.0)
 
 
-async def test_a_ring_with_nobody_waiting_is_kept_once() -> None:
+async def test_a_wake_without_a_waiter_is_kept_once() -> None:
     waiter = current().waiter()
     waiter.wake()
     waiter.wake()

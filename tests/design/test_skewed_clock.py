@@ -49,7 +49,7 @@ def test_two_hold_one_lease_where_a_client_trusts_its_own_clock() -> None:
     assert overlaps(wait=0)
 
 
-def test_nobody_takes_a_lease_too_early_where_expiry_is_judged_later_by_the_bound() -> None:
+def test_no_client_takes_a_lease_too_early_where_expiry_is_judged_later_by_the_bound() -> None:
     assert overlaps(wait=SKEW) == []
 
 

@@ -41,7 +41,7 @@ def open_browser(playwright: Playwright, path: str) -> Iterator[Browser]:
 def visit(browser: Browser, url: str, device: str = "desktop", *, refused: int = 0, **settings: Any) -> Iterator[Page]:
     """A page to walk the shop with.
 
-    At its end: nothing was asked of anybody but the shop, every page forbade it, and the console is
+    At its end: no other site was asked for anything, every page forbade it, and the console is
     quiet except for so many refusals, which the browser itself logs there.
     """
     context = browser.new_context(base_url=url, **{**DEVICES[device], **settings})

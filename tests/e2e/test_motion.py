@@ -1,4 +1,4 @@
-"""For who asked for less motion nothing moves; for everybody else the same things do, or this would prove nothing."""
+"""With reduced motion nothing moves. Without it the same things move, otherwise the test would prove nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_nothing_moves(browser: Browser, url: str, customer: Customer, stop: Sto
 def open_drawer(page: Page) -> list[str]:
     page.goto("/products/SP-00040")
     page.get_by_role("button", name="Add to cart").click()
-    # Asked in the frame in which it opens, for it is over soon.
+    # Asked in the frame in which it opens, because it is over soon.
     moving: list[str] = page.evaluate(
         f"""() => new Promise(resolve => {{
             const look = () => document.querySelector("#drawer").open ? resolve({MOVING}) : requestAnimationFrame(look);

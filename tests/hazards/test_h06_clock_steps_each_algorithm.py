@@ -16,7 +16,7 @@ store = each_store
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-async def test_a_stepped_wall_clock_neither_frees_nor_blocks_anybody(
+async def test_a_stepped_wall_clock_neither_frees_nor_blocks_a_key(
     store: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limiter = RateLimiter(unique("api"), Rate(2, 366 * 86_400.0), algorithm=ALGORITHMS[name], store=store)

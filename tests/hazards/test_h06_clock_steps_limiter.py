@@ -15,7 +15,7 @@ store = each_store
 
 
 @pytest.mark.parametrize("step_s", [-86_400.0, -1.0, 3600.0, 86_400.0 * 365])
-async def test_a_stepped_wall_clock_neither_frees_nor_blocks_anybody(
+async def test_a_stepped_wall_clock_neither_frees_nor_blocks_a_key(
     store: Any, step_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limiter = RateLimiter(unique("api"), per_hour(2), store=store)

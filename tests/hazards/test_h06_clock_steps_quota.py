@@ -14,9 +14,7 @@ pytestmark = pytest.mark.anyio
 store = each_store
 
 
-async def test_a_stepped_wall_clock_neither_frees_nor_blocks_anybody(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stepped_wall_clock_neither_frees_nor_blocks_a_key(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     quota = Quota(unique("api"), [yearly(2), monthly(2)], zone="Europe/Berlin", store=store)
     assert (await quota.acquire("used")).remaining == 1
     before = await quota.peek("used")

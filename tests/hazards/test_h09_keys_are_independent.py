@@ -1,4 +1,4 @@
-"""Hazard 9: a limit is per key, and a waiting key holds up nobody else."""
+"""Hazard 9: a limit is per key, and a waiting key delays no other key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hazard 10: a large request is not starved by small ones, and nobody polls."""
+"""Hazard 10: a large request is not starved by small ones, and no waiter polls."""
 
 from __future__ import annotations
 

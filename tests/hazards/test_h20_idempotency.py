@@ -92,7 +92,7 @@ async def test_after_a_cancellation_a_retry_is_carried_out(shop: Shop) -> None:
 async def test_an_owner_that_died_holds_the_key_for_a_lease_and_no_longer(shop: Shop, store: Store) -> None:
     dead = Idempotency("http", store=store.backend.states)
     request = await _request_of(shop)
-    await dead.claim(("", "k"), request)  # and its process is killed: nobody releases it
+    await dead.claim(("", "k"), request)  # and its process is killed: its claim is not released
     refused = await shop.post()
     assert (refused.status_code, refused.headers["retry-after"], shop.runs) == (409, "1", 0)
     store.passed_us = 31_000_000

@@ -87,7 +87,7 @@ def test_a_library_appears_only_in_the_file_named_for_it() -> None:
     assert strangers == []
 
 
-def test_nobody_inside_imports_a_file_that_is_named_for_a_library() -> None:
+def test_no_module_inside_imports_a_file_that_is_named_for_a_library() -> None:
     named = {word for value in NAMED_FOR.values() for word in value.split()} - {"testing"}
     guests = {module(path): path for path in modules() if words(path) & named and module(path) not in OPEN_GUESTS}
     offences = [
@@ -101,7 +101,7 @@ def test_nobody_inside_imports_a_file_that_is_named_for_a_library() -> None:
     assert offences == []
 
 
-def test_nobody_inside_comes_through_the_front_door() -> None:
+def test_no_module_inside_imports_the_front_door() -> None:
     offences = [
         f"{path.relative_to(ROOT)}:{line}" for path in modules() for line, name in imports(path) if name == "sdpatterns"
     ]

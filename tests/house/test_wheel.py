@@ -17,7 +17,7 @@ import sdpatterns
 from tests.house.source import PACKAGE, ROOT
 from tests.house.test_layers import NAMED_FOR
 
-# Parts of `testing` that need pytest itself, for they are made of tests.
+# Parts of `testing` that need pytest itself, because they are made of tests.
 TEST_TOOLS = {"contracts", "plugin"}
 
 # What stays behind when no extra is installed: every file that is named for a library.

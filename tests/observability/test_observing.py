@@ -33,7 +33,7 @@ def traced_into(store: TraceStore) -> OpenTelemetryTracer:
     return OpenTelemetryTracer(provider)
 
 
-def test_it_lasts_though_nobody_holds_what_it_gives() -> None:
+def test_it_lasts_although_its_result_is_dropped() -> None:
     first: list[Notice] = []
     second: list[Notice] = []
     observe(first.append, second.append)

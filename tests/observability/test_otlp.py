@@ -141,7 +141,7 @@ async def test_the_environment_knows_better_who_sends_and_how_much(
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "here", "OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
     ],
 )
-def test_nothing_is_made_where_nobody_asks(
+def test_nothing_is_made_before_it_is_asked_for(
     said: dict[str, str], collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in said.items():

@@ -53,7 +53,7 @@ async def test_a_caller_cancelled_while_a_file_is_opened_leaves_it_closed(
             may_go_on.set()
             with pytest.raises(asyncio.CancelledError):
                 await caller
-    assert await database.rows(select(ROWS)) == []  # the connection that was opened for nobody is of use
+    assert await database.rows(select(ROWS)) == []  # the connection whose caller was cancelled is still usable
     await database.close()
     assert len(opened) == 2
     for connection in opened:
@@ -169,10 +169,10 @@ async def test_a_write_cancelled_at_any_await_is_complete_or_absent(
             with _cancelling_at(trip, monkeypatch) as doomed:
                 doomed.append(asyncio.create_task(_two_rows(database, trip)))
                 await asyncio.wait(doomed)
-            await _two_rows(database, 1_000 + trip)  # the connection, the only one that writes, is of use
+            await _two_rows(database, 1_000 + trip)  # the connection, the only one that writes, is still usable
             ((own,),) = await database.rows(select(func.count()).where(func.abs(ROWS.c.number) == trip))
             left.append((doomed[0].cancelled(), own))
     *statements, commit, beyond = left
     assert statements == [(True, 0)] * (TRIPS - 1)
-    assert commit in [(True, 0), (True, 2)]  # nobody can tell whether it was done
+    assert commit in [(True, 0), (True, 2)]  # it may have been done or not
     assert beyond == (False, 2)

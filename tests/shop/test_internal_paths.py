@@ -92,7 +92,7 @@ async def test_hosts_that_belong_to_the_shop_are_accepted(shared: Visitor, host:
 async def test_a_page_of_another_site_cannot_send_a_request_without_preflight(
     shared: Visitor, method: str, path: str
 ) -> None:
-    """A browser sends these media types for anybody; for JSON it asks first, and is not answered."""
+    """A browser sends these media types for any site. For JSON it asks first, and gets no permission."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "*/*"):
         foreign = {"origin": "http://evil.example", "content-type": kind, "idempotency-key": f'"{new_name("key")}"'}
         sent = await shared.http.request(method, path, content=b'{"visitors": 0, "on": true}', headers=foreign)

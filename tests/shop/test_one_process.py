@@ -71,7 +71,7 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
             assert (await http.put(f"{url}/control/api/fault", json=SLOW)).status_code == 200
             buyer = asyncio.create_task(http.post(f"{url}/api/v1/checkout", json=checkout_body("c"), headers=KEY))
             await asyncio.sleep(0.5)
-        assert (await buyer).status_code == 201  # it found everybody it still needed
+        assert (await buyer).status_code == 201  # it reached every service that it still needed
         with pytest.raises(httpx.ConnectError):
             await http.get(url)
 

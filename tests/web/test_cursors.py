@@ -1,4 +1,4 @@
-"""Cursors: pages that neither repeat nor hide a row, and positions that nobody made up."""
+"""Cursors: pages that neither repeat nor hide a row, and positions that a client cannot make up."""
 
 from __future__ import annotations
 

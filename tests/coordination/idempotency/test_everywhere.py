@@ -100,7 +100,7 @@ async def test_a_heartbeat_keeps_a_claim_on_a_real_store(backend: Any) -> None:
 async def test_a_cancelled_call_leaves_the_key_free(backend: Any) -> None:
     till, idem = Till(10.0), Idempotency(unique("till"), store=backend.states)
     task = asyncio.create_task(idem.call("k", till.pay, "o1"))
-    while not till.runs:  # noqa: ASYNC110 - the work tells nobody when it begins
+    while not till.runs:  # noqa: ASYNC110 - the work has no event for its beginning
         await asyncio.sleep(0.005)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""A claim whose reply was lost is given back, though nobody learned that it was made."""
+"""A claim whose reply was lost is given back, although no caller learned that it was made."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 def offering(app: ASGIApp) -> ASGIApp:
-    """As behind a server that can send files, trailers and what nobody has heard of."""
+    """As behind a server that can send files, trailers and unknown extensions."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         names = ("http.response.pathsend", "http.response.trailers", "http.response.unheard", "unheard")

@@ -66,7 +66,6 @@ class QuotaDecision:
 
     @property
     def remaining(self) -> int:
-        """How many more would pass now."""
         return self.binding.remaining
 
     @property

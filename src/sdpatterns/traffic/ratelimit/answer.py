@@ -83,7 +83,6 @@ class Decision:
 
     @property
     def rate(self) -> Rate:
-        """The rate that binds."""
         return self.binding.rate
 
     @property
