@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from sdpatterns.testing import servers
 from tests.backends.everywhere import is_for_long_runs
 
-pytest_plugins = ["sdpatterns.testing.plugin"]
+pytest_plugins = ["sdpatterns.testing.plugin", "tests.measured"]
 
 # Both limits are on the wall clock, and a busy machine breaks them without any fault of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -50,17 +50,15 @@ def valkey_cluster() -> Iterator[str]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is marked `long`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A pattern's tests run on three backends of five; hazards go through lines that other tests measure."""
+    """A pattern's tests run on three backends of five."""
     for item in items:
-        if item.nodeid.startswith("tests/hazards/"):
-            item.add_marker(pytest.mark.no_cover)
         if is_for_long_runs(item.nodeid, item.callspec.params if hasattr(item, "callspec") else {}):
             item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture
-def only_named_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pytest that the test starts loads the plugins it names, and starts in a tenth of the time."""
+def only_named_plugins(monkeypatch: pytest.MonkeyPatch, children_unmeasured: None) -> None:
+    """A pytest that the test starts loads only the plugins it names, unmeasured: it starts in a tenth of the time."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
 

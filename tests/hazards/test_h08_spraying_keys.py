@@ -11,7 +11,7 @@ from sdpatterns.testing.clock import VirtualClock
 from tests.backends.everywhere import KINDS, opened, unique
 
 # Other tests go through the same lines; counting them for so many keys takes most of the time.
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,7 @@ from tests.backends.everywhere import KINDS, opened, unique
 from tests.traffic.ratelimit.algorithms import ALGORITHMS
 
 # Other tests go through the same lines; counting them for so many keys takes most of the time.
-pytestmark = [pytest.mark.anyio, pytest.mark.no_cover]
+pytestmark = pytest.mark.anyio
 
 YEAR_S = 366 * 86_400.0
 

@@ -15,7 +15,6 @@ from sdpatterns.traffic.ratelimit import GCRA, Algorithm
 from tests.traffic.ratelimit.algorithms import ALGORITHMS
 
 # Other tests go through the same lines; counting them for so many keys takes most of the time.
-pytestmark = pytest.mark.no_cover
 
 
 class Watched(dict[str, Any]):

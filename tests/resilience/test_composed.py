@@ -118,7 +118,7 @@ class World:
 
 
 # Other tests go through the same lines; counting them in so many worlds takes most of the time.
-@pytest.mark.no_cover
+@pytest.mark.unmeasured
 @pytest.mark.parametrize(
     "seeds", [SEEDS, pytest.param(SEEDS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
 )

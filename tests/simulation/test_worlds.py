@@ -20,7 +20,7 @@ SEEDS = range(100)
 
 
 # The other tests go through the worlds' lines too; counting them a hundred times takes most of the time.
-@pytest.mark.no_cover
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", WORLDS)
 def test_no_seed_breaks_a_promise_and_every_fault_occurs(name: str) -> None:
     counts: Counter[str] = Counter()
@@ -32,7 +32,7 @@ def test_no_seed_breaks_a_promise_and_every_fault_occurs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_a_seed_is_one_history_in_any_process(name: str) -> None:
+def test_a_seed_is_one_history_in_any_process(children_unmeasured: None, name: str) -> None:
     replays = [
         subprocess.run(
             [sys.executable, "-m", "sdpatterns.testing.simulation", "--world", name, "--seed", "7"],

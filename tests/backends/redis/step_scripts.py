@@ -19,7 +19,7 @@ _STEPS_LONG = 1_000_000
 def many_steps(test: Any) -> Any:
     """Give a test its number of `steps`: some in each run, many in a long one."""
     # Other tests go through the same lines; counting them for each step takes as long as the steps.
-    counted = pytest.mark.no_cover(test)
+    counted = pytest.mark.unmeasured(test)
     long = pytest.param(_STEPS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(7200)])
     return pytest.mark.parametrize("steps", [_STEPS, long])(counted)
 
