@@ -190,8 +190,14 @@ def run(session: nox.Session, name: str, *words: str, **options: object) -> None
 def surroundings(place: Path) -> dict[str, str]:
     """The variables under which an environment's programs find each other."""
     path = f"{program(place, 'x').parent}{os.pathsep}{os.environ['PATH']}"
-    # The last one silences an advertisement in every build of the docs.
-    return {"PATH": path, "VIRTUAL_ENV": str(place), "NO_MKDOCS_2_WARNING": "1"}
+    return {
+        "PATH": path,
+        "VIRTUAL_ENV": str(place),
+        # Tests start some hundred processes; where a container forbids bytecode each compiles all of `src` once more.
+        "PYTHONDONTWRITEBYTECODE": "",
+        # Silences an advertisement in every build of the docs.
+        "NO_MKDOCS_2_WARNING": "1",
+    }
 
 
 AGAIN_MAX = 3

@@ -50,4 +50,4 @@ def test_coverage_does_not_patch_the_end_of_a_process_for_each_test() -> None:
     while end.__name__ == "coverage_os_exit_patch":
         end = inspect.getclosurevars(end).nonlocals["old_exit"]
         times += 1
-    assert times <= 2, "a worker measures itself, and pytest-cov measures in it"
+    assert times <= 3, "a worker measures itself, and pytest-cov starts twice in it"

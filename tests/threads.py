@@ -15,7 +15,7 @@ def in_threads(work: Callable[[], T], count: int = 8) -> list[T]:
     line = threading.Barrier(count)
 
     def run() -> T:
-        line.wait(10.0)
+        line.wait(60.0)
         return work()
 
     with ThreadPoolExecutor(count) as pool:

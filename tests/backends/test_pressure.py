@@ -87,7 +87,7 @@ def test_a_thread_that_waits_for_a_connection_is_seen(valkey_url: str) -> None:
     with backend, other:
         finish(other._sites.here().seed.call(pack("RPUSH", empty, "a", "b", "c"), b""))
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
     assert other.pressure() == Pressure(0, 0, 0, 0), "closed"
 
 

@@ -88,7 +88,7 @@ def signals() -> tuple[object, Use]:
     async def play() -> None:
         async with bus.subscribe("a") as subscription:
             await bus.notify("a")
-            assert await subscription.wait(5.0)
+            assert await subscription.wait(60.0)
 
     return bus, lambda: run(play)
 

@@ -17,7 +17,7 @@ def test_eight_calls_are_inside_at_once() -> None:
     @bulkhead.protect
     @breaker.protect
     def call() -> int:
-        return meeting.wait(10)
+        return meeting.wait(60)
 
     assert sorted(in_threads(call)) == list(range(8))
 
@@ -40,6 +40,6 @@ def test_the_callers_code_may_use_the_breaker_it_is_called_by() -> None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert [str(item) for item in seen] == ["CircuitState.OPEN", "raised"]

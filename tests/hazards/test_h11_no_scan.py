@@ -14,8 +14,6 @@ from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.traffic.ratelimit import GCRA, Algorithm
 from tests.traffic.ratelimit.algorithms import ALGORITHMS
 
-# Other tests go through the same lines; counting them for so many keys takes most of the time.
-
 
 class Watched(dict[str, Any]):
     """A map that notes when code iterates over it."""

@@ -332,7 +332,7 @@ def served() -> Iterator[tuple[App, str]]:
 
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
-    assert ready.wait(10.0)
+    assert ready.wait(60.0)
     yield app, urls[0]
     done.set()
     thread.join()

@@ -110,7 +110,7 @@ def wired_in_a_thread(wire: Wire) -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(run()))
     thread.start()
-    assert ready.wait(10.0)
+    assert ready.wait(60.0)
     try:
         yield urls[0]
     finally:

@@ -232,13 +232,13 @@ def test_threads_share_one_write_too(
         statements.clear()
         with ThreadPoolExecutor(9) as pool:
             # One holds the connection in the middle of its step until eight others wait.
-            first = pool.submit(lambda: finish(cells.transact("b", Meddled(lambda _: gate.wait(5.0)))))
+            first = pool.submit(lambda: finish(cells.transact("b", Meddled(lambda _: gate.wait(60.0)))))
             rest = [pool.submit(lambda: finish(cells.transact("a", Add()))) for _ in range(8)]
             while backend._resources.here().batches.waiting < 8:
                 pass
             gate.set()
-            assert first.result(10.0) == 0
-            assert sorted(one.result(10.0)[0] for one in rest) == [*range(1, 9)]
+            assert first.result(60.0) == 0
+            assert sorted(one.result(60.0)[0] for one in rest) == [*range(1, 9)]
         assert len(statements) <= 8
 
 

@@ -87,9 +87,9 @@ async def _through_a_restart(server: ServerProcess, url: str) -> None:
             server.start()
             assert await add_each(cells, "a", 3) == [3, 4, 5]
             # Announcements may have been missed while it was away: the subscription is told to look.
-            assert await subscription.wait(20.0)
+            assert await subscription.wait(60.0)
             await backend.signals.notify("bell")
-            assert await subscription.wait(20.0)
+            assert await subscription.wait(60.0)
 
 
 def _through_a_restart_in_threads(server: ServerProcess, url: str) -> None:
@@ -103,9 +103,9 @@ def _through_a_restart_in_threads(server: ServerProcess, url: str) -> None:
             finish(cells.transact("b", Add()))
         server.start()
         assert finish(add_each(cells, "b", 3)) == [3, 4, 5]
-        assert finish(subscription.wait(20.0))
+        assert finish(subscription.wait(60.0))
         finish(backend.signals.notify("bell"))
-        assert finish(subscription.wait(20.0))
+        assert finish(subscription.wait(60.0))
         finish(subscription.__aexit__(None, None, None))
 
 

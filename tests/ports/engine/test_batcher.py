@@ -150,7 +150,7 @@ class Waiting:
     async def work(self, items: Sequence[int]) -> Sequence[int]:
         self.batches.append(list(items))
         self.leading.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if self.interrupted and list(items) == [0]:
             raise KeyboardInterrupt
         return list(items)
@@ -171,11 +171,11 @@ def test_an_interrupted_leader_hands_the_lead_on() -> None:
     stage = Waiting(interrupted=True)
     with ThreadPoolExecutor(4) as pool:
         ends = [pool.submit(stage.run, 0)]
-        assert stage.leading.wait(10)
+        assert stage.leading.wait(60)
         ends += [pool.submit(stage.run, item) for item in (1, 2)]
         stage.wait_for(2)
         stage.gate.set()
-        assert [end.result(10) for end in ends] == ["KeyboardInterrupt", "1", "2"]
+        assert [end.result(60) for end in ends] == ["KeyboardInterrupt", "1", "2"]
     assert stage.batcher.idle
 
 
@@ -188,7 +188,7 @@ def test_one_interrupted_while_it_waits_does_not_stop_the_others(
 
         def wait(self, timeout: float | None = None) -> bool:
             if promoted:
-                super().wait(10)
+                super().wait(60)
             raise KeyboardInterrupt
 
     def turn(item: int) -> object:
@@ -202,12 +202,12 @@ def test_one_interrupted_while_it_waits_does_not_stop_the_others(
     stage = Waiting(interrupted=False)
     with ThreadPoolExecutor(4) as pool:
         ends = [pool.submit(stage.run, 0)]
-        assert stage.leading.wait(10)
+        assert stage.leading.wait(60)
         for waiting in (1, 2):
             ends.append(pool.submit(stage.run, waiting))
             stage.wait_for(waiting)
         stage.gate.set()
-        assert [end.result(10) for end in ends] == ["0", "KeyboardInterrupt", "2"]
+        assert [end.result(60) for end in ends] == ["0", "KeyboardInterrupt", "2"]
     assert stage.batches == [[0], [2]]
     assert stage.batcher.idle
 
@@ -247,11 +247,11 @@ def test_a_batch_for_several_threads_has_the_context_of_none_of_them() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         ends = [pool.submit(hurries, 0)]
-        assert stage.leading.wait(10)
+        assert stage.leading.wait(60)
         ends += [pool.submit(hurries, item) for item in (1, 2)]
         stage.wait_for(2)
         stage.gate.set()
-        assert [end.result(10) for end in ends] == ["0", "1", "2"]
+        assert [end.result(60) for end in ends] == ["0", "1", "2"]
     assert seen == [(1, False), (2, True)]
 
 
@@ -290,12 +290,12 @@ def test_threads_behind_a_failure_hear_of_it_at_once_but_those_that_may_wait_on(
     stage.batcher = ThreadBatcher(work, at_most=1)
     with ThreadPoolExecutor(4) as pool:
         ends = [pool.submit(stage.run, 0)]
-        assert stage.leading.wait(10)
+        assert stage.leading.wait(60)
         for waiting in (1, 2):
             ends.append(pool.submit(stage.run, waiting))
             stage.wait_for(waiting)
         stage.gate.set()
-        assert [end.result(10) for end in ends] == ["0", "KeyError", "2"]
+        assert [end.result(60) for end in ends] == ["0", "KeyError", "2"]
     assert stage.batcher.idle
 
 

@@ -33,5 +33,5 @@ def serving(app: Any) -> Iterator[str]:
     finally:
         server.trigger.pull_trigger(server.close)
         server.task_dispatcher.shutdown(timeout=5)
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()

@@ -430,7 +430,7 @@ def test_the_context_of_a_request_is_its_own_whichever_thread_pulls() -> None:
     rest: list[bytes] = []
     thread = threading.Thread(target=lambda: rest.extend(got))
     thread.start()
-    thread.join(5)
+    thread.join(60)
     assert rest == [b"inside"]
 
 
