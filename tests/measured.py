@@ -29,6 +29,12 @@ UNMEASURED = {
     "tests/backends/memory/test_model.py": "thousands of random steps",
     "tests/resilience/test_breaker_model.py": "thousands of random steps",
     "tests/observability/test_redaction.py::test_a_long_text_takes_time_in_proportion_to_its_length": "long texts",
+    "tests/core/test_forks.py::test_a_child_finds_no_change_that_is_half_made": "coverage would start in each child",
+    "tests/backends/test_forks.py::test_many_forks_beside_many_steps": "coverage would start in each child",
+    "tests/backends/test_hot_key.py": "thousands of steps in several processes",
+    "tests/traffic/ratelimit/test_answers.py": "thousands of steps",
+    "tests/web/test_connections.py::test_a_storm_of_cancellations": "a thousand requests",
+    "tests/web/test_aiohttp.py::test_a_storm_of_cancellations": "a thousand requests",
     "tests/observability/test_traces.py::test_many_threads_end_spans_and_look_at_once": "thousands of spans",
 }
 """Tests that are not measured, as the beginning of their ids, and why: other tests reach the same lines."""

@@ -17,6 +17,7 @@ from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine import listener
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
+from tests.backends.everywhere import PATIENCE_S
 from tests.backends.redis.proxy import FaultProxy
 from tests.backends.redis.steps import Count
 
@@ -194,7 +195,7 @@ def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) 
     async def play() -> None:
         for turns in (1, 2, 3, 30):
             # The first to listen also opens the connection; some are cancelled before it is there.
-            async with RedisBackend.from_url(proxy.url) as backend:
+            async with RedisBackend.from_url(proxy.url, timeout_s=PATIENCE_S) as backend:
                 before = await futures_after(backend, [], 1)
                 assert await futures_after(backend, [f"{turns}/{place}" for place in range(1000)], turns) <= before + 10
                 # Later listeners to the same topics hear them.

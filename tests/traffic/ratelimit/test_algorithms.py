@@ -104,7 +104,8 @@ async def test_on_every_store_a_cancelled_wait_leaves_nothing(
             pass
         before = (await limiter.peek("x")).reset_after_s
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
+            # By then it has its slot, also from a store that is slow to answer on a busy machine.
+            async with asyncio.timeout(0.5):
                 await limiter.wait("x", max_wait_s=20_000.0)
         assert (await limiter.peek("x")).reset_after_s <= before
 

