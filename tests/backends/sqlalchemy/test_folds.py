@@ -38,7 +38,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return noting
 
     for kind in (AsyncpgTransaction, PsycopgTransaction, SQLiteTransaction):
-        for name in ("fetch", "execute", "run_each"):
+        for name in ("fetch", "execute"):
             monkeypatch.setattr(kind, name, noted(getattr(kind, name)))
     return sent
 

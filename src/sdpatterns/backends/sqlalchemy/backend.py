@@ -74,6 +74,7 @@ class SQLBackend(Lifespan):
         self._cells: CellTable = (
             SQLiteCells(self._dialect) if isinstance(self._dialect, SQLiteDialect) else PostgresCells(self._dialect)
         )
+        # Made first and handed down: connections and listeners wake the subscribers of this process through it.
         self._local = LocalSignals()
         self._resources = DatabaseResources(
             database, self._dialect, self._cells, timeout_s, plain("random", random), self._local
@@ -138,6 +139,7 @@ class SQLBackend(Lifespan):
             raise unavailable(self.shown, error) from error
 
     def _migrate(self, connection: Connection) -> tuple[int | None, int]:
+        # Two processes that start at once would both make the tables.
         self._dialect.begin_alone(connection)
         versions = migrate(connection)
         connection.exec_driver_sql("COMMIT")

@@ -52,6 +52,7 @@ class Database:
         """A blocking engine."""
         if self.kind == "sqlite":
             return sqlite_engine(self.url, timeout_s=self._timeout_s, durable=self._durable)
+        # `recreate` copies the pool's settings, the way to connect among them, and none of its connections.
         if isinstance(self._given, Engine):
             engine = create_engine(self.url, pool=self._given.pool.recreate(), hide_parameters=True)
         else:
@@ -88,6 +89,7 @@ class Database:
             for name, value in settings.items():
                 cursor.execute(f"SET {name} = '{value}'")
             cursor.close()
+            # Else the settings would go with the first rollback.
             connection.commit()
 
 

@@ -81,6 +81,7 @@ class ThreadResources:
 
     async def close(self) -> None:
         """Close it all; it may be used again."""
+        # First, because its thread uses the connections.
         await self.listener.stop()
         self.connections.close()
 
@@ -176,6 +177,7 @@ class DatabaseResources(Resources[SQLResources]):
         return TaskResources(tasks, self._table, TaskListener(connector, self._local, self._random))
 
     def _of_file(self, dialect: SQLiteDialect, *, in_loop: bool) -> SQLResources:
+        # Loops share one connection to the file, and threads without a loop have another of their own.
         if self._file is None or not in_loop:
             engine, shown = self._database.make(), self._database.shown
             connections = FileConnections(engine, dialect, shown, self._local, self._timeout_s)
@@ -183,6 +185,7 @@ class DatabaseResources(Resources[SQLResources]):
             if not in_loop:
                 return ThreadResources(connections, self._table, listener)
             writer = Writer()
+            # A backend that is never closed must not leave its thread behind.
             self._finalizer = weakref.finalize(self, _let_go, connections, writer)
             self._file = connections, listener, writer
         connections, listener, writer = self._file

@@ -65,6 +65,7 @@ class ViewStates:
         name_cells(step)
         batch = StepBatch(self._table, [step], hold=True)
         work = partial(self._work, batch)
+        # One switch to SQLAlchemy's blocking side for all statements of the step.
         if isinstance(self._transaction, AsyncSession | AsyncConnection):
             await self._transaction.run_sync(work)
         else:
@@ -73,6 +74,7 @@ class ViewStates:
 
     def _work(self, batch: StepBatch, inner: Session | Connection) -> None:
         connection = inner.connection() if isinstance(inner, Session) else inner
+        # A savepoint of its own, so that a step that loses or raises leaves the caller's transaction usable.
         self._dialect.join(connection)
         [step], tx = batch.steps, ViewTransaction(connection)
         while True:
@@ -86,6 +88,7 @@ class ViewStates:
             if step.is_over:
                 why = f"others wrote cells of {step.space.name!r} first each time"
                 raise BackendUnavailable(f"the deadline has passed and nothing was written: {why}")
+        # Postgres sends its notifications at the commit by itself. A plain connection says nothing of its commit.
         if batch.topics and not self._dialect.notifies and isinstance(inner, Session):
             _at_commit(inner, partial(self._ring, batch.topics))
 

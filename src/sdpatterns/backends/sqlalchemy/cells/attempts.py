@@ -51,6 +51,7 @@ class SQLAttempts:
     async def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Conflict | None:
         """All steps once."""
         connections, began = self.connections, clock.SYSTEM.monotonic()
+        # In its turn a batch locks its rows. What only reads does not, because it would make writers wait.
         in_turn = races.want_turn
         batch = StepBatch(self._table, steps, self._sweeper, hold=in_turn and not all(step.reads for step in steps))
         try:
@@ -59,11 +60,14 @@ class SQLAttempts:
         except Exception as error:
             if not is_server_error(error):
                 connections.usage.fail()
+            # A write was on its way, and no answer says that it failed: it may be done.
             if batch.doubt and not is_server_error(error):
                 raise ReplyLost(error, late=self._is_late(error, began)) from error
             late, apart = self._is_late(error, began), is_bad_value(error)
+            # Who meets others tries again; but not behind one that holds on for as long as one may wait.
             if is_conflict(error) and not (late and not connections.is_moving()):
                 return Conflict(names_of(steps), held_by=holder_of(error))
+            # A connection that stood idle may have broken long ago: another one is worth an attempt.
             raise NotSent(error, late=late, again=not batch.fresh, apart=apart) from error
         return batch.conflict
 

@@ -36,6 +36,7 @@ def expiry_us(now_us: int, keep_s: float) -> int:
     Rounded up to a coarse grid, so that a busy cell's row keeps its place in the index on this
     column for many steps, and Postgres need not write the index at all.
     """
+    # Bounded before it becomes an integer, because `keep_s` may be infinite.
     keep_us = int(min(keep_s * 1_000_000, _FAR_US >> 1))
     bits = max(_GRID_BITS_MIN, keep_us.bit_length() - 4)
     return min(_FAR_US, ((now_us + keep_us >> bits) + 1) << bits)

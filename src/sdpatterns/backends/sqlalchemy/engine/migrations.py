@@ -39,7 +39,9 @@ def migrate(connection: Connection) -> tuple[int | None, int]:
     for version in range(SCHEMA_VERSION if found is None else found, SCHEMA_VERSION):
         for statement in _STEPS[version]:
             connection.exec_driver_sql(statement)
+    # Also after the steps: a table that a newer version adds has no step of its own.
     metadata.create_all(connection)
+    # The tables may have been there without a version: then `create_all` has made nothing, and they may be older.
     if found is None:
         _check_columns(connection)
         connection.execute(insert(SCHEMA).values(id=1, version=SCHEMA_VERSION))

@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 
 __all__ = [
     "AsyncpgTransaction",
+    "ForEachRow",
     "NotWritten",
     "PsycopgTransaction",
     "SQLiteTransaction",
@@ -96,6 +97,7 @@ class Statement:
 
     def written(self, parameters: Sequence[Any]) -> list[Any]:
         """The parameters as the drivers of Postgres take them."""
+        # Anything may have come out of a codec of the user's: it must harm only the step that it belongs to.
         try:
             return [write(value) for write, value in zip(self._writers, parameters, strict=True)]
         except (AttributeError, TypeError, ValueError) as error:
@@ -104,6 +106,12 @@ class Statement:
     def named(self, parameters: Sequence[Any]) -> dict[str, Any]:
         """The same by name."""
         return dict(zip(self.names, self.written(parameters), strict=True))
+
+
+class ForEachRow(Statement):
+    """Runs once for each row in its one parameter. For SQLite, where a statement costs no trip to a server."""
+
+    __slots__ = ()
 
 
 def _with_casts(sql: str, types: Mapping[str, str], parameter: Callable[[str], str]) -> str:
@@ -127,9 +135,6 @@ class Transaction(Protocol):
     async def execute(self, sql: str, /) -> None:
         """Run a command without parameters, such as `BEGIN`."""
 
-    async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        """Run the statement once for each row of parameters. For SQLite, where a statement costs no trip."""
-
 
 class AsyncpgTransaction:
     """See `Transaction`: on a connection of asyncpg."""
@@ -140,14 +145,12 @@ class AsyncpgTransaction:
         self._driver = driver
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+        # asyncpg keeps what it has prepared in a cache of the connection, found by the text.
         rows: Sequence[Sequence[Any]] = await self._driver.fetch(statement.numbered, *statement.written(parameters))
         return rows
 
     async def execute(self, sql: str, /) -> None:
         await self._driver.execute(sql)
-
-    async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        await self._driver.executemany(statement.numbered, [statement.written(row) for row in rows])
 
 
 class PsycopgTransaction:
@@ -159,16 +162,13 @@ class PsycopgTransaction:
         self._driver = driver
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+        # psycopg prepares by itself what it sees five times on one connection.
         cursor = self._driver.execute(statement.formatted, statement.named(parameters))
         rows: Sequence[Sequence[Any]] = cursor.fetchall() if cursor.description else ()
         return rows
 
     async def execute(self, sql: str, /) -> None:
         self._driver.execute(sql)
-
-    async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        for row in rows:
-            self._driver.execute(statement.formatted, statement.named(row))
 
 
 class SQLiteTransaction:
@@ -180,13 +180,14 @@ class SQLiteTransaction:
         self._driver = driver
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+        if isinstance(statement, ForEachRow):
+            self._driver.executemany(statement.sql, *parameters)
+            return ()
+        # All rows at once, because an open cursor would keep the transaction from its end.
         return self._driver.execute(statement.sql, parameters).fetchall()
 
     async def execute(self, sql: str, /) -> None:
         self._driver.execute(sql)
-
-    async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        self._driver.executemany(statement.sql, rows)
 
 
 class ViewTransaction:
@@ -198,14 +199,14 @@ class ViewTransaction:
         self._connection = connection
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+        # Through `execute`, because the caller's engine may have any driver of Postgres.
         if statement.names:
             result = self._connection.execute(statement.text, statement.named(parameters))
         else:
-            result = self._connection.exec_driver_sql(statement.sql, parameters)
+            # `?` is a mark of the driver's, which `text()` does not know. One list stands for many rows there too.
+            given = parameters[0] if isinstance(statement, ForEachRow) else parameters
+            result = self._connection.exec_driver_sql(statement.sql, given)
         return result.fetchall() if result.returns_rows else ()
 
     async def execute(self, sql: str, /) -> None:
         self._connection.exec_driver_sql(sql)
-
-    async def run_each(self, statement: Statement, rows: Sequence[Sequence[Any]], /) -> None:
-        self._connection.exec_driver_sql(statement.sql, [tuple(row) for row in rows])

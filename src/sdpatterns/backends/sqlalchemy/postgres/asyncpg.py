@@ -38,6 +38,7 @@ class ConnectionFactory:
 
     def _connect(self, dialect: Dialect, _record: object, args: Any, settings: Any) -> Any:
         connection = dialect.connect(*args, **settings)
+        # By task, because several may connect at once and each cleans up after itself.
         self._half_made[asyncio.current_task()] = dialect.get_driver_connection(connection)
         return connection
 
@@ -54,6 +55,7 @@ class ConnectionFactory:
         finally:
             self._half_made.pop(task, None)
         await connection.execution_options(isolation_level="AUTOCOMMIT")
+        # Kept here, because a connection that SQLAlchemy invalidated gives its driver's no more.
         raw: Any = (await connection.get_raw_connection()).dbapi_connection
         return AsyncpgConnection(connection, connection.dialect.get_driver_connection(raw))
 
@@ -122,6 +124,7 @@ class LoopConnections:
                 kept = self._kept or await self._open()
                 await kept.run(lambda tx: run_unit(self._dialect, tx, unit))
         except BaseException:
+            # `run` has closed it, also after a cancellation: the next unit makes another.
             self._kept = None
             raise
 

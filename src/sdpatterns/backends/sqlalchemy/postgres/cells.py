@@ -22,10 +22,12 @@ __all__ = ["PostgresCells"]
 # ruff: noqa: S608 - every statement here is put together from the constants of this file
 
 _WAIT_SLICE_S = 1.0
+# Clocks of clients play no part here, but the server's may be set back: garbage waits a minute longer.
 _SLACK_US = 60_000_000
 
 _PLACES = {"spaces": "text[]", "keys": "text[]"}
 
+# LEFT JOIN, so that a cell that does not exist has a row too, and with it the time.
 _READ = Statement(
     f"SELECT w.space, w.key, c.version, c.state, c.last_us, {NOW}"
     " FROM unnest(:spaces, :keys) AS w (space, key)"
@@ -33,6 +35,7 @@ _READ = Statement(
     **_PLACES,
 )
 
+# In order, because two that lock the same rows in two orders would wait for each other.
 _HOLD = Statement(
     "SELECT 1 FROM unnest(:spaces, :keys) AS w (space, key)"
     " JOIN sdp_cells c ON c.space = w.space AND c.key = w.key"
@@ -40,6 +43,8 @@ _HOLD = Statement(
     **_PLACES,
 )
 
+# Each change lands or not by itself: `free` locks the rows that still have the version expected, and passes over those
+# that others hold. A row changes only through `free`, so that all that follows sees the same set.
 _CHANGE = """
 WITH w AS MATERIALIZED (
   SELECT * FROM unnest(:spaces, :keys, :expected, :versions, :states, :last_us, :expires_us)
@@ -64,6 +69,7 @@ WITH w AS MATERIALIZED (
 ), landed AS (
   SELECT * FROM changed UNION ALL SELECT * FROM dropped UNION ALL SELECT * FROM compared UNION ALL SELECT * FROM made
 )"""
+# A topic goes out only if the change that it belongs to landed; those of no cell always do.
 _RING = """, rung AS MATERIALIZED (
   SELECT pg_notify(:channel, t.topic) FROM (
     SELECT DISTINCT t.topic FROM unnest(:topic_spaces, :topic_keys, :topics) AS t (space, key, topic)
@@ -143,6 +149,7 @@ class PostgresCells:
         lost = {change.key for change in changes}
         lost.difference_update([tuple(row) for row in landed])
         absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
+        # Made above to be compared. If something is lost, the transaction ends with ROLLBACK and they with it.
         if absent and not lost:
             await tx.fetch(_DROP, *_columns(absent))
         return lost

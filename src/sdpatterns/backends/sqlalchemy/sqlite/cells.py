@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from sdpatterns.backends.sqlalchemy.cells.rows import Place, expiry_us, next_version
-from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
+from sdpatterns.backends.sqlalchemy.engine.transactions import ForEachRow, Statement, Transaction
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import GONE, UNCHANGED
@@ -18,12 +18,12 @@ _SLACK_US = 60_000_000
 """Clocks of processes may differ by a stepped wall clock; garbage waits a minute longer."""
 
 _READ = "SELECT space, key, version, state, last_us FROM sdp_cells WHERE (space, key) IN (VALUES {})"
-_WRITE = Statement(
+_WRITE = ForEachRow(
     "INSERT INTO sdp_cells (space, key, version, state, last_us, expires_us) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (space, key) DO UPDATE SET version = excluded.version, state = excluded.state,"
     " last_us = excluded.last_us, expires_us = excluded.expires_us"
 )
-_DELETE = Statement("DELETE FROM sdp_cells WHERE space = ? AND key = ?")
+_DELETE = ForEachRow("DELETE FROM sdp_cells WHERE space = ? AND key = ?")
 _SWEEP = Statement(
     "DELETE FROM sdp_cells WHERE (space, key) IN"
     " (SELECT space, key FROM sdp_cells WHERE expires_us < ? ORDER BY expires_us LIMIT ?)"
@@ -69,10 +69,11 @@ class SQLiteCells:
             if change.payload is not GONE and change.payload is not UNCHANGED
         ]
         if rows:
-            await tx.run_each(_WRITE, rows)
+            await tx.fetch(_WRITE, rows)
         gone = [change.key for change in changes if change.payload is GONE]
         if gone:
-            await tx.run_each(_DELETE, gone)
+            await tx.fetch(_DELETE, gone)
+        # Processes that listen see a changed file. With nothing to write, a counter changes it for them.
         if topics and not rows and not gone:
             await tx.execute(_RING)
         return set()
@@ -80,5 +81,6 @@ class SQLiteCells:
     async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
         await tx.fetch(_SWEEP, SYSTEM.now_us() + self._dialect.shift_us - _SLACK_US, limit)
+        # Not RETURNING, which a SQLite before 3.35 does not know.
         [[gone]] = await tx.fetch(_SWEPT)
         return int(gone)

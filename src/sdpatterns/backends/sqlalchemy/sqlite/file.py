@@ -25,12 +25,14 @@ def sqlite_engine(url: URL, *, timeout_s: float, durable: bool) -> Engine:
         url.set(drivername="sqlite"),
         poolclass=QueuePool,
         hide_parameters=True,
+        # Python's driver would else begin transactions by itself, and without the write lock.
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False, "timeout": timeout_s},
     )
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: object) -> None:
+        # Asked first, because to change it takes a lock that another process may hold.
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             connection.execute("PRAGMA journal_mode = wal")
         connection.execute(f"PRAGMA synchronous = {'full' if durable else 'normal'}")
