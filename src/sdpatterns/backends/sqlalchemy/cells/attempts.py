@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch, Sweeper
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
@@ -87,14 +88,16 @@ def _error(cause: BaseException | str) -> BaseException:
     return RuntimeError(cause) if isinstance(cause, str) else cause
 
 
-async def carry(attempts: SQLAttempts, steps: Sequence[PendingStep], *, apart: bool = False) -> Lost | None:
+def carry(
+    attempts: SQLAttempts, steps: Sequence[PendingStep], *, apart: bool = False
+) -> Coroutine[Any, Any, Lost | None]:
     """Run the steps once; when this returns each has an answer, an error, or has lost a race.
 
     `apart` runs them where they may wait for their rows. Returns the failure where the database did not
     answer in time, because those who wait behind these steps have then waited for as long as one may:
     see `fate_behind`.
     """
-    return await send(attempts, steps, Races(in_turn=apart))
+    return send(attempts, steps, Races(in_turn=apart))
 
 
 def fate_behind(shown: str, late: Lost) -> Callable[[PendingStep], Exception | None]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
@@ -35,11 +35,12 @@ __all__ = [
 
 
 def _texts(values: Sequence[str | None]) -> str:
-    texts = [value for value in values if value is not None]
-    together = "".join(texts)
-    # Hardly any key needs an escape, and one look at all of them is cheaper than a look at each.
-    if texts and len(texts) == len(values) and '"' not in together and "\\" not in together:
-        return '{"' + '","'.join(texts) + '"}'
+    if values and None not in values:
+        texts = cast("Sequence[str]", values)
+        together = "".join(texts)
+        # Hardly any key needs an escape, and one look at all of them is cheaper than a look at each.
+        if '"' not in together and "\\" not in together:
+            return '{"' + '","'.join(texts) + '"}'
     return "{" + ",".join(map(_text, values)) + "}"
 
 

@@ -66,12 +66,12 @@ class AsyncpgConnection:
     def __init__(self, connection: AsyncConnection, driver: Any) -> None:
         self.connection = connection
         self.driver = driver
-        self._tx = AsyncpgTransaction(driver)
+        self.tx = AsyncpgTransaction(driver)
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run the work on the driver's connection; a failure drops it."""
         try:
-            return await work(self._tx)
+            return await work(self.tx)
         except BaseException:
             await self.abandon()
             raise
@@ -118,14 +118,19 @@ class LoopConnections:
 
     async def run(self, unit: Unit, /) -> None:
         """Run the unit on the one connection that is kept for that; one unit at a time."""
+        kept = self._kept
+        unit.fresh = kept is None
         try:
             async with asyncio.timeout(self.timeout_s):
-                unit.fresh = self._kept is None
-                kept = self._kept or await self._open()
-                await kept.run(lambda tx: run_unit(self._dialect, tx, unit))
+                if kept is None:
+                    kept = await self._open()
+                # Not through `kept.run`: each coroutine between here and the driver is resumed for each reply.
+                await run_unit(self._dialect, kept.tx, unit)
         except BaseException:
-            # `run` has closed it, also after a cancellation: the next unit makes another.
+            # Also after a cancellation, because a reply may still be on its way: the next unit makes another.
             self._kept = None
+            if kept is not None:
+                await kept.abandon()
             raise
 
     async def run_apart(self, unit: Unit, /) -> None:

@@ -131,14 +131,8 @@ class PostgresCells:
 
     async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
         """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
-        rows = (
-            *_columns([change.key for change in changes]),
-            [change.expected or 0 for change in changes],
-            [_version(change) for change in changes],
-            [_state(change) for change in changes],
-            [change.last_us for change in changes],
-            [expiry_us(change.last_us, change.keep_s) for change in changes],
-        )
+        # One pass over the changes, turned into columns by `zip`: there may be hundreds.
+        rows = list(zip(*map(_row, changes), strict=True)) or [()] * len(_COLUMNS)
         rung: list[tuple[str | None, str | None, str]]
         rung = [(*change.key, payload(topic)) for change in changes for topic in change.topics]
         rung += [(None, None, payload(topic)) for topic in topics]
@@ -160,17 +154,19 @@ class PostgresCells:
         return int(gone)
 
 
-def _version(change: Change) -> int:
-    # A row whose version stays as it was found is compared and not written.
-    version: int | None = change.expected
-    return next_version(change) if change.payload is not UNCHANGED or version is None else version
-
-
-def _state(change: Change) -> bytes | None:
-    if change.payload is UNCHANGED:
+def _row(change: Change) -> tuple[str, str, int, int, bytes | None, int, int]:
+    """As `_COLUMNS` says."""
+    expected: int = change.expected or 0
+    version, state = next_version(change), None
+    if change.payload is not UNCHANGED:
+        state = None if change.payload is GONE else change.payload
+    elif expected:
+        # A row whose version stays as it was found is compared and not written.
+        version = expected
+    else:
         # A cell that must stay absent is made, which keeps others from making it, and dropped at once.
-        return b"" if change.expected is None else None
-    return None if change.payload is GONE else change.payload
+        state = b""
+    return *change.key, expected, version, state, change.last_us, expiry_us(change.last_us, change.keep_s)
 
 
 def _columns(places: Sequence[Place]) -> tuple[list[str], list[str]]:
