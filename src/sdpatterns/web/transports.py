@@ -77,6 +77,7 @@ class _Exchange:
         if left_s is not None:
             asked = request.extensions.get("timeout", {})
             phases = {phase: asked.get(phase) for phase in ("connect", "read", "write", "pool")}
+            # httpx limits each phase by itself: each gets what is left. The bound of the attempt limits the sum.
             limited = {phase: left_s if asked_s is None else min(asked_s, left_s) for phase, asked_s in phases.items()}
             attempt.extensions = {**request.extensions, "timeout": limited}
         self._outgoing.carry(attempt.headers, left_s)
@@ -84,6 +85,7 @@ class _Exchange:
 
     def _is_read(self, request: Any, response: Any) -> bool:
         """Whether the body is read inside the attempt."""
+        # After 101 or CONNECT the connection is a tunnel, whose bytes are not a body.
         if response.status_code == 101 or request.method == "CONNECT":
             return False
         if self._outgoing.is_unavailable(response.status_code):
@@ -141,6 +143,7 @@ class AsyncExchange(_Exchange):
             _LAST.reset(tokens[1])
             _CALL.reset(tokens[0])
             if call.held:
+                # All but the one that the caller gets: a hedge or a retry may have opened more.
                 await _close_all([answer for answer in call.held if answer is not kept])
         if until is not None and call.held:
             kept.stream = self._library.live(kept.stream, until=until, name=self._outgoing.name)
@@ -148,6 +151,7 @@ class AsyncExchange(_Exchange):
 
     async def _attempt(self, request: Any) -> Any:
         """One request over the wire; the answer before it, if it still holds a connection, is closed first."""
+        # Otherwise the attempts of one call would hold several connections of the pool, and could wait for each other.
         unwanted = _LAST.get()
         if unwanted is not None:
             _LAST.set(None)
@@ -174,6 +178,7 @@ class AsyncExchange(_Exchange):
         try:
             response = await self._answered(prepared)
         except BaseException as error:
+            # Only if our own time was up. A cancellation by the caller has to pass as it is.
             if bound.end(error):
                 raise self._late(left_s) from error
             raise
@@ -187,6 +192,7 @@ class AsyncExchange(_Exchange):
             try:
                 content = await self._read(response)
             except BaseException:
+                # A body that was not read to its end keeps its connection.
                 await response.aclose()
                 raise
         if content is None:

@@ -163,6 +163,7 @@ class BatchMiddleware:
             async with anyio.create_task_group() as items:
                 for entry in found:
                     items.start_soon(one, entry)
+        # In the order of the requests, because a client may pair the answers by position.
         return [got[entry.id] for entry in found]
 
     async def _passed(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,6 +215,7 @@ class _Record:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
+        # Like a server, it ignores what comes after the end of an answer.
         if self._ended.is_set():
             return
         if message["type"] == "http.response.start":
@@ -227,6 +229,7 @@ class _Record:
     def _take(self, more: bytes = b"", *, is_endless: bool = False) -> None:
         self._too_large = self._too_large or is_endless or len(self._body) + len(more) > self._bytes_max
         if self._too_large:
+            # Raised in the application, so that it stops producing what would be dropped.
             raise AnswerTooLarge("the answer does not fit into a batch")
         self._body += more
 
@@ -237,6 +240,7 @@ class _Record:
         problem = problem_of(error) if isinstance(error, Exception) else None
         if error is not None and problem is None:
             _log.error("a request of a batch failed", exc_info=error)
+        # A complete answer counts also if the application failed after it, as with a server.
         if self._start is not None and self._ended.is_set():
             return ItemAnswer(self._start["status"], list(self._start.get("headers", ())), bytes(self._body))
         return ItemAnswer.of(problem or Problem(status=500))
@@ -273,6 +277,7 @@ def _inside(scope: Scope, item: Item) -> Scope:
         _MARK: True,
     }
     if "state" in scope:
+        # A copy, as a server gives each request: what one item stores there must not reach another.
         inside["state"] = scope["state"].copy()
     return inside
 
@@ -284,6 +289,7 @@ async def _send_answers(send: Send, found: list[Entry], got: list[ItemAnswer]) -
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
+    # A browser keeps cookies only from the headers of the whole answer.
     headers += [pair for answer in got for pair in answer.headers if pair[0].lower() == b"set-cookie"]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -85,6 +85,7 @@ class ConditionalMiddleware:
             await self._app(scope, receive, send)
 
     async def _change(self, current: Current, scope: Scope, receive: Receive, send: Send) -> None:
+        # Without a condition there is nothing to check, and `current` may cost a query.
         names = {name.lower() for name, _ in scope["headers"]}
         if not names & {b"if-match", b"if-none-match"}:
             await self._app(scope, receive, send)
@@ -143,6 +144,7 @@ class _Judge:
         elif given is not None or start["status"] not in _TAGGED or self._method == "HEAD":
             # A tag of its own, or nothing that one could be made of: HEAD has no body.
             await self._judge(_readable(given))
+        # Events have to arrive one by one; held back for a tag, none would come before the end.
         elif _is_endless(headers):
             await self._judge(None)
         else:
@@ -150,6 +152,7 @@ class _Judge:
 
     async def _hold(self, message: Message) -> None:
         last = not message.get("more_body", False)
+        # A stream without a length may never end, so its first part must not wait for a tag.
         if not self._body and not last and _value(self._start["headers"], b"content-length") is None:
             await self._let_go(None)
             if not self._drops:
@@ -163,6 +166,7 @@ class _Judge:
             if not last and len(self._body) <= self._bytes_max:
                 return
             body = bytes(self._body)
+            # Too long or complete: what was held is sent now, and later parts pass directly.
             self._body.clear()
         await self._let_go(etag_of(body) if last and len(body) <= self._bytes_max else None)
         if not self._drops:
@@ -185,6 +189,7 @@ class _Judge:
         if status == 412:
             await send_problem(self._send, _CHANGED)
         elif status == 304:
+            # A 304 has no body, so the headers that describe one would be wrong (RFC 9110, 15.4.5).
             kept = [pair for pair in headers if pair[0].lower() not in _LEFT_OUT]
             await self._send({"type": "http.response.start", "status": 304, "headers": kept})
             await self._send({"type": "http.response.body", "body": b""})

@@ -99,6 +99,7 @@ class _WsgiExchange:
         size_bytes = _READ_BYTES if self._left is None else min(self._left, _READ_BYTES)
         data: bytes = self.environ["wsgi.input"].read(size_bytes) if size_bytes else b""
         if self._left is not None:
+            # Fewer bytes than declared: the client has left. A part must not take the rest for the whole body.
             if size_bytes and not data:
                 return {"type": "http.disconnect"}
             self._left -= len(data)
@@ -149,6 +150,7 @@ class _Answer:
         self._exchange = exchange
         self._first: bytes | None = None
         self._is_complete = False
+        # Done until the work exists, so that `__del__` does nothing if `part` raises.
         self._is_done = True
         # Each step runs in the request's own context, whichever thread the server takes for it.
         self._context = contextvars.copy_context()
@@ -175,6 +177,7 @@ class _Answer:
 
     def close(self) -> None:
         """The server is done: what comes after a whole answer runs, anything else is stopped."""
+        # A part may have work after the answer, such as to store it. An answer that was cut off is not stored.
         if self._is_complete:
             self._pull()
         self._is_done, self._first = True, None
@@ -210,6 +213,7 @@ class _Answer:
         except BaseException:
             self._is_done = True
             raise
+        # Parts yield only messages. Anything else is a future of an event loop, which would never be done here.
         if not isinstance(message, MutableMapping):
             self._is_done = True
             self._context.run(self._work.close)
@@ -244,6 +248,7 @@ class _Inside:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: _WsgiExchange = scope[_EXCHANGE]
         environ = exchange.environ
+        # The environ is built again only if a part has changed the headers or reads the body.
         if scope["headers"] is not exchange.headers:
             environ = with_headers(environ, scope["headers"])
         if receive != exchange.receive:
