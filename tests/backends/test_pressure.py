@@ -15,6 +15,7 @@ from sdpatterns import RateLimiter, per_second
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.core.context import with_deadline
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.observability.resources import Reading, of_backend
@@ -76,7 +77,7 @@ def test_a_thread_that_waits_for_a_connection_is_seen(valkey_url: str) -> None:
     backend = RedisBackend.from_url(valkey_url, blocking=True, connections_max=1)
     reading = of_backend("orders", backend)
     assert reading() == Reading("backend", "orders", 0, 0, 0, 0)
-    pool, empty = backend._sites.here().seed, unique("list")
+    pool, empty = backend._resources.here().seed, unique("list")
     assert reading() == Reading("backend", "orders", 0, 1, 0, 0)
     command = pack("BLPOP", empty, "0")
     threads = [threading.Thread(target=lambda: finish(pool.call(command, b""))) for _ in range(3)]
@@ -85,10 +86,38 @@ def test_a_thread_that_waits_for_a_connection_is_seen(valkey_url: str) -> None:
     _until(lambda: reading() == Reading("backend", "orders", 1, 1, 2, 0))
     other = RedisBackend.from_url(valkey_url, blocking=True)
     with backend, other:
-        finish(other._sites.here().seed.call(pack("RPUSH", empty, "a", "b", "c"), b""))
+        finish(other._resources.here().seed.call(pack("RPUSH", empty, "a", "b", "c"), b""))
         for thread in threads:
             thread.join(60)
     assert other.pressure() == Pressure(0, 0, 0, 0), "closed"
+
+
+def test_a_thread_whose_deadline_comes_while_it_waits_for_a_connection_leaves_the_queue(valkey_url: str) -> None:
+    backend = RedisBackend.from_url(valkey_url, blocking=True, connections_max=1)
+    other = RedisBackend.from_url(valkey_url, blocking=True)
+    pool, empty = backend._resources.here().seed, unique("list")
+    ends: list[object] = []
+
+    def hurries() -> None:
+        try:
+            with with_deadline(0.01):
+                ends.append(finish(pool.call(pack("PING"), b"")))
+        except BackendUnavailable as late:
+            ends.append(str(late))
+
+    with backend, other:
+        first = threading.Thread(target=lambda: finish(pool.call(pack("BLPOP", empty, "0"), b"")))
+        first.start()
+        _until(lambda: backend.pressure().used == 1)
+        second = threading.Thread(target=hurries)
+        second.start()
+        second.join(30)
+        try:
+            assert ends == ["the deadline passed while the call waited for a connection; nothing was sent"]
+        finally:
+            finish(other._resources.here().seed.call(pack("RPUSH", empty, "a"), b""))
+            first.join(30)
+    assert backend.pressure().waiting == 0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres", "valkey"])

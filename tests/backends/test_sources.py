@@ -52,7 +52,7 @@ def test_redis_takes_the_settings_of_a_client(valkey_url: str) -> None:
                     await backend.states.cells(Space("source", IntegersCodec())).transact(key, Add())
 
             backend = RedisBackend(client)
-            assert "secret" not in repr(backend._sites.target.shown)
+            assert "secret" not in repr(backend._resources.server.shown)
             if blocking:
                 finish(play(backend))
                 client.close()

@@ -96,7 +96,6 @@ class SignalsInThreads:
         self._inside = signals
 
     async def notify(self, *topics: str) -> None:
-        """Wake all that subscribe to one of the topics."""
         await _hop(self._inside.notify, *topics)
 
     def subscribe(self, *topics: str) -> Subscription:

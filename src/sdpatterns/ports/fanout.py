@@ -62,7 +62,6 @@ class LocalSignals:
         self._waiters = {}
 
     async def notify(self, *topics: str) -> None:
-        """Wake all that subscribe to one of the topics."""
         self.wake(topics)
 
     @property
@@ -86,7 +85,6 @@ class LocalSignals:
         self.wake(topics)
 
     def subscribe(self, *topics: str) -> LocalSubscription:
-        """A subscription to these topics, to be entered with `async with`."""
         return LocalSubscription(self, topics)
 
     def add(self, topics: tuple[str, ...], waiter: Waiter) -> None:

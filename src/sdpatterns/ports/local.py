@@ -124,7 +124,6 @@ class LocalCells(Cells[S]):
         return self._last_us
 
     def transact_now(self, key: str, transition: Transition[S, A], /) -> A:
-        """Run the transition on the cell `key` at once."""
         with self.lock:
             now_us = self.now_us()
             cell, shard, state = self._find(key, now_us)

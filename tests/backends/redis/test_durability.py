@@ -15,9 +15,9 @@ import trio
 
 from sdpatterns import Idempotency, Quota, RateLimiter, per_second
 from sdpatterns.backends.redis import RedisBackend, WeakSettingFound
-from sdpatterns.backends.redis.sites import Sites
-from sdpatterns.backends.redis.target import Target
-from sdpatterns.backends.redis.wire import Wire
+from sdpatterns.backends.redis.resources import RedisResources
+from sdpatterns.backends.redis.sender import Sender
+from sdpatterns.backends.redis.server import Server
 from sdpatterns.backends.trio import InThreads
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.notices import listen
@@ -209,11 +209,13 @@ def test_a_second_pattern_gets_no_second_warning(
     server: ServerProcess, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_to(server, appendonly="no")
-    sites = Sites(Target(url=url, blocking=True, cluster=False, prefix="sdp", timeout_s=5.0, connections_max=2))
-    sites.durability.relied_on_by("Ledger 'books'")
+    resources = RedisResources(
+        Server(url=url, blocking=True, cluster=False, prefix="sdp", timeout_s=5.0, connections_max=2)
+    )
+    resources.durability.relied_on_by("Ledger 'books'")
     for _ in range(2):
-        finish(sites.durability.ask(sites.here().seed))
-    finish(sites.close())
+        finish(resources.durability.ask(resources.here().seed))
+    finish(resources.close())
     assert len(warnings(caplog)) == 1
 
 
@@ -228,11 +230,11 @@ def test_a_question_that_is_cancelled_is_asked_again(
 
     async def play() -> None:
         backend = RedisBackend.from_url(url)
-        sites = backend._sites
+        resources = backend._resources
         use = quota(backend)
         async with backend:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(sites.durability.ask(cast("Wire", NoAnswer())), 0.01)
+                await asyncio.wait_for(resources.durability.ask(cast("Sender", NoAnswer())), 0.01)
             assert warnings(caplog) == []
             await use()
 

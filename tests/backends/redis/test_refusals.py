@@ -91,7 +91,7 @@ def test_a_key_of_another_program_is_left_alone(runtime: RuntimeName, valkey_url
     async def play() -> None:
         async with backend:
             with redis.Redis.from_url(valkey_url) as admin:
-                name = f"{backend.states._sites.target.prefix}:list/a"
+                name = f"{backend.states._resources.server.prefix}:list/a"
                 admin.lpush(name, "theirs")
                 for script in (True, False):
                     with pytest.raises(BackendError, match="WRONGTYPE"):

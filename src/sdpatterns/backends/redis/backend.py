@@ -12,12 +12,12 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.facts import Facts, facts_of
 from sdpatterns.backends.redis.failures import Lost, NotSent
 from sdpatterns.backends.redis.names import cell_space
+from sdpatterns.backends.redis.resources import RedisResources
 from sdpatterns.backends.redis.scripts import compare_and_set
+from sdpatterns.backends.redis.server import Server
 from sdpatterns.backends.redis.signals import RedisSignals
-from sdpatterns.backends.redis.sites import Sites
-from sdpatterns.backends.redis.sources import Source, what_of
+from sdpatterns.backends.redis.sources import Source, settings_of
 from sdpatterns.backends.redis.states import RedisStates
-from sdpatterns.backends.redis.target import Target
 from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
@@ -63,9 +63,9 @@ class RedisBackend(Lifespan):
         may lose what it has answered, and that is meant: else a quota or an idempotency that relies on
         such a server is worth one warning.
         """
-        self._sites = Sites(
-            Target(
-                **what_of(source, blocking=blocking),
+        self._resources = RedisResources(
+            Server(
+                **settings_of(source, blocking=blocking),
                 cluster=cluster,
                 prefix=prefix,
                 timeout_s=timeout_s,
@@ -74,8 +74,8 @@ class RedisBackend(Lifespan):
                 warns_of_loss=warns_of_loss,
             )
         )
-        self.states = RedisStates(self._sites)
-        self.signals = RedisSignals(self._sites)
+        self.states = RedisStates(self._resources)
+        self.signals = RedisSignals(self._resources)
 
     @classmethod
     def from_url(
@@ -105,7 +105,7 @@ class RedisBackend(Lifespan):
     @property
     def runtime(self) -> Runtime:
         """The runtime that its connections need."""
-        return self._sites.target.runtime
+        return self._resources.server.runtime
 
     async def create(self) -> None:
         """See that the server answers and can do what is needed. Nothing has to be made there.
@@ -113,20 +113,20 @@ class RedisBackend(Lifespan):
         May fail with `BackendUnavailable`, in one line that names the URL and the fix: also where the
         server is a replica or its user lacks a permission.
         """
-        target, site = self._sites.target, self._sites.here()
-        cell = cell_space(target.prefix, "create", None)
+        server, here = self._resources.server, self._resources.here()
+        cell = cell_space(server.prefix, "create", None)
         try:
-            facts = await facts_of(site.seed)
+            facts = await facts_of(here.seed)
             self._check(facts)
             # A write that changes nothing: a server that refuses it would refuse every step.
-            await compare_and_set(target.prefix).run(site.wire, [cell], (b"", b"", b"-", b"0"))
+            await compare_and_set(server.prefix).run(here.sender, [cell], (b"", b"", b"-", b"0"))
         except (Lost, ResponseError) as cause:
-            raise target.failure(NotSent(cause) if isinstance(cause, Lost) else cause) from cause
-        if self._sites.durability.is_due:
-            await self._sites.durability.ask(site.seed)
+            raise server.failure(NotSent(cause) if isinstance(cause, Lost) else cause) from cause
+        if self._resources.durability.is_due:
+            await self._resources.durability.ask(here.seed)
 
     def _check(self, facts: Facts) -> None:
-        shown, cluster = self._sites.target.shown, self._sites.target.cluster
+        shown, cluster = self._resources.server.shown, self._resources.server.cluster
         if facts.version is not None and facts.version < _OLDEST:
             version = ".".join(map(str, facts.version))
             raise BackendUnavailable(f"{shown} runs version {version}; Redis 6.2, Valkey 7.2 or newer is needed")
@@ -136,11 +136,11 @@ class RedisBackend(Lifespan):
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""
-        return self._sites.pressure()
+        return self._resources.pressure()
 
     def shift(self, seconds: float) -> None:
         """Move the store's time, as this object sees it, for tests."""
-        self._sites.shift_us = str(int(self._sites.shift_us) + round(seconds * 1_000_000))
+        self._resources.shift_us = str(int(self._resources.shift_us) + round(seconds * 1_000_000))
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,10 +151,10 @@ class RedisBackend(Lifespan):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._sites.close()
+        await self._resources.close()
 
     def __enter__(self) -> Self:
-        if not self._sites.target.blocking:
+        if not self._resources.server.blocking:
             raise TypeError("use 'async with', or build the backend with blocking=True")
         return self
 
@@ -164,4 +164,4 @@ class RedisBackend(Lifespan):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        finish(self._sites.close())
+        finish(self._resources.close())

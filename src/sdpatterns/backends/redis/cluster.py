@@ -1,7 +1,7 @@
 """The way to the right node of a cluster.
 
 ```
-key --> slot (crc16 of its hash tag) --> node --> its wire
+key --> slot (crc16 of its hash tag) --> node --> its sender
          MOVED: the slot lives elsewhere, for good      ASK: this once      NotSent: ask the others
 ```
 A redirected command has done nothing, so it is always sent again.
@@ -18,25 +18,27 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import Lost, NotSent, code_of
 from sdpatterns.backends.redis.protocol import Asking, pack
-from sdpatterns.backends.redis.target import Node, Target
-from sdpatterns.backends.redis.wire import MakeBatcher, Wire
+from sdpatterns.backends.redis.sender import MakeBatcher, Sender
+from sdpatterns.backends.redis.server import Node, Server
 from sdpatterns.ports.pressure import Pressure, sum_of
 
-__all__ = ["ClusterWire"]
+__all__ = ["ClusterSender"]
 
 _SLOTS = 16384
 _TRIES_MAX = 16
 _PAUSE_S = 0.05
 
 
-class ClusterWire:
-    """One wire a node, and who serves which slot."""
+class ClusterSender:
+    """One sender for each node, and which node serves which slot."""
 
-    def __init__(self, seed: Wire, dial: Callable[[Node], Wire], make_batcher: MakeBatcher, target: Target) -> None:
-        self._target = target
-        self._dial = dial
+    def __init__(
+        self, seed: Sender, connect_to: Callable[[Node], Sender], make_batcher: MakeBatcher, server: Server
+    ) -> None:
+        self._server = server
+        self._connect_to = connect_to
         self._seed = seed
-        self._wires: dict[Node, Wire] = {}
+        self._senders: dict[Node, Sender] = {}
         self._slots: list[Node | None] = [None] * _SLOTS
         self._lessons = make_batcher(self._learn)
 
@@ -46,7 +48,7 @@ class ClusterWire:
         for attempt in range(_TRIES_MAX):
             node = self._slots[slot] or await self._lessons.run(slot)
             try:
-                return await self._wire(node).call(command, key)
+                return await self._sender(node).call(command, key)
             except NotSent as away:
                 # Perhaps another node has taken its slots over; if no node knows of that, it is away.
                 if attempt == _TRIES_MAX - 1 or await self._lessons.run(slot) == node:
@@ -56,11 +58,11 @@ class ClusterWire:
                     raise
                 code = code_of(error)
                 if code == "ASK":
-                    return await self._wire(_node_in(error, node)).call(Asking(pack("ASKING") + command), key)
+                    return await self._sender(_node_in(error, node)).call(Asking(pack("ASKING") + command), key)
                 if code == "MOVED":
                     self._slots[slot] = _node_in(error, node)
                 elif code in {"TRYAGAIN", "CLUSTERDOWN"}:
-                    await self._target.runtime.sleep(_PAUSE_S * (0.5 + self._target.random()))
+                    await self._server.runtime.sleep(_PAUSE_S * (0.5 + self._server.random()))
                 else:
                     raise
         raise AssertionError("the last attempt returns or raises")
@@ -69,18 +71,18 @@ class ClusterWire:
         """The replies to several commands, one node after another."""
         return [await self.call(command, key) for command, key in commands]
 
-    def _wire(self, node: Node) -> Wire:
-        found = self._wires.get(node)
+    def _sender(self, node: Node) -> Sender:
+        found = self._senders.get(node)
         if found is None:
-            found = self._wires.setdefault(node, self._dial(node))
+            found = self._senders.setdefault(node, self._connect_to(node))
         return found
 
     async def _learn(self, slots: Sequence[int]) -> Sequence[Node]:
         """Ask any node that answers who serves what; the node of each slot asked for."""
         lost: Lost = NotSent("no node of the cluster answers")
-        for wire in (self._seed, *self._wires.values()):
+        for sender in (self._seed, *self._senders.values()):
             try:
-                ranges = await wire.call(pack("CLUSTER", "SLOTS"), b"")
+                ranges = await sender.call(pack("CLUSTER", "SLOTS"), b"")
             except Lost as away:
                 lost = away
                 continue
@@ -100,13 +102,13 @@ class ClusterWire:
         return node
 
     def pressure(self) -> Pressure:
-        """How busy its wires are, together."""
-        return sum_of(wire.pressure() for wire in (self._seed, *tuple(self._wires.values())))
+        """How busy its senders are, together."""
+        return sum_of(sender.pressure() for sender in (self._seed, *tuple(self._senders.values())))
 
     async def close(self) -> None:
-        """Close all wires."""
-        for wire in (self._seed, *self._wires.values()):
-            await wire.close()
+        """Close all senders."""
+        for sender in (self._seed, *self._senders.values()):
+            await sender.close()
 
 
 def _node_in(error: ResponseError, node: Node) -> Node:

@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import Lost
 from sdpatterns.backends.redis.protocol import pack
-from sdpatterns.backends.redis.target import Target
-from sdpatterns.backends.redis.wire import Wire
+from sdpatterns.backends.redis.sender import Sender
+from sdpatterns.backends.redis.server import Server
 from sdpatterns.core.notices import LISTENERS, Notice, tell
 
 __all__ = ["Durability", "WeakSettingFound"]
@@ -43,13 +43,13 @@ class Durability:
     Costs: one `CONFIG GET`, once for each backend object; none where no pattern relies on it.
     """
 
-    __slots__ = ("_once", "_target", "_who", "is_due")
+    __slots__ = ("_once", "_server", "_who", "is_due")
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._who = ""
         self._once = threading.Lock()  # taken by the first that asks, and never given back
-        if not target.warns_of_loss:
+        if not server.warns_of_loss:
             self._once.acquire()
         self.is_due = False
         """Whether the server is to be asked as soon as it answers; read by every step."""
@@ -60,13 +60,13 @@ class Durability:
             self._who = self._who or who
             self.is_due = True
 
-    async def ask(self, wire: Wire) -> None:
+    async def ask(self, sender: Sender) -> None:
         """Ask the server, and warn where it may lose something. One that won't say is left in peace."""
         self.is_due = False
         if not self._once.acquire(blocking=False):
             return
         try:
-            found = await wire.call(pack("CONFIG", "GET", "append*"), b"")
+            found = await sender.call(pack("CONFIG", "GET", "append*"), b"")
         except (Lost, ResponseError):
             return
         except BaseException:
@@ -80,7 +80,7 @@ class Durability:
             self._warn(weak)
 
     def _warn(self, setting: str) -> None:
-        shown, who = self._target.shown, self._who
+        shown, who = self._server.shown, self._who
         _log.warning(
             "%s relies on %s, which has %s: %s; set appendonly yes and appendfsync always,"
             " or say that it is meant: RedisBackend.from_url(..., warns_of_loss=False)",

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sdpatterns.backends.redis.connection import abort, connect, drop
 from sdpatterns.backends.redis.failures import NotSent, is_refusal
-from sdpatterns.backends.redis.link import abort, drop, opened
-from sdpatterns.backends.redis.pool import dialled
+from sdpatterns.backends.redis.pool import connect_blocking
 from sdpatterns.backends.redis.protocol import pack
-from sdpatterns.backends.redis.target import Target
+from sdpatterns.backends.redis.server import Server
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 
@@ -29,9 +29,9 @@ def publish(prefix: str, topic: str) -> bytes:
 class RedisConnector:
     """See `Connector`."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self.timeout_s = target.timeout_s
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.timeout_s = server.timeout_s
 
     def channel_of(self, topic: str, /) -> str:
         """What stands before the fragment."""
@@ -39,13 +39,13 @@ class RedisConnector:
 
     async def open(self, listener: Hears, /) -> Source:
         """A connection of its own: one that is subscribed can send no commands."""
-        if self._target.blocking:
-            return ThreadSource(dialled(self._target, None), self._target, listener)
-        return LoopSource(await opened(self._target, None), self._target, listener)
+        if self._server.blocking:
+            return ThreadSource(connect_blocking(self._server, None), self._server, listener)
+        return LoopSource(await connect(self._server, None), self._server, listener)
 
     def failure(self, error: Exception, /) -> Exception:
         """The server is away, or refuses."""
-        return BackendUnavailable(self._target.away(error))
+        return BackendUnavailable(self._server.away(error))
 
     def is_refusal(self, error: Exception, /) -> bool:
         """Whether the server answered with an error of its own."""
@@ -55,14 +55,14 @@ class RedisConnector:
 class _Source:
     """What both kinds share: the words of the protocol."""
 
-    def __init__(self, connection: Any, target: Target, listener: Hears) -> None:
+    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
         self._connection = connection
-        self._target = target
+        self._server = server
         self._listener = listener
 
     def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
         """In one go. The server confirms each channel by a message."""
-        prefix = self._target.channel
+        prefix = self._server.channel
         verbs = [("SUBSCRIBE", add), ("UNSUBSCRIBE", drop)]
         self._send(b"".join(pack(verb, *(prefix + name for name in names)) for verb, names in verbs if names))
         return ()
@@ -76,11 +76,11 @@ class _Source:
     async def prove(self) -> None:
         """PING: its answer is news like any other."""
         self._send(pack("PING"))
-        if not await self.receive(self._target.timeout_s):
+        if not await self.receive(self._server.timeout_s):
             raise NotSent("no sign of life")
 
     def _tell(self, said: Any) -> None:
-        kind, channel = said[0], said[1].decode()[len(self._target.channel) :]
+        kind, channel = said[0], said[1].decode()[len(self._server.channel) :]
         if kind == b"message":
             self._listener.heard(channel + said[2].decode())
         elif kind == b"subscribe":
@@ -114,8 +114,8 @@ class LoopSource(_Source):
 class ThreadSource(_Source):
     """See `Source`: read and written to by one thread alone."""
 
-    def __init__(self, connection: Any, target: Target, listener: Hears) -> None:
-        super().__init__(connection, target, listener)
+    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
+        super().__init__(connection, server, listener)
         self._wait = SocketWait(connection._sock)  # noqa: SLF001 - redis-py waits for its socket alone
 
     def _send(self, packed: bytes) -> None:
@@ -131,7 +131,6 @@ class ThreadSource(_Source):
         return True
 
     def interrupt(self) -> None:
-        """End a `receive` in another thread soon."""
         self._wait.interrupt()
 
     async def close(self) -> None:

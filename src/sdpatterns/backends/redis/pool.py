@@ -14,15 +14,17 @@ from redis.exceptions import RedisError, ResponseError
 
 from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
-from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.backends.redis.server import Node, Server
+from sdpatterns.core.context import deadline_left_s
+from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.pressure import Pressure, Usage
 
-__all__ = ["Pool", "dialled"]
+__all__ = ["Pool", "connect_blocking"]
 
 
-def dialled(target: Target, node: Node | None) -> Any:
+def connect_blocking(server: Server, node: Node | None) -> Any:
     """A connection that has finished its handshake. Raises `NotSent`."""
-    connection = target.connection(node)
+    connection = server.connection(node)
     try:
         connection.connect()
     except (RedisError, OSError) as cause:
@@ -52,7 +54,10 @@ class Turns:
         self._times_away = 0
 
     def take(self, queue: Usage) -> None:
-        """Take a turn. Raises `NotSent` where those before found out that the server is away."""
+        """Take a turn. Raises `NotSent` where those before found out that the server is away.
+
+        A thread cannot be cancelled, so it raises `BackendUnavailable` when its caller's deadline comes.
+        """
         with self._changed:
             if not self._free:
                 with queue:
@@ -62,9 +67,11 @@ class Turns:
     def _wait(self) -> None:
         seen = self._times_away
         while not self._free:
-            self._changed.wait()
+            in_time = self._changed.wait(deadline_left_s())
             if self._times_away != seen:
                 raise NotSent(self._why)
+            if not in_time and not self._free:
+                raise BackendUnavailable("the deadline passed while the call waited for a connection; nothing was sent")
 
     def give_back(self, lost: Lost | None) -> None:
         """End a turn; `lost` says how, where it did not end well."""
@@ -86,10 +93,10 @@ class Pool:
     `ResponseError`.
     """
 
-    def __init__(self, target: Target, node: Node | None = None) -> None:
-        self._target = target
+    def __init__(self, server: Server, node: Node | None = None) -> None:
+        self._server = server
         self._node = node
-        self._turns = Turns(target.connections_max)
+        self._turns = Turns(server.connections_max)
         self._queue = Usage()
         self._usage = Usage()
         self._idle: deque[Any] = deque()
@@ -135,7 +142,7 @@ class Pool:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return dialled(self._target, self._node)
+                return connect_blocking(self._server, self._node)
             if not is_stale(connection):
                 return connection
             connection.disconnect()
@@ -153,7 +160,7 @@ class Pool:
 
     def pressure(self) -> Pressure:
         """How many connections are in use, and how many threads wait for one."""
-        return Pressure(self._usage.used, self._target.connections_max, self._queue.used, self._usage.errors)
+        return Pressure(self._usage.used, self._server.connections_max, self._queue.used, self._usage.errors)
 
     async def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is not."""

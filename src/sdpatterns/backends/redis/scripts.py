@@ -18,7 +18,7 @@ from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.names import turn_head
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["READ", "SLACK_MS", "Job", "ServerScript", "StepScript", "compare_and_set", "step_script"]
+__all__ = ["READ", "SLACK_MS", "ServerScript", "StepCall", "StepScript", "compare_and_set", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
@@ -184,7 +184,7 @@ return 1
 """
 
 
-class Job(NamedTuple):
+class StepCall(NamedTuple):
     """One caller's step: its cells, the chunk's arguments, and the shift of time in microseconds."""
 
     names: Sequence[bytes]
@@ -202,15 +202,15 @@ class ServerScript:
         self._by_digest = bulk("EVALSHA") + bulk(digest)
         self._whole = bulk("EVAL") + bulk(text)
 
-    async def run(self, wire: Any, keys: Sequence[bytes], args: Sequence[str | bytes]) -> Any:
+    async def run(self, sender: Any, keys: Sequence[bytes], args: Sequence[str | bytes]) -> Any:
         """The script's reply. A server that does not know it has done nothing: it gets the script and a second call."""
         rest = [b"%d" % len(keys), *keys, *args]
         try:
-            return await wire.call(pack_after(self._by_digest, len(rest) + 2, rest), keys[0])
+            return await sender.call(pack_after(self._by_digest, len(rest) + 2, rest), keys[0])
         except ResponseError as error:
             if code_of(error) != "NOSCRIPT":
                 raise
-        return await wire.call(pack_after(self._whole, len(rest) + 2, rest), keys[0])
+        return await sender.call(pack_after(self._whole, len(rest) + 2, rest), keys[0])
 
 
 class StepScript:
@@ -222,15 +222,15 @@ class StepScript:
         self._of_one = of_one
         self._others = others
 
-    async def steps(self, wire: Any, jobs: Sequence[Job]) -> Any:
+    async def steps(self, sender: Any, calls: Sequence[StepCall]) -> Any:
         """The replies to several steps, made one after another in one go of the server."""
-        if len(jobs) == 1 and len(jobs[0].names) == 1:
-            [job] = jobs
-            return [await self._of_one.run(wire, job.names, [*job.args, job.shift_us])]
+        if len(calls) == 1 and len(calls[0].names) == 1:
+            [call] = calls
+            return [await self._of_one.run(sender, call.names, [*call.args, call.shift_us])]
         words: list[str | bytes] = []
-        for job in jobs:
-            words += (job.shift_us, b"%d" % len(job.names), b"%d" % len(job.args), *job.args)
-        return await self._others.run(wire, [name for job in jobs for name in job.names], words)
+        for call in calls:
+            words += (call.shift_us, b"%d" % len(call.names), b"%d" % len(call.args), *call.args)
+        return await self._others.run(sender, [name for call in calls for name in call.names], words)
 
 
 READ = ServerScript(_READ)

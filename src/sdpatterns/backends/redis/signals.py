@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from redis.exceptions import ResponseError
 
-from sdpatterns.backends.redis.failures import Lost, ReplyLost
+from sdpatterns.backends.redis.failures import Lost
 from sdpatterns.backends.redis.listener import publish
-from sdpatterns.backends.redis.sites import Sites
+from sdpatterns.backends.redis.resources import RedisResources
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.errors import BackendUnavailable
+from sdpatterns.ports.engine.failures import repeat
 from sdpatterns.ports.engine.remote import RemoteSubscription
 from sdpatterns.ports.signals import Subscription
 
@@ -22,24 +22,22 @@ class RedisSignals:
     one; a command for each channel that is new there, those of one turn of the loop together.
     """
 
-    def __init__(self, sites: Sites) -> None:
-        self.runtime: Runtime | None = sites.target.runtime
-        self._sites = sites
+    def __init__(self, resources: RedisResources) -> None:
+        self.runtime: Runtime | None = resources.server.runtime
+        self._resources = resources
 
     async def notify(self, *topics: str) -> None:
-        """Wake all that subscribe to one of the topics."""
-        commands = [(publish(self._sites.target.channel, topic), b"") for topic in dict.fromkeys(topics)]
-        for last in (False, True):
+        commands = [(publish(self._resources.server.channel, topic), b"") for topic in dict.fromkeys(topics)]
+        sender = self._resources.here().sender
+        try:
             try:
-                await self._sites.here().wire.call_all(commands)
-            except ResponseError as refused:
-                raise self._sites.target.failure(refused) from refused
+                await sender.call_all(commands)
             except Lost as lost:
-                if last or lost.is_late or not isinstance(lost, ReplyLost):
-                    raise BackendUnavailable(self._sites.target.away(lost)) from lost
-            else:
-                return
+                # A signal that comes twice is harmless, and one that does not come is a signal that was lost.
+                await repeat(lost, lambda: sender.call_all(commands), leaves_doubt=False)
+        except (Lost, ResponseError) as error:
+            raise self._resources.server.failure(error) from error
 
     def subscribe(self, *topics: str) -> Subscription:
         """A subscription to these topics. Entering it fails with `BackendUnavailable` when the server is away."""
-        return RemoteSubscription(lambda: self._sites.here().listener, topics)
+        return RemoteSubscription(lambda: self._resources.here().listener, topics)

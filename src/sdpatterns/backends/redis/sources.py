@@ -7,21 +7,21 @@ from typing import Any, TypeAlias, TypedDict
 import redis
 import redis.asyncio
 
-__all__ = ["Source", "What", "what_of"]
+__all__ = ["Source", "SourceSettings", "settings_of"]
 
 Source: TypeAlias = "str | redis.Redis | redis.asyncio.Redis"
 """A URL, or a client whose settings are copied."""
 
 
-class What(TypedDict):
-    """The part of a `Target` that a source says."""
+class SourceSettings(TypedDict):
+    """The part of a `Server` that a source says."""
 
     url: str
     blocking: bool
     client: Any
 
 
-def what_of(source: Source, *, blocking: bool | None) -> What:
+def settings_of(source: Source, *, blocking: bool | None) -> SourceSettings:
     """Raises TypeError for what is neither, ValueError for a client of the other kind than `blocking` says."""
     if isinstance(source, str):
         return {"url": source, "blocking": bool(blocking), "client": None}

@@ -17,12 +17,13 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.failures import Lost, NotSent, ReplyLost
 from sdpatterns.backends.redis.names import turn_head, turn_name
 from sdpatterns.backends.redis.protocol import pack
+from sdpatterns.backends.redis.resources import RedisResources
 from sdpatterns.backends.redis.scripts import READ, SLACK_MS, ServerScript, compare_and_set
-from sdpatterns.backends.redis.sites import Sites
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import GONE, UNCHANGED, Next
 from sdpatterns.errors import CodecError, SdpatternsError
 from sdpatterns.ports.engine.execute import Races
+from sdpatterns.ports.engine.failures import repeat
 from sdpatterns.ports.engine.steps import Change, Found, PendingStep, Snapshot
 from sdpatterns.ports.engine.versioned import Conflict, attempt, names_of
 
@@ -42,36 +43,34 @@ def found_in(value: bytes | None) -> Found | None:
 class RedisAttempts:
     """See `Attempts`: each is a read (none after a lost race, which says what stands there) and a write."""
 
-    def __init__(self, sites: Sites) -> None:
-        self._sites = sites
-        self._target = sites.target
-        self._compare_and_set = compare_and_set(sites.target.prefix)
+    def __init__(self, resources: RedisResources) -> None:
+        self._resources = resources
+        self._server = resources.server
+        self._compare_and_set = compare_and_set(resources.server.prefix)
 
     @property
     def shown(self) -> str:
         """The server's URL."""
-        return self._target.shown
+        return self._server.shown
 
     @property
     def runtime(self) -> Runtime:
-        """How to wait."""
-        return self._target.runtime
+        return self._server.runtime
 
     def random(self) -> float:
         """Between 0 and 1."""
-        return self._target.random()
+        return self._server.random()
 
     def unavailable(self, cause: BaseException | str, /) -> SdpatternsError:
         """The exception for a step that did not happen."""
-        return self._target.failure(cause if isinstance(cause, ResponseError) else NotSent(cause))
+        return self._server.failure(cause if isinstance(cause, ResponseError) else NotSent(cause))
 
     def unknown(self, cause: BaseException | str, /) -> SdpatternsError:
-        """The exception for a step that may have happened."""
-        return self._target.failure(ReplyLost(cause))
+        return self._server.failure(ReplyLost(cause))
 
     def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Coroutine[Any, Any, Conflict | None]:
         """All steps once."""
-        cells = _RedisMap(self._sites, self._compare_and_set, races)
+        cells = _RedisMap(self._resources, self._compare_and_set, races)
         return self._in_turn(cells, steps, races) if races.want_turn else attempt(cells, steps, races.snapshot)
 
     async def _in_turn(self, cells: _RedisMap, steps: Sequence[PendingStep], races: Races) -> Conflict | None:
@@ -85,25 +84,24 @@ class RedisAttempts:
 class _RedisMap:
     """See `VersionedMap`. For one batch of steps, and in its turn once that has lost several races."""
 
-    __slots__ = ("_compare_and_set", "_races", "_sites", "_wire")
+    __slots__ = ("_compare_and_set", "_races", "_resources", "_sender")
 
-    def __init__(self, sites: Sites, compare_and_set: ServerScript, races: Races) -> None:
-        self._sites = sites
+    def __init__(self, resources: RedisResources, compare_and_set: ServerScript, races: Races) -> None:
+        self._resources = resources
         self._compare_and_set = compare_and_set
         self._races = races
         # That of the begin: the backend may be closed while the steps are applied.
-        self._wire = sites.here().wire
+        self._sender = resources.here().sender
 
     async def read(self, names: Sequence[Any], /) -> Snapshot:
-        for is_last in (False, True):
+        try:
             try:
-                return self._snapshot(names, await READ.run(self._wire, names, ()))
-            except ResponseError as refused:
-                raise NotSent(refused) from refused
-            except ReplyLost as lost:
-                if is_last or lost.is_late:
-                    raise NotSent(lost.cause) from lost
-        raise AssertionError("the last attempt returns or raises")
+                found = await READ.run(self._sender, names, ())
+            except Lost as lost:
+                found = await repeat(lost, lambda: READ.run(self._sender, names, ()), leaves_doubt=False)
+        except ResponseError as refused:
+            raise NotSent(refused) from refused
+        return self._snapshot(names, found)
 
     async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
         names, heard = [], [*topics]
@@ -113,10 +111,10 @@ class _RedisMap:
             words += (version or b"", *_written(payload, last_us, keep_s))
             heard += of_change
         if heard:
-            channel = self._sites.target.channel
+            channel = self._resources.server.channel
             words += [channel + topic for topic in dict.fromkeys(heard)]
         try:
-            found = await self._compare_and_set.run(self._wire, names, words)
+            found = await self._compare_and_set.run(self._sender, names, words)
         except ResponseError as refused:
             raise NotSent(refused) from refused
         if found == 1:
@@ -128,12 +126,12 @@ class _RedisMap:
     async def give_back(self, names: Sequence[Any]) -> None:
         """End a turn in which there was nothing to write. Where this is lost, the turn ends by itself."""
         with contextlib.suppress(Lost, ResponseError):
-            head = turn_head(self._sites.target.prefix)
+            head = turn_head(self._resources.server.prefix)
             turns = [turn_name(head, name) for name in names]
-            await self._wire.call_all([(pack("DEL", turn), turn) for turn in turns])
+            await self._sender.call_all([(pack("DEL", turn), turn) for turn in turns])
 
     def _snapshot(self, names: Sequence[bytes], found: Sequence[Any]) -> Snapshot:
-        now_us = int(found[0]) * 1_000_000 + int(found[1]) + int(self._sites.shift_us)
+        now_us = int(found[0]) * 1_000_000 + int(found[1]) + int(self._resources.shift_us)
         return Snapshot({name: found_in(value) for name, value in zip(names, found[3:], strict=True)}, now_us)
 
 

@@ -102,16 +102,13 @@ class TaskBatcher(Generic[I, R]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and no caller waits."""
         return not self._busy
 
     @property
     def waiting(self) -> int:
-        """How many wait behind the batch in flight."""
         return len(self._waiting)
 
     async def run(self, item: I) -> R:
-        """The result of the work for this item."""
         if self._busy or not self._straight:
             future: asyncio.Future[R] = self._loop.create_future()
             self._waiting.append((item, future))
@@ -232,16 +229,13 @@ class ThreadBatcher(Generic[I, R]):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is in flight and no caller waits."""
         return not self._busy
 
     @property
     def waiting(self) -> int:
-        """How many wait behind the batch in flight."""
         return len(self._waiting)
 
     async def run(self, item: I) -> R:
-        """The result of the work for this item."""
         with self._lock:
             turn = _Turn(item) if self._busy else None
             self._busy = True

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.errors import BackendUnavailable, SdpatternsError
-from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
+from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost, may_repeat
 from sdpatterns.ports.engine.steps import PendingStep, Snapshot
 from sdpatterns.ports.engine.versioned import Conflict
 
@@ -184,8 +184,8 @@ def _settle(steps: Sequence[PendingStep], conflict: Conflict | None, races: Race
 def _is_sent_again(store: Attempts, step: PendingStep, lost: Lost, *, is_last: bool) -> bool:
     """Whether it is worth another attempt. If not, it has failed."""
     step.in_doubt = step.in_doubt or isinstance(lost, ReplyLost)
-    may = step.transition.repeats == "harmless" if step.in_doubt else isinstance(lost, NotSent) and lost.again
-    if may and not is_last and not lost.is_late:
+    harmless = step.transition.repeats == "harmless"
+    if not is_last and may_repeat(lost, harmless=harmless, in_doubt=step.in_doubt):
         return True
     step.fail((store.unknown if step.in_doubt else store.unavailable)(lost.cause))
     return False

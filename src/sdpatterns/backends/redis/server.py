@@ -22,7 +22,7 @@ from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime
 from sdpatterns.core.tracing import Value
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, OutcomeUnknown
 
-__all__ = ["Node", "Target"]
+__all__ = ["Node", "Server"]
 
 Node = tuple[str, int]
 """Host and port of one server of a cluster."""
@@ -37,7 +37,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
+class Server:
     """What a user said about the server, checked once."""
 
     url: str

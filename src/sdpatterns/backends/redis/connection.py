@@ -13,25 +13,25 @@ from redis.exceptions import RedisError
 
 from sdpatterns.backends.redis.failures import NotSent, ReplyLost, behind, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
-from sdpatterns.backends.redis.target import Node, Target
+from sdpatterns.backends.redis.server import Node, Server
 from sdpatterns.ports.engine.batcher import TaskBatcher
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["Link", "abort", "drop", "opened"]
+__all__ = ["PipelinedConnection", "abort", "connect", "drop"]
 
 _COMMANDS_MAX = 512
 _DRAIN_BYTES = 65_536
 
 
-async def opened(target: Target, node: Node | None) -> Any:
+async def connect(server: Server, node: Node | None) -> Any:
     """A connection that has finished its handshake. Raises `NotSent`."""
-    connection = target.connection(node)
+    connection = server.connection(node)
     try:
-        async with asyncio.timeout(target.timeout_s):
+        async with asyncio.timeout(server.timeout_s):
             await connection.connect()
     except TimeoutError:
         await drop(connection)
-        raise NotSent(TimeoutError(f"no answer to a connection within {target.timeout_s:g} s")) from None
+        raise NotSent(TimeoutError(f"no answer to a connection within {server.timeout_s:g} s")) from None
     except (RedisError, OSError) as cause:
         await drop(connection)
         raise NotSent(cause) from None
@@ -42,7 +42,7 @@ async def opened(target: Target, node: Node | None) -> Any:
     return connection
 
 
-class Pipe:
+class OpenConnection:
     """The two ends of an open connection and its parser.
 
     Taken out of the connection, because redis-py's own send and read look after timeouts, health
@@ -83,7 +83,7 @@ async def drop(connection: Any) -> None:
     await connection.disconnect(nowait=True)
 
 
-class Link:
+class PipelinedConnection:
     """Sends packed commands and gives their replies, in order.
 
     Keeps: a reply goes to the command it answers, even if callers were cancelled; a call ends
@@ -91,12 +91,12 @@ class Link:
     raised as redis-py's `ResponseError`.
     """
 
-    def __init__(self, target: Target, node: Node | None = None) -> None:
-        self._target = target
+    def __init__(self, server: Server, node: Node | None = None) -> None:
+        self._server = server
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._commands: TaskBatcher[bytes, Any] = TaskBatcher(self._flush, at_most=_COMMANDS_MAX, behind=behind)
-        self._pipe: Pipe | None = None
+        self._pipe: OpenConnection | None = None
         self._owed = 0
         self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -120,7 +120,7 @@ class Link:
             pipe = await self._reopen()
         self._since = self._loop.time()
         if self._watch is None:
-            self._watch = self._loop.call_later(self._target.timeout_s, self._look)
+            self._watch = self._loop.call_later(self._server.timeout_s, self._look)
         replies: list[Any] = []
         owed_before = self._owed
         self._owed += len(commands) + sum([command.__class__ is Asking for command in commands])
@@ -136,7 +136,7 @@ class Link:
             replies += await self._broken(cause, len(commands) - len(replies))
         return replies
 
-    async def _reply(self, pipe: Pipe) -> Any:
+    async def _reply(self, pipe: OpenConnection) -> Any:
         try:
             reply = await pipe.read()
         except RedisError as error:
@@ -149,7 +149,7 @@ class Link:
     async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
         self._errors += 1
         if self._late:
-            cause = TimeoutError(f"no reply within {self._target.timeout_s:g} s")
+            cause = TimeoutError(f"no reply within {self._server.timeout_s:g} s")
             away = NotSent(cause)
             self._commands.send_away(lambda _: away)
         await self._drop()
@@ -160,12 +160,12 @@ class Link:
         if pipe is not None:
             await drop(pipe.connection)
 
-    async def _reopen(self) -> Pipe:
+    async def _reopen(self) -> OpenConnection:
         await self._drop()
         self._late = False
         self._owed = 0
         try:
-            self._pipe = Pipe(await opened(self._target, self._node))
+            self._pipe = OpenConnection(await connect(self._server, self._node))
         except NotSent:
             self._errors += 1
             raise
@@ -176,7 +176,7 @@ class Link:
         self._watch = None
         if self._owed == 0 and self._commands.idle:
             return
-        left = self._since + self._target.timeout_s - self._loop.time()
+        left = self._since + self._server.timeout_s - self._loop.time()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
         elif self._pipe is not None:

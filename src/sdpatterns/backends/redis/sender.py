@@ -8,10 +8,10 @@ from typing import Any, Protocol, TypeAlias
 from sdpatterns.ports.engine.batcher import Batcher, Work
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["MakeBatcher", "Wire"]
+__all__ = ["MakeBatcher", "Sender"]
 
 
-class Wire(Protocol):
+class Sender(Protocol):
     """The way to the server, or to the right one of a cluster."""
 
     async def call(self, command: bytes, key: bytes, /) -> Any:
