@@ -1,6 +1,6 @@
 """Signals between the tasks and threads of one process.
 
-The memory backend is nothing else; the others use it to hand what one connection hears to many waiters.
+The memory backend is nothing else; the others use it to hand what one connection receives to many waiters.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class LocalCells(Cells[S]):
         return self._count
 
     def keep_at_least(self, keep_us: float) -> None:
-        """Keep whatever is written for so long, however short its own time."""
+        """Keep what is written for so long, however short its own time."""
         self._least_keep_us = max(self._least_keep_us, keep_us)
 
     def now_us(self) -> int:

@@ -57,9 +57,11 @@ class ClusterSender:
                 if attempt == _TRIES_MAX - 1:
                     raise
                 code = code_of(error)
+                # The slot is moving: this key is there already, and the slot still belongs here.
                 if code == "ASK":
                     return await self._sender(_node_in(error, node)).call(Asking(pack("ASKING") + command), key)
                 if code == "MOVED":
+                    # Only this slot: to ask for all at each redirect would flood the cluster while it moves slots.
                     self._slots[slot] = _node_in(error, node)
                 elif code in {"TRYAGAIN", "CLUSTERDOWN"}:
                     await self._server.runtime.sleep(_PAUSE_S * (0.5 + self._server.random()))
@@ -74,6 +76,7 @@ class ClusterSender:
     def _sender(self, node: Node) -> Sender:
         found = self._senders.get(node)
         if found is None:
+            # Two threads may come here at once. The connections of the one that loses were never opened.
             found = self._senders.setdefault(node, self._connect_to(node))
         return found
 

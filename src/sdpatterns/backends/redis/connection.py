@@ -59,13 +59,14 @@ class OpenConnection:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it is known to be gone, so that nothing is sent into the void."""
+        """Whether it is known to be broken, so that nothing is sent that cannot arrive."""
         reader = self.reader
         return reader.at_eof() or reader.exception() is not None or self.writer.transport.is_closing()
 
     async def send(self, packed: bytes) -> None:
         """Hand bytes to the transport."""
         self.writer.write(packed)
+        # Most commands are small and the transport sends them at once: then there is nothing to wait for.
         if len(packed) > _DRAIN_BYTES:
             await self.writer.drain()
 
@@ -116,12 +117,14 @@ class PipelinedConnection:
 
     async def _flush(self, commands: Sequence[bytes]) -> Sequence[Any]:
         pipe = self._pipe
+        # Looked at before anything is sent: a step on a connection that broke while idle is then in no doubt.
         if pipe is None or pipe.is_broken:
             pipe = await self._reopen()
         self._since = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_later(self._server.timeout_s, self._look)
         replies: list[Any] = []
+        # A caller that was cancelled left its replies on the way. They come first and belong to no command of this one.
         owed_before = self._owed
         self._owed += len(commands) + sum([command.__class__ is Asking for command in commands])
         try:
@@ -133,6 +136,7 @@ class PipelinedConnection:
                     await self._reply(pipe)
                 replies.append(await self._reply(pipe))
         except (RedisError, OSError) as cause:
+            # The commands whose replies came have happened. Only the others are in doubt.
             replies += await self._broken(cause, len(commands) - len(replies))
         return replies
 
@@ -140,6 +144,7 @@ class PipelinedConnection:
         try:
             reply = await pipe.read()
         except RedisError as error:
+            # A server that is loading or is a replica raises other classes than an error reply; it did nothing.
             if not is_refusal(error):
                 raise
             reply = NotSent(error)
@@ -148,6 +153,7 @@ class PipelinedConnection:
 
     async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
         self._errors += 1
+        # The timer cut the connection, so the error that a read of it raises does not say why.
         if self._late:
             cause = TimeoutError(f"no reply within {self._server.timeout_s:g} s")
             away = NotSent(cause)

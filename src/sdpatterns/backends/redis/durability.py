@@ -61,7 +61,7 @@ class Durability:
             self.is_due = True
 
     async def ask(self, sender: Sender) -> None:
-        """Ask the server, and warn where it may lose something. One that won't say is left in peace."""
+        """Ask the server, and warn where it may lose something. One that does not tell is not asked again."""
         self.is_due = False
         if not self._once.acquire(blocking=False):
             return

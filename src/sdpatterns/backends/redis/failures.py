@@ -51,6 +51,7 @@ _AT_CONNECT = (
 
 def behind(error: BaseException) -> NotSent | None:
     """What those get who wait behind a call that failed so; None where they may try for themselves."""
+    # A lost reply alone is no reason to fail them: the next connection may be in order.
     is_away = isinstance(error, NotSent) or (isinstance(error, Lost) and error.is_late)
     return NotSent(error.cause) if is_away and isinstance(error, Lost) else None
 
@@ -73,7 +74,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def remedy_of(error: object) -> str | None:
-    """What mends a refusal; None where the server did not refuse but could not be talked to."""
+    """What mends a refusal; None where the server did not refuse but could not be reached."""
     while isinstance(error, Lost) and not isinstance(error.cause, str):
         error = error.cause
     if isinstance(error, BaseException) and is_refusal(error):

@@ -96,6 +96,7 @@ class LoopSource(_Source):
 
     async def receive(self, within_s: float, /) -> bool:
         """One message, if one comes in that time."""
+        # Time-outs are ours: redis-py would close the connection at one.
         said = await self._connection.read_response(timeout=within_s, disconnect_on_error=False)
         if said is None:
             return False

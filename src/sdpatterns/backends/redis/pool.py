@@ -42,9 +42,9 @@ def is_stale(connection: Any) -> bool:
 
 
 class Turns:
-    """So many threads at once; the others wait, and are sent away when the server did not answer in time.
+    """Lets a number of threads in at once. The others wait, and fail when the server did not answer in time.
 
-    Else those behind a frozen server would wait for it one after another.
+    Else the threads that wait for a frozen server would each wait for as long as the first one.
     """
 
     def __init__(self, count: int) -> None:
@@ -67,6 +67,7 @@ class Turns:
     def _wait(self) -> None:
         seen = self._times_away
         while not self._free:
+            # That the server is away is told first, because the caller can do something about that.
             in_time = self._changed.wait(deadline_left_s())
             if self._times_away != seen:
                 raise NotSent(self._why)
@@ -128,9 +129,10 @@ class Pool:
         try:
             reply = self._asked(connection, command)
         except BaseException:
-            # Whatever went wrong, a reply may still be on its way to this connection.
+            # A reply may still be on its way to this connection, and the next command would get it.
             connection.disconnect()
             raise
+        # Another thread may have closed the pool meanwhile.
         if self._closed:
             connection.disconnect()
         else:
@@ -139,6 +141,7 @@ class Pool:
 
     def _taken(self) -> Any:
         while True:
+            # The one that was used last, because an idle one is the likelier to be broken the older it is.
             try:
                 connection = self._idle.pop()
             except IndexError:
@@ -154,6 +157,7 @@ class Pool:
                 connection.read_response()
             return connection.read_response()
         except ResponseError as refused:
+            # Returned, because it is a reply: the connection is in order and goes back to the pool.
             return refused
         except (RedisError, OSError) as cause:
             raise (NotSent if is_refusal(cause) else ReplyLost)(cause) from None

@@ -53,6 +53,7 @@ class RedisLoopResources:
 
     async def in_line(self, line: Any, step: Any, work: Work[Any, Any]) -> Any:
         """What `work` makes of the step, alone or together with others in the same line."""
+        # A batcher exists only while its line has work, because a program has more keys than it uses at a time.
         writer = self._writers.get(line)
         if writer is None:
             forget = functools.partial(self._writers.pop, line, None)
@@ -73,6 +74,7 @@ class RedisLoopResources:
 
     async def step(self, script: StepScript, call: StepCall) -> Any:
         """The reply to one step; on one server, those of one turn are one call of the script."""
+        # Threads block on a connection each, and the keys of several callers live on several nodes of a cluster.
         if self.loop is None or self.server.cluster:
             [reply] = await script.steps(self.sender, (call,))
             return reply

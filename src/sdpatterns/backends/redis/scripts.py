@@ -204,6 +204,7 @@ class ServerScript:
 
     async def run(self, sender: Any, keys: Sequence[bytes], args: Sequence[str | bytes]) -> Any:
         """The script's reply. A server that does not know it has done nothing: it gets the script and a second call."""
+        # By digest first: after the first call of a script a server knows it, until it restarts.
         rest = [b"%d" % len(keys), *keys, *args]
         try:
             return await sender.call(pack_after(self._by_digest, len(rest) + 2, rest), keys[0])
@@ -224,6 +225,7 @@ class StepScript:
 
     async def steps(self, sender: Any, calls: Sequence[StepCall]) -> Any:
         """The replies to several steps, made one after another in one go of the server."""
+        # A caller alone gets the shorter script, because the frame for many costs the server half as much again.
         if len(calls) == 1 and len(calls[0].names) == 1:
             [call] = calls
             return [await self._of_one.run(sender, call.names, [*call.args, call.shift_us])]

@@ -70,12 +70,14 @@ class Server:
         self._settle(options, side.Connection)
 
     def _settle(self, options: dict[str, Any], usual: Any) -> None:
+        # Not errors: a URL or a client that is shared with other code may well carry them.
         for name in _POOL_OPTIONS:
             options.pop(name, None)
         # Since redis-py 8 a socket times out after 5 s unless it is set otherwise, idle listeners too.
         options["socket_timeout"] = self.timeout_s if self.blocking else None
         options["socket_connect_timeout"] = self.timeout_s
         options["health_check_interval"] = 0
+        # Bytes and the second protocol, because our scripts' replies are read as such.
         options["decode_responses"] = False
         options["protocol"] = 2
         object.__setattr__(self, "_kind", options.pop("connection_class", usual))

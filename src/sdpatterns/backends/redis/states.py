@@ -46,6 +46,7 @@ class RedisCells(Cells[S]):
 
     def run(self, step: PendingStep, /) -> Coroutine[Any, Any, Any]:
         """Make one step, and give its answer."""
+        # Not a coroutine itself, because the one that it returns is enough.
         step.names = names = tuple([cell_name(self._prefix, key) for key in step.keys])
         script = step.transition.script
         if step.reads:
@@ -83,6 +84,7 @@ class RedisCells(Cells[S]):
             await self._resources.durability.ask(here.seed)
         if isinstance(reply, list):
             return script.answer(reply)
+        # The script failed, or (0) the cell's state has another version: Python may know how to read that.
         if isinstance(reply, bytes):
             raise self._resources.server.failure(
                 ResponseError(reply.decode(errors="replace")), f"the script {script.name} failed"
@@ -107,12 +109,14 @@ class RedisCells(Cells[S]):
         """The steps, each with its answer or its error, all written in one compare-and-set."""
         late = await execute(self._attempts, steps)
         if late is not None:
+            # They have waited for as long as these steps did, which is as long as one may.
             self._resources.here().send_away(self._line(steps[0]), NotSent(late.cause))
         return steps
 
     async def _read(self, step: PendingStep) -> Any:
         names = step.names
         if self._resources.server.cluster and self.space.group is None:
+            # The keys may live on different nodes, and MGET takes those of one slot only.
             values = await self._plain([(pack("GET", name), name) for name in names], leaves_doubt=False)
         else:
             [values] = await self._plain([(pack("MGET", *names), names[0])], leaves_doubt=False)

@@ -34,6 +34,7 @@ def found_in(value: bytes | None) -> Found | None:
     """A cell's value as what it says."""
     if value is None:
         return None
+    # The time first, so that the server's script finds it without knowing the codec.
     last, bar, payload = value.partition(b"|")
     if not bar or not last.isdigit():
         return Found(value, CodecError(f"not a cell of this backend: {value[:40]!r}"), 0)
@@ -70,12 +71,15 @@ class RedisAttempts:
 
     def attempt(self, steps: Sequence[PendingStep], races: Races, /) -> Coroutine[Any, Any, Conflict | None]:
         """All steps once."""
+        # The common attempt is handed on as it is, because a coroutine around it would cost each step.
         cells = _RedisMap(self._resources, self._compare_and_set, races)
         return self._in_turn(cells, steps, races) if races.want_turn else attempt(cells, steps, races.snapshot)
 
     async def _in_turn(self, cells: _RedisMap, steps: Sequence[PendingStep], races: Races) -> Conflict | None:
+        # By its token the server knows the client that has the turn. A batch keeps its token until it has won.
         races.token = races.token or secrets.token_hex(8).encode()
         conflict = await attempt(cells, steps, races.snapshot)
+        # `write` ends the turn. Where there was nothing to write, the others would wait until it ends by itself.
         if conflict is None and races.has_turn:
             await cells.give_back(names_of(steps))
         return conflict
@@ -116,10 +120,12 @@ class _RedisMap:
         try:
             found = await self._compare_and_set.run(self._sender, names, words)
         except ResponseError as refused:
+            # The server runs a script to its end or refuses it before it writes.
             raise NotSent(refused) from refused
         if found == 1:
             self._races.has_turn = False
             return None
+        # The refusal brings what stands there now, so that the next attempt is one command and not two.
         self._races.has_turn = found[2] == 1
         return Conflict(names, self._snapshot(names, found))
 

@@ -48,7 +48,7 @@ Behind: TypeAlias = Callable[[BaseException], "Exception | None"]
 
 
 def have_their_turn(_: BaseException) -> None:
-    """Whatever happened to this batch, the next one is tried."""
+    """The next batch is tried, however this one ended."""
 
 
 class Batcher(Protocol[I, R_co]):
@@ -110,12 +110,14 @@ class TaskBatcher(Generic[I, R]):
 
     async def run(self, item: I) -> R:
         if self._busy or not self._straight:
+            # A future and no event, because it carries the result or the error and is cancelled with its caller.
             future: asyncio.Future[R] = self._loop.create_future()
             self._waiting.append((item, future))
             if not self._busy:
                 self._busy = True
                 self._begin()
             return await future
+        # A caller alone needs no task and no further turn of the loop.
         self._busy = True
         try:
             results = await self._work((item,))
@@ -169,6 +171,7 @@ class TaskBatcher(Generic[I, R]):
             self._tell_those_behind(error)
             return
         for (_, future), result in zip(batch, results, strict=True):
+            # A caller that was cancelled meanwhile has no use for its result.
             if not future.done():
                 future.set_result(result)
 
@@ -189,7 +192,7 @@ class TaskBatcher(Generic[I, R]):
 
 
 class _Turn(Generic[I]):
-    """One thread that waits, and the event by which it hears that it was served or has to lead."""
+    """One thread that waits, and the event that tells it that it was served or has to lead."""
 
     __slots__ = ("called", "done", "error", "in_batch", "item", "left", "result")
 
@@ -236,6 +239,7 @@ class ThreadBatcher(Generic[I, R]):
         return len(self._waiting)
 
     async def run(self, item: I) -> R:
+        # The flag and the queue change under one lock, so that a thread that sees the flag is seen in the queue.
         with self._lock:
             turn = _Turn(item) if self._busy else None
             self._busy = True
@@ -257,6 +261,7 @@ class ThreadBatcher(Generic[I, R]):
         try:
             if not mine.called.wait(deadline_left_s()):
                 self._leave(mine)
+                # Its item is in a batch, which cannot be called back and ends within the store's own bound.
                 mine.called.wait()
             if not mine.done:
                 self._lead()
@@ -275,6 +280,7 @@ class ThreadBatcher(Generic[I, R]):
     def _leave(self, mine: _Turn[I]) -> None:
         """Take the item back and raise, unless it is in a batch or has to lead."""
         with self._lock:
+            # Once it was called it has to lead: else the queue would wait for a leader without end.
             if mine.in_batch or mine.called.is_set():
                 return
             self._waiting.remove(mine)
@@ -289,12 +295,14 @@ class ThreadBatcher(Generic[I, R]):
         failure: Exception = InterruptedError("the thread that led was stopped")
         results: Sequence[Any] = ()
         try:
+            # An empty context, because the deadline of the thread that leads is not that of the others.
             work = cast("Coroutine[Any, Any, Sequence[R]]", self._work([turn.item for turn in wanted]))
             results = contextvars.Context().run(finish, work)
         except Exception as error:  # noqa: BLE001 - raised by each of those who waited for it
             failure = error
             self._tell_those_behind(error)
         finally:
+            # Also after Ctrl-C in the thread that leads: the others must not wait without end.
             for place, turn in enumerate(wanted):
                 turn.end(*((results[place], None) if results else (None, failure)))
             for turn in batch:
@@ -320,6 +328,7 @@ class ThreadBatcher(Generic[I, R]):
         with self._lock:
             waiting = list(self._waiting)
             self._waiting.clear()
+            # Those that wait on keep their order, because the first of them has to be called first.
             gone = [(turn, of(turn.item)) for turn in waiting]
             self._waiting.extend(turn for turn, away in gone if away is None)
         for turn, away in gone:

@@ -59,6 +59,7 @@ class Races:
 
     def pause_s(self, random: float) -> float:
         """How long to wait before the next attempt: longer and longer, and each a different time."""
+        # The first loss is mostly bad luck, and a turn lasts too short a time to be slept through.
         if self.lost == 1 or self.has_turn:
             return 0.0
         return random * min(_PAUSE_MAX_S, _PAUSE_MIN_S * 2.0 ** min(self.lost, 16))
@@ -134,6 +135,7 @@ def _too_late(store: Attempts, step: PendingStep) -> BackendUnavailable:
 async def _one_by_one(store: Attempts, steps: Sequence[PendingStep]) -> Lost | None:
     late: Lost | None = None
     for step in steps:
+        # After one that came too late the others are not tried, because each would wait for as long again.
         if late is None:
             late = await execute(store, [step])
         else:
@@ -152,7 +154,9 @@ async def send(store: Attempts, steps: Sequence[PendingStep], races: Races) -> L
             try:
                 conflict = await store.attempt(todo, races)
             except Lost as lost:
+                # What was found before may have been overwritten by the very attempt that failed.
                 races.snapshot = None
+                # One step may be to blame, such as a value that the database refuses: the others must not suffer.
                 if isinstance(lost, NotSent) and lost.apart and len(todo) > 1:
                     return await _one_by_one(store, todo)
                 todo = [step for step in todo if _is_sent_again(store, step, lost, is_last=is_last)]
@@ -183,6 +187,7 @@ def _settle(steps: Sequence[PendingStep], conflict: Conflict | None, races: Race
 
 def _is_sent_again(store: Attempts, step: PendingStep, lost: Lost, *, is_last: bool) -> bool:
     """Whether it is worth another attempt. If not, it has failed."""
+    # Kept for good: a later attempt that was not sent says nothing about the one whose reply was lost.
     step.in_doubt = step.in_doubt or isinstance(lost, ReplyLost)
     harmless = step.transition.repeats == "harmless"
     if not is_last and may_repeat(lost, harmless=harmless, in_doubt=step.in_doubt):

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class Lost(Exception):
-    """The store could not be talked to; `cause` says why. `late` says that it took too long to find that out."""
+    """The store could not be reached; `cause` says why. `late` says that it took too long to find that out."""
 
     def __init__(self, cause: BaseException | str, *, late: bool = False) -> None:
         self.cause = cause
@@ -72,7 +72,7 @@ async def repeat(
 ) -> R:
     """Make a request again that failed so, where that is safe. Raises what the caller has to be told.
 
-    That is `ReplyLost` if the first attempt may have happened, whatever became of the second one.
+    That is `ReplyLost` if the first attempt may have happened, also where the second one was refused.
     `leaves_doubt=False` is for what only reads or is only a hint: its failures are all `NotSent`.
     """
     if not may_repeat(lost, harmless=harmless):

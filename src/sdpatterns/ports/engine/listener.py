@@ -116,6 +116,7 @@ class Listener(ABC):
             for channel in channels:
                 self._wanted[channel] = self._wanted.get(channel, 0) + 1
                 self._idle.pop(channel, None)
+            # A channel that is heard already needs no confirmation: that is the common case, and costs no trip.
             missing = channels - self._live
             if not missing:
                 return None
@@ -144,6 +145,7 @@ class Listener(ABC):
                 if not self._wanted[channel]:
                     del self._wanted[channel]
                     self._new.pop(channel, None)
+                    # Kept for a while, because the next waiter on a busy key wants the same channel again.
                     if channel in self._live:
                         self._idle[channel] = None
             has_many = len(self._idle) > IDLE_MAX
@@ -170,6 +172,7 @@ class Listener(ABC):
         for entry in entries:
             if not entry.missing:
                 entry.waiter.wake()
+        # What was announced while the connection was broken is lost, so all waiters look for themselves.
         if is_back:
             self.local.wake_all()
 
@@ -181,6 +184,7 @@ class Listener(ABC):
             if source is None or not (self._new or too_many):
                 return
             add, drop = list(self._new), list(self._idle) if too_many else []
+            # Noted before they are asked for, so that a confirmation never comes for an unknown channel.
             self._new.clear()
             self._asked.update(add)
             self._give_up(drop)
@@ -205,13 +209,14 @@ class Listener(ABC):
             began_s, error = SYSTEM.monotonic(), None
             try:
                 source = await self._connector.open(self)
-            except Exception as failure:  # noqa: BLE001 - whatever it is: subscribers hear it, and it is tried again
+            except Exception as failure:  # noqa: BLE001 - subscribers get it, and it is tried again
                 self._tell(error := failure)
             else:
                 error = await self._listened(source)
             if error is None:
                 continue
             self._was_away = True
+            # A connection that lasted was a good one: the next pause is a short one again.
             if SYSTEM.monotonic() - began_s > QUIET_S:
                 pause_s = _PAUSE_FIRST_S
             if await stop.wait(pause_s * (0.5 + self._random())):
@@ -233,6 +238,7 @@ class Listener(ABC):
             self._swept_s = SYSTEM.monotonic()
             self._ask()
             while self._is_wanted():
+                # A peer that vanished without a FIN looks like one that has nothing to say.
                 if not await source.receive(QUIET_S):
                     await source.prove()
                 self._ask()

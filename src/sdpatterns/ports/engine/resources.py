@@ -58,6 +58,7 @@ class Resources(ABC, Generic[R]):
     def here(self) -> R:
         """Those of the running loop; those of all threads where the backend blocks."""
         loop = None if self._blocking else self._running()
+        # Without the lock: a dictionary of CPython may be read while another thread writes it.
         return self._by_loop.get(loop) or self._made(loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -70,6 +71,7 @@ class Resources(ABC, Generic[R]):
 
     def _made(self, loop: asyncio.AbstractEventLoop | None) -> R:
         with self._lock:
+            # Here, because no hook runs when a loop is closed without `asyncio.run`.
             for other in [other for other in self._by_loop if other is not None and other.is_closed()]:
                 del self._by_loop[other]
                 self._ends.pop(other, None)

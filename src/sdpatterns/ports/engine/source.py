@@ -12,7 +12,7 @@ __all__ = ["Connector", "Hears", "SocketWait", "Source"]
 
 
 class Hears(Protocol):
-    """Gets what a connection hears."""
+    """Gets what a connection receives."""
 
     def heard(self, topic: str, /) -> None:
         """A notification came."""
@@ -22,7 +22,7 @@ class Hears(Protocol):
 
 
 class Source(Protocol):
-    """One open connection that listens. It tells its listener what it hears: see `Hears`."""
+    """One open connection that listens. It hands what it receives to its listener: see `Hears`."""
 
     def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Iterable[str]:
         """Ask the server for channels, and to leave others. The channels that it need not confirm.

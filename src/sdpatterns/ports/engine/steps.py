@@ -30,7 +30,7 @@ from sdpatterns.ports.space import Space
 __all__ = ["DROP", "LOOK", "CellKey", "Change", "Drop", "Found", "Look", "PendingStep", "Snapshot", "apply_steps"]
 
 CellKey: TypeAlias = Any
-"""What a store calls a cell: the space and the key, in whatever form suits it, as long as it can be hashed."""
+"""What a store calls a cell: the space and the key, in any form that can be hashed."""
 
 
 class Look:
@@ -131,7 +131,7 @@ class PendingStep:
 class Found(NamedTuple):
     """A cell as a store holds it.
 
-    `version` is whatever the store compares when it writes. `payload` is a `CodecError` where the store
+    `version` is what the store compares when it writes. `payload` is a `CodecError` where the store
     holds bytes that it did not write as a cell; who needs the state gets it raised.
     """
 
@@ -184,6 +184,7 @@ class _Cell:
         if self.codec is not codec:
             payload = self.payload
             if isinstance(payload, CodecError):
+                # A new one for each caller, because an exception that is raised twice collects both tracebacks.
                 raise type(payload)(*payload.args)
             self.state = None if payload is None else codec.decode(payload)
             self.codec = codec
@@ -200,6 +201,7 @@ class _Cell:
 
     def change(self, key: CellKey) -> Change | None:
         """What the store has to do; None for nothing."""
+        # A cell that was made and dropped in one batch never existed for the store.
         if self.is_written and not (self.payload is None and self.expected is None):
             payload: Any = GONE if self.payload is None else self.payload
             return Change(key, self.expected, payload, self.last_us, self.keep_s, self.topics)
@@ -224,9 +226,10 @@ def apply_steps(steps: Iterable[PendingStep], snapshot: Snapshot) -> tuple[list[
         try:
             of_step = [cells.get(name) or cells.setdefault(name, _Cell(found[name])) for name in step.names]
             wake = _apply_to_one(step, of_step[0], clock_us) if len(of_step) == 1 else _apply(step, of_step, clock_us)
-        except Exception as error:  # noqa: BLE001 - whatever a transition or a codec raises is its caller's
+        except Exception as error:  # noqa: BLE001 - what a transition or a codec raises is for its caller
             step.error = error
             continue
+        # Topics go with the first cell, so that they are announced only if its change is written.
         if wake and of_step:
             of_step[0].topics = [*of_step[0].topics, *wake]
         elif wake:
@@ -243,10 +246,12 @@ def apply_steps(steps: Iterable[PendingStep], snapshot: Snapshot) -> tuple[list[
 
 def _apply(step: PendingStep, cells: Sequence[_Cell], now_us: int) -> Sequence[str]:
     codec = step.space.codec
+    # The clock of a server can go back, at a failover for instance. The time of a cell must not.
     for cell in cells:
         now_us = max(now_us, cell.last_us)
     states = [None] * len(cells) if step.transition is DROP else [cell.read(codec) for cell in cells]
     nexts, answer, keeps_s, wake = step.transition(states, now_us)
+    # All are encoded before the first is put: a state that cannot be encoded must leave no half of a step.
     puts = [
         (cell, state, codec.encode(state), keep_s) if state is not GONE else (cell, None, None, 0.0)
         for cell, state, keep_s in zip(cells, nexts, keeps_s, strict=True)
@@ -254,6 +259,8 @@ def _apply(step: PendingStep, cells: Sequence[_Cell], now_us: int) -> Sequence[s
     ]
     for cell, state, payload, keep_s in puts:
         cell.put(state, payload, codec, now_us, keep_s)
+    # It decided on all of its cells, so all must still be as they were, or two such steps could undo each other's
+    # condition (write skew).
     if not step.reads and any(cell.is_written for cell in cells):
         for cell in cells:
             cell.is_compared = True

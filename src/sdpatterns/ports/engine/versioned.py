@@ -52,6 +52,7 @@ class VersionedMap(Protocol):
 
 def names_of(steps: Sequence[PendingStep]) -> Sequence[CellKey]:
     """The cells that the steps touch, each once."""
+    # Most batches are one step on one cell.
     if len(steps) == 1 and len(steps[0].names) == 1:
         return steps[0].names
     return tuple(dict.fromkeys([name for step in steps for name in step.names]))
@@ -65,6 +66,7 @@ async def attempt(
     A snapshot with all their cells saves the read.
     """
     names = names_of(steps)
+    # A lost race has already said what stands there; but after it the batch may hold other steps.
     if snapshot is None or any(name not in snapshot.found for name in names):
         snapshot = await store.read(names)
     changes, topics = apply_steps(steps, snapshot)
