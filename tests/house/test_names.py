@@ -109,7 +109,7 @@ TWINS = {
 }
 """Names of public classes that occur twice because you import the one for your framework, and what the two are."""
 
-NAMED_TWICE = {"Attempts", "Drop", "Link", "Look", "Outcome", "Usage"}
+NAMED_TWICE = {"Attempts", "Drop", "Look", "Outcome", "Usage"}
 """Names that still stand for two things. The set may only shrink."""
 
 

@@ -34,7 +34,7 @@ class Add:
 
     def __call__(self, states: Sequence[Any], now_us: int, /) -> Step[Any, int]:
         self._meddled()
-        [before] = (states[0] or (0,))
+        [before] = states[0] or (0,)
         return [(before + 1,)], before, [60.0], ()
 
 
