@@ -70,7 +70,7 @@ class Server:
         self._settle(options, side.Connection)
 
     def _settle(self, options: dict[str, Any], usual: Any) -> None:
-        # Not errors: a URL or a client that is shared with other code may well carry them.
+        # Not errors, because a URL or a client that is shared with other code can carry them.
         for name in _POOL_OPTIONS:
             options.pop(name, None)
         # Since redis-py 8 a socket times out after 5 s unless it is set otherwise, idle listeners too.
