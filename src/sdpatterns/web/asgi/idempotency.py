@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Collection
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
 from sdpatterns.core.asking import asked
@@ -150,7 +150,8 @@ class IdempotencyMiddleware:
         except ValueError as error:
             await send_problem(send, _malformed(self._header, str(error)))
             return
-        tenant = await asked(self._tenant(scope))
+        named: Any = self._tenant(scope)
+        tenant: str = named if isinstance(named, str) else await asked(named)
         held = (id(self._idempotency), tenant, key)
         if held in scope.get(_HELD, ()):
             await self._app(scope, receive, send)
