@@ -1,6 +1,6 @@
 """Code in the pages, taken from the files it lives in: a page cannot show what is not there any more.
 
-A line `{{ source examples/shop/ordering/defences.py in_turn }}` becomes that function, class, method
+A line `{{ source examples/shop/ordering/defences.py checkout_once }}` becomes that function, class, method
 (`Runner.forward`) or assignment, as it stands in the file; several names are shown one after another.
 Lines that are too wide for a page are broken as ruff does it. `{{ drawing pipeline }}` becomes the drawing
 `docs/drawings/pipeline.svg`, in the colours of the page.

@@ -93,7 +93,7 @@ async def test_an_order_that_crashed_after_its_decision_is_finished_by_the_next_
         path = visitor.settings.data_dir / "ordering.sqlite3"
     async with Database.opened(path, SCHEMA) as database:  # as a process leaves it that dies before the first undo
         store = OrderStore(database)
-        assert await store.turn(order["order_id"], PAID, UNDOING, 1, ("cancel", "begun"), reason=BY_CUSTOMER)
+        assert await store.change_status(order["order_id"], PAID, UNDOING, 1, ("cancel", "begun"), reason=BY_CUSTOMER)
     async with opening() as visitor:
         assert await visitor.settled() == {"cancelled": 1}
         await is_undone(visitor, order)

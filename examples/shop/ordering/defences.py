@@ -16,7 +16,7 @@ def checkout_bulkhead() -> Bulkhead:
     return Bulkhead("checkout", concurrent_max=ADMITTED_MAX, queue_max=QUEUE_MAX, max_wait_s=QUEUE_S)
 
 
-def in_turn(turns: Bulkhead) -> Pipeline:
+def bounded_checkouts(turns: Bulkhead) -> Pipeline:
     """A checkout waits for its turn, and from then on its time is limited."""
     return Pipeline(turns, Timeout(CHECKOUT_S), name="checkout")
 

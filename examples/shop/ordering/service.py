@@ -61,7 +61,7 @@ class Ordering:
         cart: ServiceClient,
         inventory: ServiceClient,
         payments: ServiceClient,
-        in_turn: Policy,
+        bounded: Policy,
         now_us: Callable[[], int],
         dedupe: Callable[[str, str], str] = once_per_client_key,
         shares_cart: Callable[[], bool] = never,
@@ -71,7 +71,7 @@ class Ordering:
         self._cart = cart
         self._inventory = inventory
         self._payments = payments
-        self._in_turn = in_turn
+        self._bounded = bounded
         self._now_us = now_us
         self._dedupe = dedupe
         self._alone_since_us = now_us() if alone else 0
@@ -88,7 +88,7 @@ class Ordering:
         """A paid order, or a Problem that says why there is none; once per what `dedupe` makes of the key."""
         order_id = f"ord_{secrets.token_hex(10)}"
         try:
-            return await self._in_turn.call(self._place, order_id, client_key, checkout)
+            return await self._bounded.call(self._place, order_id, client_key, checkout)
         except BulkheadFull:
             raise Problem(503, "busy", "Too many people are checking out just now.", retry_after_s=2) from None
         except DeadlineExceeded:
@@ -138,13 +138,13 @@ class Ordering:
         Keeps: asking again changes nothing. A 409 problem for an order that was never paid.
         """
         await self._known(order_id)
-        await self._runner.take_back(order_id)
+        await self._runner.start_cancel(order_id)
         order = await self._known(order_id)
         if not order.is_cancelled:
             raise Problem(409, "not-cancellable", f"An order that is {order.status} cannot be cancelled.")
         if order.status == UNDOING:
             with contextlib.suppress(Problem):  # a service is away: the sweep asks again until it is done
-                await self._runner.back(order_id, order.undone_as)
+                await self._runner.undo(order_id, order.undone_as)
         return await self._known(order_id)
 
     async def _known(self, order_id: str) -> Order:
@@ -206,7 +206,7 @@ class Ordering:
         if order.status == PENDING and not await self._complete(order.order_id):
             await self._runner.give_up(order.order_id, "interrupted")
         current = await self._known(order.order_id)
-        if current.status == UNDOING and await self._runner.back(order.order_id, current.undone_as):
+        if current.status == UNDOING and await self._runner.undo(order.order_id, current.undone_as):
             _log.info("order undone", extra={"order_id": order.order_id, "reason": current.reason})
 
     async def _complete(self, order_id: str) -> bool:

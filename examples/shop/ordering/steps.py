@@ -57,7 +57,7 @@ class Runner:
             except Refused as refusal:
                 await self.give_up(order_id, refusal.slug)
                 with contextlib.suppress(Problem):  # the way back is taken again until it is done
-                    await self.back(order_id, FAILED, self.steps[:place])
+                    await self.undo(order_id, FAILED, self.steps[:place])
                 raise
             except Problem as problem:
                 await self.give_up(order_id, problem.slug)
@@ -67,17 +67,19 @@ class Runner:
     async def give_up(self, order_id: str, reason: str) -> None:
         """Decide that a pending order will be undone."""
         journal = ("undo", "begun")
-        if await self._store.turn(order_id, PENDING, UNDOING, self._now_us(), journal, reason=reason):
+        if await self._store.change_status(order_id, PENDING, UNDOING, self._now_us(), journal, reason=reason):
             for step in self.steps:
                 if step.free:
                     with contextlib.suppress(Problem):  # the way back is taken again until it is done
                         await step.undo(order_id)
 
-    async def take_back(self, order_id: str) -> None:
+    async def start_cancel(self, order_id: str) -> None:
         """Decide that a paid order will be undone, because its customer wants it."""
-        await self._store.turn(order_id, PAID, UNDOING, self._now_us(), ("cancel", "begun"), reason=BY_CUSTOMER)
+        await self._store.change_status(
+            order_id, PAID, UNDOING, self._now_us(), ("cancel", "begun"), reason=BY_CUSTOMER
+        )
 
-    async def back(self, order_id: str, end: str, steps: Sequence[Step] | None = None) -> bool:
+    async def undo(self, order_id: str, end: str, steps: Sequence[Step] | None = None) -> bool:
         """Undo steps, the last first; True when the order is at this end for good."""
         for step in reversed(self.steps if steps is None else steps):
             if end == CANCELLED and step.free:
@@ -85,11 +87,11 @@ class Runner:
             if not await step.undo(order_id):
                 return False
         done = ("undo" if end == FAILED else "cancel", "done")
-        return await self._store.turn(order_id, UNDOING, end, self._now_us(), done)
+        return await self._store.change_status(order_id, UNDOING, end, self._now_us(), done)
 
     async def finish(self, order_id: str, *steps: tuple[str, str]) -> bool:
         """Declare a pending order paid."""
-        return await self._store.turn(order_id, PENDING, PAID, self._now_us(), *steps)
+        return await self._store.change_status(order_id, PENDING, PAID, self._now_us(), *steps)
 
     async def _advance(self, order_id: str, place: int) -> None:
         done = (self.steps[place].name, "done")
@@ -97,6 +99,6 @@ class Runner:
             going = await self.finish(order_id, done)
         else:
             begun = (self.steps[place + 1].name, "begun")
-            going = await self._store.turn(order_id, PENDING, PENDING, self._now_us(), done, begun)
+            going = await self._store.change_status(order_id, PENDING, PENDING, self._now_us(), done, begun)
         if not going:
             raise Problem(503, "order-undone", "The order took too long and is being undone.", retry_after_s=5)

@@ -88,7 +88,7 @@ class OrderStore:
         except IntegrityError:
             raise KeyTaken(order.checkout_key) from None
 
-    async def turn(
+    async def change_status(
         self, order_id: str, before: str, after: str, at_us: int, *steps: tuple[str, str], reason: str = ""
     ) -> bool:
         """Change the status from one to the next and note steps with it; False when another caller was first."""

@@ -13,7 +13,7 @@ from shop.background import alongside
 from shop.bodies import BODY_MAX_BYTES
 from shop.database import Database
 from shop.ordering.api import is_checkout, routes
-from shop.ordering.defences import checkout_bulkhead, checkout_once, in_turn
+from shop.ordering.defences import bounded_checkouts, checkout_bulkhead, checkout_once
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderStore
 from shop.pattern_backend import pattern_backend
@@ -45,7 +45,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             cart=cart,
             inventory=inventory,
             payments=payments,
-            in_turn=in_turn(turns),
+            bounded=bounded_checkouts(turns),
             now_us=settings.now_us,
             alone=len(settings.replicas("ordering")) == 1,
             dedupe=lambda client_key, order_id: client_key if switch.on else order_id,
