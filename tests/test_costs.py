@@ -45,3 +45,31 @@ def test_the_processors_time_of_each_test_is_counted(
     assert ["test_works" in line for line in lines] == [True, False]
     assert float(lines[0].split("|")[2]) >= 0.4
     assert float(lines[1].split("|")[2]) < 0.4
+
+
+def test_a_server_that_a_fixture_started_counts_for_the_tests_that_ran_meanwhile(
+    pytester: pytest.Pytester, only_named_plugins: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytester.makepyfile(
+        """
+        import subprocess, sys, time
+        import psutil, pytest
+
+        @pytest.fixture(scope="module")
+        def server():
+            process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            yield process
+            process.kill()
+            process.wait()
+
+        def test_works(server):
+            while sum(psutil.Process(server.pid).cpu_times()[:2]) < 1.0: time.sleep(0.01)
+
+        def test_ends(): pass
+        """
+    )
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+    pytester.runpytest_subprocess("-p", "tests.costs", "--costs=costs.md").assert_outcomes(passed=2)
+    lines = [line for line in (pytester.path / "costs.md").read_text().splitlines() if "::test_" in line]
+    assert "test_works" in lines[0]
+    assert float(lines[0].split("|")[2]) >= 1.0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from tests.shop.conftest import one_certificate, stocked
 from tests.shop.running import running
 from tests.shop.test_browser import chromium_or_else
 
 from .browsing import open_browser
+
+__all__ = ["one_certificate", "stocked"]  # fixtures here as well
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +34,8 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(Path(tmp_path_factory.mktemp("shop")) / "data") as shop:
+def url(tmp_path_factory: pytest.TempPathFactory, stocked: Callable[[Path], None]) -> Iterator[str]:
+    data_dir = tmp_path_factory.mktemp("shop") / "data"
+    stocked(data_dir)
+    with running(data_dir) as shop:
         yield shop.url

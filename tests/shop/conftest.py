@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+import trustme
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))  # the shop is run from there, as `python -m shop`
@@ -19,10 +21,29 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The only authority that HTTP clients read, in the shop's processes too: nothing here speaks TLS.
+
+    Reading all authorities of the machine takes longer than the rest of making a client.
+    """
+    path = tmp_path_factory.mktemp("authority") / "one.pem"
+    trustme.CA().cert_pem.write_to_path(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(path))
+        yield
+
+
 @pytest.fixture(scope="session")
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], None]:
     """Fills a folder with what a shop's first start writes: five thousand products take most of its time."""
-    return Stocked(tmp_path_factory.mktemp("stocked")).copy_to
+    return _stocked(tmp_path_factory.getbasetemp() / "stocked").copy_to
+
+
+@functools.cache
+def _stocked(folder: Path) -> Stocked:
+    folder.mkdir()
+    return Stocked(folder)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +61,16 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opening(data_dir: Path, stocked: Callable[[Path], None]) -> Callable[[], AbstractAsyncContextManager[Visitor]]:
-    """Opens the shop on free ports; may be opened again on the same data."""
+def stocked_dir(data_dir: Path, stocked: Callable[[Path], None]) -> Path:
+    """The data of a shop that was opened and closed, for tests that are not about its first start."""
     stocked(data_dir)
-    return lambda: visiting(data_dir)
+    return data_dir
+
+
+@pytest.fixture
+def opening(stocked_dir: Path) -> Callable[[], AbstractAsyncContextManager[Visitor]]:
+    """Opens the shop on free ports; may be opened again on the same data."""
+    return lambda: visiting(stocked_dir)
 
 
 @pytest.fixture

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import shutil
-import time
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
-from .visitor import visiting
+from shop.settings import wall_clock_us
 
-FRESH_S = 60.0
-"""Drops open minutes after the first start, so older data is made again."""
+from .visitor import visiting
 
 
 class Stocked:
     def __init__(self, folder: Path) -> None:
-        self._places = (folder / f"data{number}" for number in itertools.count())
-        self._data = next(self._places)
-        self._made_s: float | None = None
+        self._data = folder / "data"
+        self._made_us: int | None = None
 
     def copy_to(self, data_dir: Path) -> None:
-        if self._made_s is None or time.monotonic() - self._made_s > FRESH_S:
-            self._data, self._made_s = next(self._places), time.monotonic()
+        if self._made_us is None:
+            made_us = wall_clock_us()
             with ThreadPoolExecutor(1) as thread:  # a loop may be running in this one
                 thread.submit(asyncio.run, self._open_once()).result()
+            self._made_us = made_us
         shutil.copytree(self._data, data_dir)
+        # Drops open minutes after the first start, and the first start is now.
+        with closing(sqlite3.connect(data_dir / "catalog.sqlite3")) as catalog, catalog:
+            catalog.execute("UPDATE products SET opens_at_us = opens_at_us + ?", (wall_clock_us() - self._made_us,))
 
     async def _open_once(self) -> None:
         async with visiting(self._data):

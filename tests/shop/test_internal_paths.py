@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from .running import running
 from .visitor import Visitor, new_name
 
 pytestmark = pytest.mark.anyio
@@ -43,17 +40,6 @@ async def test_the_control_room_reaches_internal_paths_on_a_port_of_its_own(shar
     assert urlsplit(shared.settings.address("gateway")).port != urlsplit(shared.settings.public).port
     async with httpx.AsyncClient(base_url=shared.settings.address("gateway")) as inside:
         assert (await inside.get(path)).status_code == 200
-
-
-def test_internal_paths_are_not_reachable_from_outside_with_several_processes(data_dir: Path) -> None:
-    with running(data_dir, "--procs", "--replicas", "2") as shop:
-        for _ in range(8):  # whichever gateway takes the connection
-            assert httpx.get(f"{shop.url}/internal/pulse").status_code == 404
-        inner = [row["addresses"]["gateway"] for row in shop.replicas() if row["deployable"] == "gateway"]
-        assert [httpx.get(f"{at}/internal/pulse").status_code for at in inner] == [200, 200]
-        state = httpx.get(f"{shop.url}/control/api/state").json()
-        assert [row["live"] for row in state["services"] if row["name"] == "gateway"] == [True, True]
-        shop.stop(signal.SIGINT)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "[::1].evil.example"])

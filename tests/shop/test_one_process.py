@@ -40,8 +40,8 @@ def test_the_home_page_loads_quickly_and_is_small(data_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_signal_ends_the_shop_in_order(data_dir: Path, number: signal.Signals) -> None:
-    with running(data_dir) as running_shop:
+def test_a_stop_signal_ends_the_shop_in_order(stocked_dir: Path, number: signal.Signals) -> None:
+    with running(stocked_dir) as running_shop:
         out, err = running_shop.stop(number)
     assert running_shop.process.returncode == 0
     assert out.splitlines()[-1] == "Closed."
@@ -61,11 +61,11 @@ def test_a_stop_signal_during_the_start_ends_the_shop_without_a_traceback(data_d
 
 @pytest.mark.anyio
 async def test_a_request_in_flight_is_finished_before_it_closes(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    stocked_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shop.payments.defences, "ATTEMPT_S", 4.0)  # more patient than the provider is slow
     async with httpx.AsyncClient(timeout=120) as http:
-        async with opened(port=0, data_dir=data_dir, seed=1) as settings:
+        async with opened(port=0, data_dir=stocked_dir, seed=1) as settings:
             url = settings.public
             await http.put(f"{url}/api/v1/carts/c/items/{PLENTY}", json={"quantity": 1})
             assert (await http.put(f"{url}/control/api/fault", json=SLOW)).status_code == 200
@@ -88,8 +88,8 @@ def test_a_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2])
-async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path, delay_s: float) -> None:
-    with running(data_dir) as running_shop:
+async def test_a_crash_during_checkouts_leaves_nothing_half_done(stocked_dir: Path, delay_s: float) -> None:
+    with running(stocked_dir) as running_shop:
         for number in range(12):
             fill_cart(running_shop.url, f"c{number}", DROP)
         async with httpx.AsyncClient(base_url=running_shop.url, timeout=120) as http:
@@ -109,13 +109,13 @@ async def test_a_crash_during_checkouts_leaves_nothing_half_done(data_dir: Path,
     promised = [
         answer.json()["order_id"] for answer in answers if isinstance(answer, httpx.Response) and answer.is_success
     ]
-    async with visiting(data_dir) as visitor:
+    async with visiting(stocked_dir) as visitor:
         await assert_settled(visitor, promised)
 
 
 @pytest.mark.anyio
-async def test_a_second_press_after_a_crash_buys_once(data_dir: Path) -> None:
-    with running(data_dir) as running_shop:
+async def test_a_second_press_after_a_crash_buys_once(stocked_dir: Path) -> None:
+    with running(stocked_dir) as running_shop:
         fill_cart(running_shop.url, "c", DROP)
         async with httpx.AsyncClient(base_url=running_shop.url, timeout=120) as http:
             await http.put("/control/api/fault", json=SLOW)
@@ -124,7 +124,7 @@ async def test_a_second_press_after_a_crash_buys_once(data_dir: Path) -> None:
             os.kill(running_shop.process.pid, signal.SIGKILL)
             with pytest.raises(httpx.TransportError):
                 await buyer
-    async with visiting(data_dir) as visitor:
+    async with visiting(stocked_dir) as visitor:
         async with asyncio.timeout(120):
             while (answer := await visitor.check_out("c", key="k")).status_code != 201:
                 assert answer.status_code in {409, 503}  # still settling what the crash left
@@ -172,15 +172,15 @@ def test_a_damaged_file(data_dir: Path, name: str) -> None:
     assert "--data-dir" in line
 
 
-def test_a_file_damaged_in_the_middle(data_dir: Path) -> None:
-    with running(data_dir) as running_shop:
+def test_a_file_damaged_in_the_middle(stocked_dir: Path) -> None:
+    with running(stocked_dir) as running_shop:
         running_shop.stop()
-    path = data_dir / "catalog.sqlite3"
+    path = stocked_dir / "catalog.sqlite3"
     size = path.stat().st_size
     with path.open("r+b") as file:
         file.seek(size // 2)
         file.write(b"\xff" * 65_536)
-    assert "catalog.sqlite3" in refused(data_dir, "--port", "0")
+    assert "catalog.sqlite3" in refused(stocked_dir, "--port", "0")
 
 
 def test_a_file_of_a_later_version(data_dir: Path) -> None:
@@ -194,8 +194,8 @@ def test_a_file_of_a_later_version(data_dir: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux lets us fill a disk for one process")
-def test_a_full_disk_is_reported_and_the_shop_recovers(data_dir: Path) -> None:
-    with running(data_dir) as running_shop:
+def test_a_full_disk_is_reported_and_the_shop_recovers(stocked_dir: Path) -> None:
+    with running(stocked_dir) as running_shop:
         fill_cart(running_shop.url, "c", PLENTY)
         process = psutil.Process(running_shop.process.pid)
         process.rlimit(psutil.RLIMIT_FSIZE, (0, -1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,35 +67,51 @@ async def killed_one_by_one(shop: Running, http: httpx.AsyncClient, names: tuple
     return buyers
 
 
-@pytest.mark.anyio
-async def test_a_replica_of_each_kind_is_killed_under_load(data_dir: Path) -> None:
-    with running(data_dir, "--procs", "--replicas", "2") as shop:
-        before = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
-        assert before.keys() == {(name, replica) for name in SEVERAL for replica in (1, 2)} | {
-            (name, 1) for name in ALONE
-        }
-        async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
-            buyers = await killed_one_by_one(shop, http, ("ordering", "payments", *SEVERAL[:4], *ALONE))
-            assert {answer for buyer in buyers for answer in buyer.answers} <= {200, 201, 409, 503, 0}
-            orders = await settled(http)
-            assert orders["paid"]["orders"] == len(buyers)
-            await paid_once(http, buyers)
-        after = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
-        assert {name for (name, replica) in before if before[name, replica] != after[name, replica]} == {
-            *SEVERAL,
-            *ALONE,
-        }
-        family = shop.family()
-        out, err = shop.stop()
-    assert shop.process.returncode == 0
-    assert out.splitlines()[-1] == "Closed."
-    assert err.count("was ended by SIGKILL; starting it again") == len(SEVERAL) + len(ALONE)
+@pytest.fixture(scope="module")
+def several(
+    tmp_path_factory: pytest.TempPathFactory, stocked: Callable[[Path], None]
+) -> Iterator[Callable[[], Running]]:
+    """Gives a shop with two replicas of most kinds: the one that is open, or another when a test has ended it."""
+    with ExitStack() as stack:
+        opened: list[Running] = []
+
+        def shop() -> Running:
+            if not opened or opened[-1].process.poll() is not None:
+                data_dir = tmp_path_factory.mktemp("several") / "data"
+                stocked(data_dir)
+                opened.append(stack.enter_context(running(data_dir, "--procs", "--replicas", "2")))
+            return opened[-1]
+
+        yield shop
+
+
+def test_unknown_clients_find_no_inner_route_at_any_gateway(several: Callable[[], Running]) -> None:
+    shop = several()
+    for _ in range(8):  # whichever gateway takes the connection
+        assert httpx.get(f"{shop.url}/internal/pulse").status_code == 404
+    inner = [row["addresses"]["gateway"] for row in shop.replicas() if row["deployable"] == "gateway"]
+    assert [httpx.get(f"{at}/internal/pulse").status_code for at in inner] == [200, 200]
+    state = httpx.get(f"{shop.url}/control/api/state").json()
+    assert [row["live"] for row in state["services"] if row["name"] == "gateway"] == [True, True]
+
+
+def killed_supervisor_leaves_no_orphans(shop: Running, other: Running, tmp_path: Path) -> None:
+    assert "another shop is running" in refused(shop.data_dir, "--port", "0", "--procs")
+    port = shop.url.rpartition(":")[2]
+    assert f"127.0.0.1:{port}" in refused(tmp_path / "third", "--procs", "--port", port)
+    family = shop.family()
+    shop.process.kill()
     assert gone(family, 60.0) == []
+    assert httpx.get(f"{other.url}/readyz").status_code == 200
+    with running(shop.data_dir) as alone:  # the same data, in one process now
+        assert httpx.get(f"{alone.url}/api/v1/products/{PLENTY}").status_code == 200
 
 
 @pytest.mark.anyio
-async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data(data_dir: Path) -> None:
-    with running(data_dir, "--procs") as shop:
+async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data_and_leaves_no_orphans_when_killed(
+    stocked_dir: Path, tmp_path: Path, several: Callable[[], Running]
+) -> None:
+    with running(stocked_dir, "--procs") as shop:
         assert {row["deployable"] for row in shop.replicas()} == {*SEVERAL, *ALONE}
         slow = {"target": "psp", "kind": "slow", "percent": 100, "ttl_s": 60, "seed": 1}
         async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
@@ -111,33 +129,43 @@ async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data(d
     assert (shop.process.returncode, out.splitlines()[-1]) == (0, "Closed.")
     assert {answer.status_code for answer in answers} <= {201, 503}
     bought = [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
-    with running(data_dir, "--procs") as shop:
+    with running(stocked_dir, "--procs") as shop:
         async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
             orders = await settled(http)
             for order_id in bought:
                 assert (await http.get(f"/api/v1/orders/{order_id}")).json()["status"] == "paid"
             free = (await http.get(f"/api/v1/products/{DROP}")).json()["available"]
             assert free == 10 - orders["paid"]["orders"]
+        killed_supervisor_leaves_no_orphans(shop, several(), tmp_path)
 
 
-def test_a_killed_supervisor_leaves_no_orphans_and_the_data_free(data_dir: Path, tmp_path: Path) -> None:
-    with running(data_dir, "--procs") as shop, running(tmp_path / "other", "--procs") as other:
-        assert "another shop is running" in refused(data_dir, "--port", "0", "--procs")
-        assert f"127.0.0.1:{shop.url.rpartition(':')[2]}" in refused(
-            tmp_path / "third", "--procs", "--port", shop.url.rpartition(":")[2]
-        )
-        family = shop.family()
-        shop.process.kill()
-        assert gone(family, 60.0) == []
-        assert httpx.get(f"{other.url}/readyz").status_code == 200
-        with running(data_dir) as alone:  # the same data, in one process now
-            assert httpx.get(f"{alone.url}/api/v1/products/{PLENTY}").status_code == 200
+@pytest.mark.anyio
+async def test_a_replica_of_each_kind_is_killed_under_load(several: Callable[[], Running]) -> None:
+    shop = several()
+    before = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
+    assert before.keys() == {(name, replica) for name in SEVERAL for replica in (1, 2)} | {(name, 1) for name in ALONE}
+    async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
+        buyers = await killed_one_by_one(shop, http, ("ordering", "payments", *SEVERAL[:4], *ALONE))
+        assert {answer for buyer in buyers for answer in buyer.answers} <= {200, 201, 409, 503, 0}
+        orders = await settled(http)
+        assert orders["paid"]["orders"] == len(buyers)
+        await paid_once(http, buyers)
+    after = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
+    assert {name for (name, replica) in before if before[name, replica] != after[name, replica]} == {
+        *SEVERAL,
+        *ALONE,
+    }
+    family = shop.family()
+    out, err = shop.stop()
+    assert shop.process.returncode == 0
+    assert out.splitlines()[-1] == "Closed."
+    assert err.count("was ended by SIGKILL; starting it again") == len(SEVERAL) + len(ALONE)
+    assert gone(family, 60.0) == []
 
 
-def test_a_broken_file_is_reported_in_one_line(data_dir: Path) -> None:
-    data_dir.mkdir()
-    (data_dir / "cart.sqlite3").write_bytes(b"this was a database once" * 1_000)
-    line = refused(data_dir, "--port", "0", "--procs")
+def test_a_broken_file_is_reported_in_one_line(stocked_dir: Path) -> None:
+    (stocked_dir / "cart.sqlite3").write_bytes(b"this was a database once" * 1_000)
+    line = refused(stocked_dir, "--port", "0", "--procs")
     assert "cart.sqlite3" in line
     assert "--data-dir" in line
 

@@ -44,7 +44,6 @@ async def tried(visitor: Visitor, folder: Path, *, examples: int) -> int:
     return int(found[1])
 
 
-@pytest.mark.timeout(110)
 async def test_random_requests_get_no_5xx(visitor: Visitor, tmp_path: Path) -> None:
     assert await tried(visitor, tmp_path, examples=5) > 300
     await visitor.settled()
