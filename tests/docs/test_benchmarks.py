@@ -14,15 +14,19 @@ DOCS = PAGE.parent
 QUOTED = {
     "patterns/circuit-breaker.md": [
         (
-            "A good call: {resilience_breaker[sdpatterns][us_each]:.1f} µs"
-            " ({resilience_breaker[sdpatterns][ratio]:.2f} times what circuitbreaker takes, which has no windows)"
+            "| with a window of calls, of any size | {resilience_breaker[sdpatterns][us_each]:.1f} µs"
+            " | {resilience_breaker[sdpatterns][ratio]:.2f} times |"
         ),
         (
-            "{resilience_breaker[sdpatterns, in a row][us_each]:.1f} µs where no call is timed;"
-            " {resilience_breaker[sdpatterns, window of seconds][us_each]:.1f} µs"
-            " ({resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times) with a window of seconds or"
-            " failures in the window; {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs with a key."
+            "| with no condition that needs the time of a call"
+            " | {resilience_breaker[sdpatterns, in a row][us_each]:.1f} µs | |"
         ),
+        (
+            "| with a window of seconds, or with failures in the window"
+            " | {resilience_breaker[sdpatterns, window of seconds][us_each]:.1f} µs"
+            " | {resilience_breaker[sdpatterns, window of seconds][ratio]:.2f} times |"
+        ),
+        "| with a key | {resilience_breaker[sdpatterns, keyed][us_each]:.1f} µs | |",
     ],
     "design/shop-speed.md": [
         (
