@@ -112,4 +112,4 @@ async def _request_of(shop: Shop) -> object:
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(keep), base_url="http://shop.example") as http:
         await http.post("/pay", content=b"5", headers=KEY)
-    return idempotency._request(scopes[0], "", b"5")
+    return idempotency._request(scopes[0], "", [], b"5")  # no Content-Type

@@ -76,7 +76,7 @@ class Run:
         """Note that a task ended cancelled; it is a violation where that was not requested."""
         self.note(what, *details)
         if not task.cancelling():
-            self.violated(f"{what}, though it was not cancelled: {details}")
+            self.violated(f"{what}, though no cancellation was requested: {details}")
 
     def violated(self, promise: str) -> None:
         """Something happened that must not happen."""
