@@ -205,13 +205,13 @@ AGAIN_MAX = 3
 
 
 def run_tests(session: nox.Session, *words: str) -> None:
-    """The tests in two processes; up to `AGAIN_MAX` that fail are run once more, alone, and named when they pass then.
+    """Run tests; up to `AGAIN_MAX` that fail are run once more, alone, and named when they pass then.
 
     Tests share the cores with each other, with servers, with a browser and with whatever else the machine does.
     CPython's own tests are run in the same way. A test that is named here has a fault, and is to be mended.
     """
     try:
-        run(session, "pytest", "--cache-clear", *WORKERS, *words)
+        run(session, "pytest", "--cache-clear", *words)
     except CommandFailed:
         failures = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
         failed = list(json.loads(failures.read_text(encoding="utf-8"))) if failures.is_file() else []
@@ -240,6 +240,8 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
+ONE_MORE = ("--numprocesses=3", "--dist=worksteal")
+"""For the library's tests: a third of the time they wait for a server or a child, and few look at the clock."""
 
 PURE = (
     "tests/algorithms",
@@ -277,7 +279,7 @@ def tests(session: nox.Session) -> None:
         return
     tools(session, *TOOLS)
     lint(session)
-    # The type checkers and mkdocs use one core each and the tests two: together they take less time.
+    # The type checkers and mkdocs use one core each, which the tests do not need all the time.
     with beside(session, *TYPES, *DOCS):
         library(session)
         shop_tests(session)
@@ -293,7 +295,7 @@ def library(session: nox.Session) -> None:
     is_measured = words == session.posargs
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
     measured = ["--cov", "--cov-report=", "--cov-fail-under=0"] if is_measured else []
-    run_tests(session, *measured, *others, *words)
+    run_tests(session, *ONE_MORE, *measured, *others, *words)
     if is_measured:
         run(session, "coverage", "report")
 
@@ -303,7 +305,7 @@ def shop_tests(session: nox.Session) -> None:
     """The tests of the reference shop, over HTTP and in a browser."""
     browser(session)
     say("Tests of the shop")
-    run_tests(session, *WHOLE_SHOPS, *session.posargs)
+    run_tests(session, *WORKERS, *WHOLE_SHOPS, *session.posargs)
 
 
 @nox.session

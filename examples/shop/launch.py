@@ -9,7 +9,7 @@ from pathlib import Path
 from shop.contexts import START_ORDER, running
 from shop.logs import log_to
 from shop.serving import Listener, Server, address, answering, bind
-from shop.settings import CONTEXTS, PUBLIC, Settings, wall_clock_us
+from shop.settings import CONTEXTS, PUBLIC, WATCHING, Settings, wall_clock_us
 from shop.stage.data_lock import locked
 
 
@@ -31,11 +31,13 @@ async def shop(
             visitors=visitors,
             now_us=now_us,
         )
-        apps = {name: await stack.enter_async_context(running(name, settings)) for name in START_ORDER}
         doors = {name: [listener] for name, listener in listeners.items()}
         doors[PUBLIC].append(public)
-        servers = {name: Server(name, app, doors[name]) for name, app in apps.items()}
-        await stack.enter_async_context(answering(servers))
+        # The control room asks all others all the time: it begins when they answer, and ends before they close.
+        for names in ([name for name in START_ORDER if name != WATCHING], [WATCHING]):
+            apps = {name: await stack.enter_async_context(running(name, settings)) for name in names}
+            servers = {name: Server(name, app, doors[name]) for name, app in apps.items()}
+            await stack.enter_async_context(answering(servers))
         yield settings
 
 

@@ -19,6 +19,7 @@ DEPLOYABLES = {
     "control": ("control",),
 }
 PUBLIC = "gateway"
+WATCHING = "control"
 VISITORS_MAX = 50
 CONTEXTS = tuple(context for contexts in DEPLOYABLES.values() for context in contexts)
 

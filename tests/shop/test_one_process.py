@@ -17,6 +17,8 @@ import pytest
 import shop.payments.defences
 from shop.launch import shop as opened
 from shop.serving import bind
+from shop.settings import CONTEXTS, WATCHING
+from shop.stage.control.service import Control
 from shop.stage.stop_signals import stop_signal
 
 from .conftest import EXAMPLES
@@ -74,6 +76,25 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
         assert (await buyer).status_code == 201  # it reached every service that it still needed
         with pytest.raises(httpx.ConnectError):
             await http.get(url)
+
+
+@pytest.mark.anyio
+async def test_the_control_room_ends_before_the_services_that_it_asks(
+    stocked_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    addresses: list[str] = []
+    answers: list[int] = []
+    aclose = Control.aclose
+
+    async def noted(control: Control) -> None:
+        async with httpx.AsyncClient(timeout=120) as http:
+            answers.extend([(await http.get(f"{address}/livez")).status_code for address in addresses])
+        await aclose(control)
+
+    monkeypatch.setattr(Control, "aclose", noted)
+    async with opened(port=0, data_dir=stocked_dir, seed=1) as settings:
+        addresses += [settings.address(context) for context in CONTEXTS if context != WATCHING]
+    assert answers == [200] * len(addresses)
 
 
 def test_a_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
