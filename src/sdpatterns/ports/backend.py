@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import StateStore
 
-__all__ = ["Backend", "HasSignals", "HasStates"]
+__all__ = ["Backend", "HasQueues", "HasSignals", "HasStates"]
 
 
 class HasStates(Protocol):
@@ -25,6 +26,14 @@ class HasSignals(Protocol):
     @property
     def signals(self) -> SignalBus:
         """Its signals."""
+        ...
+
+
+class HasQueues(Protocol):
+    """Keeps messages in named queues."""
+
+    def queue(self, name: str, /, settings: QueueSettings = ...) -> MessageQueue:
+        """The queue of that name. Opens nothing; the same name is the same queue."""
         ...
 
 
