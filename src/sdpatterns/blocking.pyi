@@ -18,6 +18,7 @@ from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.space import Space
 from sdpatterns.ports.states import A, S, StateStore
+from sdpatterns.ports.timekeeping import StoreClock
 from sdpatterns.ports.within import View
 from sdpatterns.resilience.breaker.decision import CircuitState
 from sdpatterns.resilience.breaker.guard import CircuitBreaker, CircuitSnapshot
@@ -72,6 +73,7 @@ class BlockingPipeline(BlockingPolicy):
 
 class BlockingStateStore:
     runtime: Runtime | None
+    clock: StoreClock
 
     def cells(self, space: Space[S], /) -> BlockingCells[S]: ...
 

@@ -13,6 +13,7 @@ import pytest
 from sdpatterns.backends.memory import MemorySignals
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import GONE, UNCHANGED
+from sdpatterns.ports.timekeeping import SERVER, Skewed
 from sdpatterns.testing.contracts import (
     BackendContract,
     CancelledStatesContract,
@@ -74,6 +75,7 @@ class Cells:
 
 class States:
     runtime = None
+    clock = SERVER
     kind = Cells
 
     def __init__(self, signals: MemorySignals, data: dict[str, bytes]) -> None:
@@ -219,6 +221,11 @@ def _wall_clock(self: Any) -> int:
     return int(time.time() * 1e6) + int(self.shift_us)
 
 
+def _two_clocks(self: Any) -> int:
+    self.reads = not getattr(self, "reads", False)
+    return SYSTEM.now_us() + 5_000_000 * self.reads
+
+
 def _wake_everybody(self: Any, topics: Any) -> None:
     MemorySignals.wake(self, list(self._waiters))
 
@@ -254,6 +261,13 @@ BUGS: dict[str, tuple[type[BackendContract], str, Callable[[], Any]]] = {
     "time goes back": (StateStoreContract, "never_goes_back_for", states(now_us=_wall_clock)),
     "time in seconds": (StateStoreContract, "since_1970", states(now_us=lambda self: 1_700_000_000)),
     "time stands still": (StateStoreContract, "judged_by_the_time", states(now_us=lambda self: 1_700_000_000_000_000)),
+    "no word on the clock": (StateStoreContract, "whose_clock", states(clock=None)),
+    "two clocks": (StoredStatesContract, "disagree_on_the_time", states(now_us=_two_clocks)),
+    "two clocks too far apart": (
+        StoredStatesContract,
+        "disagree_on_the_time",
+        states(now_us=_two_clocks, clock=Skewed(4.9)),
+    ),
     "a newer version overwritten": (StoredStatesContract, "newer_version_is_refused", cells(transact=_overwriting)),
     "forged bytes overwritten": (StoredStatesContract, "no_state_are_refused", cells(transact=_overwriting)),
     "notifications dropped": (SignalBusContract, "wakes_a_subscriber", signals(notify=_dropped, wake=_wake_nobody)),

@@ -46,6 +46,7 @@ class LocklessStates:
     def __init__(self, inner: Any) -> None:
         self.runtime = ASYNCIO
         self.inner = inner
+        self.clock = inner.clock
 
     def cells(self, space: Any, /) -> Any:
         inner = self.inner.cells(space)

@@ -49,6 +49,7 @@ class InThreads:
 
     def __init__(self, states: StateStore) -> None:
         self._inside = states
+        self.clock = states.clock
 
     def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of the store inside."""

@@ -20,6 +20,7 @@ from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import Transition
 from sdpatterns.ports.engine.steps import DROP, LOOK, PendingStep
 from sdpatterns.ports.space import KEYS_MAX, Overflow, Space
+from sdpatterns.ports.timekeeping import StoreClock
 
 __all__ = [
     "KEYS_MAX",
@@ -112,9 +113,13 @@ class ForgetfulStore(Protocol):
 
 
 class StateStore(Protocol):
-    """Keeps the state of patterns. `runtime` is the one that its I/O needs, None for a store that never waits."""
+    """Keeps the state of patterns. `runtime` is the one that its I/O needs, None for a store that never waits.
+
+    `clock` says how well its clients agree on the time: see `timekeeping`.
+    """
 
     runtime: Runtime | None
+    clock: StoreClock
 
     def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of a space. Opens nothing; the same space is the same cells."""

@@ -163,6 +163,7 @@ class FaultyStates:
     ) -> None:
         # A store that never waits does wait behind a network.
         self.runtime: Runtime | None = runtime if inner.runtime is None else inner.runtime
+        self.clock = inner.clock
         self.plan = FaultPlan() if plan is None else plan
         if self.plan.stepped and on_step is None:
             raise ValueError("stepped needs on_step: who is to set the store's clock?")

@@ -27,6 +27,7 @@ class SlowStates:
 
     def __init__(self, backend: MemoryBackend) -> None:
         self.inner = backend.states
+        self.clock = backend.states.clock
         self.before: Hook = nothing
         self.after: Hook = nothing
         self.steps: list[str] = []

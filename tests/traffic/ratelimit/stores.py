@@ -16,6 +16,7 @@ class Between:
 
     def __init__(self, inner: StateStore) -> None:
         self.inner = inner
+        self.clock = inner.clock
         self.fail: type[Exception] | None = None
         self.fail_after = 0
         self.pause_s = 0.0

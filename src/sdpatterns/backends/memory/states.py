@@ -10,6 +10,7 @@ from sdpatterns.core.forks import new_lock
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.ports.local import LocalCells
 from sdpatterns.ports.states import Space
+from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
 __all__ = ["MemoryStates"]
 
@@ -20,6 +21,7 @@ class MemoryStates:
     """Keeps state in the memory of this process: see `StateStore`. It uses no codecs: a state stays the same object."""
 
     runtime: Runtime | None = None
+    clock: StoreClock = SERVER
 
     def __init__(self, *, clock: Clock = SYSTEM, signals: MemorySignals | None = None) -> None:
         self._clock = clock

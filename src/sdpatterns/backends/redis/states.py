@@ -20,6 +20,7 @@ from sdpatterns.ports.engine.execute import execute
 from sdpatterns.ports.engine.failures import repeat
 from sdpatterns.ports.engine.steps import Drop, PendingStep, Snapshot, apply_steps
 from sdpatterns.ports.states import Cells, Space
+from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
 __all__ = ["RedisCells", "RedisStates"]
 
@@ -145,6 +146,8 @@ class RedisStates:
     `keys_max` and `overflow` of a space do not apply: the server holds the cells, so that its own
     `maxmemory` is the bound.
     """
+
+    clock: StoreClock = SERVER
 
     def __init__(self, resources: RedisResources) -> None:
         self.runtime: Runtime | None = resources.server.runtime

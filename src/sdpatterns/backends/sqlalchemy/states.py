@@ -12,6 +12,7 @@ from sdpatterns.core.tracing import TRACERS, Value, stepped_in_span
 from sdpatterns.ports.engine.execute import losers_of
 from sdpatterns.ports.engine.steps import Drop, PendingStep
 from sdpatterns.ports.states import Cells, Space
+from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
 __all__ = ["SQLStates", "name_cells"]
 
@@ -34,6 +35,8 @@ class SQLStates:
     Costs: on SQLite one hop to the writer's thread and one transaction for all steps of a loop turn;
     on Postgres two statements for all of them, four where a step has several cells.
     """
+
+    clock: StoreClock = SERVER
 
     def __init__(
         self,

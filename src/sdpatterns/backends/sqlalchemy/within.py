@@ -19,6 +19,7 @@ from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.states import Cells, Space
+from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
 __all__ = ["CallerTransaction", "SQLView", "ViewStates"]
 
@@ -46,6 +47,8 @@ class SQLView:
 
 class ViewStates:
     """See `StateStore`."""
+
+    clock: StoreClock = SERVER
 
     def __init__(
         self, dialect: Dialect, table: CellTable, transaction: CallerTransaction, ring: Callable[[Sequence[str]], None]

@@ -12,6 +12,7 @@ from sdpatterns.ports.engine.execute import Races, execute
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.engine.versioned import Conflict, VersionedMap, attempt
 from sdpatterns.ports.states import Cells, Space
+from sdpatterns.ports.timekeeping import StoreClock
 
 __all__ = ["VersionedStates"]
 
@@ -22,8 +23,9 @@ class VersionedStates:
     """Keeps state in a versioned map: see `StateStore`.
 
     A cell's key in the map is the pair of its space and its key, both texts. `runtime` is the one that
-    the map's I/O needs, and `shown` what the store is called in messages. It does not fold the steps of
-    several callers: each makes its own attempts.
+    the map's I/O needs, `clock` whose time it gives with what it reads (`SERVER`, or `Skewed(by_s)`), and
+    `shown` what the store is called in messages. It does not fold the steps of several callers: each makes
+    its own attempts.
     """
 
     def __init__(
@@ -31,10 +33,12 @@ class VersionedStates:
         cells: VersionedMap,
         *,
         runtime: Runtime,
+        clock: StoreClock,
         shown: str,
         random: Callable[[], float] = random_module.random,
     ) -> None:
         self.runtime: Runtime | None = runtime
+        self.clock = clock
         self._attempts = _Attempts(cells, runtime, shown, random)
 
     def cells(self, space: Space[S], /) -> Cells[S]:

@@ -12,6 +12,7 @@ import pytest
 
 from sdpatterns.core.runtime import current
 from sdpatterns.ports.states import Cells
+from sdpatterns.ports.timekeeping import StoreClock
 from sdpatterns.testing.contracts.stage import BackendContract, Stage, built, opened, run, scene
 from sdpatterns.testing.contracts.steps import (
     KEEP_S,
@@ -42,6 +43,10 @@ class StateStoreContract(BackendContract):
     async def test_it_runs_under_the_runtime_it_names(self, stage: Stage) -> None:
         named = stage.backend.states.runtime
         assert named is None or named is current()
+
+    @scene
+    async def test_it_says_whose_clock_it_goes_by(self, stage: Stage) -> None:
+        assert isinstance(getattr(stage.backend.states, "clock", None), StoreClock)
 
     @scene
     async def test_a_cell_that_does_not_exist_has_no_state(self, stage: Stage) -> None:

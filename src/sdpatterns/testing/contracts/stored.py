@@ -117,6 +117,15 @@ class StoredStatesContract(BackendContract):
             assert seen == sorted(seen)
 
     @scene
+    async def test_clients_disagree_on_the_time_by_no_more_than_the_clock_says(self, stage: Stage) -> None:
+        other = stage.another()
+        async with other.backend:
+            # On cells that do not exist, because the last write of a cell would hide what its clients think.
+            seen = [await on.counters().transact(f"{place}", Time()) for place, on in enumerate([stage, other] * 5)]
+        back_us = max(earlier - later for earlier, later in itertools.combinations(seen, 2))
+        assert back_us <= stage.backend.states.clock.by_us
+
+    @scene
     async def test_creating_again_keeps_what_is_there(self, stage: Stage) -> None:
         await stage.counters().transact("a", Add(5))
         await stage.backend.create()

@@ -48,6 +48,7 @@ class WatchedStates:
 
     def __init__(self, inner: StateStore, tell: Callable[[Happened], None]) -> None:
         self.runtime: Runtime | None = inner.runtime
+        self.clock = inner.clock
         self._inner = inner
         self._tell = tell
 
