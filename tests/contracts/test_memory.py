@@ -8,10 +8,13 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.testing.contracts import (
     BackendContract,
     BackendUnderTest,
+    BoundedQueueContract,
     BoundedStatesContract,
+    CancelledQueueContract,
     CancelledSignalsContract,
     CancelledStatesContract,
     DirectStatesContract,
+    MessageQueueContract,
     PreciseSignalsContract,
     SignalBusContract,
     StateStoreContract,
@@ -59,4 +62,16 @@ class TestSignalsUnderTrio(Memory, SignalBusContract, PreciseSignalsContract):
 
 
 class TestSignalsInThreads(Memory, SignalBusContract, PreciseSignalsContract):
+    runtime = "blocking"
+
+
+class TestQueuesUnderAsyncio(Memory, MessageQueueContract, CancelledQueueContract, BoundedQueueContract):
+    runtime = "asyncio"
+
+
+class TestQueuesUnderTrio(Memory, MessageQueueContract, BoundedQueueContract):
+    runtime = "trio"
+
+
+class TestQueuesInThreads(Memory, MessageQueueContract, BoundedQueueContract):
     runtime = "blocking"

@@ -14,10 +14,11 @@ built (`require`), so that a queue without it is refused there and not at run ti
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from sdpatterns.core.keys import check_key
+from sdpatterns.core.notices import Notice
 from sdpatterns.core.ranges import number, whole
 from sdpatterns.core.runtime import Runtime
 
@@ -26,6 +27,7 @@ __all__ = [
     "Claimed",
     "Claims",
     "Complete",
+    "DeadLettersDropped",
     "Message",
     "MessageQueue",
     "Park",
@@ -34,6 +36,11 @@ __all__ = [
     "QueueSettings",
     "Requeue",
     "Settlement",
+    "check_claim",
+    "check_extension",
+    "check_messages",
+    "check_settlements",
+    "kept_reason",
     "require",
     "topic_of",
 ]
@@ -43,14 +50,22 @@ Capability: TypeAlias = Literal["fence", "keyed order", "fair share", "delay", "
 
 PAYLOAD_BYTES_MAX: Final = 262_144
 """Default bound on the payload of one message."""
+HEADERS_BYTES_MAX: Final = 16_384
+"""Bound on the names and values of one message's headers together."""
+REASON_CHARS_MAX: Final = 4_096
+"""What is kept of the reason for which a message was parked."""
+LEASE_S_MAX: Final = 366 * 86_400.0
+DELAY_S_MAX: Final = 10 * 366 * 86_400.0
+RANK_S_MAX: Final = 366 * 86_400.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueueSettings:
     """What a pattern says once of its queue. Raises `ValueError` for a setting out of range.
 
-    `messages_max` bounds the messages that wait where this process holds them (memory), `payload_bytes_max`
-    each message everywhere. A parked message is kept for `parked_keep_s` seconds.
+    `messages_max` bounds the messages where this process holds them (memory): those that wait, are leased or
+    parked. `payload_bytes_max` bounds each message everywhere. A parked message is kept for `parked_keep_s`
+    seconds.
     """
 
     messages_max: int = 1_048_576
@@ -69,12 +84,17 @@ class Message:
     """What is published: bytes, and how they are to be handed out.
 
     `id` names the message: a second one with the same id is dropped while the first is in the queue, waiting,
-    leased or parked. So a publisher that lost the reply sends the same message again. With `replace` the second
-    one takes the first one's place instead, as long as no worker has it (debounce).
-    Messages of one `key` are worked on one at a time, in the order in which they were committed.
+    leased or parked. So a publisher that lost the reply sends the same message again. With `replace` the first
+    one is dropped instead, waiting or parked, as long as no worker has it (debounce); the second one is then
+    a new message, at the end of its key.
+    Messages of one `key` are worked on one at a time, in the order in which they were committed. The first one
+    of a key holds up the others, also while its delay lasts; only settling or parking it lets the next one go.
     Messages of several tenants take turns. `delay_s` is counted by the store's clock.
-    `rank_s` orders what is due: a message counts as if it had been due that many seconds later, or earlier
-    where it is negative. So a low priority is overtaken for a bounded time only (aging).
+    `rank_s` orders what is due and of one tenant: a message counts as if it had been due that many seconds
+    later, or earlier where it is negative. So a low priority is overtaken for a bounded time only (aging).
+    `headers` are texts, up to 16,384 bytes of them.
+
+    Raises `ValueError` or TypeError for what no store could keep.
     """
 
     id: str
@@ -93,16 +113,20 @@ class Message:
             check_key(self.key)
         if self.tenant:
             check_key(self.tenant)
-        number("delay_s", self.delay_s, 0.0, 10 * 366 * 86_400.0)
-        number("rank_s", self.rank_s, -366 * 86_400.0, 366 * 86_400.0)
+        if not isinstance(self.payload, bytes):
+            raise TypeError(f"the payload of a message must be bytes, got {type(self.payload).__name__}")
+        number("delay_s", self.delay_s, 0.0, DELAY_S_MAX)
+        number("rank_s", self.rank_s, -RANK_S_MAX, RANK_S_MAX)
+        if self.headers:
+            _check_headers(self.headers)
 
 
 class Claimed(NamedTuple):
     """A message that this worker may work on until its lease ends.
 
     `attempt` is 1 at the first claim and counts every claim but those that were given back by
-    `Requeue(..., counts=False)`. `fence` grows with every claim of a message. `published_us` and
-    `leased_until_us` are by the store's clock.
+    `Requeue(..., counts=False)`. `fence` grows with every claim of a message, also when the store's clock was
+    set back. `published_us` and `leased_until_us` are by the store's clock.
     """
 
     id: str
@@ -117,9 +141,11 @@ class Claimed(NamedTuple):
 
 
 class Claims(NamedTuple):
-    """The answer to a claim: messages, and the seconds until the next one is due, as far as known.
+    """The answer to a claim: messages in the order in which they are due, and when to ask again.
 
-    `due_in_s` is None where no other message waits for its time, and 0 where more may be due now.
+    `due_in_s` says after how many seconds the next message is due, as far as known: after its delay, or
+    because the lease of another worker ends. It is 0 where more may be due now, and None where none waits for
+    its time. Until then a worker sleeps, because the queue's topic wakes it where one became due earlier.
     """
 
     messages: Sequence[Claimed]
@@ -148,7 +174,7 @@ class Requeue(NamedTuple):
 class Park(NamedTuple):
     """Put the message aside as a dead letter, with the reason, until it is redriven, discarded or too old.
 
-    The next message of its key is offered then.
+    The next message of its key is offered then. The first 4,096 characters of the reason are kept.
     """
 
     claimed: Claimed
@@ -159,7 +185,10 @@ Settlement: TypeAlias = Complete | Requeue | Park
 
 
 class Parked(NamedTuple):
-    """A dead letter. `position` orders them by the time of parking: the last one read is where the next page begins."""
+    """A dead letter. `position` orders them by the time of parking: the last one read is where the next page begins.
+
+    It is greater than 0 and never used twice. `attempt` is the one that failed last.
+    """
 
     position: int
     id: str
@@ -190,20 +219,26 @@ class MessageQueue(Protocol):
     """One named queue.
 
     **Keeps**: a published message is handed out until it is settled, at least once for each lease that ends
-    without a settlement; with "fence", a worker whose lease ended changes nothing; with "keyed order", messages of one
-    key are out one at a time and in the order of their commits.
+    without a settlement; with "fence", a worker changes nothing once its message was handed out again; with
+    "keyed order", messages of one key are out one at a time and in the order of their commits; with "fair
+    share", a tenant with many messages holds up no other tenant's.
 
     **May fail** with `BackendUnavailable` (nothing happened), `OutcomeUnknown` (the reply was lost),
     `BackendFull`, or `ValueError` for what no store could keep. Each verb is safe to call again with the same
     arguments: `publish` by the message's id, `extend` and `settle` by its fence. A claim whose reply was lost
     leaves leases that end by themselves.
+
+    Each call takes its arguments one after another, and all of them or none.
     """
 
     name: str
     runtime: Runtime | None
     capabilities: frozenset[Capability]
     topic: str
-    """What is notified when a message became due earlier than a waiting worker knows: see `SignalBus`."""
+    """What is notified when a message became due earlier than a waiting worker knows: see `SignalBus`.
+
+    So it is after a publish, a requeue or a redrive, and when the end of one message let the next of its key go.
+    """
 
     async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:
         """Add messages, all or none; for each whether it is in the queue through this call.
@@ -217,11 +252,16 @@ class MessageQueue(Protocol):
         ...
 
     async def extend(self, claims: Sequence[Claimed], lease_s: float, /) -> Sequence[bool]:
-        """Move the ends of leases on; for each whether it still was this worker's."""
+        """Let leases end `lease_s` from now; for each whether it still was this worker's."""
         ...
 
     async def settle(self, settlements: Sequence[Settlement], /) -> Sequence[bool]:
-        """End claims; for each whether it still was this worker's, or had been settled so by it already."""
+        """End claims; for each whether it still was this worker's.
+
+        A message stays its worker's beyond the end of the lease, until it is handed out again: work that is
+        done need not be done twice. A claim is ended once: a repeat changes nothing, and answers False unless
+        the store remembers that this very claim was settled so before.
+        """
         ...
 
     async def depth(self) -> QueueDepth:
@@ -229,7 +269,7 @@ class MessageQueue(Protocol):
         ...
 
     async def withdraw(self, ids: Sequence[str], /) -> Sequence[bool]:
-        """Take out messages that no worker has; for each whether it was there. With "unique"."""
+        """Take out messages that wait; for each whether it was there and no worker has it. With "unique"."""
         ...
 
     async def parked(self, limit: int, after: int = 0, /) -> Sequence[Parked]:
@@ -255,3 +295,64 @@ def require(queue: MessageQueue, who: str, *capabilities: Capability) -> None:
     missing = [each for each in capabilities if each not in queue.capabilities]
     if missing:
         raise TypeError(f"{who} needs a queue with {', '.join(missing)}; {type(queue).__name__} has none of that")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLettersDropped(Notice):
+    """Parked messages of the queue `name` were kept for `parked_keep_s`, and are dropped now."""
+
+    count: int
+
+
+def check_messages(messages: Iterable[Message], settings: QueueSettings) -> None:
+    """Raise `ValueError` where one of the messages is too large for the queue."""
+    most = settings.payload_bytes_max
+    for message in messages:
+        if len(message.payload) > most:
+            _refuse_payload(message.id, message.payload, most)
+
+
+def check_claim(n: int, lease_s: float) -> None:
+    """Raise `ValueError` for a claim that no queue can make."""
+    whole("n", n, 0)
+    check_extension(lease_s)
+
+
+def check_extension(lease_s: float) -> None:
+    """Raise `ValueError` for a lease that no queue can give."""
+    number("lease_s", lease_s, 0.001, LEASE_S_MAX)
+
+
+def check_settlements(settlements: Iterable[Settlement], settings: QueueSettings) -> None:
+    """Raise `ValueError` or TypeError where one of the settlements cannot be made."""
+    for each in settlements:
+        if not isinstance(each, Requeue):
+            continue
+        number("after_s", each.after_s, 0.0, DELAY_S_MAX)
+        if each.payload is not None and len(each.payload) > settings.payload_bytes_max:
+            _refuse_payload(each.claimed.id, each.payload, settings.payload_bytes_max)
+        if each.headers:
+            _check_headers(each.headers)
+
+
+def kept_reason(reason: str) -> str:
+    """What is stored of the reason of a `Park`: text of a bounded length that every database takes."""
+    return reason[:REASON_CHARS_MAX].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def _refuse_payload(name: str, payload: bytes, most: int) -> None:
+    raise ValueError(f"the payload of message {name[:60]!r} must be at most {most} bytes, got {len(payload)}")
+
+
+def _check_headers(headers: Mapping[str, str]) -> None:
+    size = 0
+    for name, value in headers.items():
+        for text in (name, value):
+            if not isinstance(text, str):
+                raise TypeError(f"headers are texts, got {text!r}")
+            try:
+                size += len(text.encode())
+            except UnicodeEncodeError:
+                raise ValueError(f"a header must be text, got half a character in {text[:60]!r}") from None
+    if size > HEADERS_BYTES_MAX:
+        raise ValueError(f"the headers of a message must be at most {HEADERS_BYTES_MAX} bytes, got {size}")

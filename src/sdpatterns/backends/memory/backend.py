@@ -5,16 +5,20 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from sdpatterns.backends.memory.queue import MemoryQueue
 from sdpatterns.backends.memory.signals import MemorySignals
 from sdpatterns.backends.memory.states import MemoryStates
 from sdpatterns.core.clock import SYSTEM, Clock
+from sdpatterns.core.forks import new_lock
+from sdpatterns.core.keys import check_name
 from sdpatterns.ports.lifespan import Lifespan
+from sdpatterns.ports.queue import QueueSettings
 
 __all__ = ["MemoryBackend"]
 
 
 class MemoryBackend(Lifespan):
-    """Keeps the state and signals of patterns in the memory of this process, for all its threads and loops.
+    """Keeps the state, messages and signals of patterns in this process's memory, for all its threads and loops.
 
     Keeps what it holds while the object lives; nothing survives the process. Nothing has to be
     opened or closed, so that entering it is allowed and changes nothing.
@@ -23,6 +27,19 @@ class MemoryBackend(Lifespan):
     def __init__(self, *, clock: Clock = SYSTEM) -> None:
         self.signals = MemorySignals()
         self.states = MemoryStates(clock=clock, signals=self.signals)
+        self._clock = clock
+        self._lock = new_lock()
+        self._queues: dict[str, MemoryQueue] = {}
+
+    def queue(self, name: str, /, settings: QueueSettings | None = None) -> MemoryQueue:
+        """The queue of that name; the settings are those of the first caller."""
+        check_name("a queue", name)
+        with self._lock:
+            found = self._queues.get(name)
+            if found is None:
+                settings = QueueSettings() if settings is None else settings
+                found = self._queues[name] = MemoryQueue(name, settings, clock=self._clock, ring=self.signals.wake)
+            return found
 
     async def create(self) -> None:
         """Nothing to make here; the same call as on the other backends."""

@@ -21,6 +21,11 @@ class TestMine(StateStoreContract, StoredStatesContract):
 | `CancelledSignalsContract` | buses used from a loop: a wait may be cancelled |
 | `SharedSignalsContract` | buses that reach other clients of the same backend |
 | `PreciseSignalsContract` | buses that wake a subscription for its own topics only, unless a notification was missed |
+| `MessageQueueContract` | every queue: `backend.queue(name)`. Scenes about capabilities that it lacks are skipped |
+| `CancelledQueueContract` | queues used from a loop: a caller may be cancelled at any await |
+| `SharedQueueContract` | queues that other clients of the same backend share |
+| `BoundedQueueContract` | queues that hold the messages themselves: `messages_max` |
+| `TransactionalQueueContract` | queues within a transaction of the caller's: `backend.within(session).queue(name)` |
 | `AlgorithmContract` | every `Algorithm` of a rate limiter |
 | `ScriptedAlgorithmContract` | those with `lua`, on a real Redis or Valkey |
 
@@ -34,11 +39,19 @@ eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip 
 import pytest
 
 # A failed assertion in them then shows its values.
-_PAGES = ("states", "stored", "inprocess", "signals", "algorithms")
+_PAGES = ("states", "stored", "inprocess", "signals", "queues", "algorithms")
 pytest.register_assert_rewrite(*(f"{__name__}.{page}" for page in _PAGES))
 
 from sdpatterns.testing.contracts.algorithms import AlgorithmContract, ScriptedAlgorithmContract
 from sdpatterns.testing.contracts.inprocess import BoundedStatesContract, DirectStatesContract
+from sdpatterns.testing.contracts.queues import (
+    BoundedQueueContract,
+    CancelledQueueContract,
+    MessageQueueContract,
+    OpenTransaction,
+    SharedQueueContract,
+    TransactionalQueueContract,
+)
 from sdpatterns.testing.contracts.signals import (
     CancelledSignalsContract,
     PreciseSignalsContract,
@@ -53,17 +66,23 @@ __all__ = [
     "AlgorithmContract",
     "BackendContract",
     "BackendUnderTest",
+    "BoundedQueueContract",
     "BoundedStatesContract",
+    "CancelledQueueContract",
     "CancelledSignalsContract",
     "CancelledStatesContract",
     "DirectStatesContract",
+    "MessageQueueContract",
+    "OpenTransaction",
     "PreciseSignalsContract",
     "RuntimeName",
     "ScriptedAlgorithmContract",
+    "SharedQueueContract",
     "SharedSignalsContract",
     "SignalBusContract",
     "Stage",
     "StateStoreContract",
     "StoredStatesContract",
+    "TransactionalQueueContract",
     "scene",
 ]

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from sdpatterns.core.codec import Codec, IntegersCodec
 from sdpatterns.core.runtime import finish
-from sdpatterns.ports.backend import Backend
+from sdpatterns.ports.backend import Backend, HasQueues
+from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, Space
 
@@ -99,6 +100,11 @@ class Stage:
         store = self.backend.states
         full = f"{self.prefix}/{space}"
         return store.cells(Space(full, codec, group=GROUP, keys_max=keys_max, overflow=overflow))
+
+    def queue(self, name: str = "jobs", settings: QueueSettings | None = None) -> MessageQueue:
+        """A queue of this test's own."""
+        full, backend = f"{self.prefix}/{name}", cast("HasQueues", self.backend)
+        return backend.queue(full, QueueSettings() if settings is None else settings)
 
     def shift(self, seconds: float) -> None:
         """Move the store's time."""

@@ -1,0 +1,77 @@
+"""One message as this process keeps it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sdpatterns.ports.queue import Claimed, Message, Parked
+
+__all__ = ["BEHIND", "DELAYED", "GONE", "LEASED", "PARKED", "READY", "KeptMessage"]
+
+READY: Final = 0
+DELAYED: Final = 1
+LEASED: Final = 2
+BEHIND: Final = 3
+PARKED: Final = 4
+GONE: Final = 5
+
+
+class KeptMessage:
+    """A message and where it stands.
+
+    `number` orders entries that are due at the same time, and those of one key. `turn` grows with each change of
+    place, so that an order which still holds the entry at an old place can tell. `held` says whether the last
+    claim may still settle it, `due_us` when it is due: after a delay, or at the end of a lease.
+    """
+
+    __slots__ = (
+        "attempt", "due_us", "fence", "headers", "held", "id", "key", "number", "payload", "published_us", "rank_us",
+        "reason", "state", "tenant", "turn",
+    )  # fmt: skip
+
+    def __init__(self, message: Message, number: int, now_us: int) -> None:
+        self.id = message.id
+        self.payload = message.payload
+        # A copy, because the publisher may change its own.
+        self.headers = dict(message.headers) if message.headers else None
+        self.key = message.key
+        self.tenant = message.tenant
+        self.rank_us = int(message.rank_s * 1e6) if message.rank_s else 0
+        self.due_us = now_us + int(message.delay_s * 1e6) if message.delay_s else now_us
+        self.published_us = now_us
+        self.number = number
+        self.fence = 0
+        self.attempt = 0
+        self.held = False
+        self.state = GONE
+        self.turn = 0
+        self.reason = ""
+
+    def lease(self, fence: int, until_us: int) -> Claimed:
+        """Give it to a worker."""
+        self.state = LEASED
+        self.held = True
+        self.turn += 1
+        self.fence = fence
+        self.attempt += 1
+        self.due_us = until_us
+        headers = {} if self.headers is None else dict(self.headers)
+        return Claimed(
+            self.id, self.payload, headers, self.key, self.tenant, fence, self.attempt, self.published_us, until_us
+        )
+
+    def as_parked(self, position: int, parked_us: int) -> Parked:
+        """What is told of a dead letter."""
+        headers = {} if self.headers is None else dict(self.headers)
+        return Parked(
+            position, self.id, self.payload, headers, self.key, self.tenant, self.attempt, self.reason,
+            self.published_us, parked_us,
+        )  # fmt: skip
+
+    def forget(self) -> None:
+        """Leave all orders. They may hold the entry a little longer, so its bytes go now."""
+        self.state = GONE
+        self.held = False
+        self.turn += 1
+        self.payload = b""
+        self.headers = None
