@@ -30,7 +30,7 @@ from sdpatterns.testing.contracts.verdicts import assert_same
 __all__ = ["QueueVerbs"]
 
 ODD_HEADERS = {"": "", " ": "\n", "a\x00b": "\x00", "ключ": "🔑", '"': "\\", "{}": "%", "a": "x" * 8_000, "A": "'"}
-ODD_PAYLOADS = [b"", b"\x00", b"|:{}%", b"nil", b"\xff" * 70_000, bytes(range(256)), "ключ".encode()]
+ODD_PAYLOADS = [b"", b" \n", b"\x00", b"|:{}%", b"nil", b"\xff" * 70_000, bytes(range(256)), "ключ".encode()]
 ODD_NAMES = ["a/b", "a%2Fb", "{a}", "a}b{", "a:b", "a|b", "*", "'", '"', "\\", "ключ", "🔑", "A", "q" * 150]
 
 
