@@ -10,9 +10,12 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.testing.contracts import (
     BackendContract,
     BackendUnderTest,
+    CancelledQueueContract,
     CancelledSignalsContract,
     CancelledStatesContract,
+    MessageQueueContract,
     PreciseSignalsContract,
+    SharedQueueContract,
     SharedSignalsContract,
     SignalBusContract,
     StateStoreContract,
@@ -74,4 +77,20 @@ class TestClusterSignalsUnderAsyncio(
 
 
 class TestClusterSignalsInThreads(OnCluster, SignalBusContract, SharedSignalsContract, PreciseSignalsContract):
+    runtime = "blocking"
+
+
+class TestQueuesUnderAsyncio(OnValkey, MessageQueueContract, CancelledQueueContract, SharedQueueContract):
+    runtime = "asyncio"
+
+
+class TestQueuesInThreads(OnValkey, MessageQueueContract, SharedQueueContract):
+    runtime = "blocking"
+
+
+class TestClusterQueuesUnderAsyncio(OnCluster, MessageQueueContract, CancelledQueueContract, SharedQueueContract):
+    runtime = "asyncio"
+
+
+class TestClusterQueuesInThreads(OnCluster, MessageQueueContract, SharedQueueContract):
     runtime = "blocking"

@@ -7,7 +7,8 @@ except ImportError as missing:
 
 from sdpatterns.backends.redis.backend import RedisBackend
 from sdpatterns.backends.redis.durability import WeakSettingFound
+from sdpatterns.backends.redis.queue import RedisQueue
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.states import RedisStates
 
-__all__ = ["RedisBackend", "RedisSignals", "RedisStates", "WeakSettingFound"]
+__all__ = ["RedisBackend", "RedisQueue", "RedisSignals", "RedisStates", "WeakSettingFound"]

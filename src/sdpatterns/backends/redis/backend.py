@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from sdpatterns.backends.redis.facts import Facts, facts_of
 from sdpatterns.backends.redis.failures import Lost, NotSent
 from sdpatterns.backends.redis.names import cell_space
+from sdpatterns.backends.redis.queue import RedisQueue
 from sdpatterns.backends.redis.resources import RedisResources
 from sdpatterns.backends.redis.scripts import compare_and_set
 from sdpatterns.backends.redis.server import Server
@@ -23,14 +24,16 @@ from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
+from sdpatterns.ports.queue import QueueSettings
 
 __all__ = ["RedisBackend"]
 
 _OLDEST = (6, 2)
+_QUEUE_SETTINGS = QueueSettings()
 
 
 class RedisBackend(Lifespan):
-    """Keeps the state and signals of patterns on a Redis or Valkey server, or on a cluster.
+    """Keeps the state, the signals and the queues of patterns on a Redis or Valkey server, or on a cluster.
 
     Keeps what a port promises as long as the server keeps its data: with `appendfsync everysec`,
     the default of most servers that persist at all, a crash loses the last second of writes.
@@ -106,6 +109,10 @@ class RedisBackend(Lifespan):
     def runtime(self) -> Runtime:
         """The runtime that its connections need."""
         return self._resources.server.runtime
+
+    def queue(self, name: str, /, settings: QueueSettings = _QUEUE_SETTINGS) -> RedisQueue:
+        """The queue of that name. Opens nothing; the same name is the same queue."""
+        return RedisQueue(self._resources, name, settings)
 
     async def create(self) -> None:
         """See that the server answers and can do what is needed. Nothing has to be made there.
