@@ -413,3 +413,23 @@ def test_a_message_takes_little_memory() -> None:
             assert 196 < each < 500
 
         play_on(f"redis://127.0.0.1:{process.port}", play)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_user_with_the_permissions_of_the_page_can_use_a_queue(runtime: RuntimeName) -> None:
+    with valkey_process() as process, redis.Redis(port=process.port) as client:
+        rules = "-@all +evalsha +eval +time +get +set +del +publish +@hash +@sortedset +exists"
+        client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~sdp:*", "&sdp:!*", *rules.split())
+
+        async def play(backend: RedisBackend) -> None:
+            queue = backend.queue("allowed")
+            await queue.publish([*messages(3), *messages(3, "k", key="k", delay_s=1.0)])
+            claimed = (await queue.claim(3, LEASE_S)).messages
+            await queue.extend(claimed, LEASE_S)
+            await queue.settle([Complete(claimed[0]), Requeue(claimed[1]), Park(claimed[2], "no")])
+            assert len(await queue.parked(10)) == 1
+            assert await queue.redrive(["m2"]) == [True]
+            assert await queue.withdraw(["m2", "k0"]) == [True, True]
+            assert (await queue.depth())[:4] == (1, 2, 0, 0)
+
+        play_on(f"redis://worker:secret@127.0.0.1:{process.port}", play, runtime)

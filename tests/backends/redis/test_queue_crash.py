@@ -1,4 +1,4 @@
-"""A queue whose server is killed in the middle of its work, or whose slot moves to another node."""
+"""Queues in trouble: their server is killed in the middle of their work, or their slot moves to another node."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["Record", "body_of", "key_in", "key_word", "opened_body", "record_in", "tenant_in", "tenant_word"]
+__all__ = ["MessageRecord", "body_of", "key_in", "key_word", "opened_body", "record_in", "tenant_in", "tenant_word"]
 
 _BARE = b"0"
 _WITH_HEADERS = b"1"
@@ -57,7 +57,7 @@ def key_in(word: bytes) -> str | None:
 _RECORD = struct.Struct(">2xdddddd")
 
 
-class Record(NamedTuple):
+class MessageRecord(NamedTuple):
     """What a record says, by whose form see `prelude.lua`."""
 
     fence: int
@@ -67,8 +67,8 @@ class Record(NamedTuple):
     key: str | None
 
 
-def record_in(value: bytes) -> Record:
+def record_in(value: bytes) -> MessageRecord:
     """The record of a message that is leased."""
     fence, attempt, _due, _rank, published_us, _number = _RECORD.unpack_from(value)
     tenant, _, key = value[_RECORD.size :].partition(b"\0")
-    return Record(int(fence), int(attempt), int(published_us), tenant_in(tenant), key_in(key))
+    return MessageRecord(int(fence), int(attempt), int(published_us), tenant_in(tenant), key_in(key))

@@ -29,4 +29,5 @@ def queue_keys(prefix: str, name: str) -> Sequence[bytes]:
 @functools.cache
 def queue_script(verb: QueueVerb) -> ServerScript:
     """The script of a verb, behind what all of them share."""
-    return ServerScript("\n".join(chunk(__package__, f"{file}.lua") for file in ("prelude", verb)))
+    package = __name__.rpartition(".")[0]
+    return ServerScript("\n".join(chunk(package, f"{file}.lua") for file in ("prelude", verb)))
