@@ -23,8 +23,8 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.coordination.idempotency import current_claim
-from sdpatterns.coordination.idempotency.answers import AnswerCodec
 from sdpatterns.core.codec import JsonCodec
+from sdpatterns.core.value_codec import ValueCodec
 from sdpatterns.errors import AnswerNotKept, CodecError, UnknownVersion
 from sdpatterns.ports.states import StateStore
 
@@ -156,7 +156,7 @@ async def test_work_that_stores_its_own_answer_spends_the_key_too() -> None:
 
 
 async def test_what_an_earlier_release_wrote_is_read_and_what_it_can_read_is_written() -> None:
-    codec, earlier = AnswerCodec(), JsonCodec[Any](lambda it: it, lambda it: it)
+    codec, earlier = ValueCodec(), JsonCodec[Any](lambda it: it, lambda it: it)
     for plain in ({"a": [1, b"x", None]}, {"$bytes": 1}, "x"):
         assert codec.encode(plain) == earlier.encode(plain)
         assert codec.decode(earlier.encode(plain)) == plain

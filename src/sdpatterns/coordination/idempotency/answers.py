@@ -1,62 +1,24 @@
-"""Answers and declared errors as bytes, and back."""
+"""Declared errors as bytes, and back."""
 
 from __future__ import annotations
 
 import builtins
-import json
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from sdpatterns.core.codec import JsonCodec, split_version
 from sdpatterns.core.policy import title_of
-from sdpatterns.core.values import is_plain, plain_of, value_of
+from sdpatterns.core.value_codec import ValueCodec
 from sdpatterns.errors import CodecError
 
-__all__ = ["AnswerCodec", "ErrorCodec", "StoredErrors"]
+__all__ = ["ErrorCodec", "StoredErrors"]
 
 StoredErrors: TypeAlias = builtins.type[Exception] | Sequence[builtins.type[Exception]]
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
-
-
-class AnswerCodec:
-    """Answers that replay as they were given, with the same types: see `sdpatterns.core.values`.
-
-    Raises TypeError for any other value, such as an object of a class of yours: give the policy a `codec`.
-    Answers of JSON's types and bytes are written as earlier releases write and read them.
-    """
-
-    __slots__ = ("_plain",)
-
-    def __init__(self) -> None:
-        self._plain: JsonCodec[Any] = JsonCodec(_as_it_is, _as_it_is)
-
-    def encode(self, value: Any, /) -> bytes:
-        """The value as JSON after its version."""
-        # Plain values keep version 1, because a process of the release before may read them during a deploy.
-        if is_plain(value):
-            return self._plain.encode(value)
-        return b"2:" + json.dumps(plain_of(value), separators=(",", ":")).encode()
-
-    def decode(self, data: bytes, /) -> Any:
-        version, body = split_version(data)
-        if version != _TYPED:
-            return self._plain.decode(data)
-        try:
-            return json.loads(body, object_hook=value_of)
-        except ValueError as cause:
-            raise CodecError(f"not JSON: {body[:40]!r}") from cause
-
-
-_TYPED = 2
 
 
 class ErrorCodec:
     """The exceptions that count as answers, by their exact class; no other is ever built from bytes.
 
-    An exception is kept as its `args` and attributes, which have to be values that `AnswerCodec` takes.
+    An exception is kept as its `args` and attributes, which have to be values that `ValueCodec` takes.
     """
 
     __slots__ = ("_body", "_kinds")
@@ -69,7 +31,7 @@ class ErrorCodec:
         self._kinds = {kind.__qualname__: kind for kind in listed}
         if len(self._kinds) != len(set(listed)):
             raise ValueError("store_errors must list classes with different names")
-        self._body = AnswerCodec()
+        self._body = ValueCodec()
 
     def knows(self, error: BaseException) -> bool:
         """Whether it is declared to be an answer."""

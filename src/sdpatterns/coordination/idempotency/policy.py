@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar
 
-from sdpatterns.coordination.idempotency.answers import AnswerCodec, ErrorCodec, StoredErrors
+from sdpatterns.coordination.idempotency.answers import ErrorCodec, StoredErrors
 from sdpatterns.coordination.idempotency.claim import Claim, ClaimTable, Replay, within_deadline_s
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
 from sdpatterns.coordination.idempotency.decision import ClaimResult, ClaimStatus, Release, TakeClaim
@@ -25,6 +25,7 @@ from sdpatterns.core.policy import AsyncCall, Policy, Trait, awaitable_call, che
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.core.tracing import TRACERS, Span, in_span, opened_by
 from sdpatterns.core.undivided import Undivided
+from sdpatterns.core.value_codec import ValueCodec
 from sdpatterns.errors import (
     AnswerNotKept,
     BackendError,
@@ -126,7 +127,7 @@ class Idempotency(Undivided, Policy):
         self._scope = scope
         self._fingerprint = fingerprint
         self._owners = owners
-        codec = AnswerCodec() if codec is None else codec
+        codec = ValueCodec() if codec is None else codec
         self._table = ClaimTable(name, store, self.config, codec, ErrorCodec(store_errors), keys_max)
         self._doubtful = DoubtfulClaims(self._table.cells, self._table.topic, lease_s)
 
