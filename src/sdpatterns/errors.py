@@ -13,6 +13,8 @@ Exception
     ├── AnswerNotKept            the work of an idempotency key was done; its answer cannot be given again
     ├── ClaimLost                a newer claim owns the key: this result was not stored
     ├── StaleFence               a write with an older fence than the resource has seen
+    ├── JobFailed                a job ended without a result: it was parked
+    ├── JobCancelled             a job was cancelled before it ended
     ├── BackendError             the store, not the caller, is at fault
     │   ├── BackendUnavailable   away: nothing happened
     │   ├── OutcomeUnknown       the step may or may not have happened: its reply was lost
@@ -163,6 +165,31 @@ class StaleFence(SdpatternsError):
 
     def __str__(self) -> str:
         return f"{self.resource!r} has seen fence {self.seen}; {self.presented} is stale"
+
+
+class JobFailed(SdpatternsError):
+    """The job was parked after its last attempt; `reason` says why."""
+
+    def __init__(self, name: str, job_id: str, reason: str) -> None:
+        self.name = name
+        self.job_id = job_id
+        self.reason = reason
+        super().__init__(name, job_id, reason)
+
+    def __str__(self) -> str:
+        return f"job {self.job_id!r} of {self.name!r} failed: {self.reason}"
+
+
+class JobCancelled(SdpatternsError):
+    """The job was cancelled before its work was done."""
+
+    def __init__(self, name: str, job_id: str) -> None:
+        self.name = name
+        self.job_id = job_id
+        super().__init__(name, job_id)
+
+    def __str__(self) -> str:
+        return f"job {self.job_id!r} of {self.name!r} was cancelled"
 
 
 class BackendError(SdpatternsError):

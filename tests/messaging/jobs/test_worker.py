@@ -1,0 +1,386 @@
+"""Jobs on virtual time: what runs, when it runs again, and what becomes of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import anyio
+import pytest
+
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.context import deadline_left_s
+from sdpatterns.core.notices import Notice, listen
+from sdpatterns.errors import BackendUnavailable, DeadlineExceeded, JobCancelled, JobFailed, RateLimited
+from sdpatterns.messaging.jobs import (
+    JobCompleted,
+    JobLost,
+    JobParked,
+    JobRequeued,
+    Jobs,
+    JobStatus,
+    Worker,
+    current_job,
+)
+from sdpatterns.ports.queue import Claims
+from tests.loops import each_virtual_loop
+
+anyio_backend = each_virtual_loop
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def backend() -> MemoryBackend:
+    return MemoryBackend()
+
+
+@pytest.fixture
+def jobs(backend: MemoryBackend) -> Jobs:
+    return Jobs("mail", backend=backend)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[Notice]]:
+    notices: list[Notice] = []
+    with listen(notices.append):
+        yield notices
+
+
+@contextlib.asynccontextmanager
+async def working(jobs: Jobs, **settings: float) -> AsyncIterator[Worker]:
+    async with Worker(jobs, **settings) as worker:  # type: ignore[arg-type] # numbers
+        yield worker
+
+
+async def until_empty(jobs: Jobs) -> None:
+    while (depth := await jobs.queue.depth()).due + depth.waiting + depth.leased:
+        await anyio.sleep(0.5)
+
+
+async def test_a_job_runs_with_its_arguments_and_its_result_comes_back(jobs: Jobs) -> None:
+    @jobs.job(keep_result_s=60)
+    async def join(first: str, *others: str, by: str = " ") -> str:
+        return by.join([first, *others])
+
+    async with working(jobs):
+        assert await (await join.enqueue("a", "b", "c", by="-")).result(5) == "a-b-c"
+        assert await (await join.enqueue("a")).result(5) == "a"
+    assert await join("x", "y") == "x y"
+
+
+async def test_a_failed_attempt_is_followed_by_another_after_a_pause(jobs: Jobs, heard: list[Notice]) -> None:
+    began_s, attempts = SYSTEM.monotonic(), list[float]()
+
+    @jobs.job(attempts_max=3, backoff="exponential", base_s=10, max_s=100, keep_result_s=60)
+    async def third_time() -> str:
+        attempts.append(round(SYSTEM.monotonic() - began_s))
+        if current_job().attempt < 3:
+            raise ConnectionError("reset")
+        return "done"
+
+    async with working(jobs):
+        assert await (await third_time.enqueue()).result(100) == "done"
+    assert attempts == [0, 10, 30]
+    again = [notice for notice in heard if isinstance(notice, JobRequeued)]
+    assert [(notice.attempt, notice.delay_s, notice.error) for notice in again] == [
+        (1, 10.0, "ConnectionError"), (2, 20.0, "ConnectionError"),
+    ]  # fmt: skip
+    assert [notice.attempt for notice in heard if isinstance(notice, JobCompleted)] == [3]
+
+
+async def test_a_job_that_fails_each_time_is_parked_with_its_reason(jobs: Jobs, heard: list[Notice]) -> None:
+    @jobs.job(attempts_max=2, base_s=0, max_s=0, keep_result_s=60)
+    async def broken(number: int) -> None:
+        raise ArithmeticError(f"no {number}")
+
+    async with working(jobs):
+        handle = await broken.options(key="k").enqueue(7)
+        with pytest.raises(JobFailed, match="attempt 2 of 2: ArithmeticError: no 7"):
+            await handle.result(60)
+        await until_empty(jobs)
+    [parked] = await jobs.queue.parked(10)
+    assert (parked.id, parked.attempt, parked.reason) == (handle.id, 2, "attempt 2 of 2: ArithmeticError: no 7")
+    assert [notice.reason for notice in heard if isinstance(notice, JobParked)] == [parked.reason]
+
+
+async def test_an_exception_that_no_attempt_would_mend_parks_at_once(jobs: Jobs) -> None:
+    runs: list[int] = []
+
+    @jobs.job(give_up_on=(LookupError,))
+    async def unknown() -> None:
+        runs.append(1)
+        raise KeyError("customer")
+
+    async with working(jobs):
+        await unknown.enqueue()
+        await until_empty(jobs)
+    assert (len(runs), [it.reason for it in await jobs.queue.parked(10)]) == (1, ["KeyError: 'customer'"])
+
+
+async def test_a_refusal_is_no_attempt_and_says_when_to_come_back(jobs: Jobs) -> None:
+    began_s, calls = SYSTEM.monotonic(), list[float]()
+
+    @jobs.job(attempts_max=1, keep_result_s=60)
+    async def limited() -> int:
+        calls.append(round(SYSTEM.monotonic() - began_s))
+        if len(calls) < 4:
+            raise RateLimited("mail", retry_after_s=20.0)
+        return current_job().attempt
+
+    async with working(jobs):
+        assert await (await limited.enqueue()).result(100) == 1
+    assert calls == [0, 20, 40, 60]
+
+
+async def test_a_delayed_job_runs_when_it_is_due(jobs: Jobs) -> None:
+    began_s, ran_at = SYSTEM.monotonic(), list[float]()
+
+    @jobs.job
+    async def note() -> None:
+        ran_at.append(round(SYSTEM.monotonic() - began_s))
+
+    async with working(jobs, poll_s=1000):
+        await note.options(delay_s=700).enqueue()
+        await note.options(delay_s=30).enqueue()
+        await note.enqueue()
+        await until_empty(jobs)
+    assert ran_at == [0, 30, 700]
+
+
+async def test_jobs_of_one_key_run_one_at_a_time_and_in_order(jobs: Jobs) -> None:
+    order: list[str] = []
+
+    @jobs.job
+    async def step(number: int) -> None:
+        order.append(f"+{number}")
+        await anyio.sleep(1)
+        order.append(f"-{number}")
+
+    for number in range(3):
+        await step.options(key="cart").enqueue(number)
+    async with working(jobs):
+        await until_empty(jobs)
+    assert order == ["+0", "-0", "+1", "-1", "+2", "-2"]
+
+
+async def test_no_more_jobs_run_at_once_than_the_worker_has_places(jobs: Jobs) -> None:
+    running = most = 0
+
+    @jobs.job
+    async def wait() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(1)
+        running -= 1
+
+    await jobs.publish([wait.message() for _ in range(20)])
+    async with working(jobs, concurrency=4) as worker:
+        await until_empty(jobs)
+        assert worker.running == 0
+    assert most == 4
+
+
+async def test_a_long_job_keeps_its_lease_and_runs_once(jobs: Jobs) -> None:
+    runs: list[int] = []
+
+    @jobs.job(keep_result_s=600)
+    async def long() -> str:
+        runs.append(current_job().attempt)
+        await anyio.sleep(20 * 8.0)
+        return "done"
+
+    async with working(jobs), Worker(jobs):
+        assert await (await long.enqueue()).result(500) == "done"
+    assert runs == [1]
+
+
+async def test_a_job_of_a_worker_that_died_is_run_by_another_when_the_lease_ends(jobs: Jobs) -> None:
+    ran: list[tuple[int, float]] = []
+
+    @jobs.job
+    async def note() -> None:
+        ran.append((current_job().attempt, round(SYSTEM.monotonic() - began_s)))
+
+    await note.enqueue()
+    began_s = SYSTEM.monotonic()
+    await jobs.queue.claim(1, 8.0)  # by a worker that says nothing more
+    async with working(jobs):
+        await until_empty(jobs)
+    assert ran == [(2, 8)]
+
+
+async def test_a_worker_that_lost_its_lease_is_cancelled_and_settles_nothing(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled: list[int] = []
+
+    @jobs.job
+    async def note() -> None:
+        try:
+            await anyio.sleep(30)
+        except BaseException:
+            cancelled.append(current_job().attempt)
+            raise
+
+    async def never(*_: object) -> list[bool]:
+        raise BackendUnavailable("the store is away")
+
+    await note.enqueue()
+    monkeypatch.setattr(jobs.queue, "extend", never)
+    async with working(jobs, drain_s=0):
+        await anyio.sleep(7.9)
+        assert cancelled == []
+        await anyio.sleep(0.2)
+        assert cancelled == [1]
+    assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]
+    assert (await jobs.queue.depth()).parked == 0
+
+
+async def test_the_end_of_the_block_lets_jobs_finish_and_claims_no_more(jobs: Jobs) -> None:
+    done: list[int] = []
+
+    @jobs.job
+    async def slow(number: int) -> None:
+        await anyio.sleep(10)
+        done.append(number)
+
+    await jobs.publish([slow.message(number) for number in range(3)])
+    async with working(jobs, concurrency=2):
+        await anyio.sleep(1)
+    assert sorted(done) == [0, 1]
+    assert (await jobs.queue.depth()).due == 1
+
+
+async def test_a_job_that_does_not_end_in_the_drain_goes_back_without_counting(jobs: Jobs) -> None:
+    attempts: list[int] = []
+
+    @jobs.job
+    async def endless() -> None:
+        attempts.append(current_job().attempt)
+        if len(attempts) == 1:
+            await anyio.sleep(1000)
+
+    await endless.enqueue()
+    async with working(jobs, drain_s=5):
+        await anyio.sleep(1)
+    depth = await jobs.queue.depth()
+    assert (depth.due, depth.leased) == (1, 0)
+    async with working(jobs):
+        await until_empty(jobs)
+    assert attempts == [1, 1]
+
+
+async def test_a_waiting_job_is_cancelled_at_once(jobs: Jobs) -> None:
+    @jobs.job(keep_result_s=60)
+    async def never() -> None:
+        raise AssertionError("it was cancelled")
+
+    handle = await never.options(delay_s=60).enqueue()
+    assert await handle.cancel()
+    with pytest.raises(JobCancelled):
+        await handle.result(1)
+    assert (await jobs.queue.depth()).waiting == 0
+
+
+async def test_a_running_job_is_cancelled_within_a_third_of_the_lease(jobs: Jobs) -> None:
+    stopped_at: list[float] = []
+
+    @jobs.job(keep_result_s=60)
+    async def long() -> None:
+        began_s = SYSTEM.monotonic()
+        try:
+            await anyio.sleep(1000)
+        finally:
+            stopped_at.append(SYSTEM.monotonic() - began_s)
+
+    async with working(jobs, lease_s=9):
+        handle = await long.enqueue()
+        await anyio.sleep(1)
+        assert await handle.cancel()
+        with pytest.raises(JobCancelled):
+            await handle.result(60)
+        assert await handle.status() is JobStatus.CANCELLED
+        assert not await handle.cancel()
+        await until_empty(jobs)
+    assert 1 <= stopped_at[0] <= 3.1
+
+
+async def test_a_result_that_does_not_come_in_time_is_a_deadline(jobs: Jobs) -> None:
+    @jobs.job(keep_result_s=60)
+    async def slow() -> str:
+        await anyio.sleep(30)
+        return "late"
+
+    async with working(jobs):
+        handle = await slow.enqueue()
+        with pytest.raises(DeadlineExceeded):
+            await handle.result(10)
+        assert await handle.result(30) == "late"
+
+
+async def test_progress_is_seen_while_the_job_runs(jobs: Jobs) -> None:
+    @jobs.job(keep_result_s=60)
+    async def half() -> None:
+        await current_job().progress(0.5, "half")
+        await anyio.sleep(10)
+
+    async with working(jobs):
+        handle = await half.enqueue()
+        await anyio.sleep(1)
+        record = await handle.record()
+        assert (record.status, record.done, record.note) == (JobStatus.RUNNING, 0.5, "half")
+        await handle.result(60)
+
+
+async def test_a_job_whose_deadline_has_passed_is_parked_and_one_in_time_has_it(jobs: Jobs) -> None:
+    left: list[float | None] = []
+
+    @jobs.job
+    async def note() -> None:
+        left.append(deadline_left_s())
+
+    await note.options(deadline_s=10, delay_s=20).enqueue()
+    await note.options(deadline_s=30, delay_s=10).enqueue()
+    async with working(jobs):
+        await until_empty(jobs)
+    assert [round(seconds) for seconds in left if seconds is not None] == [20]
+    assert [it.reason for it in await jobs.queue.parked(10)] == ["its deadline passed while it waited"]
+
+
+async def test_an_id_is_added_once_and_replaced_where_that_is_asked_for(jobs: Jobs) -> None:
+    seen: list[int] = []
+
+    @jobs.job
+    async def note(number: int) -> None:
+        seen.append(number)
+
+    for number in range(3):
+        await note.options(id="once", delay_s=5).enqueue(number)
+        await note.options(id="last", delay_s=5, replace=True).enqueue(10 + number)
+    async with working(jobs):
+        await until_empty(jobs)
+    assert sorted(seen) == [0, 12]
+
+
+async def test_a_worker_goes_on_when_its_store_was_away(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, calls = jobs.queue.claim, list[float]()
+
+    async def sometimes(n: int, lease_s: float, /) -> Claims:
+        calls.append(SYSTEM.monotonic())
+        if len(calls) <= 5:
+            raise BackendUnavailable("the store is away")
+        return await claim(n, lease_s)
+
+    @jobs.job(keep_result_s=60)
+    async def fine() -> str:
+        return "fine"
+
+    monkeypatch.setattr(jobs.queue, "claim", sometimes)
+    handle = await fine.enqueue()
+    async with working(jobs):
+        assert await handle.result(60) == "fine"
+    pauses_s = [round(later - earlier, 2) for earlier, later in zip(calls, calls[1:6], strict=False)]
+    assert pauses_s == sorted(pauses_s)
+    assert pauses_s[0] >= 0.05
