@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Iterator
 
 import anyio
@@ -54,7 +55,7 @@ async def working(jobs: Jobs, **settings: float) -> AsyncIterator[Worker]:
 
 
 async def until_empty(jobs: Jobs) -> None:
-    while (depth := await jobs.queue.depth()).due + depth.waiting + depth.leased:
+    while (depth := await jobs.queue.depth()).due + depth.waiting + depth.leased:  # noqa: ASYNC110 - from outside
         await anyio.sleep(0.5)
 
 
@@ -381,6 +382,6 @@ async def test_a_worker_goes_on_when_its_store_was_away(jobs: Jobs, monkeypatch:
     handle = await fine.enqueue()
     async with working(jobs):
         assert await handle.result(60) == "fine"
-    pauses_s = [round(later - earlier, 2) for earlier, later in zip(calls, calls[1:6], strict=False)]
+    pauses_s = [round(later - earlier, 2) for earlier, later in itertools.pairwise(calls[:6])]
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[0] >= 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ from anyio import CapacityLimiter, to_thread
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import Trace, correlation_id, with_deadline
-from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import BLOCKING, current
 from sdpatterns.core.tracecontext import parse_trace
 from sdpatterns.core.tracing import TRACERS, Opened
-from sdpatterns.errors import BackendError, ClaimLost, CodecError, JobCancelled, UnknownVersion
+from sdpatterns.errors import CodecError, UnknownVersion
+from sdpatterns.messaging.consumer import Delivery
 from sdpatterns.messaging.jobs.decision import GiveUp, after_failure
 from sdpatterns.messaging.jobs.handle import ended_topic
 from sdpatterns.messaging.jobs.jobs import DEADLINE, Job, Jobs
@@ -26,13 +26,10 @@ from sdpatterns.messaging.jobs.record import JobRecord, JobStatus, PutRecord
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    pass
 
 __all__ = ["JobRun", "current_job"]
 
-_SETTLE_MAX_S = 5.0
-_PAUSE_FIRST_S = 0.05
-_PAUSE_MAX_S = 1.0
 _FAILURE_KEPT_S = 86_400.0
 _PROGRESS_EVERY_S = 0.5
 
@@ -47,33 +44,22 @@ def current_job() -> JobRun:
     return run
 
 
-class JobRun:
+class JobRun(Delivery):
     """One attempt. Its handler finds it by `current_job()`: `id`, `attempt` and `fence`, and `progress`."""
 
     def __init__(
         self, jobs: Jobs, claimed: Claimed, lease_s: float, until_s: float, threads: CapacityLimiter | None
     ) -> None:
+        super().__init__(jobs.queue, claimed, lease_s, until_s)
         self.id = claimed.id
         self.attempt = claimed.attempt
         self.fence = claimed.fence
         """Grows with each attempt at any job of this id: give it to resources that refuse an older one."""
         self._jobs = jobs
-        self._claimed = claimed
         self._threads = threads
         self._job: Job[Any, Any] | None = None
         self._began_s = SYSTEM.monotonic()
         self._told_s = 0.0
-        self._heartbeat = Heartbeat(lease_s, until_s, self._renew, self._lost)
-
-    async def go(self) -> None:
-        """Run the handler and settle the message, while the lease is renewed. Raises no `Exception`."""
-        try:
-            await self._heartbeat.hold(self._work, failed=self._nothing, cut_off=self._cut_off)
-        except (ClaimLost, JobCancelled) as error:
-            if isinstance(error, JobCancelled):
-                await self._settle_within_lease(await self._cancelled())
-            elif LISTENERS:
-                tell(JobLost(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt))
 
     async def progress(self, done: float, note: str = "") -> None:
         """Say how much is done, from 0 to 1, for `handle.record()`. Written twice a second at most."""
@@ -86,20 +72,16 @@ class JobRun:
     def _name(self) -> str:
         return "?" if self._job is None else self._job.name
 
-    async def _work(self) -> None:
-        settlement = await self._outcome()
-        await self._settle_within_lease(settlement)
-
-    async def _outcome(self) -> Settlement:
+    async def handle(self) -> Settlement:
         """Run the handler; what is to become of the message."""
         try:
-            call = decoded(self._claimed.payload)
+            call = decoded(self.claimed.payload)
             self._job = job = self._found(call)
             arguments = fitting(job.signature, _upgraded(job, call))
         except Exception as error:  # noqa: BLE001 - whatever an upgrade of the user's raises
             return await self._gave_up(f"{type(error).__name__}: {error}")
-        if self.attempt > 1 and await self._is_to_cancel():
-            return await self._cancelled()
+        if self.attempt > 1 and await self.is_to_stop():
+            return await self.stopped()
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
             return await self._gave_up("its deadline passed while it waited")
@@ -113,7 +95,7 @@ class JobRun:
             await self._ended(JobRecord(JobStatus.DONE, self.fence, kept), job.config.keep_result_s)
         if LISTENERS:
             self._tell_completed(job)
-        return Complete(self._claimed)
+        return Complete(self.claimed)
 
     def _found(self, call: JobCall) -> Job[Any, Any]:
         job = self._jobs.known.get(call.job)
@@ -127,7 +109,7 @@ class JobRun:
         self, job: Job[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], left_s: float | None
     ) -> Any:
         _CURRENT.set(self)
-        headers = self._claimed.headers
+        headers = self.claimed.headers
         correlation_id.set(headers.get("correlation-id"))
         if left_s is None and not TRACERS:
             return await self._called(job, args, kwargs)
@@ -138,7 +120,7 @@ class JobRun:
                 return await self._called(job, args, kwargs)
 
     def _parent(self) -> Trace | None:
-        headers = self._claimed.headers
+        headers = self.claimed.headers
         if "traceparent" not in headers:
             return None
         return parse_trace([headers["traceparent"]], [headers.get("tracestate", "")])
@@ -159,11 +141,10 @@ class JobRun:
 
     def _left_s(self) -> float | None:
         """Seconds until its deadline when it was claimed, by the store's clock."""
-        given = self._claimed.headers.get(DEADLINE)
+        given = self.claimed.headers.get(DEADLINE)
         if given is None:
             return None
-        claimed_us = self._claimed.leased_until_us - round(self._heartbeat.lease_s * 1_000_000)
-        return (self._claimed.published_us - claimed_us) / 1_000_000 + int(given) / 1000
+        return (self.claimed.published_us - self.claimed_us) / 1_000_000 + int(given) / 1000
 
     async def _failed(self, job: Job[Any, Any], error: Exception) -> Settlement:
         after = after_failure(job.config, self.attempt, error, random_numbers.random())
@@ -175,7 +156,7 @@ class JobRun:
                 name=self._jobs.name, job=job.name, id=self.id, attempt=self.attempt,
                 delay_s=after.delay_s, error=told, counts=after.counts,
             ))  # fmt: skip
-        return Requeue(self._claimed, after.delay_s, after.counts)
+        return Requeue(self.claimed, after.delay_s, after.counts)
 
     async def _gave_up(self, reason: str) -> Settlement:
         job = self._job
@@ -183,73 +164,34 @@ class JobRun:
             await self._ended(JobRecord(JobStatus.FAILED, self.fence, b"", reason), job.config.keep_result_s)
         if LISTENERS:
             tell(JobParked(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt, reason=reason))
-        return Park(self._claimed, reason)
+        return Park(self.claimed, reason)
 
-    async def _cancelled(self) -> Settlement:
+    async def stopped(self) -> Settlement:
+        """It was cancelled through its handle."""
         await self._ended(JobRecord(JobStatus.CANCELLED, self.fence), _FAILURE_KEPT_S)
-        return Complete(self._claimed)
+        return Complete(self.claimed)
 
-    async def _is_to_cancel(self) -> bool:
+    async def is_to_stop(self) -> bool:
+        """Whether it was cancelled through its handle."""
         record = await self._jobs.records.read(self.id)
         return record is not None and record.status is JobStatus.CANCELLING
 
     async def _ended(self, record: JobRecord, keep_s: float | None) -> None:
         # Before the message is settled, because a worker that dies in between is followed by one that writes it again.
-        await self._insisting(lambda: self._put(record, keep_s or _FAILURE_KEPT_S))
+        await self.insist(lambda: self._put(record, keep_s or _FAILURE_KEPT_S))
 
     async def _put(self, record: JobRecord, keep_s: float = _FAILURE_KEPT_S) -> None:
         await self._jobs.records.transact(self.id, PutRecord(record, keep_s, (ended_topic(self._jobs.name, self.id),)))
 
-    async def _settle_within_lease(self, settlement: Settlement) -> None:
-        async def settle() -> None:
-            [is_settled] = await self._jobs.queue.settle((settlement,))
-            if not is_settled and LISTENERS:
-                tell(JobLost(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt))
-
-        await self._insisting(settle)
-
-    async def _insisting(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Make a step, again and again while the store is away and the lease lasts. Each may be repeated."""
-        pause_s = _PAUSE_FIRST_S
-        while True:
-            try:
-                return await step()
-            except BackendError as error:
-                if self._heartbeat.left_s <= pause_s:
-                    raise self._lost(str(error)) from error
-            await current().sleep(pause_s)
-            pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-    async def _renew(self) -> bool:
-        [is_held] = await self._jobs.queue.extend((self._claimed,), self._heartbeat.lease_s)
-        if is_held and await self._is_to_cancel():
-            raise JobCancelled(self._jobs.name, self.id)
-        return is_held
-
-    def _lost(self, _why: str) -> Exception:
-        return ClaimLost(self._jobs.name, self.id)
-
-    async def _nothing(self, _error: Exception) -> None:
-        """A handler that raises has been judged already."""
-
-    async def _cut_off(self) -> None:
-        """The worker was stopped: another one may run it at once."""
-        back = Requeue(self._claimed, 0.0, counts=False)
-
-        async def give_back() -> None:
-            try:
-                await self._jobs.queue.settle((back,))
-            except BackendError:
-                return  # the lease ends by itself
-
-        await current().shield(give_back, at_most_s=_SETTLE_MAX_S)
+    def lost(self) -> None:
+        if LISTENERS:
+            tell(JobLost(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt))
 
     def _tell_completed(self, job: Job[Any, Any]) -> None:
-        claimed_us = self._claimed.leased_until_us - round(self._heartbeat.lease_s * 1_000_000)
         tell(JobCompleted(
             name=self._jobs.name, job=job.name, id=self.id, attempt=self.attempt,
             duration_s=SYSTEM.monotonic() - self._began_s,
-            waited_s=max(0.0, (claimed_us - self._claimed.published_us) / 1_000_000),
+            waited_s=max(0.0, (self.claimed_us - self.claimed.published_us) / 1_000_000),
         ))  # fmt: skip
 
 

@@ -1,0 +1,6 @@
+"""Take messages from a queue and work on them: what workers of jobs and relays of outboxes have in common."""
+
+from sdpatterns.messaging.consumer.delivery import Delivery
+from sdpatterns.messaging.consumer.service import Consumer
+
+__all__ = ["Consumer", "Delivery"]

@@ -1,0 +1,175 @@
+"""Claim messages and work on each of them.
+
+```
+        +--> claim as many as there are free places --> a task for each: handle, then settle
+loop ---+
+        +--> wait: a place became free, the queue's topic was notified, the next message is due, or poll_s
+```
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from functools import partial
+
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.ranges import number, whole
+from sdpatterns.core.runtime import BLOCKING, Group, Runtime, Waiter, current
+from sdpatterns.core.service import Service
+from sdpatterns.errors import BackendError
+from sdpatterns.messaging.consumer.delivery import Delivery
+from sdpatterns.ports.queue import Claimed, Claims, MessageQueue
+from sdpatterns.ports.signals import SignalBus
+
+__all__ = ["Consumer"]
+
+_log = logging.getLogger("sdpatterns")
+
+_PAUSE_FIRST_S = 0.05
+_LISTEN_S = 0.25
+
+
+class Consumer(Service):
+    """Works on the messages of one queue, up to `concurrency` at once.
+
+    **Keeps**: a message's lease is renewed while it is worked on, so that it is handed to no other worker; work
+    whose lease is lost is cancelled, and its late settlement changes nothing. At the end of the block it claims no
+    more, and what runs has `drain_s` seconds; what is cancelled then goes back to the queue and does not count as
+    an attempt.
+    While the store is away it waits, and goes on afterwards.
+    **Costs** one claim for each turn, one settlement for each message (the store folds those of one turn), and one
+    look at the queue each `poll_s` when there is nothing to do.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        queue: MessageQueue,
+        signals: SignalBus,
+        *,
+        concurrency: int,
+        lease_s: float,
+        poll_s: float,
+        drain_s: float,
+    ) -> None:
+        super().__init__(name, drain_s=drain_s)
+        self.queue = queue
+        self.concurrency = whole("concurrency", concurrency, 1, 10_000)
+        self.lease_s = number("lease_s", lease_s, 1.0, 86_400.0)
+        self.poll_s = number("poll_s", poll_s, 0.01, 3600.0)
+        self._signals = signals
+        self._running: set[Delivery] = set()
+        self._is_stopping = False
+        self._is_over = False
+        self._is_away = False
+        self._wake: Waiter | None = None
+
+    @abstractmethod
+    def deliver(self, claimed: Claimed, until_s: float, /) -> Delivery:
+        """The work on one message, whose lease this machine holds until that monotonic second."""
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """The runtime that the backend's I/O needs."""
+        return self.queue.runtime
+
+    @property
+    def running(self) -> int:
+        """How many messages are worked on now."""
+        return len(self._running)
+
+    async def work(self, stop: Waiter, /) -> None:
+        """Claim and work until `stop` wakes; then finish what runs."""
+        runtime = current()
+        self._wake = wake = runtime.waiter()
+        self._is_stopping = self._is_over = False
+        async with runtime.group() as group:
+            group.start(partial(self._await_stop, stop))
+            group.start(self._listen)
+            try:
+                await self._serve(group, wake)
+            finally:
+                self._is_over = True
+                group.cancel()
+
+    async def _serve(self, group: Group, wake: Waiter) -> None:
+        pause_s = _PAUSE_FIRST_S
+        while not self._is_stopping or self._running:
+            # None: until a message is settled or the service is stopped.
+            wait_s: float | None = None
+            free = self.concurrency - len(self._running)
+            if free and not self._is_stopping:
+                claims = await self._claim(free)
+                if claims is None:
+                    await self._pause(wake, pause_s)
+                    pause_s = min(2 * pause_s, self.poll_s)
+                    continue
+                pause_s = _PAUSE_FIRST_S
+                wait_s = self._start(group, claims, free)
+            if wait_s is None or wait_s > 0:
+                await wake.wait(wait_s)
+
+    async def _pause(self, wake: Waiter, seconds: float) -> None:
+        """Leave a store that is away alone, whatever else happens, unless the worker is to stop."""
+        until_s = SYSTEM.monotonic() + seconds
+        while not self._is_stopping and (left_s := until_s - SYSTEM.monotonic()) > 0:
+            await wake.wait(left_s)
+
+    async def _claim(self, free: int) -> tuple[Claims, float] | None:
+        """Claims, and when this machine asked for them; None where the store is away."""
+        asked_s = SYSTEM.monotonic()
+        try:
+            claims = await self.queue.claim(free, self.lease_s)
+        except BackendError as error:
+            if not self._is_away:
+                _log.warning("consumer of %r waits for its store: %s", self.name, error)
+            self._is_away = True
+            return None
+        self._is_away = False
+        return claims, asked_s
+
+    def _start(self, group: Group, found: tuple[Claims, float], free: int) -> float | None:
+        """Run them; how long to wait before the next claim, None for as long as no place is free."""
+        claims, asked_s = found
+        for claimed in claims.messages:
+            delivery = self.deliver(claimed, asked_s + self.lease_s)
+            self._running.add(delivery)
+            group.start(partial(self._go, delivery))
+        if len(claims.messages) == free:
+            return None
+        return self.poll_s if claims.due_in_s is None else min(claims.due_in_s, self.poll_s)
+
+    async def _go(self, delivery: Delivery) -> None:
+        try:
+            await delivery.go()
+        except Exception:  # noqa: BLE001 - one message's failure must not end the others
+            _log.exception("message %r of %r was not settled", delivery.claimed.id, self.name)
+        finally:
+            self._running.discard(delivery)
+            assert self._wake is not None
+            self._wake.wake()
+
+    async def _await_stop(self, stop: Waiter) -> None:
+        # In a thread nothing can cancel the wait, so that it looks again.
+        while not self._is_over and not await stop.wait(_LISTEN_S if current() is BLOCKING else None):
+            pass
+        self._is_stopping = True
+        assert self._wake is not None
+        self._wake.wake()
+
+    async def _listen(self) -> None:
+        """Wake the loop when something became due. Without the signals it still looks each `poll_s`."""
+        assert self._wake is not None
+        pause_s = _PAUSE_FIRST_S
+        while not self._is_over:
+            try:
+                async with self._signals.subscribe(self.queue.topic) as subscription:
+                    pause_s = _PAUSE_FIRST_S
+                    self._wake.wake()
+                    while not self._is_over:
+                        if await subscription.wait(_LISTEN_S if current() is BLOCKING else None):
+                            self._wake.wake()
+            except BackendError:
+                await current().sleep(pause_s)
+                pause_s = min(2 * pause_s, self.poll_s)
