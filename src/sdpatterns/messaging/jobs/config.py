@@ -6,46 +6,31 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from sdpatterns.algorithms.backoff import BACKOFFS, Backoff
 from sdpatterns.core.judging import plain
-from sdpatterns.core.ranges import number, one_of, seconds, whole
+from sdpatterns.core.ranges import number, seconds, whole
+from sdpatterns.messaging.consumer.config import Redelivery
 
-__all__ = ["ATTEMPTS_LIMIT", "JobConfig", "JobOptions", "Upgrade"]
-
-ATTEMPTS_LIMIT = 1_000
+__all__ = ["JobConfig", "JobOptions", "Upgrade"]
 
 Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the arguments of one version into those of the next, by name."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class JobConfig:
+class JobConfig(Redelivery):
     """The settings of one kind of job, checked.
 
-    `give_up_on` names exceptions that no further attempt would mend: the job is parked at once. A result is
-    kept for `keep_result_s`, and not at all where that is None. `upgrades` has a function for each earlier
+    A result is kept for `keep_result_s`, and not at all where that is None. `upgrades` has a function for each earlier
     version that may still be in the queue.
     """
 
-    attempts_max: int = 5
-    backoff: Backoff = "full_jitter"
-    base_s: float = 1.0
-    max_s: float = 300.0
-    retry_after_max_s: float = 86_400.0
-    give_up_on: tuple[type[Exception], ...] = ()
     keep_result_s: float | None = None
     version: int = 1
     upgrades: Mapping[int, Upgrade] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        whole("attempts_max", self.attempts_max, 1, ATTEMPTS_LIMIT)
-        one_of("backoff", self.backoff, tuple(BACKOFFS))
-        seconds("base_s", self.base_s, zero=True)
-        seconds("max_s", self.max_s, zero=True)
-        seconds("retry_after_max_s", self.retry_after_max_s, zero=True)
-        if self.max_s < self.base_s:
-            raise ValueError(f"max_s must be at least base_s ({self.base_s:g}), got {self.max_s!r}")
+        super().__post_init__()
         if self.keep_result_s is not None:
             number("keep_result_s", self.keep_result_s, 1.0, 10 * 366 * 86_400.0)
         whole("version", self.version, 1)

@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
-from sdpatterns.core.context import correlation_id
 from sdpatterns.core.judging import is_async, plain, title_of
 from sdpatterns.core.keys import check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.core.tracecontext import traceparent_of
-from sdpatterns.core.tracing import TRACERS, Opened, here
+from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.core.undivided import Undivided
+from sdpatterns.messaging.carried import carried
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
@@ -246,7 +245,7 @@ class Job(Generic[P, R]):
         message = self.message(*args, **kwargs)
         if TRACERS:
             with Opened(f"enqueue {self.name}", "producer", {"messaging.destination.name": self._jobs.name}):
-                message = dataclasses.replace(message, headers={**message.headers, **_carried()})
+                message = dataclasses.replace(message, headers={**message.headers, **carried()})
                 await self._jobs.publish((message,), self._queue)
         else:
             await self._jobs.publish((message,), self._queue)
@@ -258,7 +257,7 @@ class Job(Generic[P, R]):
         """The call as a message, to be published with others at once: `await jobs.publish([...])`."""
         options = self._options
         call = JobCall(self.name, self.config.version, arguments_of(self.signature, args, kwargs))
-        headers = _carried()
+        headers = carried()
         if options.deadline_s is not None:
             headers[DEADLINE] = str(round(options.deadline_s * 1000))
         return Message(
@@ -268,17 +267,3 @@ class Job(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Job {self.name!r} of {self._jobs.name!r}>"
-
-
-def _carried() -> dict[str, str]:
-    """What a message takes along from its publisher."""
-    headers: dict[str, str] = {}
-    trace = here()
-    if trace is not None:
-        headers["traceparent"] = traceparent_of(trace)
-        if trace.state:
-            headers["tracestate"] = trace.state
-    correlation = correlation_id.get()
-    if correlation is not None:
-        headers["correlation-id"] = correlation
-    return headers

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from anyio import CapacityLimiter, to_thread
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.context import Trace, correlation_id, with_deadline
+from sdpatterns.core.context import correlation_id, with_deadline
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import BLOCKING, current
-from sdpatterns.core.tracecontext import parse_trace
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import CodecError, UnknownVersion
-from sdpatterns.messaging.consumer import Delivery
-from sdpatterns.messaging.jobs.decision import GiveUp, after_failure
+from sdpatterns.messaging.carried import CORRELATION, trace_in
+from sdpatterns.messaging.consumer import Delivery, GiveUp, after_failure
 from sdpatterns.messaging.jobs.handle import ended_topic
 from sdpatterns.messaging.jobs.jobs import DEADLINE, Job, Jobs
 from sdpatterns.messaging.jobs.notices import JobCompleted, JobLost, JobParked, JobRequeued
@@ -110,20 +109,14 @@ class JobRun(Delivery):
     ) -> Any:
         _CURRENT.set(self)
         headers = self.claimed.headers
-        correlation_id.set(headers.get("correlation-id"))
+        correlation_id.set(headers.get(CORRELATION))
         if left_s is None and not TRACERS:
             return await self._called(job, args, kwargs)
         with with_deadline(86_400.0 * 366 if left_s is None else left_s):
             if not TRACERS:
                 return await self._called(job, args, kwargs)
-            with Opened(f"job {job.name}", "consumer", self._facts(), parent=self._parent()):
+            with Opened(f"job {job.name}", "consumer", self._facts(), parent=trace_in(headers)):
                 return await self._called(job, args, kwargs)
-
-    def _parent(self) -> Trace | None:
-        headers = self.claimed.headers
-        if "traceparent" not in headers:
-            return None
-        return parse_trace([headers["traceparent"]], [headers.get("tracestate", "")])
 
     def _facts(self) -> dict[str, str | bool | int | float]:
         return {

@@ -1,4 +1,4 @@
-"""What becomes of a job whose handler raised: pure, no clock, no randomness of its own."""
+"""What becomes of a message whose handler raised: pure, no clock, no randomness of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sdpatterns.algorithms.backoff import BACKOFFS
 from sdpatterns.errors import CodecError, Rejected
-from sdpatterns.messaging.jobs.config import JobConfig
+from sdpatterns.messaging.consumer.config import Redelivery
 
 __all__ = ["Again", "GiveUp", "Next", "after_failure"]
 
@@ -29,7 +29,7 @@ class GiveUp(NamedTuple):
 Next = Again | GiveUp
 
 
-def after_failure(config: JobConfig, attempt: int, error: Exception, draw: float) -> Next:
+def after_failure(config: Redelivery, attempt: int, error: Exception, draw: float) -> Next:
     """What comes after `error` in the attempt of that number (from 1); `draw` is random in [0, 1).
 
     A `Rejected` (a limiter, a bulkhead or an open breaker around the handler) asks for another time. Other

@@ -1,0 +1,7 @@
+"""Events that are published if, and only if, a transaction commits."""
+
+from sdpatterns.messaging.outbox.notices import EventParked, EventPublished, EventRequeued
+from sdpatterns.messaging.outbox.outbox import Outbox, OutboxBackend
+from sdpatterns.messaging.outbox.relay import Relay, Target
+
+__all__ = ["EventParked", "EventPublished", "EventRequeued", "Outbox", "OutboxBackend", "Relay", "Target"]

@@ -1,0 +1,42 @@
+"""The notices that a relay emits. `name` is the outbox's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sdpatterns.core.notices import Notice
+
+__all__ = ["EventNotice", "EventParked", "EventPublished", "EventRequeued"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EventNotice(Notice):
+    """Something about one event."""
+
+    id: str
+    attempt: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EventPublished(EventNotice):
+    """The target has it. `lag_s` is the time since it was written."""
+
+    lag_s: float
+
+    def measures(self) -> dict[str, float]:
+        return {"lag_s": self.lag_s}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EventRequeued(EventNotice):
+    """The target failed, and gets it again after `delay_s`; later events of its subject wait."""
+
+    delay_s: float
+    error: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EventParked(EventNotice):
+    """It is a dead letter now, and the next event of its subject goes on."""
+
+    reason: str
