@@ -18,6 +18,7 @@ NAMED_FOR = {
     "aiosqlite": "sqlalchemy",
     "asyncpg": "sqlalchemy",
     "brotli": "brotli",
+    "cronsim": "cronsim",
     "fastapi": "fastapi",
     "flask": "flask",
     "hiredis": "redis",

@@ -15,9 +15,9 @@ from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.notices import Notice, listen
 from sdpatterns.errors import BackendUnavailable, DeadlineExceeded, JobCancelled, JobFailed, RateLimited
 from sdpatterns.messaging.jobs import (
+    JobAbandoned,
     JobCompleted,
     JobLost,
-    JobParked,
     JobRequeued,
     Jobs,
     JobStatus,
@@ -102,7 +102,7 @@ async def test_a_job_that_fails_each_time_is_parked_with_its_reason(jobs: Jobs, 
         await until_empty(jobs)
     [parked] = await jobs.queue.parked(10)
     assert (parked.id, parked.attempt, parked.reason) == (handle.id, 2, "attempt 2 of 2: ArithmeticError: no 7")
-    assert [notice.reason for notice in heard if isinstance(notice, JobParked)] == [parked.reason]
+    assert [notice.reason for notice in heard if isinstance(notice, JobAbandoned)] == [parked.reason]
 
 
 async def test_an_exception_that_no_attempt_would_mend_parks_at_once(jobs: Jobs) -> None:

@@ -79,6 +79,10 @@ class Consumer(Service):
         """How many messages are worked on now."""
         return len(self._running)
 
+    async def begin(self) -> None:
+        """What has to be done before the first claim, and again while it fails because the store is away."""
+        return
+
     async def work(self, stop: Waiter, /) -> None:
         """Claim and work until `stop` wakes; then finish what runs."""
         runtime = current()
@@ -94,18 +98,18 @@ class Consumer(Service):
                 group.cancel()
 
     async def _serve(self, group: Group, wake: Waiter) -> None:
-        pause_s = _PAUSE_FIRST_S
+        pause_s, has_begun = _PAUSE_FIRST_S, False
         while not self._is_stopping or self._running:
             # None: until a message is settled or the service is stopped.
             wait_s: float | None = None
             free = self.concurrency - len(self._running)
             if free and not self._is_stopping:
-                claims = await self._claim(free)
+                claims = await self._claim(free, has_begun=has_begun)
                 if claims is None:
                     await self._pause(wake, pause_s)
                     pause_s = min(2 * pause_s, self.poll_s)
                     continue
-                pause_s = _PAUSE_FIRST_S
+                pause_s, has_begun = _PAUSE_FIRST_S, True
                 wait_s = self._start(group, claims, free)
             if wait_s is None or wait_s > 0:
                 await wake.wait(wait_s)
@@ -116,10 +120,12 @@ class Consumer(Service):
         while not self._is_stopping and (left_s := until_s - SYSTEM.monotonic()) > 0:
             await wake.wait(left_s)
 
-    async def _claim(self, free: int) -> tuple[Claims, float] | None:
+    async def _claim(self, free: int, *, has_begun: bool) -> tuple[Claims, float] | None:
         """Claims, and when this machine asked for them; None where the store is away."""
-        asked_s = SYSTEM.monotonic()
         try:
+            if not has_begun:
+                await self.begin()
+            asked_s = SYSTEM.monotonic()
             claims = await self.queue.claim(free, self.lease_s)
         except BackendError as error:
             if not self._is_away:

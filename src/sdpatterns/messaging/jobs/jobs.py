@@ -22,6 +22,7 @@ from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
 from sdpatterns.messaging.jobs.payload import JobCall, arguments_of, encoded
 from sdpatterns.messaging.jobs.record import RECORDS, JobRecord
+from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times
 from sdpatterns.ports.backend import HasQueues, HasSignals, HasStates
 from sdpatterns.ports.queue import Message, MessageQueue, QueueSettings, require
 from sdpatterns.ports.signals import SignalBus
@@ -87,6 +88,7 @@ class Jobs(Undivided):
         require(self.queue, f"Jobs {name!r}", "fence", "delay", "unique")
         self.signals: SignalBus = backend.signals
         self.known: dict[str, Job[Any, Any]] = {}
+        self.schedules: dict[str, Schedule] = {}
         self.ids = plain("ids", ids)
         self._settings = settings or QueueSettings()
         self.records: Cells[JobRecord] = backend.states.cells(Space(join_key("jobs", name), RECORDS))
@@ -157,6 +159,17 @@ class Jobs(Undivided):
         job: Job[Any, Any] = Job(self, function, name, config)
         self.known[name] = job
         return job
+
+    def schedule(self, name: str, message: Message, times: Times, *, missed: Missed = "once") -> Schedule:
+        """Run a job at times: `jobs.schedule("nightly", payout.message(), Cron("0 3 * * *"))`.
+
+        Every worker of these jobs keeps the schedule going, and each time is run by one of them.
+        """
+        if name in self.schedules:
+            raise ValueError(f"two schedules of {self.name!r} are called {name!r}")
+        made = Schedule(name=check_name("schedule", name), message=message, times=times, missed=missed)
+        self.schedules[name] = made
+        return made
 
     def handle(self, job_id: str) -> JobHandle[Any]:
         """The handle of a job by its id."""

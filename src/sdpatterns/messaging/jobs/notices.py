@@ -6,7 +6,7 @@ import dataclasses
 
 from sdpatterns.core.notices import Notice
 
-__all__ = ["JobCompleted", "JobEnqueued", "JobLost", "JobNotice", "JobParked", "JobRequeued"]
+__all__ = ["JobAbandoned", "JobCompleted", "JobEnqueued", "JobLost", "JobNotice", "JobRequeued"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +51,8 @@ class JobRequeued(JobNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobParked(JobNotice):
-    """It failed for good and is a dead letter now."""
+class JobAbandoned(JobNotice):
+    """It has no more attempts: it is a dead letter now, or waits for its next time where it has a schedule."""
 
     attempt: int
     reason: str

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 from sdpatterns.core.codec import JsonCodec
 from sdpatterns.core.step import Repeats, Step, unchanged
 
-__all__ = ["RECORDS", "JobRecord", "JobStatus", "PutRecord", "RequestCancel"]
+__all__ = ["RECORDS", "JobRecord", "JobStatus", "NoteSchedule", "PutRecord", "RequestCancel"]
 
 
 class JobStatus(StrEnum):
@@ -49,6 +49,7 @@ def _load(found: list[Any]) -> JobRecord:
 RECORDS: JsonCodec[JobRecord] = JsonCodec(_dump, _load)
 """How a record is written."""
 
+_SCHEDULE_KEPT_S = 366 * 86_400.0
 _ENDED = frozenset({JobStatus.DONE, JobStatus.FAILED, JobStatus.CANCELLED})
 
 
@@ -93,3 +94,20 @@ class RequestCancel:
         before = JobStatus.UNKNOWN if state is None else state.status
         fence = 0 if state is None else state.fence
         return (JobRecord(JobStatus.CANCELLING, fence),), before, (self.keep_s,), ()
+
+
+class NoteSchedule:
+    """Note the times of a schedule. Answers the store's time, and whether they differ from what was noted."""
+
+    __slots__ = ("times",)
+    repeats: ClassVar[Repeats] = "harmless"
+    script = None
+
+    def __init__(self, times: str) -> None:
+        self.times = times
+
+    def __call__(self, states: Sequence[JobRecord | None], now_us: int, /) -> Step[JobRecord, tuple[int, bool]]:
+        """The first note is no change."""
+        [state] = states
+        is_changed = state is not None and state.note != self.times
+        return (JobRecord(JobStatus.UNKNOWN, 0, note=self.times),), (now_us, is_changed), (_SCHEDULE_KEPT_S,), ()

@@ -19,9 +19,10 @@ from sdpatterns.messaging.carried import CORRELATION, trace_in
 from sdpatterns.messaging.consumer import Delivery, GiveUp, after_failure
 from sdpatterns.messaging.jobs.handle import ended_topic
 from sdpatterns.messaging.jobs.jobs import DEADLINE, Job, Jobs
-from sdpatterns.messaging.jobs.notices import JobCompleted, JobLost, JobParked, JobRequeued
+from sdpatterns.messaging.jobs.notices import JobAbandoned, JobCompleted, JobLost, JobRequeued
 from sdpatterns.messaging.jobs.payload import CODEC, JobCall, decoded, fitting
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus, PutRecord
+from sdpatterns.messaging.jobs.schedule import Scheduled
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["JobRun", "current_job"]
 
 _FAILURE_KEPT_S = 86_400.0
+_UNKNOWN_SCHEDULE_S = 60.0
 _PROGRESS_EVERY_S = 0.5
 
 _CURRENT: ContextVar[JobRun | None] = ContextVar("sdpatterns_job", default=None)
@@ -51,13 +53,15 @@ class JobRun(Delivery):
     ) -> None:
         super().__init__(jobs.queue, claimed, lease_s, until_s)
         self.id = claimed.id
-        self.attempt = claimed.attempt
+        self.scheduled = Scheduled.of(dict(claimed.headers))
+        """The time for which it runs, where it is the job of a schedule."""
+        self.attempt = claimed.attempt - (0 if self.scheduled is None else self.scheduled.attempts)
         self.fence = claimed.fence
         """Grows with each attempt at any job of this id: give it to resources that refuse an older one."""
         self._jobs = jobs
         self._threads = threads
         self._job: Job[Any, Any] | None = None
-        self._began_s = SYSTEM.monotonic()
+        self._began_s = self._claimed_s = SYSTEM.monotonic()
         self._told_s = 0.0
 
     async def progress(self, done: float, note: str = "") -> None:
@@ -73,6 +77,22 @@ class JobRun(Delivery):
 
     async def handle(self) -> Settlement:
         """Run the handler; what is to become of the message."""
+        if self.scheduled is None:
+            return await self._outcome()
+        schedule = self._jobs.schedules.get(self.scheduled.name)
+        if schedule is None:
+            # A worker of an earlier release: one of the release that has the schedule runs it.
+            return Requeue(self.claimed, _UNKNOWN_SCHEDULE_S, counts=False)
+        settlement = await self._outcome()
+        if isinstance(settlement, Requeue):
+            return settlement
+        now_us = self.claimed_us + round((SYSTEM.monotonic() - self._claimed_s) * 1_000_000)
+        coming = schedule.after(self.scheduled, now_us, self.claimed.attempt - 1)
+        after_s = max(0.0, (coming.at_us - now_us) / 1_000_000)
+        headers = {**schedule.message.headers, **coming.headers()}
+        return Requeue(self.claimed, after_s, counts=False, payload=schedule.message.payload, headers=headers)
+
+    async def _outcome(self) -> Settlement:
         try:
             call = decoded(self.claimed.payload)
             self._job = job = self._found(call)
@@ -156,7 +176,7 @@ class JobRun(Delivery):
         if job is not None and job.config.keep_result_s is not None:
             await self._ended(JobRecord(JobStatus.FAILED, self.fence, b"", reason), job.config.keep_result_s)
         if LISTENERS:
-            tell(JobParked(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt, reason=reason))
+            tell(JobAbandoned(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt, reason=reason))
         return Park(self.claimed, reason)
 
     async def stopped(self) -> Settlement:

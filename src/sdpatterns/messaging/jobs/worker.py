@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from anyio import CapacityLimiter
 
 from sdpatterns.core.runtime import BLOCKING, Waiter, current
 from sdpatterns.messaging.consumer import Consumer
 from sdpatterns.messaging.jobs.jobs import Jobs
+from sdpatterns.messaging.jobs.record import NoteSchedule
 from sdpatterns.messaging.jobs.run import JobRun
 from sdpatterns.ports.queue import Claimed
 
@@ -44,6 +47,14 @@ class Worker(Consumer):
         # Plain functions get as many threads as there are places; without a loop each place is a thread already.
         self._threads = None if current() is BLOCKING else CapacityLimiter(self.concurrency)
         await super().work(stop)
+
+    async def begin(self) -> None:
+        """Put the message of each schedule in the queue, unless it is there."""
+        for schedule in self._jobs.schedules.values():
+            noted = NoteSchedule(repr(schedule.times))
+            now_us, is_changed = await self._jobs.records.transact(schedule.message_id, noted)
+            message = dataclasses.replace(schedule.first(now_us), replace=is_changed)
+            await self._jobs.publish((message,))
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> JobRun:
         return JobRun(self._jobs, claimed, self.lease_s, until_s, self._threads)
