@@ -63,6 +63,8 @@ class Consumer(Service):
         self._is_stopping = False
         self._is_over = False
         self._is_away = False
+        self._rests = False
+        self._asked_s = float("-inf")
         self._wake: Waiter | None = None
 
     @abstractmethod
@@ -82,6 +84,10 @@ class Consumer(Service):
     async def begin(self) -> None:
         """What has to be done before the first claim, and again while it fails because the store is away."""
         return
+
+    async def is_paused(self) -> bool:
+        """Asked each `poll_s`: whether nothing is to be claimed for now."""
+        return False
 
     async def work(self, stop: Waiter, /) -> None:
         """Claim and work until `stop` wakes; then finish what runs."""
@@ -126,6 +132,10 @@ class Consumer(Service):
             if not has_begun:
                 await self.begin()
             asked_s = SYSTEM.monotonic()
+            if asked_s - self._asked_s >= self.poll_s:
+                self._rests, self._asked_s = await self.is_paused(), asked_s
+            if self._rests:
+                return Claims((), None), asked_s
             claims = await self.queue.claim(free, self.lease_s)
         except BackendError as error:
             if not self._is_away:

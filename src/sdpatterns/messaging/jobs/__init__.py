@@ -1,5 +1,6 @@
 """Work that is done later, by whichever worker is free, once and in order where that is asked for."""
 
+from sdpatterns.messaging.jobs.chains import chain
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.jobs import Job, Jobs
@@ -27,5 +28,6 @@ __all__ = [
     "Schedule",
     "Times",
     "Worker",
+    "chain",
     "current_job",
 ]

@@ -7,16 +7,19 @@ import functools
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
+from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.judging import is_async, plain, title_of
 from sdpatterns.core.keys import check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import Runtime
+from sdpatterns.core.step import Repeats, Step
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.core.undivided import Undivided
 from sdpatterns.messaging.carried import carried
+from sdpatterns.messaging.jobs.chains import GROUPS, GroupState, StartGroup, member
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
@@ -32,6 +35,8 @@ __all__ = ["DEADLINE", "Job", "JobBackend", "Jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_CONTROLS_KEPT_S = 10 * 366 * 86_400.0
 
 DEADLINE = "deadline-ms"
 """The header of a message that says how many milliseconds after its publication it is of use."""
@@ -91,7 +96,10 @@ class Jobs(Undivided):
         self.schedules: dict[str, Schedule] = {}
         self.ids = plain("ids", ids)
         self._settings = settings or QueueSettings()
-        self.records: Cells[JobRecord] = backend.states.cells(Space(join_key("jobs", name), RECORDS))
+        cells = backend.states.cells
+        self.records: Cells[JobRecord] = cells(Space(join_key("jobs", name), RECORDS))
+        self.groups: Cells[GroupState] = cells(Space(join_key("jobs", name, "groups"), GROUPS))
+        self.controls: Cells[tuple[int, ...]] = cells(Space(join_key("jobs", name, "controls"), IntegersCodec()))
 
     @property
     def runtime(self) -> Runtime | None:
@@ -179,12 +187,47 @@ class Jobs(Undivided):
         """Put messages in the queue, or in the same queue of a transaction."""
         return await (self.queue if queue is None else queue).publish(messages)
 
+    async def group(self, messages: Sequence[Message], then: Message) -> JobHandle[Any]:
+        """Publish jobs, and another one that runs when all of them have returned; its handle.
+
+        A member that is parked holds that one back, until it is redriven and returns.
+        """
+        group_id = self.ids()
+        last = dataclasses.replace(then, id=f"group/{group_id}")
+        # Noted first, because a member may return before the call that publishes them does.
+        await self.groups.transact(group_id, StartGroup(len(messages), last))
+        await self.publish([member(message, group_id) for message in messages])
+        return self.handle(last.id)
+
+    async def pause(self) -> None:
+        """Let workers claim nothing more, within their `poll_s`, until `resume`. What runs goes on."""
+        await self.controls.transact("paused", _SetPaused((1,)))
+
+    async def resume(self) -> None:
+        """Let workers claim again, within their `poll_s`."""
+        await self.controls.transact("paused", _SetPaused((0,)))
+
+    async def is_paused(self) -> bool:
+        """Whether workers are told to claim nothing."""
+        return await self.controls.read("paused") == (1,)
+
     def queue_in(self, view: HasQueues) -> MessageQueue:
         """The queue on a transaction of the caller's: `backend.within(session)`."""
         return view.queue(self.name, self._settings)
 
     def __repr__(self) -> str:
         return f"<Jobs {self.name!r}: {', '.join(sorted(self.known)) or 'none yet'}>"
+
+
+class _SetPaused:
+    repeats: ClassVar[Repeats] = "harmless"
+    script = None
+
+    def __init__(self, state: tuple[int, ...]) -> None:
+        self._state = state
+
+    def __call__(self, states: Sequence[tuple[int, ...] | None], now_us: int, /) -> Step[tuple[int, ...], None]:
+        return (self._state,), None, (_CONTROLS_KEPT_S,), ()
 
 
 class _Decorator(Protocol):

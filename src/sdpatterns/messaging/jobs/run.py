@@ -17,6 +17,7 @@ from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import CodecError, UnknownVersion
 from sdpatterns.messaging.carried import CORRELATION, trace_in
 from sdpatterns.messaging.consumer import Delivery, GiveUp, after_failure
+from sdpatterns.messaging.jobs.chains import MemberDone, following, in_group
 from sdpatterns.messaging.jobs.handle import ended_topic
 from sdpatterns.messaging.jobs.jobs import DEADLINE, Job, Jobs
 from sdpatterns.messaging.jobs.notices import JobAbandoned, JobCompleted, JobLost, JobRequeued
@@ -112,9 +113,23 @@ class JobRun(Delivery):
             return await self._failed(job, error)
         if kept is not None:
             await self._ended(JobRecord(JobStatus.DONE, self.fence, kept), job.config.keep_result_s)
+        if self.claimed.headers:
+            await self._follow(dict(self.claimed.headers))
         if LISTENERS:
             self._tell_completed(job)
         return Complete(self.claimed)
+
+    async def _follow(self, headers: dict[str, str]) -> None:
+        """Put what follows this job in the queue."""
+        group_id = in_group(headers)
+
+        async def follow() -> None:
+            last = None if group_id is None else await self._jobs.groups.transact(group_id, MemberDone(self.id))
+            messages = [it for it in (following(headers), last) if it is not None]
+            if messages:
+                await self._jobs.publish(messages)
+
+        await self.insist(follow)
 
     def _found(self, call: JobCall) -> Job[Any, Any]:
         job = self._jobs.known.get(call.job)

@@ -48,6 +48,9 @@ class Worker(Consumer):
         self._threads = None if current() is BLOCKING else CapacityLimiter(self.concurrency)
         await super().work(stop)
 
+    async def is_paused(self) -> bool:
+        return await self._jobs.is_paused()
+
     async def begin(self) -> None:
         """Put the message of each schedule in the queue, unless it is there."""
         for schedule in self._jobs.schedules.values():

@@ -1,0 +1,100 @@
+"""Jobs that follow others, and workers that are told to rest."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.messaging.jobs import Jobs, Worker, chain, current_job
+from tests.loops import each_virtual_loop
+
+anyio_backend = each_virtual_loop
+pytestmark = pytest.mark.anyio
+
+
+class Logged:
+    """Jobs that write down when they end."""
+
+    def __init__(self) -> None:
+        self.jobs = Jobs("mail", backend=MemoryBackend())
+        self.ended: list[str] = []
+        self.failing = False
+
+        @self.jobs.job(attempts_max=1, keep_result_s=600)
+        async def step(name: str, lasts_s: float = 1.0) -> str:
+            await anyio.sleep(lasts_s)
+            if self.failing and name == "b":
+                raise ConnectionError("reset")
+            self.ended.append(name)
+            return name
+
+        self.step = step
+
+
+async def test_a_chain_runs_one_job_after_another() -> None:
+    it = Logged()
+    last = it.step.options(id="last").message("c")
+    await it.jobs.publish([chain(it.step.message("a", 5.0), it.step.message("b"), last)])
+    async with Worker(it.jobs):
+        assert await it.jobs.handle("last").result(60) == "c"
+    assert it.ended == ["a", "b", "c"]
+
+
+async def test_a_parked_job_holds_its_chain_until_it_is_redriven() -> None:
+    it = Logged()
+    it.failing = True
+    second = it.step.options(id="second").message("b")
+    await it.jobs.publish([chain(it.step.message("a"), second, it.step.message("c"))])
+    async with Worker(it.jobs):
+        await anyio.sleep(60)
+        assert it.ended == ["a"]
+        it.failing = False
+        assert await it.jobs.queue.redrive(["second"]) == [True]
+        await anyio.sleep(60)
+    assert it.ended == ["a", "b", "c"]
+
+
+async def test_what_follows_a_group_runs_once_after_its_last_member() -> None:
+    it = Logged()
+    async with Worker(it.jobs):
+        members = [it.step.message(name, lasts_s) for name, lasts_s in (("x", 9.0), ("y", 1.0), ("z", 5.0))]
+        handle = await it.jobs.group(members, then=it.step.message("all"))
+        assert await handle.result(60) == "all"
+        await anyio.sleep(60)
+    assert it.ended == ["y", "z", "x", "all"]
+
+
+async def test_a_member_that_runs_twice_counts_once() -> None:
+    it, runs = Logged(), list[int]()
+
+    @it.jobs.job
+    async def twice() -> None:
+        runs.append(current_job().attempt)
+        if current_job().attempt == 1:
+            await it.jobs.queue.extend([current_job().claimed], 0.001)  # its lease ends at once
+            await anyio.sleep(20)
+
+    async with Worker(it.jobs):
+        handle = await it.jobs.group([twice.message(), it.step.message("other")], then=it.step.message("all"))
+        assert await handle.result(100) == "all"
+    assert it.ended == ["other", "all"]
+    assert len(runs) >= 2
+
+
+async def test_a_paused_queue_is_claimed_from_no_more_until_it_is_resumed() -> None:
+    it = Logged()
+    await it.jobs.pause()
+    async with Worker(it.jobs, poll_s=5):
+        await it.step.enqueue("a")
+        await anyio.sleep(60)
+        assert it.ended == []
+        await it.jobs.resume()
+        await anyio.sleep(10)
+        assert it.ended == ["a"]
+        await it.jobs.pause()
+        await anyio.sleep(10)
+        await it.step.enqueue("b")
+        await anyio.sleep(60)
+    assert it.ended == ["a"]
+    assert await it.jobs.is_paused()
