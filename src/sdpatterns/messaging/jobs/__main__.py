@@ -1,6 +1,6 @@
 """Look at a queue of jobs, and put dead letters back: `python -m sdpatterns.messaging.jobs app.jobs:jobs status`.
 
-`app.jobs:jobs` names your `Jobs`, as servers name an application: a module that can be imported, and an attribute of it.
+`app.jobs:jobs` names your `Jobs` as servers name an application: a module that can be imported, and its attribute.
 """
 
 from __future__ import annotations
