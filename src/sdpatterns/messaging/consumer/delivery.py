@@ -27,7 +27,7 @@ _PAUSE_MAX_S = 1.0
 
 
 class _ToldToStop(Exception):
-    """Somebody asked that this message be worked on no longer."""
+    """The work on this message is no longer wanted."""
 
 
 class Delivery(ABC):

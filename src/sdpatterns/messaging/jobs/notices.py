@@ -6,11 +6,11 @@ import dataclasses
 
 from sdpatterns.core.notices import Notice
 
-__all__ = ["JobAbandoned", "JobCompleted", "JobEnqueued", "JobLost", "JobNotice", "JobRequeued"]
+__all__ = ["JobAbandoned", "JobCompleted", "JobEnqueued", "JobLost", "JobRequeued"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobNotice(Notice):
+class _JobNotice(Notice):
     """Something about one job."""
 
     job: str
@@ -21,12 +21,12 @@ class JobNotice(Notice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobEnqueued(JobNotice):
+class JobEnqueued(_JobNotice):
     """A job is in the queue."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobCompleted(JobNotice):
+class JobCompleted(_JobNotice):
     """Its work is done. `waited_s` is the time from its publication to this attempt."""
 
     attempt: int
@@ -38,7 +38,7 @@ class JobCompleted(JobNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobRequeued(JobNotice):
+class JobRequeued(_JobNotice):
     """It failed or was refused, and is due again after `delay_s`."""
 
     attempt: int
@@ -51,7 +51,7 @@ class JobRequeued(JobNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobAbandoned(JobNotice):
+class JobAbandoned(_JobNotice):
     """It has no more attempts: it is a dead letter now, or waits for its next time where it has a schedule."""
 
     attempt: int
@@ -59,7 +59,7 @@ class JobAbandoned(JobNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class JobLost(JobNotice):
+class JobLost(_JobNotice):
     """Its lease ended before its work did: another worker may run it."""
 
     attempt: int

@@ -1,6 +1,6 @@
 """What is known of a job beside its message: its progress, its result, or that it is to be cancelled.
 
-One cell for each job that has any of it. A job whose result is not kept, and that nobody cancels, has none.
+One cell for each job that has any of it. A job whose result is not kept, and which is not cancelled, has none.
 """
 
 from __future__ import annotations

@@ -212,6 +212,7 @@ class JobRun(Delivery):
         await self._jobs.records.transact(self.id, PutRecord(record, keep_s, (ended_topic(self._jobs.name, self.id),)))
 
     def lost(self) -> None:
+        """Say so: another worker may run it."""
         if LISTENERS:
             tell(JobLost(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt))
 

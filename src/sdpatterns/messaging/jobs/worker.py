@@ -49,6 +49,7 @@ class Worker(Consumer):
         await super().work(stop)
 
     async def is_paused(self) -> bool:
+        """Whether `Jobs.pause` was called."""
         return await self._jobs.is_paused()
 
     async def begin(self) -> None:
@@ -60,4 +61,5 @@ class Worker(Consumer):
             await self._jobs.publish((message,))
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> JobRun:
+        """One attempt at a job."""
         return JobRun(self._jobs, claimed, self.lease_s, until_s, self._threads)

@@ -6,11 +6,11 @@ import dataclasses
 
 from sdpatterns.core.notices import Notice
 
-__all__ = ["EventNotice", "EventParked", "EventPublished", "EventRequeued"]
+__all__ = ["EventParked", "EventPublished", "EventRequeued"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EventNotice(Notice):
+class _EventNotice(Notice):
     """Something about one event."""
 
     id: str
@@ -18,7 +18,7 @@ class EventNotice(Notice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EventPublished(EventNotice):
+class EventPublished(_EventNotice):
     """The target has it. `lag_s` is the time since it was written."""
 
     lag_s: float
@@ -28,7 +28,7 @@ class EventPublished(EventNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EventRequeued(EventNotice):
+class EventRequeued(_EventNotice):
     """The target failed, and gets it again after `delay_s`; later events of its subject wait."""
 
     delay_s: float
@@ -36,7 +36,7 @@ class EventRequeued(EventNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class EventParked(EventNotice):
+class EventParked(_EventNotice):
     """It is a dead letter now, and the next event of its subject goes on."""
 
     reason: str

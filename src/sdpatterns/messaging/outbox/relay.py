@@ -56,6 +56,7 @@ class Relay(Consumer):
         self.redelivery = redelivery
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> EventDelivery:
+        """One event on its way."""
         return EventDelivery(self, claimed, until_s)
 
 
