@@ -6,7 +6,7 @@
 | has no clock that a step could read: etcd | `Skewed(by_s)`: each client brings its own | up to `by_s` |
 
 Where clients disagree, the holder of something may have more time left by its own clock than another
-client's clock shows. So a step that takes what was somebody else's asks for `by_us` more:
+client's clock shows. So a step that takes what another client had asks for `by_us` more:
 
 ```
 lease ends by the cell     |------ by_us ------|

@@ -227,7 +227,7 @@ class TransactionalQueueContract(BackendContract):
         await complete(queue, first)
         second = await _eventually(stage, queue)
         if taken:
-            # Whoever was handed out before the other was committed goes first, then and now.
+            # A message that was handed out before the other was committed goes first, in both cases.
             order = [taken[0], *(name for name in order if name != taken[0])]
         assert_same([first.id, second.id], sorted(order, key=order.index))
 
