@@ -14,6 +14,7 @@ PAGES = {
     "CircuitBreaker": "circuit-breaker",
     "Fallback": "fallback",
     "Idempotency": "idempotency",
+    "Lease": "lease",
     "Quota": "quota",
     "RateLimiter": "rate-limiter",
     "Retry": "retry",
@@ -21,6 +22,7 @@ PAGES = {
 }
 EVERYWHERE = {
     "alternatives": "functions and values; a value must be the last",
+    "callers": "a function that names each attempt, for tests",
     "name": "the name in events, metrics and errors; it also separates the state of two objects in one store",
     "owners": "a function that names the holder of a claim, for tests",
     "random": "a function that gives a number from 0 to 1, for tests",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sdpatterns.coordination.idempotency import Idempotency as Idempotency
+    from sdpatterns.coordination.lease import Lease as Lease
     from sdpatterns.core.context import deadline_left_s as deadline_left_s
     from sdpatterns.core.context import with_deadline as with_deadline
     from sdpatterns.core.notices import Notice as Notice
@@ -45,6 +46,7 @@ _HOMES = {
     "DeadlineExceeded": "sdpatterns.errors",
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
+    "Lease": "sdpatterns.coordination.lease",
     "Notice": "sdpatterns.core.notices",
     "Pipeline": "sdpatterns.core.pipeline",
     "Quota": "sdpatterns.traffic.quota",
@@ -74,6 +76,7 @@ __all__ = [
     "DeadlineExceeded",
     "Fallback",
     "Idempotency",
+    "Lease",
     "Notice",
     "Pipeline",
     "Quota",

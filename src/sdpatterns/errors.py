@@ -7,11 +7,13 @@ Exception
     │   ├── RateLimited          the limit of a key is used up
     │   ├── CircuitIsOpen        the breaker holds calls back
     │   ├── BulkheadFull         no slot and no place in the queue
-    │   └── ClaimHeld            another caller is doing this work right now
+    │   ├── ClaimHeld            another caller is doing this work right now
+    │   └── LeaseNotGranted      others hold the lease, and the wait for it was too long
     ├── DeadlineExceeded         the time ran out (also a TimeoutError)
     ├── KeyReused                one idempotency key, two different requests
     ├── AnswerNotKept            the work of an idempotency key was done; its answer cannot be given again
     ├── ClaimLost                a newer claim owns the key: this result was not stored
+    ├── LeaseLost                the lease ended, or went to another holder, while its holder worked
     ├── StaleFence               a write with an older fence than the resource has seen
     ├── JobFailed                a job ended without a result: it was parked
     ├── JobCancelled             a job was cancelled before it ended
@@ -86,6 +88,12 @@ class ClaimHeld(Rejected):
     sentence = "the same work is in flight"
 
 
+class LeaseNotGranted(Rejected):
+    """Others hold the lease (or all permits of a semaphore), and it was not free in time."""
+
+    sentence = "the lease is held"
+
+
 class DeadlineExceeded(SdpatternsError, TimeoutError):
     """The call did not end in time; `timeout_s` is the time that it had."""
 
@@ -148,6 +156,23 @@ class ClaimLost(SdpatternsError):
 
     def __str__(self) -> str:
         return f"{self.name!r}: the claim on {self.key!r} was lost before the work was finished"
+
+
+class LeaseLost(SdpatternsError):
+    """The lease ended, or another caller holds it, while its holder still worked.
+
+    Refuse what the work did after that: see `fence` of the lease, and the guarded resources.
+    """
+
+    def __init__(self, name: str, key: str, why: str = "") -> None:
+        self.name = name
+        self.key = key
+        self.why = why
+        super().__init__(name, key, why)
+
+    def __str__(self) -> str:
+        what = f"{self.name!r} for key {self.key!r}" if self.key else repr(self.name)
+        return f"the lease {what} was lost while its holder worked" + (f": {self.why}" if self.why else "")
 
 
 class StaleFence(SdpatternsError):

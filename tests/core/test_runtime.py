@@ -573,3 +573,76 @@ def test_blocking_sleep_really_blocks() -> None:
     started = time.monotonic()
     finish(BLOCKING.sleep(0.01))
     assert time.monotonic() - started >= 0.01
+
+
+# -- a companion of a block ----------------------------------------------------------------------
+
+
+async def test_a_companion_of_a_block_runs_until_its_end() -> None:
+    beats = []
+
+    async def companion(stop: Waiter) -> None:
+        while not await stop.wait(1.0):
+            beats.append(SYSTEM.monotonic())
+
+    side = await current().accompany(companion)
+    await anyio.sleep(3.5)
+    assert await side.end(None) is None
+    await anyio.sleep(5)
+    assert len(beats) == 3
+
+
+async def test_a_companion_of_a_block_that_fails_ends_the_block() -> None:
+    own = KeyError("own")
+
+    async def companion(stop: Waiter) -> None:
+        await current().sleep(1.0)
+        raise own
+
+    side = await current().accompany(companion, after_s=1.0)
+    error: BaseException | None = None
+    try:
+        await anyio.sleep(60.0)
+    except BaseException as raised:  # noqa: BLE001 - the cancellation that the companion asked for
+        error = raised
+    assert error is not None
+    assert await side.end(error) is own
+    await anyio.sleep(1.0)
+
+
+async def test_what_a_block_raises_comes_before_what_its_companion_raises() -> None:
+    async def companion(stop: Waiter) -> None:
+        await stop.wait()
+        raise KeyError("late")
+
+    side = await current().accompany(companion)
+    await anyio.lowlevel.checkpoint()
+    own = ValueError("own")
+    assert await side.end(own) is own
+
+
+async def test_a_block_that_is_cancelled_stays_cancelled() -> None:
+    async def companion(stop: Waiter) -> None:
+        await stop.wait()
+
+    with anyio.move_on_after(1.0) as scope:
+        side = await current().accompany(companion)
+        try:
+            await anyio.sleep(60.0)
+        except BaseException as error:  # noqa: BLE001 - the cancellation, raised again
+            ended = await side.end(error)
+            assert ended is not None
+            raise ended from None
+    assert scope.cancelled_caught
+
+
+def test_a_thread_gets_the_failure_of_its_companion_at_the_end_of_the_block() -> None:
+    own = KeyError("own")
+
+    async def companion(stop: Waiter) -> None:
+        raise own
+
+    side = finish(BLOCKING.accompany(companion))  # type: ignore[arg-type]
+    assert finish(side.end(None)) is own  # type: ignore[arg-type]
+    side = finish(BLOCKING.accompany(companion, after_s=60.0))  # type: ignore[arg-type]
+    assert finish(side.end(None)) is None  # type: ignore[arg-type]

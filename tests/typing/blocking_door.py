@@ -4,14 +4,16 @@
 
 from typing import assert_type
 
-from sdpatterns import CircuitBreaker, Idempotency, Pipeline, RateLimiter, Retry, per_second
+from sdpatterns import CircuitBreaker, Idempotency, Lease, Pipeline, RateLimiter, Retry, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
+from sdpatterns.coordination.lease import Held
 from sdpatterns.traffic.ratelimit import Decision
 
 backend = MemoryBackend()
 limiter = blocking(RateLimiter("api", per_second(10), store=backend.states))
 once = blocking(Idempotency("checkout", store=backend.states))
+payout = blocking(Lease("payout", store=backend.states, signals=backend.signals))
 quotes = blocking(Pipeline(Retry(), CircuitBreaker("quotes", failure_rate=0.5), name="quotes"))
 
 
@@ -26,6 +28,11 @@ def key_of(user: int) -> str:
 
 @limiter.by(key_of).protect
 def greet(user: int) -> str:
+    return f"{user}"
+
+
+@payout.by(key_of).protect
+def pay(user: int) -> str:
     return f"{user}"
 
 
@@ -44,6 +51,12 @@ def main() -> None:
     assert_type(limiter.acquire("user:1"), Decision)
     assert_type(quotes.call(fetch, "ACME"), float)
     assert_type(once.call("key", fetch, "ACME"), float)
+    assert_type(pay(5), str)
+    pay("x")  # type: ignore[arg-type]
+    with payout.guard("k") as held:
+        assert_type(held, Held)
+    assert_type(payout.wait("k", max_wait_s=1.0), Held)
+    assert_type(payout.release(held), bool)
     with limiter.guard("user:1"), limiter.by("user:2").guard():
         pass
     for attempt in blocking(Retry()):

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sdpatterns.core.clock import SYSTEM
-from sdpatterns.core.runtime import Waiter, current
+from sdpatterns.core.runtime import Company, Waiter, current
 from sdpatterns.errors import BackendError
 
 __all__ = ["Heartbeat"]
@@ -38,7 +38,7 @@ class Heartbeat:
     `renew` for each third, ten times as many while the store is away.
     """
 
-    __slots__ = ("_beats", "_make_lost", "_renew", "_stop", "lease_s", "lost", "until_s")
+    __slots__ = ("_beats", "_company", "_make_lost", "_renew", "_stop", "lease_s", "lost", "until_s")
 
     def __init__(
         self, lease_s: float, until_s: float, renew: Callable[[], Awaitable[bool]], lost: Callable[[str], Exception]
@@ -52,6 +52,7 @@ class Heartbeat:
         self._make_lost = lost
         self._beats = True
         self._stop: Waiter | None = None
+        self._company: Company | None = None
 
     @property
     def left_s(self) -> float:
@@ -91,6 +92,16 @@ class Heartbeat:
         except BaseException:
             await cut_off()
             raise
+
+    async def begin(self) -> None:
+        """Renew from now on, beside the calling task: for the body of an `async with`. `finish` ends it."""
+        self._company = await current().accompany(self._beat, after_s=self._due_s)
+
+    async def finish(self, error: BaseException | None, /) -> BaseException | None:
+        """The body ended, by `error` or well: renew no longer. Gives what the block has to raise, or None."""
+        self.end()
+        company, self._company = self._company, None
+        return error if company is None else await company.end(error)
 
     @property
     def _due_s(self) -> float:

@@ -7,7 +7,19 @@ coroutines never suspend, so that `finish` drives them with a single `send(None)
 
 from sdpatterns.core.runtime.asyncio import ASYNCIO
 from sdpatterns.core.runtime.blocking import BLOCKING
-from sdpatterns.core.runtime.protocols import Group, Runtime, Stopped, TimeLimit, Waiter, finish, meant
+from sdpatterns.core.runtime.protocols import Company, Group, Runtime, Stopped, TimeLimit, Waiter, finish, meant
 from sdpatterns.core.runtime.which import current
 
-__all__ = ["ASYNCIO", "BLOCKING", "Group", "Runtime", "Stopped", "TimeLimit", "Waiter", "current", "finish", "meant"]
+__all__ = [
+    "ASYNCIO",
+    "BLOCKING",
+    "Company",
+    "Group",
+    "Runtime",
+    "Stopped",
+    "TimeLimit",
+    "Waiter",
+    "current",
+    "finish",
+    "meant",
+]

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.expiry import AsyncioTimeLimit
-from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter
+from sdpatterns.core.runtime.protocols import Company, Group, TimeLimit, Waiter
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
 
@@ -107,33 +107,30 @@ class AsyncioRuntime:
 
         Work that ends before that costs a timer and no task.
         """
-        me = asyncio.current_task()
-        assert me is not None
-        side = _CompanionTask(me, companion)
-        timer: asyncio.TimerHandle | None = None
-        if after_s > 0:
-            timer = me.get_loop().call_later(after_s, side.begin)
-        else:
-            side.begin()
+        side = await self.accompany(companion, after_s=after_s)
         result: T | None = None
         error: BaseException | None = None
         try:
             result = await work()
         except BaseException as raised:  # noqa: BLE001 - raised again below, once the companion has ended
             error = raised
-        if timer is not None:
-            timer.cancel()
-        failure = side.struck_with(error)
-        if side.has_begun:
-            await side.end()
+        error = await side.end(error)
         try:
-            if failure is not None:
-                raise failure
             if error is not None:
                 raise error
         finally:
-            del error, failure
+            del error
         return cast("T", result)
+
+    async def accompany(self, companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0) -> Company:
+        me = asyncio.current_task()
+        assert me is not None
+        side = _CompanionTask(me, companion)
+        if after_s > 0:
+            side.timer = me.get_loop().call_later(after_s, side.begin)
+        else:
+            side.begin()
+        return side
 
     def group(self) -> Group:
         return AsyncioGroup()
@@ -202,7 +199,7 @@ async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
 class _CompanionTask:
     """What runs beside one piece of work, in a task of its own, and ends the work where it fails."""
 
-    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task")
+    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task", "timer")
 
     def __init__(self, me: asyncio.Task[Any], function: Callable[[Waiter], Awaitable[None]]) -> None:
         self._me = me
@@ -213,10 +210,7 @@ class _CompanionTask:
         self._stop: AsyncioWaiter | None = None
         self._over = False
         self._struck = False
-
-    @property
-    def has_begun(self) -> bool:
-        return self._task is not None
+        self.timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         self._stop = AsyncioWaiter()
@@ -228,7 +222,15 @@ class _CompanionTask:
         if not self._over and _failure(task) is not None:
             self._struck = self._me.cancel()
 
-    def struck_with(self, error: BaseException | None) -> BaseException | None:
+    async def end(self, error: BaseException | None, /) -> BaseException | None:
+        if self.timer is not None:
+            self.timer.cancel()
+        failure = self._struck_with(error)
+        if self._task is not None:
+            await self._see_off()
+        return error if failure is None else failure
+
+    def _struck_with(self, error: BaseException | None) -> BaseException | None:
         """The companion's failure, if the caller has to get it. The work is over, by `error` or by its end."""
         self._over = True
         # The cancellation is ours only if no other request to cancel came.
@@ -238,7 +240,7 @@ class _CompanionTask:
         failure = _failure(self._task)
         return failure if is_ours or error is None else None
 
-    async def end(self) -> None:
+    async def _see_off(self) -> None:
         assert self._task is not None
         assert self._stop is not None
         self._stop.wake()

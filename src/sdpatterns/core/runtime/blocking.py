@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.runtime.alarm import ALARM
-from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter, finish
+from sdpatterns.core.runtime.protocols import Company, Group, TimeLimit, Waiter, finish
 
 __all__ = ["BLOCKING", "BlockingRuntime"]
 
@@ -67,20 +67,24 @@ class BlockingRuntime:
 
         Any number of works that end before that share one thread, the alarm's.
         """
-        side = _CompanionThread(companion)
+        side = await self.accompany(companion, after_s=after_s)
+        try:
+            result = await work()
+        except BaseException as error:
+            await side.end(error)
+            raise
+        failure = await side.end(None)
+        if failure is not None:
+            raise failure
+        return result
+
+    async def accompany(self, companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0) -> Company:
+        side = _CompanionThread(companion, after_s)
         if after_s > 0:
             ALARM.put_on(side.begin, after_s)
         else:
             side.begin()
-        try:
-            result = await work()
-        finally:
-            # An alarm that could not be taken off has run, so a companion runs and has to be stopped.
-            if after_s <= 0 or not ALARM.take_off(side.begin):
-                side.end()
-        if side.failure is not None:
-            raise side.failure
-        return result
+        return side
 
     def group(self) -> Group:
         return ThreadGroup()
@@ -137,10 +141,11 @@ class ThreadGroup:
 class _CompanionThread:
     """What runs beside one piece of work, in a thread of its own."""
 
-    __slots__ = ("_context", "_function", "_stop", "_thread", "failure")
+    __slots__ = ("_after_s", "_context", "_function", "_stop", "_thread", "failure")
 
-    def __init__(self, function: Callable[[Waiter], Awaitable[None]]) -> None:
+    def __init__(self, function: Callable[[Waiter], Awaitable[None]], after_s: float) -> None:
         self._function = function
+        self._after_s = after_s
         # Copied here and not in `begin`, which may run in the thread of the alarm.
         self._context = contextvars.copy_context()
         self._stop = BlockingWaiter()
@@ -162,11 +167,15 @@ class _CompanionThread:
         except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
             self.failure = failure
 
-    def end(self) -> None:
-        self._stop.wake()
-        if self._thread is not None:
-            # Bounded, because a companion that hangs in a driver must not keep the caller of the work.
-            self._thread.join(_JOIN_S)
+    async def end(self, error: BaseException | None, /) -> BaseException | None:
+        # An alarm that could not be taken off has run, so a companion runs and has to be stopped.
+        if self._after_s <= 0 or not ALARM.take_off(self.begin):
+            self._stop.wake()
+            if self._thread is not None:
+                # Bounded, because a companion that hangs in a driver must not keep the caller of the work.
+                self._thread.join(_JOIN_S)
+        # Nothing interrupts a thread, so what the work raised is its own.
+        return self.failure if error is None else error
 
 
 BLOCKING = BlockingRuntime()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
-__all__ = ["Group", "Runtime", "Stopped", "TimeLimit", "Waiter", "finish", "meant"]
+__all__ = ["Company", "Group", "Runtime", "Stopped", "TimeLimit", "Waiter", "finish", "meant"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,17 @@ class TimeLimit(Protocol):
 
         Then the cancellation in `error` is the limit's own, and the caller raises what it stands
         for. False leaves `error` to be raised as it is, a cancellation from elsewhere included.
+        """
+        ...
+
+
+class Company(Protocol):
+    """What runs beside the calling task, from `accompany` on."""
+
+    async def end(self, error: BaseException | None, /) -> BaseException | None:
+        """Stop it, given how the task's own work ended; gives what the caller then has to raise.
+
+        That is `error` itself, or the companion's failure in its place, or None where all went well.
         """
         ...
 
@@ -95,6 +106,13 @@ class Runtime(Protocol):
 
         A companion that raises ends the work (where the runtime can interrupt it) and its exception
         is raised bare.
+        """
+        ...
+
+    async def accompany(self, companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0) -> Company:
+        """The same for work that is no function, such as the body of an `async with`: call `end` after it.
+
+        `end` is called in the task (or thread) that called this, with every block that was entered since left.
         """
         ...
 

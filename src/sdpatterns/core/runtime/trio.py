@@ -10,7 +10,7 @@ from typing import Self, TypeVar, cast
 
 import trio
 
-from sdpatterns.core.runtime.protocols import Group, TimeLimit, Waiter
+from sdpatterns.core.runtime.protocols import Company, Group, TimeLimit, Waiter
 
 __all__ = ["TRIO", "TrioRuntime"]
 
@@ -158,52 +158,78 @@ class TrioRuntime:
         self, work: Callable[[], Awaitable[T]], companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0
     ) -> T:
         """Run `work`, with `companion(stop)` beside it from `after_s` on; ring `stop` when the work has ended."""
-        stop = TrioWaiter()
-        failures: list[BaseException] = []
-        over = False
-
-        async def accompany(scope: trio.CancelScope) -> None:
-            """Run the companion, and end the work where it fails."""
-            try:
-                await trio.sleep(max(after_s, 0.0))
-                await companion(stop)
-            except Exception as failure:  # noqa: BLE001 - raised again, bare, once the group has ended
-                # Kept aside, so that the group holds the exception of the work or none.
-                if over:
-                    return
-                failures.append(failure)
-                scope.cancel()
-
-        async def run() -> T:
-            """Run the work, and end its companion with it."""
-            nonlocal over
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(accompany, nursery.cancel_scope)
-                try:
-                    result = await work()
-                finally:
-                    over = True
-                    stop.wake()
-                    nursery.cancel_scope.cancel()
-            if failures:
-                raise failures[0]
-            return result
-
+        side = await self.accompany(companion, after_s=after_s)
+        result: T | None = None
+        error: BaseException | None = None
         try:
-            return await run()
-        except BaseExceptionGroup as group:
-            error = _only(group)
+            result = await work()
+        except BaseException as raised:  # noqa: BLE001 - raised again below, once the companion has ended
+            error = raised
+        error = await side.end(error)
         # Out of the handler, so that the work's own exception keeps its cause and context.
         try:
-            raise error
+            if error is not None:
+                raise error
         finally:
             del error
+        return cast("T", result)
+
+    async def accompany(self, companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0) -> Company:
+        side = _CompanionNursery(companion, after_s)
+        await side.begin()
+        return side
 
     def group(self) -> Group:
         return TrioGroup()
 
     def apart(self, work: Callable[[], Awaitable[None]], /) -> None:
         trio.lowlevel.spawn_system_task(_logged, work, context=contextvars.Context())
+
+
+class _CompanionNursery:
+    """What runs beside one piece of work, in a nursery that is entered and left by hand."""
+
+    __slots__ = ("_after_s", "_failure", "_function", "_manager", "_over", "_scope", "_stop")
+
+    def __init__(self, function: Callable[[Waiter], Awaitable[None]], after_s: float) -> None:
+        self._function = function
+        self._after_s = after_s
+        self._manager = trio.open_nursery()
+        self._stop = TrioWaiter()
+        self._failure: BaseException | None = None
+        self._over = False
+        self._scope: trio.CancelScope | None = None
+
+    async def begin(self) -> None:
+        nursery = await self._manager.__aenter__()
+        self._scope = nursery.cancel_scope
+        nursery.start_soon(self._accompany, nursery.cancel_scope)
+
+    async def _accompany(self, scope: trio.CancelScope) -> None:
+        try:
+            await trio.sleep(max(self._after_s, 0.0))
+            await self._function(self._stop)
+        except Exception as failure:  # noqa: BLE001 - kept aside, so that the nursery raises that of the work or none
+            if not self._over:
+                self._failure = failure
+                scope.cancel()
+
+    async def end(self, error: BaseException | None, /) -> BaseException | None:
+        assert self._scope is not None
+        self._over = True
+        self._stop.wake()
+        self._scope.cancel()
+        try:
+            is_caught = await self._manager.__aexit__(
+                None if error is None else type(error), error, None if error is None else error.__traceback__
+            )
+        except BaseExceptionGroup as group:
+            return _only(group)
+        except BaseException as raised:  # noqa: BLE001 - the caller raises it
+            return raised
+        if self._failure is not None:
+            return self._failure
+        return None if is_caught else error
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:

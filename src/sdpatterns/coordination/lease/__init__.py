@@ -1,0 +1,7 @@
+"""Lease: one caller at a time works on a key, and each has a larger fence than the one before."""
+
+from sdpatterns.coordination.lease.config import LeaseConfig
+from sdpatterns.coordination.lease.guard import KeyedLease, Lease, LeaseAnswer
+from sdpatterns.coordination.lease.held import Held, Holding, current_lease
+
+__all__ = ["Held", "Holding", "KeyedLease", "Lease", "LeaseAnswer", "LeaseConfig", "current_lease"]

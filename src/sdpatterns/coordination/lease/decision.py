@@ -1,0 +1,356 @@
+"""Permits for one key, and the line of those that wait for them, as transitions on one cell.
+
+```
+ask                    granted, or a place at the end of the line, or busy
+release                those at the head of the line get what became free, and are woken
+                                       line
+holders [a][b]    <----- [c][d][e] <----- new callers
+```
+
+A lease has one permit. A semaphore has several. A read-write lease has a great many, of which a reader takes one
+and a writer takes all. In all of them the head of the line is served first: who comes later never passes it.
+
+Each step names its caller, an id made for one attempt, so that running it twice changes nothing more than
+running it once.
+
+Source: Burrows, "The Chubby lock service" (2006), for leases and sequencers; Kleppmann, "How to do distributed
+locking" (2016), for the fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar, NamedTuple
+
+from sdpatterns.coordination.lease.script import LineScript
+from sdpatterns.core.codec import split_version
+from sdpatterns.core.fence import next_fence
+from sdpatterns.core.step import GONE, Repeats, Step, unchanged
+from sdpatterns.errors import CodecError, UnknownVersion
+
+__all__ = [
+    "Ask",
+    "Grant",
+    "Holder",
+    "Leave",
+    "Left",
+    "Line",
+    "LineCodec",
+    "LinePlace",
+    "RenewLease",
+    "Turn",
+    "TurnStatus",
+]
+
+_MICRO = 1_000_000
+_VERSION = 1
+_KEPT_US = 1_000_000
+_LOOKS = 3
+"""How often a waiter shows in its time that it is alive."""
+
+
+class TurnStatus(StrEnum):
+    """What became of one who asked."""
+
+    HELD = "h"
+    WAITING = "w"
+    BUSY = "b"
+    FULL = "f"
+
+
+class Holder(NamedTuple):
+    """One that holds permits, until it gives them back or its lease ends."""
+
+    who: str
+    permits: int
+    fence: int
+    until_us: int
+
+
+class LinePlace(NamedTuple):
+    """A place in the line. It is passed over when nothing was heard of its owner until `alive_us`."""
+
+    who: str
+    permits: int
+    alive_us: int
+    lease_us: int
+
+
+class Line(NamedTuple):
+    """The state of one key. `fence` is the last that was given."""
+
+    fence: int = 0
+    holders: tuple[Holder, ...] = ()
+    queue: tuple[LinePlace, ...] = ()
+
+
+class Turn(NamedTuple):
+    """The answer to one who asks. `left_us`: of the lease; for one that waits, until it should ask again."""
+
+    status: TurnStatus
+    fence: int
+    left_us: int
+
+
+class Grant(NamedTuple):
+    """What a step gave to one that waited."""
+
+    who: str
+    fence: int
+    lease_us: int
+
+
+class Left(NamedTuple):
+    """The answer to one who leaves: whether it held permits, and who got them."""
+
+    was_held: bool
+    granted: tuple[Grant, ...] = ()
+
+
+class LineCodec:
+    """`1:<fence> <holders>|<line>`, each holder `;who:permits:fence:until`, each place `;who:permits:alive:lease`.
+
+    No name of a caller has one of `;:|` in it, so that a Lua script finds one by plain text.
+    """
+
+    __slots__ = ()
+    version: ClassVar[int] = _VERSION
+
+    def encode(self, value: Line, /) -> bytes:
+        holders = "".join([f";{who}:{permits}:{fence}:{until}" for who, permits, fence, until in value.holders])
+        queue = "".join([f";{who}:{permits}:{alive}:{lease}" for who, permits, alive, lease in value.queue])
+        return f"{_VERSION}:{value.fence} {holders}|{queue}".encode()
+
+    def decode(self, data: bytes, /) -> Line:
+        """The line in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
+        version, body = split_version(data)
+        if version != _VERSION:
+            raise UnknownVersion(f"state version {version}; this release knows {_VERSION}")
+        try:
+            fence, lists = body.decode().split(" ")
+            holders, queue = lists.split("|")
+            return Line(
+                int(fence),
+                tuple([Holder(*_entry(text)) for text in holders.split(";")[1:]]),
+                tuple([LinePlace(*_entry(text)) for text in queue.split(";")[1:]]),
+            )
+        except ValueError as cause:
+            raise CodecError(f"not a line of permits: {data[:40]!r}") from cause
+
+
+def _entry(text: str) -> tuple[str, int, int, int]:
+    who, permits, first, second = text.split(":")
+    return who, int(permits), int(first), int(second)
+
+
+class _Serving:
+    """A line while a step changes it."""
+
+    __slots__ = ("fence", "granted", "holders", "queue")
+
+    def __init__(self, line: Line, now_us: int) -> None:
+        self.fence = line.fence
+        self.holders = [holder for holder in line.holders if holder.until_us > now_us]
+        self.queue = list(line.queue)
+        self.granted: list[Grant] = []
+
+    def fits(self, permits: int, slots: int) -> bool:
+        """Whether so many are free. One alone always fits, so that a smaller number of slots blocks no line."""
+        return not self.holders or permits + sum([holder.permits for holder in self.holders]) <= slots
+
+    def grant(self, who: str, permits: int, lease_us: int, now_us: int) -> Turn:
+        """Let it hold the permits from now on."""
+        self.fence = next_fence(self.fence, now_us)
+        self.holders.append(Holder(who, permits, self.fence, now_us + lease_us))
+        return Turn(TurnStatus.HELD, self.fence, lease_us)
+
+    def serve(self, slots: int, now_us: int) -> None:
+        """Give what is free to the head of the line, as long as it fits; the dead are passed over there."""
+        while self.queue:
+            first = self.queue[0]
+            if first.alive_us > now_us:
+                if not self.fits(first.permits, slots):
+                    return
+                self.grant(first.who, first.permits, first.lease_us, now_us)
+                self.granted.append(Grant(first.who, self.fence, first.lease_us))
+            del self.queue[0]
+
+    def line(self) -> Line:
+        """The state that is left."""
+        return Line(self.fence, tuple(self.holders), tuple(self.queue))
+
+
+def _kept_us(line: Line, now_us: int) -> int:
+    """Until all leases and places are over, and the clock is past the fence, so that no later one is smaller."""
+    ends = [holder.until_us for holder in line.holders] + [place.alive_us for place in line.queue]
+    return max([line.fence, now_us, *ends]) - now_us + _KEPT_US
+
+
+def _topics(serving: _Serving, me: str, announce: str, *, changed: bool) -> tuple[str, ...]:
+    woken = [f"inbox/{grant.who}" for grant in serving.granted if grant.who != me]
+    return (*woken, announce) if announce and changed else tuple(woken)
+
+
+class Ask:
+    """Ask for permits, for the first time or again. Answers a `Turn`.
+
+    `slots`: how many permits there are. `alive_us`: take a place in the line where nothing is free, or show that its
+    owner is alive for so long; 0 takes none. `waiters_max`: how long the line may be. `announce`: a topic to wake
+    when the holders change.
+    """
+
+    __slots__ = ("alive_us", "announce", "lease_us", "permits", "slots", "waiters_max", "who")
+    repeats: ClassVar[Repeats] = "harmless"
+
+    def __init__(
+        self,
+        who: str,
+        lease_us: int,
+        *,
+        permits: int = 1,
+        slots: int = 1,
+        alive_us: int = 0,
+        waiters_max: int = 1000,
+        announce: str = "",
+    ) -> None:
+        self.who = who
+        self.lease_us = lease_us
+        self.permits = permits
+        self.slots = slots
+        self.alive_us = alive_us
+        self.waiters_max = waiters_max
+        self.announce = announce
+
+    @property
+    def script(self) -> LineScript[Turn]:
+        numbers = (self.lease_us, self.permits, self.slots, self.alive_us, self.waiters_max)
+        return LineScript(["ask", self.who, *map(str, numbers), self.announce], _turn)
+
+    def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, Turn]:
+        """Serve those before it, then it."""
+        before = states[0] or Line()
+        for holder in before.holders:
+            if holder.who == self.who and holder.until_us > now_us:
+                return unchanged(Turn(TurnStatus.HELD, holder.fence, holder.until_us - now_us))
+        serving = _Serving(before, now_us)
+        stands = self._stand(serving, now_us)
+        serving.serve(self.slots, now_us)
+        turn = self._turn(serving, now_us, stands=stands)
+        after = serving.line()
+        if after == before:
+            return unchanged(turn)
+        changed = bool(serving.granted) or turn.status is TurnStatus.HELD
+        topics = _topics(serving, self.who, self.announce, changed=changed)
+        return (after,), turn, (_kept_us(after, now_us) / _MICRO,), topics
+
+    def _stand(self, serving: _Serving, now_us: int) -> bool:
+        """Whether it has a place already. One that only asks leaves it as it is."""
+        for index, place in enumerate(serving.queue):
+            if place.who == self.who:
+                if self.alive_us:
+                    serving.queue[index] = place._replace(alive_us=now_us + self.alive_us)
+                return True
+        return False
+
+    def _turn(self, serving: _Serving, now_us: int, *, stands: bool) -> Turn:
+        for grant in serving.granted:
+            if grant.who == self.who:
+                return Turn(TurnStatus.HELD, grant.fence, grant.lease_us)
+        # One that stands in the line came before and was not served; it may also have been passed over as dead.
+        stands = stands and any(place.who == self.who for place in serving.queue)
+        if not stands:
+            if not serving.queue and serving.fits(self.permits, self.slots):
+                return serving.grant(self.who, self.permits, self.lease_us, now_us)
+            if not self.alive_us:
+                return Turn(TurnStatus.BUSY, serving.fence, self._until_free_us(serving, now_us))
+            if len(serving.queue) >= self.waiters_max:
+                serving.queue = [place for place in serving.queue if place.alive_us > now_us]
+            if len(serving.queue) >= self.waiters_max:
+                return Turn(TurnStatus.FULL, serving.fence, self._until_free_us(serving, now_us))
+            serving.queue.append(LinePlace(self.who, self.permits, now_us + self.alive_us, self.lease_us))
+        sleep_us = max(self.alive_us // _LOOKS, 1)
+        # Only the first in the line looks when a lease ends: the others would all ask at the same time.
+        if serving.queue[0].who == self.who:
+            sleep_us = min(sleep_us, self._until_free_us(serving, now_us))
+        return Turn(TurnStatus.WAITING, serving.fence, sleep_us)
+
+    def _until_free_us(self, serving: _Serving, now_us: int) -> int:
+        return min([holder.until_us for holder in serving.holders]) - now_us
+
+
+class RenewLease:
+    """Move the end of the lease on. Answers whether it still stands."""
+
+    __slots__ = ("fence", "lease_us", "who")
+    repeats: ClassVar[Repeats] = "harmless"
+
+    def __init__(self, who: str, fence: int, lease_us: int) -> None:
+        self.who = who
+        self.fence = fence
+        self.lease_us = lease_us
+
+    @property
+    def script(self) -> LineScript[bool]:
+        return LineScript(["renew", self.who, str(self.fence), str(self.lease_us)], _is_true)
+
+    def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, bool]:
+        """Refused once its permits went to another caller."""
+        line = states[0] or Line()
+        for index, holder in enumerate(line.holders):
+            if holder.who == self.who and holder.fence == self.fence:
+                # Never earlier than before, because a renewal that was slow on its way must not shorten the lease.
+                moved = holder._replace(until_us=max(holder.until_us, now_us + self.lease_us))
+                after = line._replace(holders=(*line.holders[:index], moved, *line.holders[index + 1 :]))
+                return (after,), True, (_kept_us(after, now_us) / _MICRO,), ()
+        return unchanged(answer=False)
+
+
+class Leave:
+    """Give back permits, or the place in the line, and serve those that wait. Answers a `Left`."""
+
+    __slots__ = ("announce", "slots", "who")
+    repeats: ClassVar[Repeats] = "harmless"
+
+    def __init__(self, who: str, *, slots: int = 1, announce: str = "") -> None:
+        self.who = who
+        self.slots = slots
+        self.announce = announce
+
+    @property
+    def script(self) -> LineScript[Left]:
+        return LineScript(["leave", self.who, str(self.slots), self.announce], _left)
+
+    def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, Left]:
+        """Only what is its own: a caller that is not in the cell changes nothing."""
+        before = states[0] or Line()
+        holders = tuple([holder for holder in before.holders if holder.who != self.who])
+        queue = tuple([place for place in before.queue if place.who != self.who])
+        was_held = len(holders) < len(before.holders)
+        if not was_held and len(queue) == len(before.queue):
+            return unchanged(Left(was_held=False))
+        serving = _Serving(Line(before.fence, holders, queue), now_us)
+        serving.serve(self.slots, now_us)
+        after = serving.line()
+        left = Left(was_held, tuple(serving.granted))
+        topics = _topics(serving, self.who, self.announce, changed=was_held or bool(serving.granted))
+        # The next fence is at least the clock of the store, so a line with a smaller one can be dropped.
+        if not (after.holders or after.queue) and after.fence < now_us:
+            return (GONE,), left, (0.0,), topics
+        return (after,), left, (_kept_us(after, now_us) / _MICRO,), topics
+
+
+def _turn(reply: Sequence[bytes]) -> Turn:
+    status, fence, left_us = reply
+    return Turn(TurnStatus(status.decode()), int(fence), int(left_us))
+
+
+def _left(reply: Sequence[bytes]) -> Left:
+    grants = [reply[place : place + 3] for place in range(1, len(reply), 3)]
+    return Left(
+        reply[0] == b"1", tuple([Grant(who.decode(), int(fence), int(lease_us)) for who, fence, lease_us in grants])
+    )
+
+
+def _is_true(reply: Sequence[bytes]) -> bool:
+    return reply[0] == b"1"
