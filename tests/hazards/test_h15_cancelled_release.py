@@ -62,7 +62,7 @@ async def test_a_block_cancelled_while_it_releases_frees_the_key_and_the_next_wa
         holder.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await holder
-        await lease.release(await asyncio.wait_for(waiter, 60.0))
+        assert await lease.release(await asyncio.wait_for(waiter, 60.0)) is True
 
 
 async def test_only_the_holder_can_release(backend: Any) -> None:
