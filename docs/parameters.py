@@ -12,12 +12,14 @@ PATTERNS = Path(__file__).parent / "patterns"
 PAGES = {
     "Bulkhead": "bulkhead",
     "CircuitBreaker": "circuit-breaker",
+    "Election": "election",
     "Fallback": "fallback",
     "Idempotency": "idempotency",
     "Lease": "lease",
     "Quota": "quota",
     "RateLimiter": "rate-limiter",
     "Retry": "retry",
+    "Semaphore": "semaphore",
     "Timeout": "timeout",
 }
 EVERYWHERE = {

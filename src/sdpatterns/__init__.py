@@ -10,8 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdpatterns.coordination.election import Election as Election
     from sdpatterns.coordination.idempotency import Idempotency as Idempotency
     from sdpatterns.coordination.lease import Lease as Lease
+    from sdpatterns.coordination.semaphore import Semaphore as Semaphore
     from sdpatterns.core.context import deadline_left_s as deadline_left_s
     from sdpatterns.core.context import with_deadline as with_deadline
     from sdpatterns.core.notices import Notice as Notice
@@ -44,6 +46,7 @@ _HOMES = {
     "Bulkhead": "sdpatterns.resilience.bulkhead",
     "CircuitBreaker": "sdpatterns.resilience.breaker",
     "DeadlineExceeded": "sdpatterns.errors",
+    "Election": "sdpatterns.coordination.election",
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Lease": "sdpatterns.coordination.lease",
@@ -53,6 +56,7 @@ _HOMES = {
     "Rate": "sdpatterns.traffic.ratelimit",
     "RateLimiter": "sdpatterns.traffic.ratelimit",
     "Retry": "sdpatterns.resilience.retry",
+    "Semaphore": "sdpatterns.coordination.semaphore",
     "Timeout": "sdpatterns.resilience.timeout",
     "Window": "sdpatterns.resilience.breaker",
     "daily": "sdpatterns.traffic.quota",
@@ -74,6 +78,7 @@ __all__ = [
     "Bulkhead",
     "CircuitBreaker",
     "DeadlineExceeded",
+    "Election",
     "Fallback",
     "Idempotency",
     "Lease",
@@ -83,6 +88,7 @@ __all__ = [
     "Rate",
     "RateLimiter",
     "Retry",
+    "Semaphore",
     "Timeout",
     "Window",
     "__version__",

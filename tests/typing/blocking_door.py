@@ -4,9 +4,10 @@
 
 from typing import assert_type
 
-from sdpatterns import CircuitBreaker, Idempotency, Lease, Pipeline, RateLimiter, Retry, per_second
+from sdpatterns import CircuitBreaker, Election, Idempotency, Lease, Pipeline, RateLimiter, Retry, per_second
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
+from sdpatterns.coordination.election import Leader
 from sdpatterns.coordination.lease import Held
 from sdpatterns.traffic.ratelimit import Decision
 
@@ -14,6 +15,7 @@ backend = MemoryBackend()
 limiter = blocking(RateLimiter("api", per_second(10), store=backend.states))
 once = blocking(Idempotency("checkout", store=backend.states))
 payout = blocking(Lease("payout", store=backend.states, signals=backend.signals))
+election = blocking(Election("relay", store=backend.states, signals=backend.signals))
 quotes = blocking(Pipeline(Retry(), CircuitBreaker("quotes", failure_rate=0.5), name="quotes"))
 
 
@@ -55,6 +57,9 @@ def main() -> None:
     pay("x")  # type: ignore[arg-type]
     with payout.guard("k") as held:
         assert_type(held, Held)
+    with election.leading() as term:
+        assert_type(term, Held)
+    assert_type(election.leader(), Leader | None)
     assert_type(payout.wait("k", max_wait_s=1.0), Held)
     assert_type(payout.release(held), bool)
     with limiter.guard("user:1"), limiter.by("user:2").guard():

@@ -29,6 +29,8 @@ ROOTS = [
     "sdpatterns.core.guard:Guard",
     "sdpatterns.core.guard:KeyedGuard",
     "sdpatterns.core.pipeline:Pipeline",
+    "sdpatterns.coordination.lease.guard:LeasedGuard",
+    "sdpatterns.coordination.election.service:LeaderService",
     "sdpatterns.ports.states:StateStore",
     "sdpatterns.ports.signals:SignalBus",
     "sdpatterns.ports.backend:Backend",

@@ -3,5 +3,17 @@
 from sdpatterns.coordination.lease.config import LeaseConfig
 from sdpatterns.coordination.lease.guard import KeyedLease, Lease, LeaseAnswer
 from sdpatterns.coordination.lease.held import Held, Holding, current_lease
+from sdpatterns.coordination.lease.readwrite import ReadSide, ReadWriteLease, WriteSide
 
-__all__ = ["Held", "Holding", "KeyedLease", "Lease", "LeaseAnswer", "LeaseConfig", "current_lease"]
+__all__ = [
+    "Held",
+    "Holding",
+    "KeyedLease",
+    "Lease",
+    "LeaseAnswer",
+    "LeaseConfig",
+    "ReadSide",
+    "ReadWriteLease",
+    "WriteSide",
+    "current_lease",
+]
