@@ -1,4 +1,4 @@
-"""Hazard 15: a cancelled release blocks nobody, and only the holder releases.
+"""Hazard 15: a cancelled release blocks no one, and only the holder releases.
 
 peers.md, 15: cancelling a release deadlocks (redis-py#3847); a lock in cashews' memory can be released by anyone.
 """
@@ -24,7 +24,7 @@ def anyio_backend() -> str:
 
 
 def lease_on(backend: Any) -> Lease:
-    # A lease that nobody lives to see the end of: what is free here was released.
+    # A lease far longer than the test: what is free here was released.
     return Lease(unique("payout"), store=backend.states, signals=backend.signals, lease_s=3600.0)
 
 

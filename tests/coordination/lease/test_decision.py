@@ -140,7 +140,7 @@ def test_only_the_first_in_the_line_looks_when_the_lease_ends() -> None:
     assert (first.left_us, second.left_us) == (9, 1_000)
 
 
-def test_one_that_does_not_wait_passes_nobody() -> None:
+def test_one_that_does_not_wait_passes_no_other() -> None:
     state, _, _ = applied(Ask("a", LEASE, permits=1, slots=2), None, 5)
     state, _, _ = applied(Ask("b", LEASE, permits=2, slots=2, alive_us=ALIVE), state, 6)
     state, turn, _ = applied(Ask("c", LEASE, permits=1, slots=2), state, 7)

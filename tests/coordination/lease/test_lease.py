@@ -48,7 +48,7 @@ class Room:
 
 
 async def is_free(lease: Lease, key: str = "k") -> bool:
-    """Whether nobody holds the key and nobody waits. (A cell stays where no time has passed since its fence.)"""
+    """Whether no caller holds the key or waits. (A cell stays where no time has passed since its fence.)"""
     line = await lease._permits.cells.read(key)
     return line is None or not (line.holders or line.queue)
 
@@ -66,7 +66,7 @@ async def test_callers_hold_it_one_after_another_in_the_order_in_which_they_came
             await anyio.sleep(0.01)
     assert room.order == list(range(10))
     assert SYSTEM.monotonic() - started == pytest.approx(10.0, abs=0.05), "handed over without a pause"
-    assert await room.line() is None, "a key that nobody holds takes no room"
+    assert await room.line() is None, "a key without holder takes no room"
 
 
 async def test_fences_grow(room: Room) -> None:

@@ -34,7 +34,7 @@ class LookForLeader:
     script = None
 
     def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, tuple[Leader | None, float]]:
-        """Reads only: one that was not renewed in time does not lead, whoever follows it."""
+        """Reads only: one that was not renewed in time does not lead."""
         for who, _, fence, until_us in (states[0] or Line()).holders:
             if until_us > now_us:
                 return unchanged((Leader(unquote(who.partition("@")[2]), fence), (until_us - now_us) / 1e6))

@@ -73,7 +73,7 @@ class Permits:
         self._waiters = Waiters()
 
     def topic(self, cell: str) -> str:
-        """What is announced when the holders of a key change; empty where nobody is told."""
+        """What is announced when the holders of a key change; empty where none is told."""
         return join_key(self._space.name, cell) if self._announces else ""
 
     async def take(self, key: str, permits: int = 1, who: str = "") -> Held | Refusal:
