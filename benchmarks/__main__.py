@@ -22,7 +22,17 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DRAWINGS = HERE.parent / "docs" / "drawings"
-PROGRAMS = ["resilience", "limiter_memory", "limiter_redis", "states_sql", "web", "clients", "shop", "limiter_admits"]
+PROGRAMS = [
+    "resilience",
+    "limiter_memory",
+    "limiter_redis",
+    "queues_redis",
+    "states_sql",
+    "web",
+    "clients",
+    "shop",
+    "limiter_admits",
+]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -32,6 +42,8 @@ TITLES = {
     "limiter_redis_1_tasks": "Rate limiter on Redis, one decision after another",
     "limiter_redis_32_tasks": "Rate limiter on Redis, 32 tasks",
     "limiter_redis_256_tasks": "Rate limiter on Redis, 256 tasks",
+    "queues_redis_jobs": "A job that does nothing, on Redis",
+    "queues_redis_pickup": "Until an idle worker on Redis begins a job",
     "states_sqlite_alone": "One step on SQLite, one task",
     "states_sqlite_32_tasks_one_key": "One step on SQLite, 32 tasks on one key",
     "states_sqlite_32_tasks_1000_keys": "One step on SQLite, 32 tasks on 1,000 keys",

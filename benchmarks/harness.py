@@ -58,9 +58,18 @@ def machine(packages: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def report(title: str, found: Rounds, against: str, packages: Sequence[str], **more: Any) -> None:
-    """Print the figures and keep them in `results/<title>.json`."""
+def report(
+    title: str,
+    found: Rounds,
+    against: str,
+    packages: Sequence[str],
+    *,
+    others: Mapping[str, str] | None = None,
+    **more: Any,
+) -> None:
+    """Print the figures and keep them in `results/<title>.json`; `others` are versions in other environments."""
     facts = machine(packages)
+    facts["versions"] |= others or {}
     print(f"{title}: {facts['python']}, {facts['system']}; " + ", ".join(map(" ".join, facts["versions"].items())))
     table: dict[str, Any] = {}
     for name, values in found.items():

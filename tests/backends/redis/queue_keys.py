@@ -24,8 +24,8 @@ class Standing(NamedTuple):
 
 
 def standing(record: bytes) -> Standing:
-    state, _how, _fence, _attempt, due, rank, _published, number = struct.unpack_from(">ccdddddd", record)
-    tenant, key, *_ = record[50:].split(b"\0")
+    state, _how, _fence, _attempt, due, rank, _published, number, _token = struct.unpack_from(">ccddddddd", record)
+    tenant, key, *_ = record[58:].split(b"\0")
     return Standing(state, max(0.0, due + rank), number, tenant, key)
 
 

@@ -14,16 +14,14 @@ from redis.crc import key_slot
 
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.redis.messages.scripts import queue_keys
-from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.backends.redis.names import cell_name, cell_space
 from sdpatterns.errors import BackendFull, BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.queue import Claimed, Complete, Message, MessageQueue, Park, QueueSettings, Requeue
-from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.stage import RuntimeName, run
 from sdpatterns.testing.valkey import valkey_process
 from tests.backends.everywhere import unique
 from tests.backends.redis.proxy import FaultProxy
 from tests.backends.redis.queue_keys import faults_of
-from tests.backends.redis.steps import Count
 
 RUNTIMES: list[RuntimeName] = ["asyncio", "blocking"]
 LEASE_S = 60.0
@@ -140,21 +138,19 @@ def test_all_keys_of_a_queue_are_on_one_node_and_queues_are_spread() -> None:
     assert len({key for name in names for key in queue_keys("sdp", name)}) == 10 * len(names)
 
 
-def test_no_cell_is_a_part_of_a_queue(valkey_url: str, client: redis.Redis) -> None:
-    async def play(backend: RedisBackend) -> None:
-        name = unique("both")
-        await backend.queue(name).publish(messages(1))
-        before = set(client.scan_iter(f"*{name}*"))
-        cells = [
-            Space("%queue", IntegersCodec(), group=f"%queue/{name}"),
-            Space(f"{{%queue/{name}}}last", IntegersCodec()),
-        ]
-        for space in cells:
-            await backend.states.cells(space).transact("last", Count(script=True))
-        assert len(set(client.scan_iter(f"*{name}*")) - before) == 2
-        assert faults_of(client, name) == []
-
-    play_on(valkey_url, play)
+def test_no_cell_has_the_name_of_a_key_of_a_queue() -> None:
+    words = ["jobs", "%queue", "%queue/jobs", "{%queue/jobs}", "{%queue/jobs}last", "{jobs}", "last"]
+    groups = [None, *words]
+    cells = {
+        cell_name(cell_space("sdp", space, group), key) for space in words for group in groups for key in ["", *words]
+    }
+    assert len(cells) == len(words) * len(groups) * (1 + len(words))
+    for name in ("jobs", "%queue/jobs", "", "/"):
+        assert cells.isdisjoint(queue_keys("sdp", name))
+        # A cell has a slash behind its hash tag, or it has none.
+        assert all(
+            b"/" not in key.rpartition(b"}")[2] and key.startswith(b"sdp:{%q") for key in queue_keys("sdp", name)
+        )
 
 
 def calls_of(client: redis.Redis) -> int:
@@ -317,8 +313,11 @@ def test_lost_replies(runtime: RuntimeName, valkey_url: str) -> None:
             await queue.publish(messages(1, "warm"))
             await queue.settle([Complete(each) for each in (await queue.claim(1, LEASE_S)).messages])
             proxy.arm("after")
-            # The second attempt finds it there. It is in the queue once, whatever the answer says.
-            await queue.publish(messages(1))
+            # The second attempt knows the messages of the first.
+            assert await queue.publish([*messages(1), *messages(1)]) == [True, False]
+            proxy.arm("after")
+            assert await queue.publish([*messages(1), *messages(1, replace=True)]) == [False, True]
+            assert await queue.publish(messages(1)) == [False]
             assert sum((await queue.depth())[:4]) == 1
             proxy.arm("after")
             with pytest.raises(OutcomeUnknown):
@@ -331,7 +330,7 @@ def test_lost_replies(runtime: RuntimeName, valkey_url: str) -> None:
                 proxy.arm("after")
                 assert await verb() == [True]
             assert sum((await queue.depth())[:4]) == 0
-            assert proxy.struck == 4
+            assert proxy.struck == 5
 
         play_on(proxy.url, play, runtime)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
@@ -89,10 +90,13 @@ class RedisQueue:
     async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:
         check_messages(messages, self._settings)
         words: Words = []
-        for message in messages:
+        # By it the server knows what this call has published, should its reply be lost.
+        token = random.getrandbits(52)
+        for place, message in enumerate(messages):
             delay_us, rank_us = round(message.delay_s * 1_000_000), round(message.rank_s * 1_000_000)
             words += (message.id, body_of(message.payload, message.headers), key_word(message.key))
-            words += (tenant_word(message.tenant), b"%d" % delay_us, b"%d" % rank_us, b"%d" % message.replace)
+            words += (tenant_word(message.tenant), b"%d" % delay_us, b"%d" % rank_us)
+            words += (b"%d" % message.replace, b"%d" % (token + place))
         return await self._folded("publish", words, len(messages))
 
     async def claim(self, n: int, lease_s: float, /) -> Claims:

@@ -54,7 +54,7 @@ def key_in(word: bytes) -> str | None:
     return tenant_in(word[1:]) if word else None
 
 
-_RECORD = struct.Struct(">2xdddddd")
+_RECORD = struct.Struct(">2xddddddd")
 
 
 class MessageRecord(NamedTuple):
@@ -69,6 +69,6 @@ class MessageRecord(NamedTuple):
 
 def record_in(value: bytes) -> MessageRecord:
     """The record of a message that is leased."""
-    fence, attempt, _due, _rank, published_us, _number = _RECORD.unpack_from(value)
+    fence, attempt, _due, _rank, published_us, _number, _token = _RECORD.unpack_from(value)
     tenant, _, key = value[_RECORD.size :].partition(b"\0")
     return MessageRecord(int(fence), int(attempt), int(published_us), tenant_in(tenant), key_in(key))

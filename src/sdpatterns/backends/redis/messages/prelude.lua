@@ -18,12 +18,13 @@ local call, text, byte, find, sub = redis.call, string.format, string.byte, stri
 local min, max = math.min, math.max
 local is_again = table.remove(ARGV) == '1'
 local LAST, META, BODY, READY, RING, DELAYED, LEASES, HEADS, BEHIND, PARKED = unpack(KEYS)
--- A record is STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED and NUMBER by `struct`, then TENANT, NUL, KEY, and for a
+-- A record is STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED, NUMBER and TOKEN by `struct`, then TENANT, NUL, KEY, and for a
 -- dead letter NUL, REASON. STATE: r(eady), d(elayed), l(eased), b(ehind) or p(arked). HOW its last claim ended:
--- r(equeued), p(arked), e(xpired) or '-'. NUMBER: its place behind its key. TENANT and KEY contain no NUL; a KEY begins
+-- r(equeued), p(arked), e(xpired) or '-'. NUMBER: its place behind its key. TOKEN: see `publish.lua`. TENANT and KEY contain no NUL; a KEY begins
 -- with 'k', and is empty where there is none. Numbers are big-endian, so that they sort as text.
-local STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED, NUMBER, TENANT, KEY, REASON = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
-local FORM, HEAD, TAIL = '>c1c1dddddd', '>c1c1dd', 51
+local STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED, NUMBER, TOKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local TENANT, KEY, REASON = 10, 11, 12
+local FORM, HEAD, TAIL = '>c1c1ddddddd', '>c1c1dd', 59
 local pack, open = struct.pack, struct.unpack
 
 local time, last = call('TIME'), tonumber(call('GET', LAST) or '0')
@@ -67,7 +68,7 @@ end
 local function packed(m)
   local tail = m[TENANT] .. '\0' .. m[KEY]
   if m[REASON] then tail = tail .. '\0' .. m[REASON] end
-  return pack(FORM, m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8]) .. tail
+  return pack(FORM, m[1], m[2], m[3], m[4], m[5], m[6], m[7], m[8], m[9]) .. tail
 end
 
 -- The records that this call has read or made; false where there is none.
