@@ -226,11 +226,12 @@ def test_two_workers_and_one_key(valkey_url: str) -> None:
     play_on(valkey_url, play)
 
 
-def test_a_late_worker_changes_nothing(valkey_url: str, client: redis.Redis) -> None:
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_late_worker_changes_nothing(valkey_url: str, client: redis.Redis, key: str | None) -> None:
     async def play(backend: RedisBackend) -> None:
         name = unique("late")
         queue = backend.queue(name)
-        await queue.publish(messages(1, key="k"))
+        await queue.publish(messages(1, key=key))
         [late] = (await queue.claim(1, 10.0)).messages
         backend.shift(11.0)
         [now] = (await queue.claim(1, LEASE_S)).messages
