@@ -10,6 +10,7 @@ MADE_AGAIN = {
     "backends/redis/durability.py": "taken once and never waited for",
     "backends/redis/pool.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/postgres/bounds.py": "belongs to one call",
+    "backends/sqlalchemy/postgres/notifiers.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/sqlite/writer.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/sqlite/listeners.py": "belongs to the connections, which the child makes again",
     "backends/sqlalchemy/postgres/psycopg.py": "belongs to the connections, which the child makes again",

@@ -16,15 +16,16 @@ class Meddled:
     repeats: ClassVar[Repeats] = "unsafe"
     script: Script[int] | None = None
 
-    def __init__(self, meddle: Callable[[int], object]) -> None:
+    def __init__(self, meddle: Callable[[int], object], *, wake: Sequence[str] = ()) -> None:
         self._meddle = meddle
+        self._wake = wake
         self.runs = 0
 
     def __call__(self, states: Sequence[Numbers | None], now_us: int, /) -> Step[Numbers, int]:
         self.runs += 1
         self._meddle(self.runs)
         before = states[0][0] if states[0] else 0
-        return [(before + 1,)], before, [3600.0], ()
+        return [(before + 1,)], before, [3600.0], self._wake
 
 
 class Harmless(Meddled):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
 from sdpatterns.backends.sqlalchemy.database import Database
-from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
 from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
 from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
@@ -74,13 +73,11 @@ class SQLBackend(Lifespan):
         self._cells: CellTable = (
             SQLiteCells(self._dialect) if isinstance(self._dialect, SQLiteDialect) else PostgresCells(self._dialect)
         )
-        # Made first and handed down: connections and listeners wake the subscribers of this process through it.
-        self._local = LocalSignals()
         self._resources = DatabaseResources(
-            database, self._dialect, self._cells, timeout_s, plain("random", random), self._local
+            database, self._dialect, self._cells, timeout_s, plain("random", random), LocalSignals()
         )
         self.states = SQLStates(self.runtime, self._resources.here, random, database.facts)
-        self.signals = SQLSignals(self.runtime, lambda: self._resources.here().listener, self.states.run)
+        self.signals = SQLSignals(self.runtime, self._resources.here, self.states.run)
 
     @classmethod
     def from_url(
@@ -119,10 +116,7 @@ class SQLBackend(Lifespan):
         spoken = _dialect_of(transaction)
         if spoken != self._dialect.name:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
-        return SQLView(self._dialect, self._cells, transaction, self._wake)
-
-    def _wake(self, topics: Sequence[str]) -> None:
-        self._local.wake(map(payload, topics))
+        return SQLView(self._dialect, self._cells, transaction, self._resources.announce_here)
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""

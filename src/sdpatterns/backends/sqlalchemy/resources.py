@@ -15,9 +15,11 @@ from sdpatterns.backends.sqlalchemy.cells.batches import Batches
 from sdpatterns.backends.sqlalchemy.cells.queues import RowQueues
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
-from sdpatterns.backends.sqlalchemy.postgres.asyncpg import LoopConnections
+from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, payload
+from sdpatterns.backends.sqlalchemy.postgres.asyncpg import ConnectionFactory, LoopConnections
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
 from sdpatterns.backends.sqlalchemy.postgres.listeners import AsyncpgConnector, PsycopgConnector
+from sdpatterns.backends.sqlalchemy.postgres.notifiers import Notifier, TaskNotifier, ThreadNotifier
 from sdpatterns.backends.sqlalchemy.postgres.psycopg import ThreadConnections
 from sdpatterns.backends.sqlalchemy.sqlite.connections import FileConnections
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
@@ -52,6 +54,11 @@ class SQLResources(Protocol):
         """What hears the notifications of other clients."""
         ...
 
+    @property
+    def notifier(self) -> Notifier | None:
+        """What notifies other clients; None where they look at the file instead."""
+        ...
+
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
         ...
@@ -68,9 +75,11 @@ class ThreadResources:
         connections: ThreadConnections | FileConnections,
         table: CellTable,
         listener: ThreadListener | FileListener,
+        notifier: ThreadNotifier | None = None,
     ) -> None:
         self.connections = connections
         self.listener = listener
+        self.notifier = notifier
         self.attempts = SQLAttempts(connections, table)
         self.batches = Batches.of_threads(self.attempts)
         self.queues = RowQueues(self.attempts, threads=True) if connections.waits_for_rows else None
@@ -81,8 +90,10 @@ class ThreadResources:
 
     async def close(self) -> None:
         """Close it all; it may be used again."""
-        # First, because its thread uses the connections.
+        # First, because their threads use the engine.
         await self.listener.stop()
+        if self.notifier is not None:
+            await self.notifier.stop()
         self.connections.close()
 
 
@@ -90,6 +101,7 @@ class FileResources:
     """See `SQLResources`. A loop's share in a SQLite file: the file itself belongs to the writer's thread."""
 
     queues: RowQueues | None = None
+    notifier: Notifier | None = None
 
     def __init__(self, connections: FileConnections, table: CellTable, file: FileListener, writer: Writer) -> None:
         self.connections = connections
@@ -116,9 +128,12 @@ class FileResources:
 class TaskResources:
     """See `SQLResources`. A loop's own engine, connections and listener."""
 
-    def __init__(self, connections: LoopConnections, table: CellTable, listener: TaskListener) -> None:
+    def __init__(
+        self, connections: LoopConnections, table: CellTable, listener: TaskListener, notifier: TaskNotifier
+    ) -> None:
         self.connections = connections
         self.listener = listener
+        self.notifier = notifier
         self.attempts = SQLAttempts(connections, table)
         self.batches = Batches.of_tasks(self.attempts)
         self.queues: RowQueues | None = RowQueues(self.attempts, threads=False)
@@ -130,6 +145,7 @@ class TaskResources:
     async def close(self) -> None:
         """Close it all; it may be used again."""
         await self.listener.stop()
+        await self.notifier.stop()
         await self.connections.close()
 
 
@@ -169,18 +185,22 @@ class DatabaseResources(Resources[SQLResources]):
             return self._of_file(self._dialect, in_loop=loop is not None)
         shown, timeout_s = self._database.shown, self._timeout_s
         if loop is None:
-            threads = ThreadConnections(self._database.make(), self._dialect, shown, timeout_s)
-            blocking = PsycopgConnector(threads.engine, shown, timeout_s)
-            return ThreadResources(threads, self._table, ThreadListener(blocking, self._local, self._random))
-        tasks = LoopConnections(self._database.make_async(), self._dialect, shown, timeout_s)
-        connector = AsyncpgConnector(tasks.factory, shown, timeout_s)
-        return TaskResources(tasks, self._table, TaskListener(connector, self._local, self._random))
+            engine = self._database.make()
+            aside = ThreadNotifier(ThreadConnections(engine, self._dialect, shown, timeout_s))
+            threads = ThreadConnections(engine, self._dialect, shown, timeout_s, aside.announce)
+            hears = ThreadListener(PsycopgConnector(engine, shown, timeout_s), self._local, self._random)
+            return ThreadResources(threads, self._table, hears, aside)
+        factory = ConnectionFactory(self._database.make_async())
+        notifier = TaskNotifier(LoopConnections(factory, self._dialect, shown, timeout_s))
+        tasks = LoopConnections(factory, self._dialect, shown, timeout_s, notifier.announce)
+        listener = TaskListener(AsyncpgConnector(factory, shown, timeout_s), self._local, self._random)
+        return TaskResources(tasks, self._table, listener, notifier)
 
     def _of_file(self, dialect: SQLiteDialect, *, in_loop: bool) -> SQLResources:
         # Loops share one connection to the file, and threads without a loop have another of their own.
         if self._file is None or not in_loop:
             engine, shown = self._database.make(), self._database.shown
-            connections = FileConnections(engine, dialect, shown, self._local, self._timeout_s)
+            connections = FileConnections(engine, dialect, shown, self._timeout_s, _waking(self._local))
             listener = FileListener(connections, self._local)
             if not in_loop:
                 return ThreadResources(connections, self._table, listener)
@@ -191,6 +211,16 @@ class DatabaseResources(Resources[SQLResources]):
         connections, listener, writer = self._file
         return FileResources(connections, self._table, listener, writer)
 
+    def announce_here(self) -> Announce | None:
+        """What announces after a commit of the caller's; None without a loop that could do it."""
+        if isinstance(self._dialect, SQLiteDialect):
+            return _waking(self._local)
+        try:
+            notifier = self.here().notifier
+        except RuntimeError:
+            return None
+        return None if notifier is None else notifier.announce
+
     def pressure(self) -> Pressure:
         """How busy the connections are, and how many steps wait for the next batch."""
         found = self.all_open()
@@ -198,6 +228,11 @@ class DatabaseResources(Resources[SQLResources]):
         shared = {id(each.connections): each.connections for each in found}.values()
         busy = [Pressure(each.usage.used, each.capacity, 0, each.usage.errors) for each in shared]
         return sum_of(busy, waiting=sum(each.batches.waiting for each in found))
+
+
+def _waking(local: LocalSignals) -> Announce:
+    """Wakes the waiters of this process, and keeps nothing else alive."""
+    return lambda topics: local.wake(map(payload, topics))
 
 
 def _let_go(connections: FileConnections, writer: Writer) -> None:

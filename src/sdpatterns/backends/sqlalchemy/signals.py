@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ClassVar
 
 from sdpatterns.backends.sqlalchemy.engine.dialect import payload
+from sdpatterns.backends.sqlalchemy.resources import SQLResources
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import Repeats, Step
-from sdpatterns.ports.engine.remote import Listens, RemoteSubscription
+from sdpatterns.ports.engine.remote import RemoteSubscription
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.signals import Subscription
 from sdpatterns.ports.space import Space
@@ -35,24 +36,33 @@ class Notify:
 class SQLSignals:
     """Sends signals between all processes that use the same database: see `SignalBus`.
 
-    May fail: `notify` and entering a subscription with `BackendUnavailable`. **Costs**: a notification
-    is folded with the steps of its loop turn. A subscription costs nothing on Postgres beyond the one
-    connection that listens for the loop; on SQLite a look at the file every 50 ms while there are any,
-    and what another process writes wakes all of them.
+    May fail: `notify` and entering a subscription with `BackendUnavailable`. **Costs**: on Postgres the
+    notifications of a loop, or of all threads, go together, at most every two milliseconds, on a connection that
+    only notifies; on SQLite a notification is folded with the steps of its loop turn. A subscription costs
+    nothing on Postgres beyond the one connection that listens for the loop; on SQLite a look at the file every
+    50 ms while there are any, and what another process writes wakes all of them.
     """
 
     def __init__(
-        self, runtime: Runtime, listener: Callable[[], Listens], run: Callable[[PendingStep], Coroutine[Any, Any, Any]]
+        self,
+        runtime: Runtime,
+        here: Callable[[], SQLResources],
+        run: Callable[[PendingStep], Coroutine[Any, Any, Any]],
     ) -> None:
         self.runtime: Runtime | None = runtime
-        self._listener = listener
+        self._here = here
         self._run = run
 
     async def notify(self, *topics: str) -> None:
         """Wake all that subscribe to one of the topics."""
-        if topics:
+        if not topics:
+            return
+        notifier = self._here().notifier
+        if notifier is None:
             await self._run(PendingStep(_NOWHERE, (), Notify(topics)))
+        else:
+            await notifier.notify(topics)
 
     def subscribe(self, *topics: str) -> Subscription:
         """A subscription to these topics, to be entered with `async with`."""
-        return RemoteSubscription(self._listener, tuple(map(payload, topics)))
+        return RemoteSubscription(lambda: self._here().listener, tuple(map(payload, topics)))

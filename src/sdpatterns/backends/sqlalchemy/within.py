@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch
-from sdpatterns.backends.sqlalchemy.engine.dialect import Dialect
-from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
+from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Dialect
+from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction, ViewTransaction
 from sdpatterns.backends.sqlalchemy.states import name_cells
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
@@ -34,15 +34,22 @@ class SQLView:
     """What a backend offers inside one transaction of the caller's.
 
     **Keeps**: a step is seen by others when the caller commits, and undone when the caller rolls
-    back; topics are announced at the commit. **May fail** with SQLAlchemy's own exceptions, as any
+    back; topics are announced after the commit. **May fail** with SQLAlchemy's own exceptions, as any
     statement of that transaction; nothing is repeated. **Costs**: a savepoint, a lock on the row
     until the transaction ends (on SQLite: the file's write lock), a read and a write.
+
+    A plain connection, and a session that was given one, do not say when they commit. There Postgres
+    itself announces the topics, with one more statement, and such commits wait for each other.
     """
 
     def __init__(
-        self, dialect: Dialect, table: CellTable, transaction: CallerTransaction, ring: Callable[[Sequence[str]], None]
+        self,
+        dialect: Dialect,
+        table: CellTable,
+        transaction: CallerTransaction,
+        announce_here: Callable[[], Announce | None],
     ) -> None:
-        self.states = ViewStates(dialect, table, transaction, ring)
+        self.states = ViewStates(dialect, table, transaction, announce_here)
 
 
 class ViewStates:
@@ -51,14 +58,18 @@ class ViewStates:
     clock: StoreClock = SERVER
 
     def __init__(
-        self, dialect: Dialect, table: CellTable, transaction: CallerTransaction, ring: Callable[[Sequence[str]], None]
+        self,
+        dialect: Dialect,
+        table: CellTable,
+        transaction: CallerTransaction,
+        announce_here: Callable[[], Announce | None],
     ) -> None:
         is_async = isinstance(transaction, AsyncSession | AsyncConnection)
         self.runtime: Runtime | None = ASYNCIO if is_async else BLOCKING
         self._dialect = dialect
         self._table = table
         self._transaction = transaction
-        self._ring = ring
+        self._announce_here = announce_here
 
     def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of a space, as this transaction sees them."""
@@ -91,9 +102,18 @@ class ViewStates:
             if step.is_over:
                 why = f"others wrote cells of {step.space.name!r} first each time"
                 raise BackendUnavailable(f"the deadline has passed and nothing was written: {why}")
-        # Postgres sends its notifications at the commit by itself. A plain connection says nothing of its commit.
-        if batch.topics and not self._dialect.notifies and isinstance(inner, Session):
-            _at_commit(inner, partial(self._ring, batch.topics))
+        if batch.topics:
+            self._announce(inner, tx, batch.topics)
+
+    def _announce(self, inner: Session | Connection, tx: Transaction, topics: Sequence[str]) -> None:
+        """Announce once the caller has committed, and not after a rollback."""
+        announce = self._announce_here()
+        if announce is not None and isinstance(inner, Session):
+            _at_commit(inner, partial(announce, topics))
+            # One that was given a connection may commit before that connection's own transaction does.
+            if isinstance(inner.get_bind(), Engine):
+                return
+        finish(self._dialect.notify_at_commit(tx, topics))
 
 
 def _at_commit(session: Session, ring: Callable[[], None]) -> None:

@@ -28,7 +28,10 @@ class CellTable(Protocol):
         ...
 
     async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> Collection[Place]:
-        """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
+        """Make the changes whose cells nobody changed meanwhile; the places of the others.
+
+        `topics` belong to no change: a database whose clients look for a change has to make one for them.
+        """
         ...
 
     async def sweep(self, tx: Transaction, limit: int, /) -> int:
@@ -83,12 +86,14 @@ class StepBatch:
     async def run(self, tx: Transaction, /, *, in_transaction: bool) -> bool:
         """Read, apply, write; whether all of it is written."""
         self._tx, self._in_transaction = tx, in_transaction
+        self.topics = ()
         if self._hold:
             await self._table.hold(tx, sorted(names_of(self.steps)), self._wait_max_s())
         self.conflict = await attempt(self, self.steps)
         if self.conflict is not None and in_transaction:
             # All or nothing: a step on several cells may be among them.
             self.conflict = Conflict(names_of(self.steps))
+            self.topics = ()
         return self.conflict is None
 
     async def clean_up(self, tx: Transaction, /) -> None:
@@ -117,4 +122,7 @@ class StepBatch:
         self.doubt = not self._in_transaction
         lost = await self._table.write(self._tx, changes, topics)
         self.doubt = False
-        return Conflict(lost) if lost else None
+        if not lost:
+            return None
+        self.topics = [*topics, *[topic for change in changes if change.key not in lost for topic in change.topics]]
+        return Conflict(lost)

@@ -7,15 +7,18 @@ unit --> BEGIN, if it needs one --> its statements --> COMMIT, or ROLLBACK where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy.engine import Connection
 
 from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction
 
-__all__ = ["Dialect", "Unit", "payload", "run_unit"]
+__all__ = ["Announce", "Dialect", "Unit", "payload", "run_unit", "say_nothing"]
+
+Announce: TypeAlias = Callable[[Sequence[str]], None]
+"""Wakes those who wait for these topics, soon. It neither waits nor fails, and a signal may be lost."""
 
 _PAYLOAD_BYTES_MAX = 1000
 
@@ -32,7 +35,7 @@ class Unit(Protocol):
     fresh: bool
     """Whether the connection was made for it, so that its failure is no old connection's."""
     topics: Sequence[str]
-    """What to announce once it is durable."""
+    """What to announce once it is durable; empty where it was not kept."""
 
     async def run(self, tx: Transaction, /, *, in_transaction: bool) -> bool:
         """Do it; whether to keep what was done."""
@@ -47,8 +50,6 @@ class Dialect(Protocol):
 
     name: str
     shift_us: int
-    notifies: bool
-    """Whether the database itself announces the topics of a write to other clients."""
 
     def begin(self, unit: Unit, /) -> str | None:
         """How to begin the transaction that the unit needs; None where one statement is enough."""
@@ -59,24 +60,39 @@ class Dialect(Protocol):
     def join(self, connection: Connection, /) -> None:
         """Make sure that the caller's transaction has begun in the database as well."""
 
+    async def notify_at_commit(self, tx: Transaction, topics: Sequence[str], /) -> None:
+        """Announce in the transaction itself. For one of which nobody hears that it has committed."""
 
-async def run_unit(dialect: Dialect, tx: Transaction, unit: Unit) -> None:
-    """Run the unit on a connection that commits each statement by itself.
+
+async def run_unit(dialect: Dialect, tx: Transaction, unit: Unit, announce: Announce) -> None:
+    """Run the unit on a connection that commits each statement by itself, and announce what it says once it is durable.
 
     After an exception the connection is of no more use: to close it ends a transaction more surely than `ROLLBACK`,
     which a server that no longer answers would not answer either.
     """
     begin = dialect.begin(unit)
-    if begin is None:
-        await unit.run(tx, in_transaction=False)
-    else:
-        await tx.execute(begin)
-        is_kept = await unit.run(tx, in_transaction=True)
-        # Only a commit can have happened though its reply is lost.
-        unit.doubt = is_kept
-        await tx.execute("COMMIT" if is_kept else "ROLLBACK")
-        unit.doubt = False
+    try:
+        if begin is None:
+            await unit.run(tx, in_transaction=False)
+        else:
+            await tx.execute(begin)
+            is_kept = await unit.run(tx, in_transaction=True)
+            # Only a commit can have happened though its reply is lost.
+            unit.doubt = is_kept
+            await tx.execute("COMMIT" if is_kept else "ROLLBACK")
+            unit.doubt = False
+    except BaseException:
+        # If it happened after all, nothing else would announce it: a repeat may find nothing left to wake for.
+        if unit.doubt:
+            announce(unit.topics)
+        raise
+    if unit.topics:
+        announce(unit.topics)
     await unit.clean_up(tx)
+
+
+def say_nothing(_: Sequence[str]) -> None:
+    """See `Announce`: for units without topics."""
 
 
 def payload(topic: str) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sdpatterns.backends.sqlalchemy.engine.connections import APART_MAX
-from sdpatterns.backends.sqlalchemy.engine.dialect import Unit, run_unit
+from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Unit, run_unit, say_nothing
 from sdpatterns.backends.sqlalchemy.engine.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.engine.transactions import AsyncpgTransaction, Transaction
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect, prepare
@@ -102,11 +102,19 @@ class LoopConnections:
 
     waits_for_rows = True
 
-    def __init__(self, engine: AsyncEngine, dialect: PostgresDialect, shown: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        factory: ConnectionFactory,
+        dialect: PostgresDialect,
+        shown: str,
+        timeout_s: float,
+        announce: Announce = say_nothing,
+    ) -> None:
         self.shown = shown
         self.usage = Usage()
-        self.factory = ConnectionFactory(engine)
+        self.factory = factory
         self._dialect = dialect
+        self._announce = announce
         self.timeout_s = timeout_s
         self._kept: AsyncpgConnection | None = None
         self._apart = asyncio.Semaphore(APART_MAX)
@@ -125,7 +133,7 @@ class LoopConnections:
                 if kept is None:
                     kept = await self._open()
                 # Not through `kept.run`: each coroutine between here and the driver is resumed for each reply.
-                await run_unit(self._dialect, kept.tx, unit)
+                await run_unit(self._dialect, kept.tx, unit, self._announce)
         except BaseException:
             # Also after a cancellation, because a reply may still be on its way: the next unit makes another.
             self._kept = None
@@ -138,7 +146,7 @@ class LoopConnections:
         # Twice: a row may be waited for as long as `lock_timeout` says.
         async with self._apart, asyncio.timeout(2 * self.timeout_s):
             connection = await self._connected()
-            await connection.run(lambda tx: run_unit(self._dialect, tx, unit))
+            await connection.run(lambda tx: run_unit(self._dialect, tx, unit, self._announce))
             await connection.close()
 
     def is_moving(self) -> bool:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sdpatterns.backends.sqlalchemy.cells.rows import Place, expiry_us, next_version
-from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
-from sdpatterns.backends.sqlalchemy.postgres.dialect import CHANNEL, NOW, PostgresDialect
-from sdpatterns.core.clock import SYSTEM
+from sdpatterns.backends.sqlalchemy.postgres.dialect import NOW, PostgresDialect
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.ports.engine.steps import Change, Found, Snapshot
 
@@ -68,14 +66,7 @@ WITH w AS MATERIALIZED (
   ON CONFLICT DO NOTHING RETURNING space, key
 ), landed AS (
   SELECT * FROM changed UNION ALL SELECT * FROM dropped UNION ALL SELECT * FROM compared UNION ALL SELECT * FROM made
-)"""
-# A topic goes out only if the change that it belongs to landed; those of no cell always do.
-_RING = """, rung AS MATERIALIZED (
-  SELECT pg_notify(:channel, t.topic) FROM (
-    SELECT DISTINCT t.topic FROM unnest(:topic_spaces, :topic_keys, :topics) AS t (space, key, topic)
-    WHERE t.space IS NULL OR EXISTS (SELECT FROM landed l WHERE l.space = t.space AND l.key = t.key)
-  ) t
-)"""
+) SELECT space, key FROM landed"""
 _COLUMNS = _PLACES | {
     "expected": "bigint[]",
     "versions": "bigint[]",
@@ -83,11 +74,7 @@ _COLUMNS = _PLACES | {
     "last_us": "bigint[]",
     "expires_us": "bigint[]",
 }
-_TOPICS = {"channel": "text", "topic_spaces": "text[]", "topic_keys": "text[]", "topics": "text[]"}
-_WRITE = Statement(f"{_CHANGE} SELECT space, key FROM landed", **_COLUMNS)
-_WRITE_AND_RING = Statement(
-    f"{_CHANGE}{_RING} SELECT space, key FROM landed UNION ALL SELECT NULL, NULL FROM rung", **_COLUMNS, **_TOPICS
-)
+_WRITE = Statement(_CHANGE, **_COLUMNS)
 
 _DROP = Statement(
     "DELETE FROM sdp_cells c USING unnest(:spaces, :keys) AS w (space, key) WHERE c.space = w.space AND c.key = w.key",
@@ -119,8 +106,6 @@ class PostgresCells:
 
     async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
-        if not places:
-            return Snapshot({}, SYSTEM.now_us() + self._dialect.shift_us)
         rows = await tx.fetch(_READ, *_columns(places))
         found: dict[Place, Found | None] = {
             (space, key): None if version is None else Found(version, state, last_us)
@@ -130,16 +115,11 @@ class PostgresCells:
         return Snapshot(found, max([row[5] for row in rows]) + self._dialect.shift_us)
 
     async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
-        """Make the changes whose cells nobody changed meanwhile and announce; the places of the others."""
+        """Make the changes whose cells nobody changed meanwhile; the places of the others."""
+        if not changes:
+            return set()
         # One pass over the changes, turned into columns by `zip`: there may be hundreds.
-        rows = list(zip(*map(_row, changes), strict=True)) or [()] * len(_COLUMNS)
-        rung: list[tuple[str | None, str | None, str]]
-        rung = [(*change.key, payload(topic)) for change in changes for topic in change.topics]
-        rung += [(None, None, payload(topic)) for topic in topics]
-        if rung:
-            landed = await tx.fetch(_WRITE_AND_RING, *rows, CHANNEL, *map(list, zip(*rung, strict=True)))
-        else:
-            landed = await tx.fetch(_WRITE, *rows)
+        landed = await tx.fetch(_WRITE, *zip(*map(_row, changes), strict=True))
         lost = {change.key for change in changes}
         lost.difference_update([tuple(row) for row in landed])
         absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy.engine import Connection
 
-from sdpatterns.backends.sqlalchemy.engine.dialect import Unit
-from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction
+from sdpatterns.backends.sqlalchemy.engine.dialect import Unit, payload
+from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
 
-__all__ = ["CHANNEL", "NOW", "PostgresDialect", "prepare"]
+__all__ = ["CHANNEL", "NOW", "PostgresDialect", "notify", "prepare"]
 
 CHANNEL = "sdpatterns"
 """Of all notifications: a payload says which topic it is."""
@@ -18,12 +20,15 @@ NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 _ALONE = 0x5D9A_77E2  # any number that no other program is likely to lock
 _INSERT_WAIT = "250ms"
 
+_NOTIFY = Statement(
+    "SELECT pg_notify(:channel, t.topic) FROM unnest(:topics) AS t (topic)", channel="text", topics="text[]"
+)
+
 
 class PostgresDialect:
     """See `Dialect`."""
 
     name = "postgresql"
-    notifies = True
 
     def __init__(self) -> None:
         self.shift_us = 0
@@ -39,6 +44,15 @@ class PostgresDialect:
 
     def join(self, connection: Connection, /) -> None:
         """Nothing: the savepoint begins it."""
+
+    async def notify_at_commit(self, tx: Transaction, topics: Sequence[str], /) -> None:
+        """Announce the topics when the transaction commits, and not if it rolls back."""
+        await notify(tx, [payload(topic) for topic in topics])
+
+
+async def notify(tx: Transaction, payloads: Sequence[str]) -> None:
+    """Tell all that listen, when the transaction commits."""
+    await tx.fetch(_NOTIFY, CHANNEL, payloads)
 
 
 async def prepare(tx: Transaction) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from sdpatterns.backends.sqlalchemy.engine.connections import APART_MAX, Kept, discard, driver_of
-from sdpatterns.backends.sqlalchemy.engine.dialect import Unit, run_unit
+from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Unit, run_unit, say_nothing
 from sdpatterns.backends.sqlalchemy.engine.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.engine.transactions import PsycopgTransaction
 from sdpatterns.backends.sqlalchemy.postgres.bounds import Bound
@@ -29,12 +29,20 @@ class ThreadConnections:
 
     waits_for_rows = True
 
-    def __init__(self, engine: Engine, dialect: PostgresDialect, shown: str, timeout_s: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        dialect: PostgresDialect,
+        shown: str,
+        timeout_s: float,
+        announce: Announce = say_nothing,
+    ) -> None:
         self.shown = shown
         self.timeout_s = timeout_s
         self.usage = Usage()
         self.engine = engine
         self._dialect = dialect
+        self._announce = announce
         self._lock = threading.Lock()
         self._kept: Kept | None = None
         self._apart = threading.Semaphore(APART_MAX)
@@ -55,7 +63,7 @@ class ThreadConnections:
                         kept = self._open(bound)
                     else:
                         bound.watch(driver_of(kept.connection))
-                    finish(run_unit(self._dialect, kept.tx, unit))
+                    finish(run_unit(self._dialect, kept.tx, unit, self._announce))
             except BaseException:
                 # What it was doing is not known, so that nothing else may run on it.
                 self._drop()
@@ -72,7 +80,7 @@ class ThreadConnections:
             self._apart.release()
 
     async def _run_on(self, connection: Connection, unit: Unit) -> None:
-        await run_unit(self._dialect, PsycopgTransaction(driver_of(connection)), unit)
+        await run_unit(self._dialect, PsycopgTransaction(driver_of(connection)), unit, self._announce)
 
     def is_moving(self) -> bool:
         return True

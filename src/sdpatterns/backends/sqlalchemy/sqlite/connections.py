@@ -13,13 +13,12 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import Connection
 
 from sdpatterns.backends.sqlalchemy.engine.connections import Kept, driver_of
-from sdpatterns.backends.sqlalchemy.engine.dialect import Unit, payload, run_unit
+from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Unit, run_unit
 from sdpatterns.backends.sqlalchemy.engine.migrations import check_schema
 from sdpatterns.backends.sqlalchemy.engine.transactions import SQLiteTransaction
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect, data_version
 from sdpatterns.core.forks import drop_in_child, prepare_for_fork
 from sdpatterns.core.runtime import finish
-from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Usage
 
 __all__ = ["FileConnections"]
@@ -37,14 +36,15 @@ class FileConnections:
     capacity = 1
 
     def __init__(
-        self, engine: Engine, dialect: SQLiteDialect, shown: str, local: LocalSignals, timeout_s: float
+        self, engine: Engine, dialect: SQLiteDialect, shown: str, timeout_s: float, announce: Announce
     ) -> None:
         self.shown = shown
         self.timeout_s = timeout_s
         self.usage = Usage()
         self.engine = engine
         self._dialect = dialect
-        self._local = local
+        # Other processes see that the file has changed; this one would not see its own change.
+        self._announce = announce
         self._lock = threading.Lock()
         self._kept: Kept | None = None
         self._data_version: int | None = None
@@ -86,16 +86,13 @@ class FileConnections:
             self._runs_in = threading.get_ident()
             try:
                 unit.fresh = self._kept is None
-                finish(run_unit(self._dialect, (self._kept or self._open()).tx, unit))
+                finish(run_unit(self._dialect, (self._kept or self._open()).tx, unit, self._announce))
             except BaseException:
                 # To close it ends the transaction.
                 self._drop()
                 raise
             finally:
                 self._runs_in = None
-        if unit.topics:
-            # Other processes see that the file has changed; this one would not see its own change.
-            self._local.wake(map(payload, unit.topics))
 
     async def run_apart(self, unit: Unit, /) -> None:
         """As `run`: one writer at a time is all that SQLite has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -18,7 +19,6 @@ class SQLiteDialect:
     """See `Dialect`."""
 
     name = "sqlite"
-    notifies = False
 
     def __init__(self) -> None:
         self.shift_us = 0
@@ -40,6 +40,9 @@ class SQLiteDialect:
         driver: Any = connection.dialect.get_driver_connection(raw)
         if not driver.in_transaction:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    async def notify_at_commit(self, tx: Transaction, topics: Sequence[str], /) -> None:
+        """Nothing: others see that the file has changed."""
 
 
 async def data_version(tx: Transaction) -> int:
