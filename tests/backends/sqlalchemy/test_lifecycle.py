@@ -21,7 +21,7 @@ from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import BLOCKING, finish
 from sdpatterns.ports.states import Cells, Space
 from sdpatterns.testing.contracts.steps import Add, add_each
-from tests.backends.sqlalchemy.steps import Numbers
+from tests.backends.sqlalchemy.steps import Meddled, Numbers
 
 
 def counters(backend: SQLBackend, space: str) -> Cells[Numbers]:
@@ -144,6 +144,25 @@ def test_a_backend_that_is_forgotten_ends_its_thread(sqlite_path: Path) -> None:
         return not any(thread.name == "sdpatterns-sqlite" for thread in threading.enumerate())
 
     assert soon(is_gone)
+
+
+@pytest.mark.anyio
+async def test_a_backend_may_be_forgotten_in_the_middle_of_its_own_step(sqlite_path: Path) -> None:
+    backend = SQLBackend(f"sqlite+aiosqlite:///{sqlite_path}")
+    await backend.create()
+    threads: list[threading.Thread] = []
+
+    def forget(_: int) -> None:
+        threads.append(threading.current_thread())
+        assert backend._resources._finalizer is not None
+        backend._resources._finalizer()  # as the collector would, if it ran here
+
+    await counters(backend, "forgotten").transact("a", Meddled(forget))
+    [writer] = threads
+    await asyncio.to_thread(writer.join, 60.0)
+    assert not writer.is_alive()
+    assert await counters(backend, "forgotten").read("a") == (1,)
+    await backend.__aexit__(None, None, None)
 
 
 def test_the_watching_thread_ends_when_there_are_no_subscribers(sqlite_path: Path) -> None:

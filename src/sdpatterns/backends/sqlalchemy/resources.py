@@ -236,5 +236,6 @@ def _waking(local: LocalSignals) -> Announce:
 
 
 def _let_go(connections: FileConnections, writer: Writer) -> None:
+    # In the writer's thread, after what it still has to do: this may be called inside a step that runs there.
+    writer.post(connections.close)
     writer.stop()
-    connections.close()

@@ -53,7 +53,9 @@ class Writer:
             thread, self._thread = self._thread, None
             if thread is not None:
                 self._jobs.put(None)
-                thread.join()
+                # Not in the thread itself, where the last reference to a forgotten backend may go.
+                if thread is not threading.current_thread():
+                    thread.join()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
