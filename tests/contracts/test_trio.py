@@ -10,9 +10,17 @@ import pytest
 
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
-from sdpatterns.backends.trio import InThreads, SignalsInThreads
+from sdpatterns.backends.trio import InThreads, QueueInThreads, SignalsInThreads
 from sdpatterns.core.runtime import finish
-from sdpatterns.testing.contracts import BackendContract, BackendUnderTest, SignalBusContract, StateStoreContract
+from sdpatterns.ports.queue import QueueSettings
+from sdpatterns.testing.contracts import (
+    BackendContract,
+    BackendUnderTest,
+    MessageQueueContract,
+    SignalBusContract,
+    StateStoreContract,
+)
+from tests.contracts.test_memory import ShiftedBackend
 
 
 class Threaded:
@@ -22,6 +30,10 @@ class Threaded:
         self.inside = inside
         self.states = InThreads(inside.states)
         self.signals = SignalsInThreads(inside.signals)
+
+    def queue(self, name: str, /, settings: QueueSettings | None = None) -> QueueInThreads:
+        settings = QueueSettings() if settings is None else settings
+        return QueueInThreads(self.inside.queue(name, settings))
 
     async def create(self) -> None:
         finish(self.inside.create())
@@ -61,6 +73,22 @@ class OnSQLite(UnderTrio):
         return Threaded(SQLBackend.from_url(self.url))
 
 
+class PlainMemory(ShiftedBackend):
+    def shift(self, seconds: float) -> None:
+        self.clock.step(seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class InMemory(UnderTrio):
+    def build(self) -> BackendUnderTest:
+        return Threaded(PlainMemory())
+
+
 class TestStatesOnValkey(OnValkey, StateStoreContract):
     pass
 
@@ -74,4 +102,8 @@ class TestSignalsOnValkey(OnValkey, SignalBusContract):
 
 
 class TestSignalsOnSQLite(OnSQLite, SignalBusContract):
+    pass
+
+
+class TestQueuesInMemory(InMemory, MessageQueueContract):
     pass

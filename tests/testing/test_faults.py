@@ -13,10 +13,11 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
+from sdpatterns.ports.queue import Complete, Message, Park
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.contracts.steps import Add, AddMany, Put, Time
-from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyStates, SteppedClock
+from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyClient, FaultyQueue, FaultyStates, SteppedClock
 from sdpatterns.testing.loop import VirtualLoop
 
 CALM = dict.fromkeys(FAULTS, 0.0)
@@ -232,3 +233,96 @@ def test_a_counter_may_be_shared() -> None:
 
         asyncio.run(work())
     assert fired["unsent"] == 1
+
+
+def play_queue(work: Callable[[FaultyQueue], Coroutine[Any, Any, Any]], *, seed: int = 0, **plan: float) -> FaultyQueue:
+    clock = SteppedClock()
+    client = FaultyClient(chance=random.Random(seed), plan=FaultPlan(**{**CALM, **plan}), on_step=clock.step)
+    queue = FaultyQueue(MemoryBackend(clock=clock).queue("jobs"), client)
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed=seed)) as runner:
+        runner.run(work(queue))
+    return queue
+
+
+def depth(queue: FaultyQueue) -> tuple[int, ...]:
+    return asyncio.run(queue._inner.depth())[:4]
+
+
+MAIL = Message(id="a", payload=b"hello")
+
+
+def test_without_faults_it_is_the_queue_inside() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        assert await queue.publish([MAIL, Message(id="b", payload=b"")]) == [True, True]
+        first, second = (await queue.claim(5, 30.0)).messages
+        assert await queue.extend([first], 30.0) == [True]
+        assert await queue.settle([Complete(first), Park(second, "broken")]) == [True, True]
+        assert [letter.id for letter in await queue.parked(10)] == ["b"]
+        assert await queue.redrive(["b"]) == [True]
+        assert await queue.withdraw(["b"]) == [True]
+        assert await queue.discard(["b"]) == [False]
+        assert (await queue.depth())[:4] == (0, 0, 0, 0)
+        assert (queue.name, queue.topic, queue.runtime) == ("jobs", "queue/jobs", ASYNCIO)
+        assert "fence" in queue.capabilities
+
+    assert not play_queue(work).client.fired
+
+
+def test_an_unsent_publish_never_happened() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        with pytest.raises(BackendUnavailable):
+            await queue.publish([MAIL])
+
+    assert depth(play_queue(work, unsent=1.0)) == (0, 0, 0, 0)
+
+
+def test_a_publish_whose_reply_is_lost_is_repeated_and_there_once() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        with pytest.raises(OutcomeUnknown):
+            await queue.publish([MAIL])
+
+    queue = play_queue(work, lost_after=1.0)
+    assert queue.client.fired == {"lost_after": 4}
+    assert depth(queue) == (1, 0, 0, 0)
+
+
+def test_a_claim_whose_reply_is_lost_is_not_repeated_and_leaves_leases() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        await queue._inner.publish([MAIL, Message(id="b", payload=b"")])
+        with pytest.raises(OutcomeUnknown):
+            await queue.claim(1, 30.0)
+        assert (await queue._inner.depth())[:4] == (1, 0, 1, 0)
+
+    assert play_queue(work, lost_after=1.0).client.fired == {"lost_after": 1}
+
+
+def test_a_late_copy_publishes_once_more_what_was_completed() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        await queue.publish([MAIL])
+        queue.client.calm()
+        await queue.settle([Complete(claimed) for claimed in (await queue.claim(1, 30.0)).messages])
+        assert (await queue.depth())[:4] == (0, 0, 0, 0)
+        await asyncio.sleep(60.0)
+        assert (await queue.depth())[:4] == (1, 0, 0, 0)
+
+    assert play_queue(work, copied=1.0).client.fired == {"copied": 1}
+
+
+def test_a_client_that_is_cut_off_reaches_its_queue_no_more() -> None:
+    async def work(queue: FaultyQueue) -> None:
+        queue.client.cut()
+        with pytest.raises(BackendUnavailable):
+            await queue.depth()
+        assert await queue.another().publish([MAIL]) == [True]
+
+    play_queue(work)
+
+
+def test_a_queue_and_cells_may_be_reached_by_one_client() -> None:
+    async def work(store: FaultyStates) -> None:
+        queue = FaultyQueue(MemoryBackend().queue("jobs"), store)
+        store.cut()
+        with pytest.raises(BackendUnavailable):
+            await queue.publish([MAIL])
+
+    play(work)

@@ -1,7 +1,7 @@
 """A blocking backend for a program that runs trio: each step in a worker thread.
 
 The clients of Redis and of most databases know asyncio and threads, not trio. So under trio a
-backend is built with `blocking=True` and its ports are used through these two:
+backend is built with `blocking=True` and its ports are used through these:
 
 ```
 backend = RedisBackend.from_url(url, blocking=True)
@@ -14,13 +14,14 @@ happened or not, as with a lost reply: the thread finishes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from anyio import to_thread
 
 from sdpatterns.core.runtime import Runtime, finish
+from sdpatterns.ports.queue import Claimed, Claims, Message, MessageQueue, Parked, QueueDepth, Settlement
 from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import Cells, Space, StateStore, rely_on
 
@@ -29,7 +30,7 @@ try:
 except ImportError as missing:
     raise ImportError('pip install "sdpatterns[trio]"') from missing
 
-__all__ = ["InThreads", "SignalsInThreads"]
+__all__ = ["InThreads", "QueueInThreads", "SignalsInThreads"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -59,6 +60,48 @@ class InThreads:
     def relied_on_by(self, who: str, /) -> None:
         """See `ForgetfulStore`: handed on to the store inside."""
         rely_on(self._inside, who)
+
+
+class QueueInThreads:
+    """See `MessageQueue`: a blocking one, used from trio.
+
+    A cancelled claim may leave leases behind, which end by themselves.
+    """
+
+    runtime: Runtime | None = TRIO
+
+    def __init__(self, queue: MessageQueue) -> None:
+        self.name = queue.name
+        self.topic = queue.topic
+        self.capabilities = queue.capabilities
+        self._inside = queue
+
+    async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:
+        return await _hop(self._inside.publish, messages)
+
+    async def claim(self, n: int, lease_s: float, /) -> Claims:
+        return await _hop(self._inside.claim, n, lease_s)
+
+    async def extend(self, claims: Sequence[Claimed], lease_s: float, /) -> Sequence[bool]:
+        return await _hop(self._inside.extend, claims, lease_s)
+
+    async def settle(self, settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        return await _hop(self._inside.settle, settlements)
+
+    async def depth(self) -> QueueDepth:
+        return await _hop(self._inside.depth)
+
+    async def withdraw(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await _hop(self._inside.withdraw, ids)
+
+    async def parked(self, limit: int, after: int = 0, /) -> Sequence[Parked]:
+        return await _hop(self._inside.parked, limit, after)
+
+    async def redrive(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await _hop(self._inside.redrive, ids)
+
+    async def discard(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await _hop(self._inside.discard, ids)
 
 
 class _ThreadedSubscription:

@@ -115,8 +115,10 @@ class Message:
             check_key(self.tenant)
         if not isinstance(self.payload, bytes):
             raise TypeError(f"the payload of a message must be bytes, got {type(self.payload).__name__}")
-        number("delay_s", self.delay_s, 0.0, DELAY_S_MAX)
-        number("rank_s", self.rank_s, -RANK_S_MAX, RANK_S_MAX)
+        if self.delay_s != 0:
+            number("delay_s", self.delay_s, 0.0, DELAY_S_MAX)
+        if self.rank_s != 0:
+            number("rank_s", self.rank_s, -RANK_S_MAX, RANK_S_MAX)
         if self.headers:
             _check_headers(self.headers)
 

@@ -1,4 +1,4 @@
-"""A store with everything that a network and a crash can do to it, decided by one seed.
+"""A backend with everything that a network and a crash can do to it, decided by one seed.
 
 ```
 caller -- delay -- request lost? -- [the step] -- reply lost? -- delay -- caller
@@ -13,17 +13,18 @@ import copy
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Self, TypeVar
 
 from sdpatterns.core.clock import SYSTEM, Clock
 from sdpatterns.core.runtime import ASYNCIO, Runtime, current
 from sdpatterns.core.step import Repeats
 from sdpatterns.errors import BackendUnavailable, OutcomeUnknown
 from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.queue import Claimed, Claims, Message, MessageQueue, Parked, QueueDepth, Settlement
 from sdpatterns.ports.states import Cells, Space, StateStore
 
-__all__ = ["FaultPlan", "FaultyStates", "SteppedClock"]
+__all__ = ["FaultPlan", "FaultyClient", "FaultyQueue", "FaultyStates", "SteppedClock"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -139,21 +140,19 @@ class _Network:
             await step()
 
 
-class FaultyStates:
-    """One client of any store, behind a bad network; `another()` gives a second one.
+class FaultyClient:
+    """One client of a backend, behind a bad network; `another()` gives a second one.
 
-    `chance` draws every fault, so that one seed gives one history; `on_step` steps the store's
-    clock (`SteppedClock.step`, or a backend's `shift`). `fired` counts what has struck. `runtime`
-    is the one to wait in where the store inside has none of its own.
+    `chance` draws every fault, so that one seed gives one history; `on_step` steps the backend's
+    clock (`SteppedClock.step`, or a backend's `shift`). `fired` counts what has struck.
 
-    **Keeps**: a step is never half done; `BackendUnavailable` only for a step that never happened;
-    an unsafe step never happens twice. **May fail** as the store it wraps, and by plan.
+    **Keeps**: a call is never half done; `BackendUnavailable` only for a call that never happened;
+    an unsafe call never happens twice. **May fail** as what it wraps, and by plan.
     **Costs** the delays of the plan, in whatever time the runtime keeps.
     """
 
     def __init__(
         self,
-        inner: StateStore,
         *,
         chance: random.Random,
         plan: FaultPlan | None = None,
@@ -161,29 +160,22 @@ class FaultyStates:
         fired: Counter[str] | None = None,
         runtime: Runtime = ASYNCIO,
     ) -> None:
-        # A store that never waits does wait behind a network.
-        self.runtime: Runtime | None = runtime if inner.runtime is None else inner.runtime
-        self.clock = inner.clock
+        self.runtime: Runtime | None = runtime
         self.plan = FaultPlan() if plan is None else plan
         if self.plan.stepped and on_step is None:
             raise ValueError("stepped needs on_step: who is to set the store's clock?")
         self.fired: Counter[str] = Counter() if fired is None else fired
         self.network = _Network(chance, self.plan, on_step, self.fired)
-        self._inner = inner
         self._parted_until = float("-inf")
 
-    def another(self) -> FaultyStates:
-        """One more client of the same store: it has its own luck with partitions only."""
+    def another(self) -> Self:
+        """One more client of the same backend: it has its own luck with partitions only."""
         client = copy.copy(self)
         client._parted_until = float("-inf")  # noqa: SLF001 - its own class
         return client
 
-    def cells(self, space: Space[S], /) -> Cells[S]:
-        """The cells of the store inside, reached through the faults."""
-        return Cells(space, _Faulty(self, self._inner.cells(space)).run)
-
     def cut(self) -> None:
-        """From now on nothing of this client reaches the store: its process has died."""
+        """From now on nothing of this client reaches the backend: its process has died."""
         self._parted_until = float("inf")
 
     def calm(self) -> None:
@@ -207,11 +199,59 @@ class FaultyStates:
         if network.on_step is not None and network.strikes("stepped"):
             network.on_step(network.chance.uniform(-1.0, 1.0) * self.plan.step_max_s)
 
+    async def send(self, repeats: Repeats, call: Callable[[], Awaitable[A]], *, copies: bool) -> A:
+        """Make a call, with luck. `copies`: whether the network may deliver it once more."""
+        network = self.network
+        for _ in range(_TRIES_MAX):
+            await self.travel()
+            self.reach()
+            if network.strikes("unsent"):
+                raise BackendUnavailable("the step was not sent, by plan")
+            await network.deliver()
+            if not network.strikes("lost_before"):
+                answer = await call()
+                if copies and repeats == "harmless" and network.strikes("copied"):
+                    network.copy(call)
+                if not network.strikes("lost_after"):
+                    await self.travel()
+                    return answer
+            await self.travel()
+            if repeats != "harmless":
+                break
+        raise OutcomeUnknown("the reply was lost, by plan")
+
+
+class FaultyStates(FaultyClient):
+    """A `StateStore` as one client reaches it through the faults: see `FaultyClient`.
+
+    `runtime` is the one to wait in where the store inside has none of its own.
+    """
+
+    def __init__(
+        self,
+        inner: StateStore,
+        *,
+        chance: random.Random,
+        plan: FaultPlan | None = None,
+        on_step: Callable[[float], None] | None = None,
+        fired: Counter[str] | None = None,
+        runtime: Runtime = ASYNCIO,
+    ) -> None:
+        # A store that never waits does wait behind a network.
+        waits_in = runtime if inner.runtime is None else inner.runtime
+        super().__init__(chance=chance, plan=plan, on_step=on_step, fired=fired, runtime=waits_in)
+        self.clock = inner.clock
+        self._inner = inner
+
+    def cells(self, space: Space[S], /) -> Cells[S]:
+        """The cells of the store inside, reached through the faults."""
+        return Cells(space, _Faulty(self, self._inner.cells(space)).run)
+
 
 class _Faulty:
     """The way to the cells inside."""
 
-    def __init__(self, client: FaultyStates, inner: Cells[Any]) -> None:
+    def __init__(self, client: FaultyClient, inner: Cells[Any]) -> None:
         self._client = client
         self._inner = inner
 
@@ -219,28 +259,63 @@ class _Faulty:
         """One step, with luck."""
         copies = not step.reads and not isinstance(step.transition, Drop)
         # A fresh one for each time that it is sent: two of them may be under way at once.
-        return await self._send(
+        return await self._client.send(
             step.transition.repeats,
             lambda: self._inner.run(PendingStep(step.space, step.keys, step.transition, reads=step.reads)),
             copies=copies,
         )
 
-    async def _send(self, repeats: Repeats, step: Callable[[], Awaitable[A]], *, copies: bool) -> A:
-        client, network = self._client, self._client.network
-        for _ in range(_TRIES_MAX):
-            await client.travel()
-            client.reach()
-            if network.strikes("unsent"):
-                raise BackendUnavailable("the step was not sent, by plan")
-            await network.deliver()
-            if not network.strikes("lost_before"):
-                answer = await step()
-                if copies and repeats == "harmless" and network.strikes("copied"):
-                    network.copy(step)
-                if not network.strikes("lost_after"):
-                    await client.travel()
-                    return answer
-            await client.travel()
-            if repeats != "harmless":
-                break
-        raise OutcomeUnknown("the reply was lost, by plan")
+
+class FaultyQueue:
+    """A `MessageQueue` as one client reaches it through the faults.
+
+    ```python
+    client = FaultyClient(chance=random.Random(seed))
+    queue = FaultyQueue(backend.queue("jobs"), client)
+    ```
+    The client may be a `FaultyStates`, so that both ports share one network. A claim whose reply is lost is not
+    repeated: its leases end by themselves. The other verbs are, and a late copy of one may arrive when the message
+    has long been completed: a publish then adds it once more.
+    """
+
+    def __init__(self, inner: MessageQueue, client: FaultyClient) -> None:
+        self.name = inner.name
+        self.topic = inner.topic
+        self.capabilities = inner.capabilities
+        self.runtime: Runtime | None = client.runtime
+        self.client = client
+        self._inner = inner
+
+    def another(self) -> FaultyQueue:
+        """The same queue through one more client."""
+        return FaultyQueue(self._inner, self.client.another())
+
+    async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.publish(messages))
+
+    async def claim(self, n: int, lease_s: float, /) -> Claims:
+        return await self.client.send("unsafe", lambda: self._inner.claim(n, lease_s), copies=False)
+
+    async def extend(self, claims: Sequence[Claimed], lease_s: float, /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.extend(claims, lease_s))
+
+    async def settle(self, settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.settle(settlements))
+
+    async def depth(self) -> QueueDepth:
+        return await self._send(self._inner.depth)
+
+    async def withdraw(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.withdraw(ids))
+
+    async def parked(self, limit: int, after: int = 0, /) -> Sequence[Parked]:
+        return await self._send(lambda: self._inner.parked(limit, after))
+
+    async def redrive(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.redrive(ids))
+
+    async def discard(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return await self._send(lambda: self._inner.discard(ids))
+
+    async def _send(self, call: Callable[[], Awaitable[A]]) -> A:
+        return await self.client.send("harmless", call, copies=True)

@@ -86,7 +86,7 @@ class MemoryQueue:
         # What the present call has to tell once the lock is free.
         self._is_due_earlier = False
         self._dropped = 0
-        self._entries: dict[str, KeptMessage] = {}
+        self._messages: dict[str, KeptMessage] = {}
         self._ready = Ready()
         # Leases that end, and delays that pass.
         self._later = Agenda()
@@ -112,10 +112,10 @@ class MemoryQueue:
             claimed: list[Claimed] = []
             # The fence is the queue's own, so that it also grows for an id that is published again.
             fence, later = self._fence, self._later
-            for entry in self._ready.take(n):
+            for kept in self._ready.take(n):
                 fence = next_fence(fence, now_us)
-                claimed.append(entry.lease(fence, until_us))
-                later.add(until_us, entry)
+                claimed.append(kept.lease(fence, until_us))
+                later.add(until_us, kept)
             self._fence = fence
             self._leased += len(claimed)
             claims = Claims(claimed, self._due_in_s(now_us))
@@ -147,7 +147,7 @@ class MemoryQueue:
             self._sweep(now_us, len(self._letters))
             due, leased, parked = self._ready.count, self._leased, len(self._letters)
             since_us = self._ready.first_since_us()
-            waiting = len(self._entries) - due - leased - parked
+            waiting = len(self._messages) - due - leased - parked
             news = self._news()
         self._announce(news)
         return QueueDepth(due, waiting, leased, parked, 0.0 if since_us is None else (now_us - since_us) / 1e6)
@@ -200,11 +200,10 @@ class MemoryQueue:
         later = self._later
         first_us = later.first_us()
         while first_us is not None and first_us <= now_us:
-            entry = later.take()
-            if entry.state == LEASED:
+            kept = later.take()
+            if kept.state == LEASED:
                 self._leased -= 1
-            entry.turn += 1
-            self._ready.put(entry, first_us)
+            self._ready.put(kept, first_us)
             first_us = later.first_us()
         self._is_due_earlier = False
         self._dropped = 0
@@ -214,8 +213,8 @@ class MemoryQueue:
 
     def _sweep(self, now_us: int, most: int) -> None:
         """Drop dead letters that were kept for long enough, the oldest first."""
-        for entry in self._letters.too_old(now_us, most):
-            self._forget(entry)
+        for kept in self._letters.too_old(now_us, most):
+            self._forget(kept)
             self._dropped += 1
 
     def _news(self) -> tuple[bool, int]:
@@ -229,154 +228,155 @@ class MemoryQueue:
 
     def _make_room(self, messages: Sequence[Message], now_us: int) -> None:
         most = self.settings.messages_max
-        if len(self._entries) + len(messages) <= most:
+        if len(self._messages) + len(messages) <= most:
             return
         self._sweep(now_us, len(self._letters))
-        new = len({message.id for message in messages} - self._entries.keys())
-        if len(self._entries) + new > most:
-            raise BackendFull(f"the queue {self.name!r} holds {len(self._entries)} messages, its bound is {most}")
+        new = len({message.id for message in messages} - self._messages.keys())
+        if len(self._messages) + new > most:
+            raise BackendFull(f"the queue {self.name!r} holds {len(self._messages)} messages, its bound is {most}")
 
     def _publish(self, message: Message, now_us: int) -> bool:
-        earlier = self._entries.get(message.id)
+        earlier = self._messages.get(message.id)
         if earlier is not None:
             is_over = earlier.state == PARKED and self._letters.is_too_old(earlier, now_us)
             if not is_over and (not message.replace or earlier.state == LEASED):
                 return False
             self._take_out(earlier, now_us)
         self._numbers += 1
-        entry = self._entries[message.id] = KeptMessage(message, self._numbers, now_us)
-        self._line_up(entry, now_us)
+        kept = self._messages[message.id] = KeptMessage(message, self._numbers, now_us)
+        self._line_up(kept, now_us)
         return True
 
-    def _line_up(self, entry: KeptMessage, now_us: int) -> None:
+    def _line_up(self, kept: KeptMessage, now_us: int) -> None:
         """Behind the messages of its key, or to where it can be claimed."""
-        key = entry.key
+        key = kept.key
         if key is None:
-            self._offer(entry, now_us)
+            self._offer(kept, now_us)
         elif key not in self._behind:
             self._behind[key] = None
-            self._offer(entry, now_us)
+            self._offer(kept, now_us)
         else:
-            entry.state = BEHIND
+            kept.state = BEHIND
             behind = self._behind[key]
             if behind is None:
                 behind = self._behind[key] = OrderedDict()
-            behind[entry.number] = entry
+            behind[kept.number] = kept
 
-    def _offer(self, entry: KeptMessage, now_us: int) -> None:
+    def _offer(self, kept: KeptMessage, now_us: int) -> None:
         self._is_due_earlier = True
-        if entry.due_us <= now_us:
-            self._ready.put(entry, now_us)
+        if kept.due_us <= now_us:
+            self._ready.put(kept, now_us)
         else:
-            entry.state = DELAYED
-            self._later.add(entry.due_us, entry)
+            kept.state = DELAYED
+            self._later.add(kept.due_us, kept)
 
     def _next_of(self, key: str, now_us: int) -> None:
         behind = self._behind[key]
         if behind:
-            _, entry = behind.popitem(last=False)
-            self._offer(entry, now_us)
+            _, kept = behind.popitem(last=False)
+            self._offer(kept, now_us)
         else:
             del self._behind[key]
 
-    def _move(self, entry: KeptMessage) -> None:
+    def _move(self, kept: KeptMessage) -> None:
         """Away from where it is, to another place or none."""
-        state = entry.state
-        entry.turn += 1
+        state = kept.state
+        kept.turn += 1
+        kept.agenda = None
         if state == READY:
-            self._ready.removed(entry)
+            self._ready.removed(kept)
         elif state == PARKED:
-            self._letters.removed(entry)
+            self._letters.removed(kept)
         elif state == BEHIND:
-            cast("OrderedDict[int, KeptMessage]", self._behind[cast("str", entry.key)]).pop(entry.number)
+            cast("OrderedDict[int, KeptMessage]", self._behind[cast("str", kept.key)]).pop(kept.number)
         else:
             self._later.removed()
             if state == LEASED:
                 self._leased -= 1
 
-    def _forget(self, entry: KeptMessage) -> None:
-        self._move(entry)
-        entry.forget()
-        del self._entries[entry.id]
+    def _forget(self, kept: KeptMessage) -> None:
+        self._move(kept)
+        kept.forget()
+        del self._messages[kept.id]
 
-    def _take_out(self, entry: KeptMessage, now_us: int) -> None:
+    def _take_out(self, kept: KeptMessage, now_us: int) -> None:
         """Forget it; where it was the first of its key, the next one is now."""
-        key = None if entry.state in {BEHIND, PARKED} else entry.key
-        self._forget(entry)
+        key = None if kept.state in {BEHIND, PARKED} else kept.key
+        self._forget(kept)
         if key is not None:
             self._next_of(key, now_us)
 
     def _held(self, claimed: Claimed) -> KeptMessage | None:
         """The message of a claim that still stands."""
-        entry = self._entries.get(claimed.id)
-        return entry if entry is not None and entry.held and entry.fence == claimed.fence else None
+        kept = self._messages.get(claimed.id)
+        return kept if kept is not None and kept.held and kept.fence == claimed.fence else None
 
     def _extend(self, claimed: Claimed, until_us: int) -> bool:
-        entry = self._held(claimed)
-        if entry is None:
+        kept = self._held(claimed)
+        if kept is None:
             return False
-        self._move(entry)
-        entry.state = LEASED
-        entry.due_us = until_us
+        self._move(kept)
+        kept.state = LEASED
+        kept.due_us = until_us
         self._leased += 1
-        self._later.add(until_us, entry)
+        self._later.add(until_us, kept)
         return True
 
     def _settle(self, settlement: Settlement, now_us: int) -> bool:
-        entry = self._held(settlement.claimed)
-        if entry is None:
+        kept = self._held(settlement.claimed)
+        if kept is None:
             return False
         if isinstance(settlement, Complete):
-            self._take_out(entry, now_us)
+            self._take_out(kept, now_us)
         elif isinstance(settlement, Requeue):
-            self._requeue(entry, settlement, now_us)
+            self._requeue(kept, settlement, now_us)
         else:
-            self._park(entry, settlement, now_us)
+            self._park(kept, settlement, now_us)
         return True
 
-    def _requeue(self, entry: KeptMessage, how: Requeue, now_us: int) -> None:
-        self._move(entry)
-        entry.held = False
-        entry.due_us = now_us + int(how.after_s * 1e6)
+    def _requeue(self, kept: KeptMessage, how: Requeue, now_us: int) -> None:
+        self._move(kept)
+        kept.held = False
+        kept.due_us = now_us + int(how.after_s * 1e6)
         if not how.counts:
-            entry.attempt -= 1
+            kept.attempt -= 1
         if how.payload is not None:
-            entry.payload = how.payload
+            kept.payload = how.payload
         if how.headers is not None:
-            entry.headers = dict(how.headers)
+            kept.headers = dict(how.headers)
         # It stays the first of its key.
-        self._offer(entry, now_us)
+        self._offer(kept, now_us)
 
-    def _park(self, entry: KeptMessage, how: Park, now_us: int) -> None:
-        self._move(entry)
-        entry.held = False
-        entry.reason = kept_reason(how.reason)
-        self._letters.add(entry, now_us)
-        if entry.key is not None:
-            self._next_of(entry.key, now_us)
+    def _park(self, kept: KeptMessage, how: Park, now_us: int) -> None:
+        self._move(kept)
+        kept.held = False
+        kept.reason = kept_reason(how.reason)
+        self._letters.add(kept, now_us)
+        if kept.key is not None:
+            self._next_of(kept.key, now_us)
 
     def _withdraw(self, name: str, now_us: int) -> bool:
-        entry = self._entries.get(name)
-        if entry is None or entry.state in {LEASED, PARKED}:
+        kept = self._messages.get(name)
+        if kept is None or kept.state in {LEASED, PARKED}:
             return False
-        self._take_out(entry, now_us)
+        self._take_out(kept, now_us)
         return True
 
     def _redrive(self, name: str, now_us: int) -> bool:
-        entry = self._entries.get(name)
-        if entry is None or entry.state != PARKED:
+        kept = self._messages.get(name)
+        if kept is None or kept.state != PARKED:
             return False
-        self._move(entry)
+        self._move(kept)
         self._numbers += 1
-        entry.number = self._numbers
-        entry.attempt = 0
-        entry.due_us = now_us
-        self._line_up(entry, now_us)
+        kept.number = self._numbers
+        kept.attempt = 0
+        kept.due_us = now_us
+        self._line_up(kept, now_us)
         return True
 
     def _discard(self, name: str) -> bool:
-        entry = self._entries.get(name)
-        if entry is None or entry.state != PARKED:
+        kept = self._messages.get(name)
+        if kept is None or kept.state != PARKED:
             return False
-        self._forget(entry)
+        self._forget(kept)
         return True

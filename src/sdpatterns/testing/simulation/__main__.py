@@ -20,13 +20,22 @@ from sdpatterns.testing.simulation import Outcome, World, simulate
 from sdpatterns.testing.simulation.algorithms import AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
+from sdpatterns.testing.simulation.jobs import JobsWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
 
 __all__ = ["WORLDS", "main", "never_happened"]
 
 WORLDS: dict[str, World] = {
-    world.name: world for world in (LimiterWorld(), AlgorithmsWorld(), QuotaWorld(), IdempotencyWorld(), BreakerWorld())
+    world.name: world
+    for world in (
+        LimiterWorld(),
+        AlgorithmsWorld(),
+        QuotaWorld(),
+        IdempotencyWorld(),
+        BreakerWorld(),
+        JobsWorld(),
+    )
 }
 
 _ENOUGH_SEEDS = 200

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from sdpatterns.core.clock import Clock
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.ports.engine.steps import Drop, PendingStep
+from sdpatterns.ports.queue import Claimed, Claims, Message, MessageQueue, Parked, QueueDepth, Settlement
 from sdpatterns.ports.states import Cells, Space, StateStore
 
-__all__ = ["Happened", "WatchedStates"]
+__all__ = ["Happened", "QueueCall", "WatchedQueue", "WatchedStates"]
 
 S = TypeVar("S")
+A = TypeVar("A")
 
 
 class Happened(NamedTuple):
@@ -21,6 +24,16 @@ class Happened(NamedTuple):
     step: Any
     now_us: int
     answer: Any
+
+
+class QueueCall(NamedTuple):
+    """One call of a queue that took effect: what it was about, what it answered, and the store's time."""
+
+    verb: str
+    about: Sequence[Any]
+    answer: Any
+    now_us: int
+    lease_s: float
 
 
 class _Watched:
@@ -64,3 +77,50 @@ class WatchedStates:
             return inner.run(PendingStep(space, step.keys, watched))
 
         return Cells(space, run)
+
+
+class WatchedQueue:
+    """A queue that calls `tell` with each call that may change it, at the moment at which it takes effect.
+
+    The queue inside must not suspend, as that in memory does not.
+    """
+
+    def __init__(self, inner: MessageQueue, clock: Clock, tell: Callable[[QueueCall], None]) -> None:
+        self.name = inner.name
+        self.topic = inner.topic
+        self.runtime: Runtime | None = inner.runtime
+        self.capabilities = inner.capabilities
+        self._inner = inner
+        self._clock = clock
+        self._tell = tell
+
+    async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:
+        return self._told("publish", messages, await self._inner.publish(messages))
+
+    async def claim(self, n: int, lease_s: float, /) -> Claims:
+        return self._told("claim", (), await self._inner.claim(n, lease_s), lease_s)
+
+    async def extend(self, claims: Sequence[Claimed], lease_s: float, /) -> Sequence[bool]:
+        return self._told("extend", claims, await self._inner.extend(claims, lease_s), lease_s)
+
+    async def settle(self, settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        return self._told("settle", settlements, await self._inner.settle(settlements))
+
+    async def withdraw(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return self._told("withdraw", ids, await self._inner.withdraw(ids))
+
+    async def redrive(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return self._told("redrive", ids, await self._inner.redrive(ids))
+
+    async def discard(self, ids: Sequence[str], /) -> Sequence[bool]:
+        return self._told("discard", ids, await self._inner.discard(ids))
+
+    async def depth(self) -> QueueDepth:
+        return await self._inner.depth()
+
+    async def parked(self, limit: int, after: int = 0, /) -> Sequence[Parked]:
+        return await self._inner.parked(limit, after)
+
+    def _told(self, verb: str, about: Sequence[Any], answer: A, lease_s: float = 0.0) -> A:
+        self._tell(QueueCall(verb, about, answer, self._clock.now_us(), lease_s))
+        return answer

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, Protocol
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.ports.states import StateStore
-from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyStates, SteppedClock
+from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyClient, FaultyQueue, FaultyStates, SteppedClock
 from sdpatterns.testing.loop import VirtualLoop
-from sdpatterns.testing.simulation.record import Happened, WatchedStates
+from sdpatterns.testing.simulation.record import Happened, QueueCall, WatchedQueue, WatchedStates
 
 __all__ = ["Outcome", "Run", "World", "simulate"]
 
@@ -98,6 +98,14 @@ class Run:
         watched = WatchedStates(around(backend.states), tell)
         faulty = FaultyStates(watched, chance=self.chance, plan=plan, on_step=clock.step, fired=self.counts)
         return backend, faulty
+
+    def queue(self, tell: Callable[[QueueCall], None], plan: FaultPlan) -> tuple[MemoryBackend, FaultyQueue]:
+        """The same for a queue: `tell` is called with every call that took effect."""
+        clock = SteppedClock()
+        backend = MemoryBackend(clock=clock)
+        watched = WatchedQueue(backend.queue("jobs"), clock, tell)
+        client = FaultyClient(chance=self.chance, plan=plan, on_step=clock.step, fired=self.counts)
+        return backend, FaultyQueue(watched, client)
 
     def plan(self, *, stepped: bool) -> FaultPlan:
         """A network for this seed: from nearly perfect to hardly there."""

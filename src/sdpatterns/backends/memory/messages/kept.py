@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sdpatterns.ports.queue import Claimed, Message, Parked
+
+if TYPE_CHECKING:
+    from sdpatterns.backends.memory.messages.agenda import Agenda
 
 __all__ = ["BEHIND", "DELAYED", "GONE", "LEASED", "PARKED", "READY", "KeptMessage"]
 
@@ -19,25 +22,34 @@ GONE: Final = 5
 class KeptMessage:
     """A message and where it stands.
 
-    `number` orders entries that are due at the same time, and those of one key. `turn` grows with each change of
-    place, so that an order which still holds the entry at an old place can tell. `held` says whether the last
+    `number` orders messages that are due at the same time, and those of one key. `held` says whether the last
     claim may still settle it, `due_us` when it is due: after a delay, or at the end of a lease.
+    `turn`, `agenda`, `place` and `at_us` say where an agenda holds it now; one that still holds it elsewhere can
+    tell by them that it has left.
     """
 
     __slots__ = (
-        "attempt", "due_us", "fence", "headers", "held", "id", "key", "number", "payload", "published_us", "rank_us",
-        "reason", "state", "tenant", "turn",
+        "agenda", "at_us", "attempt", "due_us", "fence", "headers", "held", "id", "key", "number", "payload", "place",
+        "published_us", "rank_us", "ready_place", "reason", "since_us", "state", "tenant", "turn",
     )  # fmt: skip
+    # Set where they begin to matter, because a publish is worth the nanoseconds.
+    at_us: int
+    place: int
+    ready_place: int
+    reason: str
+    since_us: int
 
     def __init__(self, message: Message, number: int, now_us: int) -> None:
         self.id = message.id
         self.payload = message.payload
+        headers = message.headers
         # A copy, because the publisher may change its own.
-        self.headers = dict(message.headers) if message.headers else None
+        self.headers = dict(headers) if headers else None
         self.key = message.key
         self.tenant = message.tenant
-        self.rank_us = int(message.rank_s * 1e6) if message.rank_s else 0
-        self.due_us = now_us + int(message.delay_s * 1e6) if message.delay_s else now_us
+        delay_s, rank_s = message.delay_s, message.rank_s
+        self.rank_us = int(rank_s * 1e6) if rank_s else 0
+        self.due_us = now_us + int(delay_s * 1e6) if delay_s else now_us
         self.published_us = now_us
         self.number = number
         self.fence = 0
@@ -45,7 +57,7 @@ class KeptMessage:
         self.held = False
         self.state = GONE
         self.turn = 0
-        self.reason = ""
+        self.agenda: Agenda | None = None
 
     def lease(self, fence: int, until_us: int) -> Claimed:
         """Give it to a worker."""
@@ -69,9 +81,8 @@ class KeptMessage:
         )  # fmt: skip
 
     def forget(self) -> None:
-        """Leave all orders. They may hold the entry a little longer, so its bytes go now."""
+        """Leave all orders. They may hold it a little longer, so its bytes go now."""
         self.state = GONE
         self.held = False
-        self.turn += 1
         self.payload = b""
         self.headers = None
