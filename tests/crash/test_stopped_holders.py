@@ -1,0 +1,145 @@
+"""Holders that are stopped (SIGSTOP) for longer than their lease, on Valkey, with a row on Postgres.
+
+The same run with a lock that gives no fence shows what the fence is for: there each stop loses what others wrote.
+
+    pytest tests/crash/test_stopped_holders.py -m "" -s
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+
+from tests.crash.holder import ACCOUNTS, ROW
+
+pytestmark = [pytest.mark.unmeasured]
+
+PATIENCE_S = 240.0
+OTHERS = 2
+
+
+class Worker:
+    """A process with a holder in it, and a count of what it has said."""
+
+    def __init__(self, kind: str, redis_url: str, postgres_url: str, stops: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.holder", kind, redis_url, postgres_url, str(stops)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.said: Counter[str] = Counter()
+        self._ear = threading.Thread(target=self._hear, daemon=True)
+        self._ear.start()
+
+    def _hear(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said[line.decode().strip()] += 1
+
+    def resume(self) -> None:
+        """Let a stopped one go on."""
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def is_stopped(self) -> bool:
+        """Whether the system says that it is."""
+        return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self._ear.join(60.0)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def end(self) -> None:
+        """Let it finish what it does, and hear all that it said."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(60.0) == 0
+        self._ear.join(60.0)
+
+
+@contextlib.contextmanager
+def working(kind: str, redis_url: str, postgres_url: str, stops: int) -> Iterator[tuple[Worker, list[Worker]]]:
+    """One that stops, and others that do not."""
+    workers = [Worker(kind, redis_url, postgres_url, each) for each in (stops, *[0] * OTHERS)]
+    try:
+        yield workers[0], workers[1:]
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def until(what: Any, worker: Worker) -> bool:
+    """Wait for it; False where the worker ended before."""
+    limit = time.monotonic() + PATIENCE_S
+    while not what():
+        if worker.process.poll() is not None:
+            return False
+        assert time.monotonic() < limit, "it hangs"
+        time.sleep(0.01)
+    return True
+
+
+def stopped_again_and_again(kind: str, redis_url: str, postgres_url: str, stops: int) -> tuple[int, Counter[str]]:
+    """So many stops, each for as long as two others need to hold the lock; the balance and all that was said."""
+    url = postgres_url.replace("://", "+psycopg://")
+    engine = sa.create_engine(url)
+    ACCOUNTS.drop(engine, checkfirst=True)
+    ACCOUNTS.create(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(ACCOUNTS).values(id=1, balance=0, fence=0))
+    with working(kind, redis_url, url, stops) as (victim, others):
+        for number in range(1, stops + 1):
+            if not until(lambda number=number: victim.said["stopping"] == number and victim.is_stopped(), victim):
+                break
+            before = sum(other.said["ack"] for other in others)
+            until(lambda before=before: sum(other.said["ack"] for other in others) >= before + 2, victim)
+            victim.resume()
+        for worker in (victim, *others):
+            worker.end()
+        said: Counter[str] = sum((worker.said for worker in (victim, *others)), Counter())
+    with engine.begin() as connection:
+        balance: int = connection.execute(sa.select(ACCOUNTS.c.balance).where(ROW)).scalar_one()
+    engine.dispose()
+    return balance, said
+
+
+def report(line: str) -> None:
+    """For long runs, whose figures are read."""
+    os.write(2, f"{line}\n".encode())
+
+
+def many_stops(few: int) -> Any:
+    """Some in each run, 500 in a long one."""
+    long = pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(7200)])
+    return pytest.mark.parametrize("stops", [few, long])
+
+
+@many_stops(2)
+def test_no_acknowledged_update_is_lost_on_a_fenced_row(stops: int, valkey_url: str, postgres_url: str) -> None:
+    balance, said = stopped_again_and_again("sdpatterns", valkey_url, postgres_url, stops)
+    report(f"lease and fence: {stops} stops, {said['ack']} acknowledged, {said['ack'] - balance} lost, {dict(said)}")
+    assert balance == said["ack"]
+    assert said["refused"] >= stops, "each stopped holder wrote too late, and was refused"
+
+
+@many_stops(1)
+def test_a_lock_without_a_fence_loses_updates(stops: int, valkey_url: str, postgres_url: str) -> None:
+    balance, said = stopped_again_and_again("redis-py", valkey_url, postgres_url, stops)
+    report(f"redis-py's lock: {stops} stops, {said['ack']} acknowledged, {said['ack'] - balance} lost, {dict(said)}")
+    assert said["ack"] - balance >= stops
