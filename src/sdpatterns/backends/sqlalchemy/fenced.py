@@ -53,7 +53,7 @@ class FencedRows:
 
     def read_now(self, session: Session | Connection, fence: int, where: ColumnElement[bool]) -> Row[Any]:
         """`read` without an await."""
-        # The update comes first: it locks the row, so that no other caller writes it between this and the caller's write.
+        # The update comes first: it locks the row, so that no other caller writes it before this one does.
         self._carried_out(session, fence, where, self._raised(fence, where))
         return session.execute(select(self._table).where(where)).one()
 
