@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+import redis.exceptions
 import sqlalchemy as sa
 
 from sdpatterns import Lease
