@@ -15,6 +15,7 @@ from sdpatterns.backends.sqlalchemy.tables import SCHEMA_VERSION
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import UnknownVersion
+from sdpatterns.ports.queue import Message
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Look
 
@@ -25,6 +26,7 @@ INDEX = "CREATE INDEX sdp_cells_expires ON sdp_cells (expires_us)"
 SCHEMAS = {
     0: "CREATE TABLE sdp_schema (id INTEGER PRIMARY KEY, version INTEGER NOT NULL)",
     1: "CREATE TABLE sdp_schema (id INTEGER PRIMARY KEY, version INTEGER NOT NULL, bell BIGINT NOT NULL DEFAULT 0)",
+    2: "CREATE TABLE sdp_schema (id INTEGER PRIMARY KEY, version INTEGER NOT NULL, notified BIGINT NOT NULL DEFAULT 0)",
 }
 FAR_US = 1 << 60
 
@@ -78,7 +80,7 @@ def version_of(engine: Engine) -> int:
         return int(connection.execute(text("SELECT version FROM sdp_schema")).scalar_one())
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2])
 def test_an_older_schema_is_refused_with_the_command_to_run(database: Engine, version: int) -> None:
     make_old(database, version)
     with pytest.raises(UnknownVersion, match=rf"version {version} .* needs {SCHEMA_VERSION}: call `await backend.crea"):
@@ -86,14 +88,17 @@ def test_an_older_schema_is_refused_with_the_command_to_run(database: Engine, ve
     assert version_of(database) == version
 
 
-@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("version", [0, 1, 2])
 def test_create_migrates_an_older_schema_with_its_data(database: Engine, version: int) -> None:
     make_old(database, version)
-    for _ in range(2):
+    for turn in range(2):
         with SQLBackend(url_of(database)) as backend:
             finish(backend.create())
-            # The column of the last migration is in use: this notification has no cell to write.
+            # The column of the second migration is in use: this notification has no cell to write.
             finish(backend.signals.notify("topic"))
+            # And so are the tables of the third.
+            assert finish(backend.queue("jobs").publish([Message(id="a", payload=b"")])) == [turn == 0]
+            assert finish(backend.queue("jobs").parked(1)) == []
     assert version_of(database) == SCHEMA_VERSION
     assert read(url_of(database)) == (41,)
 
@@ -124,6 +129,14 @@ def test_tables_without_a_version_and_without_a_column_are_refused(database: Eng
         read(url_of(database))
     with SQLBackend(url_of(database)) as backend, pytest.raises(UnknownVersion, match="your migrations"):
         finish(backend.create())
+
+
+def test_tables_without_a_version_of_which_one_is_missing_are_refused(database: Engine) -> None:
+    metadata.create_all(database)
+    with database.begin() as connection:
+        connection.execute(text("DROP TABLE sdp_parked"))
+    with pytest.raises(UnknownVersion, match="no table sdp_parked and no schema version"):
+        read(url_of(database))
 
 
 def test_the_command_makes_and_migrates_tables(database: Engine, capsys: pytest.CaptureFixture[str]) -> None:

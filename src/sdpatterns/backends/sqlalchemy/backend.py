@@ -12,17 +12,19 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
 from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
 from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.postgres.cells import PostgresCells
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
-from sdpatterns.backends.sqlalchemy.resources import DatabaseResources
+from sdpatterns.backends.sqlalchemy.postgres.queue import PostgresMessages
+from sdpatterns.backends.sqlalchemy.queue import DEFAULT, SQLQueue
+from sdpatterns.backends.sqlalchemy.resources import DatabaseResources, Tables
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite.cells import SQLiteCells
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
+from sdpatterns.backends.sqlalchemy.sqlite.queue import SQLiteMessages
 from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.within import CallerTransaction, SQLView
 from sdpatterns.core.judging import plain
@@ -31,6 +33,7 @@ from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressure
+from sdpatterns.ports.queue import QueueSettings
 
 __all__ = ["SQLBackend"]
 
@@ -70,11 +73,13 @@ class SQLBackend(Lifespan):
         self.shown = database.shown
         self.runtime = BLOCKING if database.blocking else ASYNCIO
         self._dialect = SQLiteDialect() if database.kind == "sqlite" else PostgresDialect()
-        self._cells: CellTable = (
-            SQLiteCells(self._dialect) if isinstance(self._dialect, SQLiteDialect) else PostgresCells(self._dialect)
+        self._tables = (
+            Tables(SQLiteCells(self._dialect), SQLiteMessages(self._dialect))
+            if isinstance(self._dialect, SQLiteDialect)
+            else Tables(PostgresCells(self._dialect), PostgresMessages(self._dialect))
         )
         self._resources = DatabaseResources(
-            database, self._dialect, self._cells, timeout_s, plain("random", random), LocalSignals()
+            database, self._dialect, self._tables, timeout_s, plain("random", random), LocalSignals()
         )
         self.states = SQLStates(self.runtime, self._resources.here, random, database.facts)
         self.signals = SQLSignals(self.runtime, self._resources.here, self.states.run)
@@ -109,14 +114,20 @@ class SQLBackend(Lifespan):
 
     async def sweep(self, *, limit: int = 500) -> int:
         """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
-        return await self._on_one(lambda connection: finish(self._cells.sweep(ViewTransaction(connection), limit)))
+        return await self._on_one(
+            lambda connection: finish(self._tables.cells.sweep(ViewTransaction(connection), limit))
+        )
+
+    def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> SQLQueue:
+        """The queue of that name. Opens nothing; the same name is the same queue, whatever object it comes from."""
+        return SQLQueue(name, settings, self.runtime, self._resources.here, self.shown)
 
     def within(self, transaction: CallerTransaction) -> SQLView:
         """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""
         spoken = _dialect_of(transaction)
         if spoken != self._dialect.name:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
-        return SQLView(self._dialect, self._cells, transaction, self._resources.announce_here)
+        return SQLView(self._dialect, self._tables, transaction, self._resources.announce_here)
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""

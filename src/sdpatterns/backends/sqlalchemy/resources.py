@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -16,6 +16,8 @@ from sdpatterns.backends.sqlalchemy.cells.queues import RowQueues
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, payload
+from sdpatterns.backends.sqlalchemy.messages.flushes import Flushes
+from sdpatterns.backends.sqlalchemy.messages.table import MessageTable
 from sdpatterns.backends.sqlalchemy.postgres.asyncpg import ConnectionFactory, LoopConnections
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
 from sdpatterns.backends.sqlalchemy.postgres.listeners import AsyncpgConnector, PsycopgConnector
@@ -31,9 +33,16 @@ from sdpatterns.ports.engine.resources import Resources
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.pressure import Pressure, sum_of
 
-__all__ = ["DatabaseResources", "SQLResources"]
+__all__ = ["DatabaseResources", "SQLResources", "Tables"]
 
 T = TypeVar("T")
+
+
+class Tables(NamedTuple):
+    """The statements of each port."""
+
+    cells: CellTable
+    messages: MessageTable
 
 
 class SQLResources(Protocol):
@@ -43,10 +52,17 @@ class SQLResources(Protocol):
     batches: Batches
     queues: RowQueues | None
     """Where steps wait for rows that others hold or write; None where the file is held as a whole."""
+    flushes: Flushes
+    """Where goes what is asked of queues."""
 
     @property
     def connections(self) -> Connections:
         """The connections on which batches run."""
+        ...
+
+    @property
+    def queue_connections(self) -> Connections:
+        """Those for queues, so that no step on a cell waits behind a claim; the same ones on SQLite."""
         ...
 
     @property
@@ -73,14 +89,17 @@ class ThreadResources:
     def __init__(
         self,
         connections: ThreadConnections | FileConnections,
-        table: CellTable,
+        queue_connections: ThreadConnections | FileConnections,
+        tables: Tables,
         listener: ThreadListener | FileListener,
         notifier: ThreadNotifier | None = None,
     ) -> None:
         self.connections = connections
+        self.queue_connections = queue_connections
         self.listener = listener
         self.notifier = notifier
-        self.attempts = SQLAttempts(connections, table)
+        self.attempts = SQLAttempts(connections, tables.cells)
+        self.flushes = Flushes(queue_connections, tables.messages, threads=True)
         self.batches = Batches.of_threads(self.attempts)
         self.queues = RowQueues(self.attempts, threads=True) if connections.waits_for_rows else None
 
@@ -94,6 +113,7 @@ class ThreadResources:
         await self.listener.stop()
         if self.notifier is not None:
             await self.notifier.stop()
+        self.queue_connections.close()
         self.connections.close()
 
 
@@ -103,13 +123,14 @@ class FileResources:
     queues: RowQueues | None = None
     notifier: Notifier | None = None
 
-    def __init__(self, connections: FileConnections, table: CellTable, file: FileListener, writer: Writer) -> None:
-        self.connections = connections
+    def __init__(self, connections: FileConnections, tables: Tables, file: FileListener, writer: Writer) -> None:
+        self.connections = self.queue_connections = connections
         self.listener = WriterListener(file, writer)
         self._file = file
         self._writer = writer
-        self.attempts = SQLAttempts(connections, table)
+        self.attempts = SQLAttempts(connections, tables.cells)
         self.batches = Batches.of_tasks(self.attempts, writer.run)
+        self.flushes = Flushes(connections, tables.messages, threads=False, in_thread=writer.run)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -129,13 +150,20 @@ class TaskResources:
     """See `SQLResources`. A loop's own engine, connections and listener."""
 
     def __init__(
-        self, connections: LoopConnections, table: CellTable, listener: TaskListener, notifier: TaskNotifier
+        self,
+        connections: LoopConnections,
+        queue_connections: LoopConnections,
+        tables: Tables,
+        listener: TaskListener,
+        notifier: TaskNotifier,
     ) -> None:
         self.connections = connections
+        self.queue_connections = queue_connections
         self.listener = listener
         self.notifier = notifier
-        self.attempts = SQLAttempts(connections, table)
+        self.attempts = SQLAttempts(connections, tables.cells)
         self.batches = Batches.of_tasks(self.attempts)
+        self.flushes = Flushes(queue_connections, tables.messages, threads=False)
         self.queues: RowQueues | None = RowQueues(self.attempts, threads=False)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
@@ -146,6 +174,7 @@ class TaskResources:
         """Close it all; it may be used again."""
         await self.listener.stop()
         await self.notifier.stop()
+        await self.queue_connections.close()
         await self.connections.close()
 
 
@@ -156,7 +185,7 @@ class DatabaseResources(Resources[SQLResources]):
         self,
         database: Database,
         dialect: PostgresDialect | SQLiteDialect,
-        table: CellTable,
+        tables: Tables,
         timeout_s: float,
         random: Callable[[], float],
         local: LocalSignals,
@@ -164,7 +193,7 @@ class DatabaseResources(Resources[SQLResources]):
         super().__init__(database.shown, blocking=database.blocking)
         self._database = database
         self._dialect = dialect
-        self._table = table
+        self._tables = tables
         self._timeout_s = timeout_s
         self._random = random
         self._local = local
@@ -187,14 +216,18 @@ class DatabaseResources(Resources[SQLResources]):
         if loop is None:
             engine = self._database.make()
             aside = ThreadNotifier(ThreadConnections(engine, self._dialect, shown, timeout_s))
-            threads = ThreadConnections(engine, self._dialect, shown, timeout_s, aside.announce)
+            threads, for_queues = [
+                ThreadConnections(engine, self._dialect, shown, timeout_s, aside.announce) for _ in range(2)
+            ]
             hears = ThreadListener(PsycopgConnector(engine, shown, timeout_s), self._local, self._random)
-            return ThreadResources(threads, self._table, hears, aside)
+            return ThreadResources(threads, for_queues, self._tables, hears, aside)
         factory = ConnectionFactory(self._database.make_async())
         notifier = TaskNotifier(LoopConnections(factory, self._dialect, shown, timeout_s))
-        tasks = LoopConnections(factory, self._dialect, shown, timeout_s, notifier.announce)
+        tasks, loop_queues = [
+            LoopConnections(factory, self._dialect, shown, timeout_s, notifier.announce) for _ in range(2)
+        ]
         listener = TaskListener(AsyncpgConnector(factory, shown, timeout_s), self._local, self._random)
-        return TaskResources(tasks, self._table, listener, notifier)
+        return TaskResources(tasks, loop_queues, self._tables, listener, notifier)
 
     def _of_file(self, dialect: SQLiteDialect, *, in_loop: bool) -> SQLResources:
         # Loops share one connection to the file, and threads without a loop have another of their own.
@@ -203,13 +236,13 @@ class DatabaseResources(Resources[SQLResources]):
             connections = FileConnections(engine, dialect, shown, self._timeout_s, _waking(self._local))
             listener = FileListener(connections, self._local)
             if not in_loop:
-                return ThreadResources(connections, self._table, listener)
+                return ThreadResources(connections, connections, self._tables, listener)
             writer = Writer()
             # A backend that is never closed must not leave its thread behind.
             self._finalizer = weakref.finalize(self, _let_go, connections, writer)
             self._file = connections, listener, writer
         connections, listener, writer = self._file
-        return FileResources(connections, self._table, listener, writer)
+        return FileResources(connections, self._tables, listener, writer)
 
     def announce_here(self) -> Announce | None:
         """What announces after a commit of the caller's; None without a loop that could do it."""
@@ -225,9 +258,9 @@ class DatabaseResources(Resources[SQLResources]):
         """How busy the connections are, and how many steps wait for the next batch."""
         found = self.all_open()
         # The loops at one SQLite file share its connection.
-        shared = {id(each.connections): each.connections for each in found}.values()
+        shared = {id(each): each for one in found for each in (one.connections, one.queue_connections)}.values()
         busy = [Pressure(each.usage.used, each.capacity, 0, each.usage.errors) for each in shared]
-        return sum_of(busy, waiting=sum(each.batches.waiting for each in found))
+        return sum_of(busy, waiting=sum(each.batches.waiting + each.flushes.waiting for each in found))
 
 
 def _waking(local: LocalSignals) -> Announce:

@@ -11,22 +11,26 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     event,
     text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-__all__ = ["CELLS", "SCHEMA", "SCHEMA_VERSION", "metadata"]
+__all__ = ["CELLS", "MESSAGES", "PARKED", "SCHEMA", "SCHEMA_VERSION", "metadata"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """The version of these tables. A change of them needs a step in `migrations`."""
 
 metadata = MetaData()
@@ -54,6 +58,74 @@ def _leave_room(_table: Table, connection: Connection, **_: object) -> None:
     # On each page for the next version of a row, so that most updates touch no index.
     if connection.dialect.name == "postgresql":
         connection.execute(text("ALTER TABLE sdp_cells SET (fillfactor = 80)"))
+
+
+_DUE, _LATER = (text(f"state = {state}") for state in (0, 1))
+_HAS_KEY = text("key IS NOT NULL")
+
+MESSAGES = Table(
+    "sdp_messages",
+    metadata,
+    Column("queue", _KEY, primary_key=True),
+    Column("id", _KEY, primary_key=True),
+    # The order of messages of one key, and of those that are due at the same time.
+    Column("number", BigInteger, Identity(always=True), nullable=False),
+    Column("key", _KEY),
+    Column("tenant", _KEY, nullable=False),
+    # 0: due; 1: due later, after a delay or when a lease ends; 2: behind another one of its key.
+    Column("state", SmallInteger, nullable=False),
+    # Whether the last worker that claimed it may still settle it, also when its lease is over.
+    Column("is_leased", Boolean, nullable=False),
+    Column("due_us", BigInteger, nullable=False),
+    Column("rank_us", BigInteger, nullable=False),
+    Column("order_us", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("published_us", BigInteger, nullable=False),
+    # Without one it is a marker: it stands for its key, until the next message of it can be made due.
+    Column("payload", LargeBinary),
+    Column("headers", Text),
+    Index(
+        "sdp_messages_due", "queue", "tenant", "order_us", "number",
+        postgresql_where=_DUE, sqlite_where=_DUE,
+    ),
+    Index("sdp_messages_later", "queue", "due_us", postgresql_where=_LATER, sqlite_where=_LATER),
+    Index("sdp_messages_key", "queue", "key", "number", postgresql_where=_HAS_KEY, sqlite_where=_HAS_KEY),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+"""Messages of all queues that wait or are leased."""
+
+PARKED = Table(
+    "sdp_parked",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), Identity(always=True), primary_key=True),
+    Column("queue", _KEY, nullable=False),
+    Column("id", _KEY, nullable=False),
+    Column("key", _KEY),
+    Column("tenant", _KEY, nullable=False),
+    Column("rank_us", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("published_us", BigInteger, nullable=False),
+    Column("parked_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("headers", Text),
+    UniqueConstraint("queue", "id", name="sdp_parked_id"),
+    Index("sdp_parked_position", "queue", "position"),
+    Index("sdp_parked_expires", "queue", "expires_us"),
+    # A position is never used twice.
+    sqlite_autoincrement=True,
+)
+"""Dead letters of all queues."""
+
+
+@event.listens_for(MESSAGES, "after_create")
+def _clean_up_soon(_table: Table, connection: Connection, **_: object) -> None:
+    # Each message leaves two dead rows, however few are there: by a share of the table Postgres would come too late.
+    if connection.dialect.name == "postgresql":
+        settings = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000"
+        connection.execute(text(f"ALTER TABLE sdp_messages SET ({settings}, autovacuum_vacuum_cost_delay = 0)"))
 
 
 SCHEMA = Table(

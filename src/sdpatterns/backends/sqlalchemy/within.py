@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -14,14 +15,19 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Dialect
 from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction, ViewTransaction
+from sdpatterns.backends.sqlalchemy.messages.requests import QueueRequest, QueueUnit
+from sdpatterns.backends.sqlalchemy.messages.table import MessageTable
+from sdpatterns.backends.sqlalchemy.queue import DEFAULT, StoredQueue
+from sdpatterns.backends.sqlalchemy.resources import Tables
 from sdpatterns.backends.sqlalchemy.states import name_cells
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.steps import PendingStep
+from sdpatterns.ports.queue import Claimed, QueueSettings
 from sdpatterns.ports.states import Cells, Space
 from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
-__all__ = ["CallerTransaction", "SQLView", "ViewStates"]
+__all__ = ["CallerTransaction", "SQLView", "ViewQueue", "ViewStates"]
 
 S = TypeVar("S")
 
@@ -45,11 +51,16 @@ class SQLView:
     def __init__(
         self,
         dialect: Dialect,
-        table: CellTable,
+        tables: Tables,
         transaction: CallerTransaction,
         announce_here: Callable[[], Announce | None],
     ) -> None:
-        self.states = ViewStates(dialect, table, transaction, announce_here)
+        self.states = ViewStates(dialect, tables.cells, transaction, announce_here)
+        self._queue = partial(ViewQueue, dialect, tables.messages, transaction, announce_here)
+
+    def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> ViewQueue:
+        """The queue of that name, as this transaction sees it."""
+        return self._queue(name, settings)
 
 
 class ViewStates:
@@ -103,17 +114,67 @@ class ViewStates:
                 why = f"others wrote cells of {step.space.name!r} first each time"
                 raise BackendUnavailable(f"the deadline has passed and nothing was written: {why}")
         if batch.topics:
-            self._announce(inner, tx, batch.topics)
+            _announce(self._dialect, self._announce_here(), inner, tx, batch.topics)
 
-    def _announce(self, inner: Session | Connection, tx: Transaction, topics: Sequence[str]) -> None:
-        """Announce once the caller has committed, and not after a rollback."""
-        announce = self._announce_here()
-        if announce is not None and isinstance(inner, Session):
-            _at_commit(inner, partial(announce, topics))
-            # One that was given a connection may commit before that connection's own transaction does.
-            if isinstance(inner.get_bind(), Engine):
-                return
-        finish(self._dialect.notify_at_commit(tx, topics))
+
+class ViewQueue(StoredQueue):
+    """See `MessageQueue`: on the caller's transaction.
+
+    **Keeps**: others see what is published when the caller commits, and never if it rolls back; so with what is
+    settled. Publishing only inserts: no other transaction waits for it, but one that publishes to the same key.
+    **May fail** with SQLAlchemy's own exceptions; nothing is repeated. **Costs**: a savepoint and one statement, two
+    with keys.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        table: MessageTable,
+        transaction: CallerTransaction,
+        announce_here: Callable[[], Announce | None],
+        name: str,
+        settings: QueueSettings,
+    ) -> None:
+        super().__init__(name, settings)
+        is_async = isinstance(transaction, AsyncSession | AsyncConnection)
+        self.runtime: Runtime | None = ASYNCIO if is_async else BLOCKING
+        self._dialect = dialect
+        self._table = table
+        self._transaction = transaction
+        self._announce_here = announce_here
+
+    async def _carry(self, request: QueueRequest) -> None:
+        work = partial(self._work, request)
+        if isinstance(self._transaction, AsyncSession | AsyncConnection):
+            await self._transaction.run_sync(work)
+        else:
+            work(self._transaction)
+
+    def _give_back(self, claims: Sequence[Claimed]) -> None:
+        """Nothing: the caller's transaction decides."""
+
+    def _work(self, request: QueueRequest, inner: Session | Connection) -> None:
+        connection = inner.connection() if isinstance(inner, Session) else inner
+        self._dialect.join(connection)
+        unit, tx = QueueUnit(self._table, [request], math.inf), ViewTransaction(connection)
+        # A savepoint of its own, so that a statement that fails leaves the caller's transaction usable.
+        with connection.begin_nested():
+            finish(unit.run(tx, in_transaction=True))
+        request.end(unit.answers)
+        if unit.topics:
+            _announce(self._dialect, self._announce_here(), inner, tx, unit.topics)
+
+
+def _announce(
+    dialect: Dialect, announce: Announce | None, inner: Session | Connection, tx: Transaction, topics: Sequence[str]
+) -> None:
+    """Announce once the caller has committed, and not after a rollback."""
+    if announce is not None and isinstance(inner, Session):
+        _at_commit(inner, partial(announce, topics))
+        # One that was given a connection may commit before that connection's own transaction does.
+        if isinstance(inner.get_bind(), Engine):
+            return
+    finish(dialect.notify_at_commit(tx, topics))
 
 
 def _at_commit(session: Session, ring: Callable[[], None]) -> None:

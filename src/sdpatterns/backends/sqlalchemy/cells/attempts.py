@@ -7,20 +7,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch, Sweeper
+from sdpatterns.backends.sqlalchemy.engine.attempts import held_by
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
-from sdpatterns.backends.sqlalchemy.engine.failures import (
-    holder_of,
-    is_bad_value,
-    is_conflict,
-    is_server_error,
-    lost_reply,
-    unavailable,
-)
+from sdpatterns.backends.sqlalchemy.engine.failures import lost_reply, unavailable
 from sdpatterns.core import clock
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.engine.execute import Races, send
-from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
+from sdpatterns.ports.engine.failures import Lost
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.engine.versioned import Conflict, names_of
 
@@ -58,18 +52,8 @@ class SQLAttempts:
         try:
             with connections.usage:
                 await (connections.run_apart(batch) if in_turn else connections.run(batch))
-        except Exception as error:
-            if not is_server_error(error):
-                connections.usage.fail()
-            # A write was on its way, and no answer says that it failed: it may be done.
-            if batch.doubt and not is_server_error(error):
-                raise ReplyLost(error, late=self._is_late(error, began)) from error
-            late, apart = self._is_late(error, began), is_bad_value(error)
-            # Who meets others tries again; but not behind one that holds on for as long as one may wait.
-            if is_conflict(error) and not (late and not connections.is_moving()):
-                return Conflict(names_of(steps), held_by=holder_of(error))
-            # A connection that stood idle may have broken long ago: another one is worth an attempt.
-            raise NotSent(error, late=late, again=not batch.fresh, apart=apart) from error
+        except Exception as error:  # noqa: BLE001 - judged, and raised unless two clients met
+            return Conflict(names_of(steps), held_by=held_by(error, batch, connections, began))
         return batch.conflict
 
     def unavailable(self, cause: BaseException | str, /) -> SdpatternsError:
@@ -79,9 +63,6 @@ class SQLAttempts:
     def unknown(self, cause: BaseException | str, /) -> SdpatternsError:
         """The exception for a step that may have happened."""
         return lost_reply(self.shown, _error(cause))
-
-    def _is_late(self, error: Exception, began: float) -> bool:
-        return isinstance(error, TimeoutError) or clock.SYSTEM.monotonic() - began >= self.connections.timeout_s
 
 
 def _error(cause: BaseException | str) -> BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from sdpatterns.backends.sqlalchemy.engine.texts import stored_text
 from sdpatterns.ports.engine.steps import Change
 
 __all__ = ["Place", "expiry_us", "next_version", "stored_text"]
@@ -13,16 +14,6 @@ Place: TypeAlias = tuple[str, str]
 
 _FAR_US = 1 << 62
 _GRID_BITS_MIN = 20
-
-
-def stored_text(text: str) -> str:
-    r"""A space or a key as it stands in the table.
-
-    Postgres has no NUL in its texts, so that it is written as `\0` (and a backslash as two).
-    """
-    if "\\" in text or "\x00" in text:
-        return text.replace("\\", "\\\\").replace("\x00", "\\0")
-    return text
 
 
 def next_version(change: Change) -> int:

@@ -32,7 +32,7 @@ _NOT_SENT = {"DataError", "InterfaceError", "ProgrammingError"}
 # SQLSTATE: what a database refuses though it is up, and what mends it.
 _REFUSALS = {
     "25006": "the database is read-only (a standby, or default_transaction_read_only): name the primary in the URL",
-    "42501": "grant the URL's user SELECT, INSERT, UPDATE and DELETE on the tables sdp_cells and sdp_schema",
+    "42501": "grant the URL's user SELECT, INSERT, UPDATE and DELETE on the tables whose names begin with sdp_",
     "53200": "the server is out of memory: give it more, or lower its settings",
     "53300": "the server has no connection left: raise max_connections, or lower what others hold",
     "53400": "a limit of the server's configuration is reached: raise it",

@@ -4,6 +4,7 @@
 |---|---|---|
 | 0 | 1 | `sdp_schema` counts notifications in a column, `bell` |
 | 1 | 2 | that column is called `notified` |
+| 2 | 3 | `sdp_messages` and `sdp_parked` hold the messages of queues |
 
 A database without a version was made by the migrations of its owner, from `metadata`: it is accepted if every
 column is there. Versions 0 and 1 are from before the first release.
@@ -25,6 +26,7 @@ __all__ = ["check_schema", "migrate"]
 _STEPS: Sequence[Sequence[str]] = (
     ("ALTER TABLE sdp_schema ADD COLUMN bell BIGINT NOT NULL DEFAULT 0",),
     ("ALTER TABLE sdp_schema RENAME COLUMN bell TO notified",),
+    (),  # new tables, which `create_all` makes
 )
 """What leads from version n, its place here, to the next one. Both databases understand each statement."""
 
@@ -78,14 +80,19 @@ def _refuse_newer(connection: Connection, found: int | None) -> None:
 
 def _check_columns(connection: Connection) -> None:
     inspector = inspect(connection)
+    tables = set(inspector.get_table_names())
+    fix = (
+        "and no schema version: bring it up to date with your migrations, from"
+        " `sdpatterns.backends.sqlalchemy.metadata`"
+    )
     for table in metadata.sorted_tables:
-        there = {column["name"] for column in inspector.get_columns(table.name)}
+        there = {column["name"] for column in inspector.get_columns(table.name)} if table.name in tables else set()
         missing = [column.name for column in table.columns if column.name not in there]
-        if missing:
-            raise UnknownVersion(
-                f"the table {table.name} in {_shown(connection)} has no column {missing[0]!r} and no schema version:"
-                " bring it up to date with your migrations, from `sdpatterns.backends.sqlalchemy.metadata`"
-            )
+        if there and missing:
+            raise UnknownVersion(f"the table {table.name} in {_shown(connection)} has no column {missing[0]!r} {fix}")
+    absent = sorted(set(metadata.tables) - tables)
+    if absent:
+        raise UnknownVersion(f"the database {_shown(connection)} has no table {absent[0]} {fix}")
 
 
 def _shown(connection: Connection) -> str:

@@ -59,3 +59,6 @@ async def prepare(tx: Transaction) -> None:
     """Set up the connection on which units run one after another."""
     # Only a key that another transaction is just inserting makes a unit wait, and not for long.
     await tx.execute(f"SET lock_timeout = '{_INSERT_WAIT}'")
+    # Each statement finds its rows by an index. A plan that was made while a table was empty stays for long, and must
+    # not read all of it once it is full.
+    await tx.execute("SET enable_seqscan = off")
