@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import anyio
 import pytest
@@ -13,7 +13,14 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.notices import Notice, listen
-from sdpatterns.errors import BackendUnavailable, DeadlineExceeded, JobCancelled, JobFailed, RateLimited
+from sdpatterns.errors import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    JobCancelled,
+    JobFailed,
+    OutcomeUnknown,
+    RateLimited,
+)
 from sdpatterns.messaging.jobs import (
     JobAbandoned,
     JobCompleted,
@@ -24,7 +31,7 @@ from sdpatterns.messaging.jobs import (
     Worker,
     current_job,
 )
-from sdpatterns.ports.queue import Claims
+from sdpatterns.ports.queue import Claims, Settlement
 from tests.loops import each_virtual_loop
 
 anyio_backend = each_virtual_loop
@@ -384,3 +391,27 @@ async def test_a_worker_goes_on_when_its_store_was_away(jobs: Jobs, monkeypatch:
     pauses_s = [round(later - earlier, 2) for earlier, later in itertools.pairwise(calls[:6])]
     assert pauses_s == sorted(pauses_s)
     assert pauses_s[0] >= 0.05
+
+
+async def test_a_settlement_whose_reply_was_lost_is_repeated_and_is_no_lost_lease(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle, calls, runs = jobs.queue.settle, list[object](), list[int]()
+
+    async def lossy(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        answer = await settle(settlements)
+        calls.append(answer)
+        if len(calls) == 1:
+            raise OutcomeUnknown("the reply was lost")
+        return answer
+
+    @jobs.job
+    async def note() -> None:
+        runs.append(1)
+
+    monkeypatch.setattr(jobs.queue, "settle", lossy)
+    await note.enqueue()
+    async with working(jobs):
+        await anyio.sleep(60)
+    assert (len(runs), len(calls)) == (1, 2)
+    assert [notice for notice in heard if isinstance(notice, JobLost)] == []

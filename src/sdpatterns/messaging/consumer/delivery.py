@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.runtime import current
-from sdpatterns.errors import BackendError, ClaimLost
+from sdpatterns.errors import BackendError, ClaimLost, OutcomeUnknown
 from sdpatterns.ports.queue import Claimed, MessageQueue, Requeue, Settlement
 
 __all__ = ["Delivery"]
@@ -36,6 +36,7 @@ class Delivery(ABC):
     def __init__(self, queue: MessageQueue, claimed: Claimed, lease_s: float, until_s: float) -> None:
         self.claimed = claimed
         self._queue = queue
+        self._is_in_doubt = False
         self._heartbeat = Heartbeat(lease_s, until_s, self._renew, self._make_lost)
 
     @abstractmethod
@@ -85,8 +86,13 @@ class Delivery(ABC):
         await self.insist(lambda: self._settle(settlement))
 
     async def _settle(self, settlement: Settlement) -> None:
-        [is_settled] = await self._queue.settle((settlement,))
-        if not is_settled:
+        try:
+            [is_settled] = await self._queue.settle((settlement,))
+        except OutcomeUnknown:
+            self._is_in_doubt = True
+            raise
+        # A repeat of a settlement that was made, and whose reply was lost, is answered with False too.
+        if not is_settled and not self._is_in_doubt:
             self.lost()
 
     async def _renew(self) -> bool:

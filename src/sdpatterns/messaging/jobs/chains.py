@@ -28,7 +28,8 @@ _KEEP_S = 30 * 86_400.0
 def chain(*messages: Message) -> Message:
     """Jobs that run one after another, each when the one before has returned: `jobs.publish([chain(a, b, c)])`.
 
-    A job that is parked ends the chain there; it goes on when the dead letter is redriven and returns.
+    A job that is parked ends the chain there; it goes on when the dead letter is redriven and returns. What follows
+    travels in the headers of the first message, so that all of it has to fit there: 16,384 bytes.
     """
     whole("chain", len(messages), 1, 1000)
     first, *rest = messages
