@@ -13,6 +13,7 @@ from tests.house.source import ROOT, tracked_texts
 
 # Hosts that a reader is meant to visit, or that a specification is cited from.
 HOSTS = {
+    "cloudevents.io",
     "datatracker.ietf.org",
     "docs.pydantic.dev",
     "doi.org",
