@@ -204,22 +204,24 @@ AGAIN_MAX = 3
 """More tests than this that fail in one run are no accident."""
 
 
-def run_tests(session: nox.Session, *words: str) -> None:
-    """Run tests; up to `AGAIN_MAX` that fail are run once more, alone, and named when they pass then.
+def run_tests(session: nox.Session, name: str, *words: str) -> None:
+    """Run tests; up to `AGAIN_MAX` that fail are run once more, one by one, and named when they pass then.
 
     Tests share the cores with each other, with servers, with a browser and with whatever else the machine does.
     CPython's own tests are run in the same way. A test that is named here has a fault, and is to be mended.
     """
+    # Two runs at once must not read each other's failures.
+    cache = f".pytest_cache/{name}"
     try:
-        run(session, "pytest", "--cache-clear", *words)
+        run(session, "pytest", "--cache-clear", "-o", f"cache_dir={cache}", *words)
     except CommandFailed:
-        failures = ROOT / ".pytest_cache" / "v" / "cache" / "lastfailed"
+        failures = ROOT / cache / "v" / "cache" / "lastfailed"
         failed = list(json.loads(failures.read_text(encoding="utf-8"))) if failures.is_file() else []
         if not 0 < len(failed) <= AGAIN_MAX:
             raise
-        say(f"Once more, alone: {', '.join(failed)}")
-        run(session, "pytest", "--numprocesses=0", "--no-cov", *failed)
-        say(f"FLAKY, failed beside other tests and passed alone: {', '.join(failed)}")
+        say(f"Once more: {', '.join(failed)}")
+        run(session, "pytest", "--numprocesses=0", "--no-cov", "-o", f"cache_dir={cache}", *failed)
+        say(f"FLAKY, failed among other tests and passed when run again: {', '.join(failed)}")
 
 
 SHOP_COMMAND = "python3 noxfile.py shop"
@@ -240,8 +242,6 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-ONE_MORE = ("--numprocesses=3", "--dist=worksteal")
-"""For the library's tests: a third of the time they wait for a server or a child, and few look at the clock."""
 
 PURE = (
     "tests/algorithms",
@@ -277,12 +277,13 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
-    tools(session, *TOOLS)
+    tools(session, "prometheus")
+    browser(session)
     lint(session)
-    # The type checkers and mkdocs use one core each, which the tests do not need all the time.
-    with beside(session, *TYPES, *DOCS):
+    # All at once, because tests wait for a server, a child or a browser for a third of their time.
+    shop = (sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), "--session", "shop_tests")
+    with beside(session, shop), beside(session, *TYPES, *DOCS):
         library(session)
-        shop_tests(session)
 
 
 @nox.session
@@ -295,7 +296,7 @@ def library(session: nox.Session) -> None:
     is_measured = words == session.posargs
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
     measured = ["--cov", "--cov-report=", "--cov-fail-under=0"] if is_measured else []
-    run_tests(session, *ONE_MORE, *measured, *others, *words)
+    run_tests(session, "library", *WORKERS, *measured, *others, *words)
     if is_measured:
         run(session, "coverage", "report")
 
@@ -305,7 +306,7 @@ def shop_tests(session: nox.Session) -> None:
     """The tests of the reference shop, over HTTP and in a browser."""
     browser(session)
     say("Tests of the shop")
-    run_tests(session, *WORKERS, *WHOLE_SHOPS, *session.posargs)
+    run_tests(session, "shop", *WORKERS, *WHOLE_SHOPS, *session.posargs)
 
 
 @nox.session
@@ -348,26 +349,28 @@ def docs(session: nox.Session) -> None:
 
 @contextmanager
 def beside(session: nox.Session, *commands: tuple[str, ...]) -> Iterator[None]:
-    """Run the commands one after the other while the block runs; say at its end which of them failed."""
+    """Run the commands one after the other while the block runs; print at its end what they said."""
     place = environment(session, *DEVELOPMENT)
     around = {**os.environ, **surroundings(place)}
 
     def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        words = [str(program(place, command[0])), *command[1:]]
-        return subprocess.run(words, cwd=ROOT, env=around, capture_output=True, text=True, check=False)
+        words = [str(program(place, command[0])), *command[1:]]  # a program with a whole path is taken as it is
+        return subprocess.run(
+            words, cwd=ROOT, env=around, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
-    say(f"Beside the tests: {', '.join(command[0] for command in commands)}")
+    say(f"At the same time: {', '.join(' '.join(command) for command in commands)}")
     with ThreadPoolExecutor(1) as thread:
         checks = [thread.submit(check, command) for command in commands]
         try:
             yield
         finally:
-            failed = [done for done in (each.result() for each in checks) if done.returncode]
-            for done in failed:
-                say(f"Failed: {' '.join(done.args)}")
-                print(done.stdout, done.stderr, sep="\n", flush=True)
-    if failed:
-        session.error("a check that ran beside the tests failed; its words are above")
+            ended = [each.result() for each in checks]
+            for done in ended:
+                say(f"{'Failed' if done.returncode else 'Passed'}: {' '.join(done.args)}")
+                print(done.stdout, flush=True)
+    if any(done.returncode for done in ended):
+        session.error("what ran at the same time failed; its words are above")
 
 
 @nox.session
