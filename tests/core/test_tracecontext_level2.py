@@ -25,6 +25,8 @@ from tests.core.tracecontext_cases import CASES, ID, SPAN, Case, Sent
 
 pytestmark = pytest.mark.anyio
 
+each_case = pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+PROVIDER = TracerProvider(shutdown_on_exit=False)
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-(0[0-3])")
 
 
@@ -105,26 +107,26 @@ def assert_right(case: Case, request: Sent, sent: Sequence[httpx2.Headers]) -> N
     assert case.flags in {None, matches[0][3]}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+@each_case
 async def test_the_service_answers_the_suite(case: Case) -> None:
     for request in case.requests:
         assert_right(case, request, await through_asgi(case, request))
 
 
-async def test_all_cases_hold_with_opentelemetry_as_the_tracer() -> None:
-    with trace_with(OpenTelemetryTracer(TracerProvider())):
-        for case in CASES:
-            for request in case.requests:
-                assert_right(case, request, await through_asgi(case, request))
-
-
-def test_all_cases_hold_without_a_loop() -> None:
-    for case in CASES:
+@each_case
+async def test_the_suite_with_opentelemetry_as_the_tracer(case: Case) -> None:
+    with trace_with(OpenTelemetryTracer(PROVIDER)):
         for request in case.requests:
-            assert_right(case, request, through_wsgi(case, request))
+            assert_right(case, request, await through_asgi(case, request))
 
 
-def test_no_case_of_the_suite_is_given_twice() -> None:
+@each_case
+def test_the_suite_without_a_loop(case: Case) -> None:
+    for request in case.requests:
+        assert_right(case, request, through_wsgi(case, request))
+
+
+def test_the_41_cases_of_the_suite_are_there_once_each() -> None:
     assert len({case.suite for case in CASES}) == len({case.name for case in CASES}) == 41
 
 
