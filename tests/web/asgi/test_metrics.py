@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -88,6 +90,29 @@ async def test_without_a_listener_and_outside_http_nothing_is_measured() -> None
     with listen(seen.append):
         await door({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert (calls, seen) == (["http", "lifespan"], [])
+
+
+async def test_a_listener_that_comes_later_hears_what_is_served_then() -> None:
+    async def function(_scope: Any, _receive: Any, _send: Any) -> None:
+        pass
+
+    def returns_an_awaitable(scope: Any, receive: Any, send: Any) -> Any:
+        return function(scope, receive, send)
+
+    # Also an application that is no async function itself, and one inside the same middleware.
+    for app in (function, Starlette(), returns_an_awaitable, MetricsMiddleware(function, name="inner")):
+        door = MetricsMiddleware(app, name="shop")
+        seen: list[Any] = []
+        for is_heard in (False, True, False):
+            with listen(seen.append) if is_heard else nullcontext():
+                assert inspect.iscoroutinefunction(door.__call__), "a server knows ASGI 3 by this"
+                await door({"type": "http", "method": "GET", "path": "/", "headers": []}, None, drop)  # type: ignore[arg-type]
+        names = [notice.name for notice in seen]
+        assert names == (["inner", "shop"] if isinstance(app, MetricsMiddleware) else ["shop"])
+
+
+async def drop(_message: Any) -> None:
+    pass
 
 
 async def test_what_is_mounted_is_told_with_its_place_and_never_with_a_value() -> None:
