@@ -99,12 +99,16 @@ def main(rounds: int) -> None:
             def pool() -> for_httpx.AsyncPool:
                 return for_httpx.AsyncPool(verify=trust1)
 
+            def pool2() -> for_httpx2.AsyncPool:
+                return for_httpx2.AsyncPool(verify=trust2)
+
             cases = {
                 "httpx": by(httpx, url, plain),
                 "httpx, AsyncPool": by(httpx, url, pool),
                 "httpx, AsyncTransport": by(httpx, url, lambda: for_httpx.AsyncTransport(PART, inner=pool())),
                 "httpx2": by(httpx2, url, plain2),
-                "httpx2, AsyncTransport": by(httpx2, url, lambda: for_httpx2.AsyncTransport(PART, inner=plain2())),
+                "httpx2, AsyncPool": by(httpx2, url, pool2),
+                "httpx2, AsyncTransport": by(httpx2, url, lambda: for_httpx2.AsyncTransport(PART, inner=pool2())),
                 "aiohttp": by_aiohttp(url),
                 "aiohttp, ClientMiddleware": by_aiohttp(url, ClientMiddleware(PART)),
             }

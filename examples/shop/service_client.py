@@ -15,7 +15,7 @@ import httpx2
 
 from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
-from sdpatterns.web.httpx2 import AsyncTransport
+from sdpatterns.web.httpx2 import AsyncPool, AsyncTransport
 from shop.defences import bounded_calls
 from shop.problems import Problem, not_found
 from shop.round_robin import RoundRobinTransport
@@ -149,11 +149,11 @@ def http_client(settings: Settings, name: str, *, connections_max: int, patience
     Its callers queue in a bulkhead, first come first served, for at most `patience_s`. Then the call has
     `patience_s` for the connection, the answer and its body together; connecting has one second of it.
     """
-    pool = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
-    http = httpx2.AsyncHTTPTransport(limits=pool, verify=_certificates())
+    limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
+    pool = AsyncPool(limits=limits, verify=_certificates())
     transport = AsyncTransport(
         bounded_calls(name, connections_max, patience_s),
-        inner=_ReportingTransport(RoundRobinTransport(settings.replicas(name), http), settings.context, name),
+        inner=_ReportingTransport(RoundRobinTransport(settings.replicas(name), pool), settings.context, name),
     )
     timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))
     return httpx2.AsyncClient(base_url=settings.address(name), transport=transport, timeout=timeout)

@@ -98,6 +98,7 @@ def test_errors_say_what_is_missing() -> None:
 
 TWINS = {
     "AnsweredUnavailable": "httpx, httpx2 and aiohttp: each is an error of its own library",
+    "AsyncPool": "httpx and httpx2: one core, two libraries that share no types",
     "AsyncTransport": "httpx and httpx2: one core, two libraries that share no types",
     "Transport": "httpx and httpx2: one core, two libraries that share no types",
     "CompressionMiddleware": "ASGI and WSGI",

@@ -8,13 +8,14 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 
-from sdpatterns import CircuitBreaker, RateLimiter, per_minute
+from sdpatterns import CircuitBreaker, RateLimiter, listen, per_minute
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
+from sdpatterns.core import context
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.web.fastapi import answer_problems, by_header, limited
+from sdpatterns.web.fastapi import answer_problems, by_header, limited, observe_requests
 
 
 def app_with(*dependencies: Any) -> FastAPI:
@@ -111,3 +112,24 @@ def test_an_app_whose_store_does_not_answer_does_not_start() -> None:
     app = FastAPI(lifespan=RedisBackend.from_url("redis://127.0.0.1:1").lifespan)
     with pytest.raises(BackendUnavailable, match=r"127\.0\.0\.1:1"), TestClient(app):
         pass
+
+
+def test_each_request_is_observed_inside_its_trace() -> None:
+    app, seen = FastAPI(), list[Any]()
+
+    @app.get("/items/{sku}")
+    def item(sku: str) -> str:
+        if sku == "none":
+            raise ValueError(sku)
+        return sku
+
+    def note(notice: Any) -> None:
+        trace = context.trace.get()
+        seen.append((notice.name, notice.route, notice.status, trace and trace.trace_id))
+
+    observe_requests(app, name="shop")
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    with listen(note), TestClient(app, raise_server_exceptions=False) as http:
+        for sku in ("chair", "none"):
+            http.get(f"/items/{sku}", headers={"traceparent": parent})
+    assert seen == [("shop", "/items/{sku}", status, "a" * 32) for status in (200, 500)]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import httpx
+import httpx2
 import pytest
 
 from sdpatterns import Timeout, with_deadline
 from sdpatterns.errors import DeadlineExceeded
+from sdpatterns.web import httpx as for_httpx
+from sdpatterns.web import httpx2 as for_httpx2
 from sdpatterns.web.connections import LentStream, Slots
-from sdpatterns.web.httpx import AsyncPool, AsyncTransport
-from tests.loops import each_virtual_loop
+from tests.loops import each_virtual_loop, on_virtual_asyncio
 
 from .wire import Wire, wired
 
@@ -164,20 +167,67 @@ async def test_room_is_made_by_a_request_that_is_cancelled_meanwhile() -> None:
     assert open_now() == 1
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_on_a_real_socket_the_pool_stands_alone_or_behind_a_transport(anyio_backend: str) -> None:
+@on_virtual_asyncio
+async def test_all_that_are_too_old_are_closed_by_a_task_that_is_cancelled_twice(anyio_backend: Any) -> None:
+    pool = slots(slots_max=4, idle_max=4)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(ask, pool, "http://a.example/?s=1")
+    await anyio.sleep(6.0)
+    task = asyncio.ensure_future(ask(pool, "http://b.example/"))
+    for _ in range(10):
+        if open_now() < 4:  # it has begun to close them
+            break
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert open_now() == 0
+
+
+LIBRARIES = [pytest.param(http, ours, id=http.__name__) for http, ours in ((httpx, for_httpx), (httpx2, for_httpx2))]
+real = pytest.mark.parametrize("anyio_backend", ["asyncio"])
+
+
+@real
+@pytest.mark.parametrize(("http", "ours"), LIBRARIES)
+async def test_on_a_real_socket_the_pool_stands_alone_or_behind_a_transport(
+    http: Any, ours: Any, anyio_backend: str
+) -> None:
     events: list[str] = []
 
     async def trace(event: str, info: Any) -> None:
         events.append(event)
 
     options = [(6, 1, 1)]  # TCP_NODELAY
+    part = Timeout(5.0, name="wire")
     async with wired(Wire()) as url:
-        async with httpx.AsyncClient(transport=AsyncPool(socket_options=options), base_url=url) as client:
+        async with http.AsyncClient(transport=ours.AsyncPool(socket_options=options), base_url=url) as client:
             assert [(await client.get("/fine")).text for _ in range(2)] == ["fine"] * 2
-        async with httpx.AsyncClient(transport=AsyncTransport(Timeout(5.0, name="wire")), base_url=url) as client:
+        async with http.AsyncClient(transport=ours.AsyncTransport(part), base_url=url) as client:
             assert (await client.get("/fine")).text == "fine"
             with pytest.raises(DeadlineExceeded), with_deadline(0.1):
                 # The server speaks no TLS and waits. What the user's own trace hears stays what it was.
                 await client.get(url.replace("http:", "https:"), extensions={"trace": trace})
     assert events[-1].endswith("start_tls.failed")
+
+
+@real
+@pytest.mark.parametrize(("http", "ours"), LIBRARIES)
+async def test_a_connection_that_speaks_another_protocol_is_held_until_its_answer_is_left(
+    http: Any, ours: Any, anyio_backend: str
+) -> None:
+    wire = Wire()
+    pool = ours.AsyncPool(limits=http.Limits(max_connections=1))
+    transport = ours.AsyncTransport(Timeout(5.0, name="wire"), inner=pool)
+    async with wired(wire) as url, http.AsyncClient(transport=transport, base_url=url) as client:
+        asked = {"connection": "upgrade", "upgrade": "echo"}
+        async with client.stream("GET", "/upgrade", headers=asked) as answer:
+            assert answer.status_code == 101
+            stream = answer.extensions["network_stream"]
+            await stream.write(b"hello")
+            assert await stream.read(100, timeout=60.0) == b"hello"
+        await asyncio.wait_for(wire.upgraded_ended.wait(), 60.0)
+        assert (await client.get("/fine")).text == "fine"

@@ -35,20 +35,23 @@ class Wire:
         self.asked: list[str] = []
         self.url = ""
         self.may_end = asyncio.Event()
+        self.upgraded_ended = asyncio.Event()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self._answered(await reader.readuntil(b"\r\n\r\n"), writer):
+            while await self._answered(reader, writer):
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             return
         finally:
             writer.close()
 
-    async def _answered(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
+    async def _answered(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection goes on after this answer."""
-        path = head.split(b" ", 2)[1].decode()
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1].decode()
         self.asked.append(path)
+        if path == "/upgrade":
+            return await self._echoed(reader, writer)
         if path in {"/gate", "/events", "/packed", "/large"}:
             return await self._streamed(path, writer)
         if path not in TROUBLE or self.asked.count(path) > self.times:
@@ -65,6 +68,13 @@ class Wire:
                 break
             await writer.drain()
         return then == "goes on"
+
+    async def _echoed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
+        while said := await reader.read(100):
+            writer.write(said)
+        self.upgraded_ended.set()
+        return False
 
     async def _streamed(self, path: str, writer: asyncio.StreamWriter) -> bool:
         if path == "/packed":

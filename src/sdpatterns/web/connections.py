@@ -6,9 +6,10 @@ request --> [ slots: one at a time each ] --> transport with one connection
                  cancelled, failed, left: its transport is closed, and the next request opens another
 ```
 
-httpcore 1.0.9 loses a place of its pool for good when a request is cancelled while it is assigned to
-a connection or connects. A transport of one connection that is closed with its request has no place
-to lose. Everything that counts happens without an await, so a cancellation finds nothing half done.
+The pools of the libraries close and assign connections in steps with an `await` between them, and a cancelled
+request leaves a step half done: with httpcore 1.0.9 a place is lost for good, with httpcore2 2.16 sockets stay open
+that no one owns. A transport of one connection that is closed with its request has no such step. Here everything
+that counts happens without an `await`, so a cancellation finds nothing half done.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sdpatterns.core.context import with_deadline
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.errors import BulkheadFull
 from sdpatterns.resilience.bulkhead import Bulkhead
+from sdpatterns.web.sockets import close_broken_handshakes
 
 __all__ = ["LentStream", "Slots"]
 
@@ -77,6 +79,7 @@ class Slots:
     async def send(self, request: Any) -> Any:
         """The answer to one request; its slot is free when its body is closed."""
         slot = await self._take(request)
+        close_broken_handshakes(request)
         try:
             response = await slot.transport.handle_async_request(request)
         except BaseException:

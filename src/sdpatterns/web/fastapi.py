@@ -1,8 +1,9 @@
-"""Rate limits on FastAPI endpoints, and problem details for what the patterns raise.
+"""Rate limits on FastAPI endpoints, problem details for what the patterns raise, and requests observed.
 
 ```
 app = FastAPI()
 answer_problems(app)                   # RateLimited is a 429, CircuitIsOpen a 503, each with Retry-After
+observe_requests(app, name="shop")     # a span and a RequestFinished for each request
 
 @app.get("/search", dependencies=[limited(RateLimiter("search", per_minute(3)))])
 async def search(): ...
@@ -19,8 +20,10 @@ from typing import Any
 from sdpatterns.core.asking import asked
 from sdpatterns.core.judging import callable_of
 from sdpatterns.errors import BackendError, SdpatternsError
+from sdpatterns.web.asgi.metrics import MetricsMiddleware
 from sdpatterns.web.asgi.protocol import Scope, awaitable_part, by_header, client_address
 from sdpatterns.web.asgi.ratelimit import Key, Limiter
+from sdpatterns.web.asgi.tracing import TracingMiddleware
 from sdpatterns.web.problems import Problem, problem_of
 from sdpatterns.web.ratelimit import RateLimitFields, Shown, refusal_of
 
@@ -29,7 +32,7 @@ try:
 except ImportError as missing:
     raise ImportError("sdpatterns.web.fastapi needs FastAPI: pip install fastapi") from missing
 
-__all__ = ["answer_problems", "by_header", "limited"]
+__all__ = ["answer_problems", "by_header", "limited", "observe_requests"]
 
 
 def limited(
@@ -81,6 +84,18 @@ def answer_problems(app: FastAPI) -> None:
         return Response(problem.body(), problem.status, problem.text_headers())
 
     app.add_exception_handler(SdpatternsError, answer)
+
+
+def observe_requests(app: FastAPI, *, name: str) -> None:
+    """Make a span of each request of the app, and emit a `RequestFinished` that has `name`.
+
+    Call it after you have added other middleware: it adds `MetricsMiddleware` and around it `TracingMiddleware`,
+    which stand outside whatever was added before. What hears and keeps them is what `sdpatterns.observe` turned on.
+
+    **May fail** with RuntimeError when the app has started. **Costs** what the two cost.
+    """
+    app.add_middleware(MetricsMiddleware, name=name)
+    app.add_middleware(TracingMiddleware)
 
 
 def _refused(problem: Problem | None, fields: Mapping[str, str]) -> HTTPException:

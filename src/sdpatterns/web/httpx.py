@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Collection, Iterable
+from functools import partial
 from typing import TypeAlias, cast
 
 from sdpatterns.core.policy import Policy
 from sdpatterns.web.connections import LentStream, Slots
 from sdpatterns.web.outgoing import BODY_BYTES_MAX, UNAVAILABLE, Outgoing, retry_after_s
-from sdpatterns.web.sockets import closing_handshakes
 from sdpatterns.web.transports import AsyncExchange, AsyncLive, Exchange, Library, Live
 
 try:
@@ -68,20 +68,20 @@ _BLOCKING = Library(httpx.Request, httpx.Response, httpx.ByteStream, _Live, Answ
 class AsyncPool(httpx.AsyncBaseTransport):
     """A connection pool for an `httpx.AsyncClient` that loses no connection to cancelled requests.
 
-    It takes the place of `httpx.AsyncHTTPTransport`, whose pool loses a connection when a
-    request is cancelled in the wrong moment (httpcore 1.0.9). Here each connection is a transport of
-    its own, which is closed with a request that is cancelled or fails.
+    It takes the place of `httpx.AsyncHTTPTransport`, whose pool loses a connection when a request is cancelled
+    in the wrong moment (httpcore 1.0.9). Here each connection is a transport of its own, which is closed with a
+    request that is cancelled or fails.
 
-    **Keeps**: after any number of cancellations all `limits.max_connections` can be used. Requests
-    that wait for a connection get it first come, first served, within their pool timeout. A free
-    connection is closed `limits.keepalive_expiry` after its last request, when the next request
-    begins or ends.
+    **Keeps**: after any number of cancellations all `limits.max_connections` can be used, and no socket is
+    open that the pool does not know. Requests that wait for a connection get it first come, first served,
+    within their pool timeout. A free connection is closed `limits.keepalive_expiry` after its last request,
+    when the next request begins or ends.
 
     **May fail** with httpx's exceptions; `httpx.PoolTimeout` also when 10,000 requests wait already.
 
     **Costs** less than httpx's pool, because that one looks at all its connections for each request.
     There is no HTTP/2: one connection serves one request at a time. For HTTP/2 use
-    `httpx.AsyncHTTPTransport(http2=True)`, whose pool can lose connections, or httpx2.
+    `httpx.AsyncHTTPTransport(http2=True)`, whose pool can lose connections.
     """
 
     def __init__(
@@ -96,22 +96,18 @@ class AsyncPool(httpx.AsyncBaseTransport):
         retries: int = 0,
         socket_options: Iterable[_SocketOption] | None = None,
     ) -> None:
-        context = httpx.create_ssl_context(verify=verify, trust_env=trust_env)
         single = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=limits.keepalive_expiry)
-        options = None if socket_options is None else list(socket_options)
-
-        def make() -> httpx.AsyncHTTPTransport:
-            return httpx.AsyncHTTPTransport(
-                verify=context,
-                trust_env=trust_env,
-                limits=single,
-                proxy=proxy,
-                uds=uds,
-                local_address=local_address,
-                retries=retries,
-                socket_options=options,
-            )
-
+        make = partial(
+            httpx.AsyncHTTPTransport,
+            verify=httpx.create_ssl_context(verify=verify, trust_env=trust_env),
+            trust_env=trust_env,
+            limits=single,
+            proxy=proxy,
+            uds=uds,
+            local_address=local_address,
+            retries=retries,
+            socket_options=None if socket_options is None else list(socket_options),
+        )
         self._slots = Slots(
             make,
             slots_max=limits.max_connections,
@@ -123,8 +119,6 @@ class AsyncPool(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request on a connection of its own."""
-        if request.url.scheme == "https":
-            request.extensions = closing_handshakes(request.extensions)
         return cast("httpx.Response", await self._slots.send(request))
 
     async def aclose(self) -> None:

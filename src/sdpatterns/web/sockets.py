@@ -18,8 +18,9 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.alarm import ALARM
 from sdpatterns.errors import DeadlineExceeded
 
-__all__ = ["CutOff", "closing_handshakes"]
+__all__ = ["CutOff", "close_broken_handshakes"]
 
+_BY_TLS = frozenset({"https", "wss"})
 _Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
@@ -47,12 +48,13 @@ class _ClosedHandshakes:
                 await self._also(event, info)
 
 
-def closing_handshakes(extensions: Mapping[str, Any]) -> dict[str, Any]:
-    """The extensions of an async request, so that a cancelled TLS handshake leaves no socket open."""
-    also = extensions.get("trace")
-    if isinstance(also, _ClosedHandshakes):
-        return dict(extensions)
-    return {**extensions, "trace": _ClosedHandshakes(also)}
+def close_broken_handshakes(request: Any) -> None:
+    """See to it that a TLS handshake of this async request that is cancelled leaves no socket open."""
+    if request.url.scheme not in _BY_TLS:
+        return
+    also = request.extensions.get("trace")
+    if not isinstance(also, _ClosedHandshakes):
+        request.extensions = {**request.extensions, "trace": _ClosedHandshakes(also)}
 
 
 class CutOff:

@@ -24,7 +24,7 @@ from sdpatterns.core.runtime import current, finish
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import DeadlineExceeded
 from sdpatterns.web.outgoing import Outgoing, note_answer, opened
-from sdpatterns.web.sockets import CutOff, closing_handshakes
+from sdpatterns.web.sockets import CutOff, close_broken_handshakes
 
 __all__ = ["AsyncExchange", "AsyncLive", "Exchange", "Library", "Live"]
 
@@ -170,8 +170,7 @@ class AsyncExchange(_Exchange):
     async def _within_deadline(self, request: Any) -> Any:
         left_s = self._outgoing.left_s()
         prepared = self._prepared(request, left_s)
-        if request.url.scheme == "https":
-            prepared.extensions = closing_handshakes(prepared.extensions)
+        close_broken_handshakes(prepared)
         if left_s is None:
             return await self._answered(prepared)
         bound = current().bound(left_s)

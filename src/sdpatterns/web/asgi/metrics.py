@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, cast
 
 from sdpatterns.core.asking import told
 from sdpatterns.core.clock import SYSTEM
@@ -63,11 +64,16 @@ class MetricsMiddleware:
         self._name = check_name("MetricsMiddleware", name)
         self._route = answering("route", route)
 
-    # A property, so that a request without a listener calls the application itself and not a function around it.
-    # What it gives is an async function, because servers recognize ASGI 3 by that.
-    @property
-    def __call__(self) -> ASGIApp:
-        return self._observed if LISTENERS else self._straight
+    if TYPE_CHECKING:
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    else:
+        # A property, so that a request without a listener calls the application itself and not a function around
+        # it. What it gives is an async function, because servers recognize ASGI 3 by that.
+        @property
+        def __call__(self) -> ASGIApp:
+            return self._observed if LISTENERS else self._straight
 
     async def _passed(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -91,12 +97,11 @@ class MetricsMiddleware:
         tell(RequestFinished(name=self._name, method=method, route=route, status=status, duration_s=duration_s))
 
 
-def _async_function(app: ASGIApp) -> ASGIApp | None:
+def _async_function(app: Any) -> ASGIApp | None:
     """The async function that a call of the application is; None where that is another one from call to call."""
-    if iscoroutinefunction(app):
-        return app
     # Asked is the class: the `__call__` of a middleware like the one above depends on when it is looked up.
-    return app.__call__ if iscoroutinefunction(type(app).__call__) else None
+    called = app if iscoroutinefunction(app) else app.__call__ if iscoroutinefunction(type(app).__call__) else None
+    return cast("ASGIApp | None", called)
 
 
 class _Count(AnswerEnd):
