@@ -223,6 +223,14 @@ class NoFence(NaiveQueue):
         return row if row is not None and row.is_held else None
 
 
+class EndsWithItsLease(NaiveQueue):
+    """Work that is done after the end of its lease is done once more."""
+
+    def held(self, claimed: Claimed) -> Row | None:
+        row = NaiveQueue.held(self, claimed)
+        return row if row is not None and self.is_out(row) else None
+
+
 class NoFenceOnExtend(NaiveQueue):
     def prolong(self, claimed: Claimed, lease_s: float) -> bool:
         row = self.find(claimed.id)
@@ -561,6 +569,7 @@ BUGS: dict[type[NaiveQueue], tuple[str, ...]] = {
     KeysThatHoldNothingUp: ("holds_up_those_behind_it", "is_given_back_keeps_its_place"),
     ParkedHoldTheirKey: ("parking_lets_the_next", "whose_key_is_free"),
     NoFence: ("finishes_late_changes_nothing", "the_next_message_of_its_id", "does_not_let_the_next_one"),
+    EndsWithItsLease: ("another_claim_is_not_done_again", "on_a_key_that_ends_after_its_lease"),
     NoFenceOnExtend: ("finishes_late_changes_nothing", "extending_many"),
     SameFence: ("fence_grows_with_each_claim",),
     FenceOfTheClock: ("fence_grows_with_each_claim", "fence_grows_though"),

@@ -13,11 +13,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("testing.md", 40), ("how-to/virtual-clock.md", 3), ("how-to/write-a-backend.md", 40)]
+    ("page", "least"), [("testing.md", 40), ("how-to/virtual-clock.md", 3), ("how-to/write-a-backend.md", 90)]
 )
 def test_the_page_passes(pytester: pytest.Pytester, only_named_plugins: None, page: str, least: int) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     pytester.makepyfile("\n\n".join(blocks))
     outcomes = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "sdpatterns", "-q").parseoutcomes()
+    # A contract leaves out what a queue does not declare.
+    outcomes.pop("skipped", None)
     assert outcomes.pop("passed") >= least
     assert outcomes == {}

@@ -2,6 +2,7 @@
 
 # pyright: strict
 
+from collections.abc import Sequence
 from typing import assert_type
 
 from sdpatterns import CircuitBreaker, Election, Idempotency, Lease, Pipeline, RateLimiter, Retry, per_second
@@ -9,6 +10,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.coordination.election import Leader
 from sdpatterns.coordination.lease import Held
+from sdpatterns.ports.queue import Claims, Message
 from sdpatterns.traffic.ratelimit import Decision
 
 backend = MemoryBackend()
@@ -68,4 +70,8 @@ def main() -> None:
         with attempt:
             pass
     blocking(backend).create()
+    mails = blocking(MemoryBackend().queue("mails"))
+    assert_type(mails.publish([Message(id="a", payload=b"")]), Sequence[bool])
+    assert_type(mails.claim(10, 30.0), Claims)
+    mails.settle([7])  # type: ignore[list-item]
     blocking(7)  # type: ignore[call-overload]

@@ -33,6 +33,7 @@ ROOTS = [
     "sdpatterns.coordination.election.service:LeaderService",
     "sdpatterns.ports.states:StateStore",
     "sdpatterns.ports.signals:SignalBus",
+    "sdpatterns.ports.queue:MessageQueue",
     "sdpatterns.ports.backend:Backend",
 ]
 RENAMED = {

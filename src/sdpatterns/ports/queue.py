@@ -113,8 +113,7 @@ class Message:
             check_key(self.key)
         if self.tenant:
             check_key(self.tenant)
-        if not isinstance(self.payload, bytes):
-            raise TypeError(f"the payload of a message must be bytes, got {type(self.payload).__name__}")
+        _check_bytes(self.payload)
         if self.delay_s != 0:
             number("delay_s", self.delay_s, 0.0, DELAY_S_MAX)
         if self.rank_s != 0:
@@ -328,18 +327,26 @@ def check_extension(lease_s: float) -> None:
 def check_settlements(settlements: Iterable[Settlement], settings: QueueSettings) -> None:
     """Raise `ValueError` or TypeError where one of the settlements cannot be made."""
     for each in settlements:
-        if not isinstance(each, Requeue):
-            continue
-        number("after_s", each.after_s, 0.0, DELAY_S_MAX)
-        if each.payload is not None and len(each.payload) > settings.payload_bytes_max:
-            _refuse_payload(each.claimed.id, each.payload, settings.payload_bytes_max)
-        if each.headers:
-            _check_headers(each.headers)
+        if isinstance(each, Requeue):
+            number("after_s", each.after_s, 0.0, DELAY_S_MAX)
+            if each.payload is not None:
+                _check_bytes(each.payload)
+                if len(each.payload) > settings.payload_bytes_max:
+                    _refuse_payload(each.claimed.id, each.payload, settings.payload_bytes_max)
+            if each.headers:
+                _check_headers(each.headers)
+        elif not isinstance(each, (Complete, Park)):
+            raise TypeError(f"settle takes Complete, Requeue and Park, got {each!r}")
 
 
 def kept_reason(reason: str) -> str:
     """What is stored of the reason of a `Park`: text of a bounded length that every database takes."""
     return reason[:REASON_CHARS_MAX].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def _check_bytes(payload: object) -> None:
+    if not isinstance(payload, bytes):
+        raise TypeError(f"the payload of a message must be bytes, got {type(payload).__name__}")
 
 
 def _refuse_payload(name: str, payload: bytes, most: int) -> None:

@@ -367,8 +367,6 @@ class MemoryQueue:
         if kept is None or kept.state != PARKED:
             return False
         self._move(kept)
-        self._numbers += 1
-        kept.number = self._numbers
         kept.attempt = 0
         kept.due_us = now_us
         self._line_up(kept, now_us)

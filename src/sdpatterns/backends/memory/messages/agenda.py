@@ -43,7 +43,6 @@ class Agenda:
             kept.place = self._begin + len(line)
             line.append(kept)
         else:
-            kept.agenda = None
             heappush(self._heap, (at_us, kept.number, kept, kept.turn))
 
     def removed(self) -> None:
@@ -61,7 +60,7 @@ class Agenda:
         return min(line[0].at_us, heap[0][0]) if line else heap[0][0]
 
     def take(self) -> KeptMessage:
-        """Remove the earliest; there must be one. It has to take another turn."""
+        """Remove the earliest; there must be one."""
         self._tidy()
         self.live -= 1
         line, heap = self._line, self._heap

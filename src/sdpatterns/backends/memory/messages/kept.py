@@ -63,7 +63,6 @@ class KeptMessage:
         """Give it to a worker."""
         self.state = LEASED
         self.held = True
-        self.turn += 1
         self.fence = fence
         self.attempt += 1
         self.due_us = until_us

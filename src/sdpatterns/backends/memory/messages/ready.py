@@ -50,7 +50,7 @@ class Ready:
         self._tidy()
 
     def take(self, most: int) -> list[KeptMessage]:
-        """Up to `most` of them, one of each tenant in turn. Each has to take another turn now."""
+        """Up to `most` of them, one of each tenant in turn. The state of each has to change now."""
         self._tidy()
         taken: list[KeptMessage] = []
         tenants = self._tenants
