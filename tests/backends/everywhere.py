@@ -1,8 +1,9 @@
-"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, and a Valkey Cluster.
+"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, a Valkey Cluster, and NATS.
 
 The contracts and the tests of the backends run on all of them. A pattern stands on the contracts: its
 tests run on memory, on Valkey, which runs scripts, and on one of the two SQL databases, half of the tests
-on each; the rest are marked `long`. `pytest -m ""` runs them all.
+on each; the rest are marked `long`. On those that have no code of their own in any pattern (`LONG_ALONE`)
+only the contracts and their own folders run each time. `pytest -m ""` runs them all.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from typing import Any
 import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.clock import SYSTEM, Clock
 
-KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster"]
+KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster", "nats"]
+LONG_ALONE = ["nats"]
+"""Stores that run a transition as SQL does, by compare-and-set: a pattern meets nothing new on them."""
 BLOCKING_KINDS = ["memory", "sqlite", "postgres", "valkey"]
 PATIENCE_S = 60.0
 """A server beside other work may take longer than the usual five seconds; that is no test's subject here."""
@@ -34,7 +38,7 @@ def is_for_long_runs(test: str, params: Mapping[str, object]) -> bool:
     """Whether a test, by its id, is left to long runs with these parameters."""
     kind = next((value for value in params.values() if isinstance(value, str) and value in KINDS), "memory")
     if test.startswith(ON_EVERY_BACKEND):
-        return False
+        return kind in LONG_ALONE
     name, _, cases = test.partition("[")
     of_all_kinds = name + cases.replace(kind, "")
     sql = ("sqlite", "postgres")[zlib.crc32(of_all_kinds.encode()) % 2]
@@ -78,6 +82,8 @@ def _built(request: pytest.FixtureRequest, kind: str, folder: Path, *, without_a
         driver = "psycopg" if without_a_loop else "asyncpg"
         url = request.getfixturevalue("postgres_url").replace("://", f"+{driver}://")
         return SQLBackend.from_url(url, timeout_s=PATIENCE_S)
+    if kind == "nats":
+        return NatsBackend(request.getfixturevalue("nats_url"), prefix=unique("t"), timeout_s=PATIENCE_S)
     url = request.getfixturevalue("valkey_cluster" if kind == "cluster" else "valkey_url")
     return RedisBackend.from_url(
         url, cluster=kind == "cluster", prefix=unique("t"), blocking=without_a_loop, timeout_s=PATIENCE_S

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
@@ -43,15 +44,18 @@ def backend_at(url: str, path: Path, kind: str) -> tuple[Any, bool]:
     if store == "postgres":
         driver = "psycopg" if blocks else "asyncpg"
         return SQLBackend(url.replace("postgresql", f"postgresql+{driver}")), blocks
+    if store == "nats":
+        return NatsBackend(url, prefix="forks"), blocks
     return SQLBackend(f"sqlite{'' if blocks else '+aiosqlite'}:///{path / 'forks.db'}"), blocks
 
 
 KINDS = [f"{store} {door}" for store in ("redis", "postgres", "sqlite") for door in ("blocking", "asyncio")]
+KINDS.append("nats asyncio")
 
 
 @pytest.fixture(params=KINDS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Any, bool]]:
-    server = {"redis": "valkey_url", "postgres": "postgres_url"}.get(request.param.split()[0])
+    server = {"redis": "valkey_url", "postgres": "postgres_url", "nats": "nats_url"}.get(request.param.split()[0])
     url = request.getfixturevalue(server) if server else ""
     opened, blocks = backend_at(url, tmp_path, request.param)
     run(opened.create(), blocks=blocks)

@@ -9,6 +9,7 @@ import pytest
 from sdpatterns import RateLimiter, per_minute
 from sdpatterns.backends import from_url
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
         ("sqlite+aiosqlite:///cells.db", SQLBackend),
         ("postgresql+asyncpg://localhost/shop", SQLBackend),
         ("postgresql://localhost/shop", SQLBackend),
+        ("nats://localhost:4222", NatsBackend),
     ],
 )
 def test_the_scheme_says_which_backend_it_is(url: str, kind: type[object]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sdpatterns import RateLimiter, per_second
+from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
@@ -20,6 +21,7 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
+from sdpatterns.testing.nats import nats_process
 from sdpatterns.testing.postgres import postgres_process
 from sdpatterns.testing.processes import ServerProcess
 from sdpatterns.testing.valkey import valkey_process
@@ -84,6 +86,19 @@ async def _in_tasks(backend: Any) -> list[tuple[float, BaseException | None]]:
 
 def _play(make: Callable[..., Any], server: ServerProcess) -> None:
     """With connections that are open when the server freezes, and with new ones; closing waits no longer either."""
+    _play_in_tasks(make, server)
+    with make(blocking=True) as backend:
+        finish(backend.create())
+        finish(backend.states.cells(Space("frozen", IntegersCodec())).transact("a", Add()))
+        server.pause()
+        try:
+            _judge(_in_threads(backend))
+            _judge(_in_threads(backend))
+        finally:
+            server.resume()
+
+
+def _play_in_tasks(make: Callable[..., Any], server: ServerProcess) -> None:
 
     async def for_tasks() -> None:
         backend = make(blocking=False)
@@ -100,15 +115,6 @@ def _play(make: Callable[..., Any], server: ServerProcess) -> None:
         finally:
             server.resume()
 
-    with make(blocking=True) as backend:
-        finish(backend.create())
-        finish(backend.states.cells(Space("frozen", IntegersCodec())).transact("a", Add()))
-        server.pause()
-        try:
-            _judge(_in_threads(backend))
-            _judge(_in_threads(backend))
-        finally:
-            server.resume()
     asyncio.run(for_tasks())
 
 
@@ -129,6 +135,11 @@ def test_nobody_waits_long_for_a_frozen_redis() -> None:
             return RedisBackend.from_url(f"redis://127.0.0.1:{server.port}", blocking=blocking, timeout_s=TIMEOUT_S)
 
         _play(make, server)
+
+
+def test_nobody_waits_long_for_a_frozen_nats() -> None:
+    with nats_process() as server:
+        _play_in_tasks(lambda **_: NatsBackend(f"nats://127.0.0.1:{server.port}", timeout_s=TIMEOUT_S), server)
 
 
 @pytest.mark.parametrize("blocking", [True, False])

@@ -27,6 +27,7 @@ NAMED_FOR = {
     "httpx2": "httpx2",
     "hypothesis": "testing",
     "opentelemetry": "opentelemetry otlp span_redaction traces",
+    "nats": "nats",
     "prometheus_client": "prometheus",
     "psutil": "testing",
     "psycopg": "sqlalchemy testing",

@@ -120,7 +120,7 @@ def test_nothing_is_kept_here_for_a_key(valkey_url: str, runtime: RuntimeName) -
                 with ThreadPoolExecutor(8) as pool:
                     step = Count(script=False)
                     list(pool.map(lambda place: finish(cells.transact(f"{place % 20}", step)), range(100)))
-            assert backend._resources.here()._writers == {}
+            assert backend._resources.here().lines._writers == {}
             assert await cells.read("7") == (5,)
 
     run(runtime, play)

@@ -11,10 +11,11 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sdpatterns.backends.redis.failures import NotSent, ReplyLost, behind, is_refusal
+from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
 from sdpatterns.backends.redis.server import Node, Server
 from sdpatterns.ports.engine.batcher import TaskBatcher
+from sdpatterns.ports.engine.lines import behind
 from sdpatterns.ports.pressure import Pressure
 
 __all__ = ["PipelinedConnection", "abort", "connect", "drop"]

@@ -8,7 +8,7 @@ import redis.exceptions as theirs
 
 from sdpatterns.ports.engine.failures import Lost, NotSent, ReplyLost
 
-__all__ = ["Lost", "NotSent", "ReplyLost", "behind", "code_of", "is_refusal", "remedy_of"]
+__all__ = ["Lost", "NotSent", "ReplyLost", "code_of", "is_refusal", "remedy_of"]
 
 _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.NoScriptError, "NOSCRIPT"),
@@ -48,13 +48,6 @@ _AT_CONNECT = (
     ("max number of clients", "raise its maxclients, or lower connections_max"),
     ("certificate verify failed", "name the certificate authority in the URL: ?ssl_ca_certs=ca.pem"),
 )
-
-
-def behind(error: BaseException) -> NotSent | None:
-    """What those get who wait behind a call that failed so; None where they may try for themselves."""
-    # A lost reply alone is no reason to fail them: the next connection may be in order.
-    is_away = isinstance(error, NotSent) or (isinstance(error, Lost) and error.is_late)
-    return NotSent(error.cause) if is_away and isinstance(error, Lost) else None
 
 
 def code_of(error: BaseException) -> str:

@@ -95,7 +95,7 @@ class RedisCells(Cells[S]):
     async def _by_attempts(self, step: PendingStep) -> Any:
         here = self._resources.here()
         try:
-            await here.in_line(self._line(step), step, self._settle)
+            await here.lines.run(self._line(step), step, self._settle)
         except NotSent as away:
             raise self._resources.server.failure(away) from away
         if self._resources.durability.is_due and step.error is None:
@@ -111,7 +111,7 @@ class RedisCells(Cells[S]):
         late = await execute(self._attempts, steps)
         if late is not None:
             # They have waited for as long as these steps did, which is as long as one may.
-            self._resources.here().send_away(self._line(steps[0]), NotSent(late.cause))
+            self._resources.here().lines.send_away(self._line(steps[0]), NotSent(late.cause))
         return steps
 
     async def _read(self, step: PendingStep) -> Any:

@@ -1,14 +1,17 @@
-"""A subscription whose topics are heard by a connection that it shares with all others."""
+"""Signals of a server: a subscription shares one connection with all others, which hears the topics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from sdpatterns.core.runtime import Runtime
+from sdpatterns.ports.engine.failures import Lost, repeat
 from sdpatterns.ports.fanout import LocalSignals, LocalSubscription
+from sdpatterns.ports.signals import Subscription
 
-__all__ = ["Listens", "RemoteSubscription"]
+__all__ = ["Listens", "RemoteSignals", "RemoteSubscription"]
 
 
 class Listens(Protocol):
@@ -66,3 +69,40 @@ class RemoteSubscription:
         if self._mine is None:
             raise RuntimeError("enter the subscription with 'async with' before waiting on it")
         return await self._mine.wait(timeout_s)
+
+
+class RemoteSignals:
+    """Sends signals between all processes that use the same server: see `SignalBus`.
+
+    `find` gives the listener, `send` sends topics and raises `Lost`, and `failure` gives the exception for that.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        find: Callable[[], Listens],
+        send: Callable[[Sequence[str]], Awaitable[None]],
+        failure: Callable[[Exception], Exception],
+    ) -> None:
+        self.runtime: Runtime | None = runtime
+        self._find = find
+        self._send = send
+        self._failure = failure
+
+    async def notify(self, *topics: str) -> None:
+        once = list(dict.fromkeys(topics))
+        if not once:
+            return
+        try:
+            try:
+                await self._send(once)
+            except Lost as lost:
+                # A signal that comes twice is harmless, and one that does not come is a signal that was lost.
+                await repeat(lost, lambda: self._send(once), leaves_doubt=False)
+        except Lost as lost:
+            raise self._failure(lost) from lost
+
+    def subscribe(self, *topics: str) -> Subscription:
+        """A subscription to these topics. Entering it fails with `BackendUnavailable` when the server is away."""
+        return RemoteSubscription(self._find, topics)

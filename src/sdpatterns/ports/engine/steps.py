@@ -132,11 +132,12 @@ class Found(NamedTuple):
     """A cell as a store holds it.
 
     `version` is what the store compares when it writes. `payload` is a `CodecError` where the store
-    holds bytes that it did not write as a cell; who needs the state gets it raised.
+    holds bytes that it did not write as a cell; who needs the state gets it raised. It is None for a cell
+    that was dropped, where the store remembers that, and compares it, for a while.
     """
 
     version: Any
-    payload: bytes | CodecError
+    payload: bytes | CodecError | None
     last_us: int
 
 
