@@ -289,7 +289,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
-    tools(session, "prometheus")
+    tools(session, "prometheus", "etcd-server")
     say("Tests of the library")
     others = [f"--ignore={folder}" for folder in WHOLE_SHOPS]
     words = [word for word in session.posargs if word != "--no-cov"]
@@ -408,6 +408,7 @@ TOOLS = {
         (QUICK_BROWSER, "chromium", "chromium-browser", "google-chrome"),
         "the browser's journeys through the shop",
     ),
+    "etcd-server": (("etcd",), "the backend on etcd"),
     "prometheus": (("promtool",), "what Prometheus' own tool says of our metrics"),
 }
 """Debian's packages that no wheel brings: the programs in each, one of which will do, and what needs it."""

@@ -42,6 +42,13 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def etcd_url() -> Iterator[str]:
+    """An etcd server for this worker. Cells of other tests are in it: use your own prefix or keys."""
+    with servers.etcd_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def nats_url() -> Iterator[str]:
     """A NATS server for this worker. Cells of other tests are in it: use your own prefix or keys."""
     with servers.nats_server() as url:

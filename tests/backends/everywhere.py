@@ -1,4 +1,4 @@
-"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, a Valkey Cluster, and NATS.
+"""The backends that the same tests run on: memory, SQLite, Postgres, Valkey, a Valkey Cluster, NATS, etcd.
 
 The contracts and the tests of the backends run on all of them. A pattern stands on the contracts: its
 tests run on memory, on Valkey, which runs scripts, and on one of the two SQL databases, half of the tests
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from sdpatterns.backends.etcd import EtcdBackend
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
@@ -24,8 +25,8 @@ from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.core.clock import SYSTEM, Clock
 
-KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster", "nats"]
-LONG_ALONE = ["nats"]
+KINDS = ["memory", "sqlite", "postgres", "valkey", "cluster", "nats", "etcd"]
+LONG_ALONE = ["nats", "etcd"]
 """Stores that run a transition as SQL does, by compare-and-set: a pattern meets nothing new on them."""
 BLOCKING_KINDS = ["memory", "sqlite", "postgres", "valkey"]
 PATIENCE_S = 60.0
@@ -82,6 +83,8 @@ def _built(request: pytest.FixtureRequest, kind: str, folder: Path, *, without_a
         driver = "psycopg" if without_a_loop else "asyncpg"
         url = request.getfixturevalue("postgres_url").replace("://", f"+{driver}://")
         return SQLBackend.from_url(url, timeout_s=PATIENCE_S)
+    if kind == "etcd":
+        return EtcdBackend(request.getfixturevalue("etcd_url"), prefix=unique("t"), timeout_s=PATIENCE_S)
     if kind == "nats":
         return NatsBackend(request.getfixturevalue("nats_url"), prefix=unique("t"), timeout_s=PATIENCE_S)
     url = request.getfixturevalue("valkey_cluster" if kind == "cluster" else "valkey_url")

@@ -8,6 +8,7 @@ import pytest
 
 from sdpatterns import RateLimiter, per_minute
 from sdpatterns.backends import from_url
+from sdpatterns.backends.etcd import EtcdBackend
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.anyio
         ("postgresql+asyncpg://localhost/shop", SQLBackend),
         ("postgresql://localhost/shop", SQLBackend),
         ("nats://localhost:4222", NatsBackend),
+        ("etcd://localhost:2379", EtcdBackend),
     ],
 )
 def test_the_scheme_says_which_backend_it_is(url: str, kind: type[object]) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sdpatterns import RateLimiter, per_second
+from sdpatterns.backends.etcd import EtcdBackend
 from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
@@ -21,6 +22,7 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
+from sdpatterns.testing.etcd import etcd_process
 from sdpatterns.testing.nats import nats_process
 from sdpatterns.testing.postgres import postgres_process
 from sdpatterns.testing.processes import ServerProcess
@@ -84,9 +86,7 @@ async def _in_tasks(backend: Any) -> list[tuple[float, BaseException | None]]:
     return list(await asyncio.gather(*(_timed(call) for call in _callers_of(backend)), plain))
 
 
-def _play(make: Callable[..., Any], server: ServerProcess) -> None:
-    """With connections that are open when the server freezes, and with new ones; closing waits no longer either."""
-    _play_in_tasks(make, server)
+def _play_in_threads(make: Callable[..., Any], server: ServerProcess) -> None:
     with make(blocking=True) as backend:
         finish(backend.create())
         finish(backend.states.cells(Space("frozen", IntegersCodec())).transact("a", Add()))
@@ -99,6 +99,7 @@ def _play(make: Callable[..., Any], server: ServerProcess) -> None:
 
 
 def _play_in_tasks(make: Callable[..., Any], server: ServerProcess) -> None:
+    """With connections that are open when the server freezes, and with new ones; closing waits no longer either."""
 
     async def for_tasks() -> None:
         backend = make(blocking=False)
@@ -125,7 +126,8 @@ def test_nobody_waits_long_for_a_frozen_postgres() -> None:
             driver = "psycopg" if blocking else "asyncpg"
             return SQLBackend(url.replace("postgresql:", f"postgresql+{driver}:"), timeout_s=TIMEOUT_S)
 
-        _play(make, server)
+        _play_in_tasks(make, server)
+        _play_in_threads(make, server)
 
 
 def test_nobody_waits_long_for_a_frozen_redis() -> None:
@@ -134,12 +136,18 @@ def test_nobody_waits_long_for_a_frozen_redis() -> None:
         def make(*, blocking: bool) -> RedisBackend:
             return RedisBackend.from_url(f"redis://127.0.0.1:{server.port}", blocking=blocking, timeout_s=TIMEOUT_S)
 
-        _play(make, server)
+        _play_in_tasks(make, server)
+        _play_in_threads(make, server)
 
 
 def test_nobody_waits_long_for_a_frozen_nats() -> None:
     with nats_process() as server:
         _play_in_tasks(lambda **_: NatsBackend(f"nats://127.0.0.1:{server.port}", timeout_s=TIMEOUT_S), server)
+
+
+def test_nobody_waits_long_for_a_frozen_etcd() -> None:
+    with etcd_process() as server:
+        _play_in_tasks(lambda **_: EtcdBackend(f"etcd://127.0.0.1:{server.port}", timeout_s=TIMEOUT_S), server)
 
 
 @pytest.mark.parametrize("blocking", [True, False])

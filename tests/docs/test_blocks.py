@@ -33,6 +33,7 @@ WITHOUT_LOOP = "<!-- without a loop -->\n"
 COLUMNS_MAX = 80  # what the site shows beside its two columns without scrolling
 CODE = re.compile(r"^```(?:python|toml|text|console|bash)?\b[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 SERVERS = {
+    "etcd://localhost:2379": "etcd_url",
     "nats://localhost:4222": "nats_url",
     "redis://localhost:6379": "valkey_url",
     "postgresql+asyncpg://localhost/shop": "postgres_url",

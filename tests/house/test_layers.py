@@ -14,6 +14,7 @@ ALLOWED_EVERYWHERE = {"sdpatterns", "anyio", "typing_extensions"}
 
 # The word in a path that opens a file to a library. `testing` is for tools of tests.
 NAMED_FOR = {
+    "aetcd": "etcd",
     "aiohttp": "aiohttp",
     "aiosqlite": "sqlalchemy",
     "asyncpg": "sqlalchemy",

@@ -123,7 +123,7 @@ def test_without_extras_memory_keeps_its_contracts(stranger: Path, tmp_path: Pat
     assert int(passed[1]) > 20
 
 
-@pytest.mark.parametrize("extra", ["nats", "redis", "sqlalchemy"])
+@pytest.mark.parametrize("extra", ["etcd", "nats", "redis", "sqlalchemy"])
 def test_a_backend_without_its_library_says_what_to_install(stranger: Path, extra: str) -> None:
     done = subprocess.run(
         [str(stranger), "-I", "-c", f"import sdpatterns.backends.{extra}"], check=False, capture_output=True, text=True

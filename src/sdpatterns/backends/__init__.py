@@ -22,6 +22,7 @@ class AnyBackend(Backend, AbstractAsyncContextManager[Any], Protocol):
 
 # Imported by name and when asked for, so that each backend needs its own library alone.
 _KINDS = {
+    "etcd": ("sdpatterns.backends.etcd", "EtcdBackend"),
     "nats": ("sdpatterns.backends.nats", "NatsBackend"),
     "postgresql": ("sdpatterns.backends.sqlalchemy", "SQLBackend"),
     "redis": ("sdpatterns.backends.redis", "RedisBackend"),
@@ -30,13 +31,13 @@ _KINDS = {
     "unix": ("sdpatterns.backends.redis", "RedisBackend"),
 }
 _LIKE = (
-    "memory://, redis://localhost:6379, sqlite+aiosqlite:///file, postgresql+asyncpg://host/database"
-    " or nats://localhost:4222"
+    "memory://, redis://localhost:6379, sqlite+aiosqlite:///file, postgresql+asyncpg://host/database,"
+    " nats://localhost:4222 or etcd://localhost:2379"
 )
 
 
 def from_url(url: str, *, blocking: bool = False, timeout_s: float = 5.0) -> AnyBackend:
-    """A backend for this URL: in memory, on Redis, in SQL or on NATS, so that a setting decides.
+    """A backend for this URL: in memory, on Redis, in SQL, on NATS or in etcd, so that a setting decides.
 
     | URL | backend |
     |---|---|
@@ -45,6 +46,7 @@ def from_url(url: str, *, blocking: bool = False, timeout_s: float = 5.0) -> Any
     | `sqlite+aiosqlite:///file`, `postgresql+asyncpg://…` | `SQLBackend` |
     | `sqlite:///file`, `postgresql://…` | the same; `blocking` chooses the driver |
     | `nats://` | `NatsBackend`; not with `blocking` |
+    | `etcd://` | `EtcdBackend`; not with `blocking` |
 
     `blocking=True` is for programs without an event loop. `timeout_s` bounds how long one answer of the server is
     waited for. For other settings use the class.

@@ -29,17 +29,21 @@ from sdpatterns.testing.containers import (
     postgres_container,
     valkey_container,
 )
+from sdpatterns.testing.etcd import etcd_process
 from sdpatterns.testing.nats import nats_process
 from sdpatterns.testing.postgres import postgres_process
 from sdpatterns.testing.processes import ServerNotStarted, ServerProcess
 from sdpatterns.testing.valkey import valkey_cluster, valkey_process
 
 __all__ = [
+    "ETCD_URL_VARIABLE",
     "NATS_URL_VARIABLE",
     "POSTGRES_URL_VARIABLE",
     "REDIS_URL_VARIABLE",
     "ServerNotStarted",
     "ServerProcess",
+    "etcd_process",
+    "etcd_server",
     "nats_process",
     "nats_server",
     "postgres_process",
@@ -50,6 +54,7 @@ __all__ = [
 ]
 
 REDIS_URL_VARIABLE = "SDPATTERNS_TEST_REDIS_URL"
+ETCD_URL_VARIABLE = "SDPATTERNS_TEST_ETCD_URL"
 NATS_URL_VARIABLE = "SDPATTERNS_TEST_NATS_URL"
 POSTGRES_URL_VARIABLE = "SDPATTERNS_TEST_POSTGRES_URL"
 
@@ -85,6 +90,20 @@ def postgres_server() -> Iterator[str]:
         return
     with _from_container_or(postgres_container, _postgres_from_wheel) as url:
         yield url
+
+
+@contextlib.contextmanager
+def etcd_server() -> Iterator[str]:
+    """An etcd server as `etcd://…`, kept until the end of the block.
+
+    **Keeps**: nothing between two blocks, unless the URL was given. **May fail**:
+    `ServerNotStarted`. **Costs**: about 1 s from the system's package.
+    """
+    if given := os.environ.get(ETCD_URL_VARIABLE):
+        yield given
+        return
+    with etcd_process() as process:
+        yield f"etcd://127.0.0.1:{process.port}"
 
 
 @contextlib.contextmanager

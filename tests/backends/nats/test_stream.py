@@ -11,7 +11,7 @@ import pytest
 
 from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.backends.nats.connection import Call
-from sdpatterns.backends.nats.server import Server
+from sdpatterns.backends.nats.server import NatsServer
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.step import GONE
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable, CodecError
@@ -187,7 +187,7 @@ async def test_the_leader_alone_is_read_where_there_are_replicas(nats_url: str) 
 
 
 def test_every_key_has_a_subject_of_its_own_that_the_server_takes() -> None:
-    server = Server(urls=("nats://h",), prefix="sdp", replicas=1, timeout_s=1.0, options={})
+    server = NatsServer(urls=("nats://h",), prefix="sdp", replicas=1, timeout_s=1.0, options={})
     words = [*ODD_KEYS, "a.b", "a", "b", "*", ">", "a b", "=", "=YQ", "%2E", ".", "k" * 1024, "ж" * 512]
     subjects = {server.cell(space, key) for space in words for key in words}
     assert len(subjects) == len(set(words)) ** 2

@@ -10,7 +10,7 @@ from typing import Any
 
 from sdpatterns.backends.nats.connection import Call, Connection
 from sdpatterns.backends.nats.listener import NatsConnector
-from sdpatterns.backends.nats.server import Server, answered
+from sdpatterns.backends.nats.server import NatsServer, answered
 from sdpatterns.backends.nats.versioned import NatsMap
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.failures import Lost
@@ -56,7 +56,7 @@ class NatsBackend(LoopBackend[Connection]):
         """
         if blocking:
             raise TypeError("nats-py has no blocking client: use NatsBackend in an asyncio program")
-        server = Server(
+        server = NatsServer(
             urls=tuple(url.split(",")), prefix=prefix, replicas=replicas, timeout_s=timeout_s, options=options
         )
         self._server = server

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error, MaxPayloadError
 
-from sdpatterns.backends.nats.server import Server
+from sdpatterns.backends.nats.server import NatsServer
 from sdpatterns.errors import BackendError, BackendUnavailable
 from sdpatterns.ports.engine.batcher import TaskBatcher
 from sdpatterns.ports.engine.failures import NotSent, ReplyLost
@@ -43,7 +43,7 @@ class Call(NamedTuple):
 class NatsLink:
     """A connection, and the calls on it that wait for their answers; None comes where it breaks.
 
-    `news` is set when it has ended. It is also for whoever uses it to listen.
+    `news` is set when it has ended. The listener uses it too.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class NatsLink:
         self._noted: Exception | None = None
 
     @classmethod
-    async def opened(cls, server: Server) -> Self:
+    async def opened(cls, server: NatsServer) -> Self:
         """One to the first of the servers that lets us."""
         failure: Exception = OSError("no server")
         for url in server.urls:
@@ -73,7 +73,7 @@ class NatsLink:
                 return link
         raise failure
 
-    async def _open(self, server: Server, url: str) -> None:
+    async def _open(self, server: NatsServer, url: str) -> None:
         await self.client.connect(
             **{"ping_interval": server.timeout_s, **server.options},
             servers=[url],
@@ -149,7 +149,7 @@ class NatsLink:
 class Connection:
     """Calls the server. All calls of a turn of the loop share the connection, and mostly a packet."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: NatsServer) -> None:
         self._server = server
         self._links = Reopened(lambda: NatsLink.opened(server))
         self._asks: TaskBatcher[Sequence[Call], list[Msg]] = TaskBatcher(

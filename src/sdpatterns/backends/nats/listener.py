@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from sdpatterns.backends.nats.connection import NatsLink
-from sdpatterns.backends.nats.server import Server
+from sdpatterns.backends.nats.server import NatsServer
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.looped import away
 from sdpatterns.ports.engine.source import Hears, Source
@@ -20,7 +20,7 @@ __all__ = ["NatsConnector"]
 class NatsConnector:
     """See `Connector`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: NatsServer) -> None:
         self._server = server
         self.timeout_s = server.timeout_s
 

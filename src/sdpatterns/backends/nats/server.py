@@ -18,7 +18,7 @@ from sdpatterns.core.ranges import seconds, whole
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable
 from sdpatterns.ports.engine.failures import NotSent
 
-__all__ = ["Server", "answered"]
+__all__ = ["NatsServer", "answered"]
 
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WORD_MAX = 1400
@@ -30,7 +30,7 @@ _NO_STREAM = 10059
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Server:
+class NatsServer:
     """The settings of a backend."""
 
     urls: tuple[str, ...]
@@ -95,7 +95,7 @@ def _word(text: str) -> str:
     return "=" + base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def answered(server: Server, message: Msg) -> dict[str, Any]:
+def answered(server: NatsServer, message: Msg) -> dict[str, Any]:
     """What JetStream said. Raises `NotSent` for a refusal that is neither a lost race nor a missing message."""
     said: dict[str, Any] = json.loads(message.data) if message.data else {}
     error = said.get("error")

@@ -142,7 +142,6 @@ class LoopBackend(Lifespan, Generic[C]):
         self._map.shift_us += round(seconds * 1_000_000)
 
     async def create(self) -> None:
-        """Make what it needs on the server, and check that the server is there and fit."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:

@@ -7,10 +7,10 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
 
-__all__ = ["Link", "Reopened"]
+__all__ = ["OpenLink", "Reopened"]
 
 
-class Link(Protocol):
+class OpenLink(Protocol):
     """An open connection."""
 
     @property
@@ -22,7 +22,7 @@ class Link(Protocol):
         """Close it in any state, without waiting for the server for long. Raises nothing."""
 
 
-L = TypeVar("L", bound=Link)
+L = TypeVar("L", bound=OpenLink)
 
 
 class Reopened(Generic[L]):
@@ -42,7 +42,7 @@ class Reopened(Generic[L]):
         return self._link if self._link is not None and self._link.is_open else None
 
     async def get(self) -> L:
-        """The one that is open, or a new one. Whoever waits for it may be cancelled without harm to the others."""
+        """The one that is open, or a new one. Callers that wait may be cancelled, and the others are not harmed."""
         if self._link is not None and self._link.is_open:
             return self._link
         if self._opening is None or self._opening.done():

@@ -52,7 +52,7 @@ class VersionedStates:
 
     async def _run(self, step: PendingStep) -> Any:
         step.names = [(step.space.name, key) for key in step.keys]
-        # What only reads waits for nobody: it needs no single moment.
+        # A read does not wait in a line, because it needs no single moment.
         if self._lines is None or step.reads:
             await execute(self._attempts, [step])
             return step.result()
