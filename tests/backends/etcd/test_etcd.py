@@ -190,15 +190,18 @@ async def test_steps_that_were_not_sent_never_happen(server: ServerProcess) -> N
 
 
 class TestALostReply:
-    """The reply to a transaction that writes is lost."""
+    """A transaction that writes is lost, or its connection is cut when the server says something.
+
+    In the second case etcd has made the transaction or not: it drops what it has not begun for a client that is gone.
+    """
 
     @pytest.fixture
     def proxy(self, server: ServerProcess) -> Iterator[FaultProxy]:
         with FaultProxy(f"etcd://127.0.0.1:{server.port}") as proxy:
             yield proxy
 
-    @pytest.mark.parametrize(("fault", "count"), [("before", None), ("after", (1,))])
-    async def test_of_an_unsafe_step_is_told(self, proxy: FaultProxy, fault: Any, count: Any) -> None:
+    @pytest.mark.parametrize(("fault", "count"), [("before", [None]), ("after", [None, (1,)])])
+    async def test_of_an_unsafe_step_is_told(self, proxy: FaultProxy, fault: Any, count: list[Any]) -> None:
         async with EtcdBackend(proxy.url.replace("redis", "etcd")) as backend:
             cells = counters(backend)
             await cells.transact("warm", Count(script=False))
@@ -206,15 +209,15 @@ class TestALostReply:
             with pytest.raises(OutcomeUnknown, match="may have happened or not"):
                 await cells.transact("a", Count(script=False))
             assert proxy.struck == 1
-            assert await cells.read("a") == count
+            assert await cells.read("a") in count
 
-    @pytest.mark.parametrize(("fault", "count"), [("before", 1), ("after", 2)])
-    async def test_of_a_harmless_step_is_mended(self, proxy: FaultProxy, fault: Any, count: int) -> None:
+    @pytest.mark.parametrize(("fault", "count"), [("before", [1]), ("after", [1, 2])])
+    async def test_of_a_harmless_step_is_mended(self, proxy: FaultProxy, fault: Any, count: list[int]) -> None:
         async with EtcdBackend(proxy.url.replace("redis", "etcd")) as backend:
             cells = counters(backend)
             await cells.transact("warm", Count(script=False))
             proxy.arm(fault, on=b"|1:1")
-            assert await cells.transact("a", Count(script=False, repeats="harmless")) == count
+            assert await cells.transact("a", Count(script=False, repeats="harmless")) in count
 
 
 async def test_an_old_server_is_refused(backend: EtcdBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aetcd import rpc
 
-from sdpatterns.backends.etcd.connection import Connection
+from sdpatterns.backends.etcd.connection import EtcdConnection
 from sdpatterns.backends.etcd.listener import EtcdConnector
 from sdpatterns.backends.etcd.server import EtcdServer
 from sdpatterns.backends.etcd.versioned import EtcdMap
@@ -22,7 +22,7 @@ __all__ = ["EtcdBackend"]
 _OLDEST = (3, 4)
 
 
-class EtcdBackend(LoopBackend[Connection]):
+class EtcdBackend(LoopBackend[EtcdConnection]):
     """Keeps the state and signals of patterns in etcd.
 
     Keeps what a port promises, also through a crash: etcd answers a write when a majority has it on disk. It has no
@@ -59,7 +59,7 @@ class EtcdBackend(LoopBackend[Connection]):
             shown=server.shown,
             clock=Skewed(skew_s),
             cells=lambda here: EtcdMap(server, here),
-            connect=lambda: Connection(server),
+            connect=lambda: EtcdConnection(server),
             connector=EtcdConnector(server),
             random=random,
         )

@@ -15,7 +15,7 @@ from sdpatterns.ports.engine.looped import away
 from sdpatterns.ports.engine.reopened import Reopened
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["OPERATIONS_MAX", "Connection", "EtcdLink", "put"]
+__all__ = ["OPERATIONS_MAX", "EtcdConnection", "EtcdLink", "put"]
 
 OPERATIONS_MAX = 128
 """Of one transaction, by the server's default."""
@@ -62,7 +62,7 @@ class EtcdLink:
         await asyncio.sleep(_SETTLE_S)
 
 
-class Connection:
+class EtcdConnection:
     """Calls the server."""
 
     def __init__(self, server: EtcdServer) -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aetcd import rpc
 
-from sdpatterns.backends.etcd.connection import OPERATIONS_MAX, Connection, put
+from sdpatterns.backends.etcd.connection import OPERATIONS_MAX, EtcdConnection, put
 from sdpatterns.backends.etcd.server import EtcdServer
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError
@@ -33,7 +34,7 @@ _SLACK_S = 5.0
 class EtcdMap:
     """See `VersionedMap`. The time is this machine's; `shift_us` moves it, for tests."""
 
-    def __init__(self, server: EtcdServer, here: Callable[[], Connection]) -> None:
+    def __init__(self, server: EtcdServer, here: Callable[[], EtcdConnection]) -> None:
         self.shift_us = 0
         self._server = server
         self._here = here
@@ -42,15 +43,10 @@ class EtcdMap:
         found: dict[CellKey, Found | None] = {}
         for place in range(0, len(keys), OPERATIONS_MAX):
             part = keys[place : place + OPERATIONS_MAX]
-            looks = [self._look(key) for key in part]
             try:
-                reply = await self._here().transaction((), looks, ())
+                reply = await self._looked(part)
             except Lost as lost:
-                reply = await repeat(
-                    lost,
-                    lambda looks=looks: self._here().transaction((), looks, ()),
-                    leaves_doubt=False,  # type: ignore[misc]
-                )
+                reply = await repeat(lost, partial(self._looked, part), leaves_doubt=False)
             found.update(_found_in(reply, part))
         return self._snapshot(found)
 
@@ -78,6 +74,9 @@ class EtcdMap:
             await here.notify(heard[room:])
         return None
 
+    async def _looked(self, keys: Sequence[CellKey]) -> Any:
+        return await self._here().transaction((), [self._look(key) for key in keys], ())
+
     def _look(self, key: CellKey) -> Any:
         return rpc.RequestOp(request_range=rpc.RangeRequest(key=self._server.cell(*key)))
 
@@ -89,12 +88,12 @@ class EtcdMap:
             mod_revision=change.expected or 0,
         )
 
-    async def _operation(self, here: Connection, change: Change) -> Any:
-        key = self._server.cell(*change.key)
-        if change.payload is GONE:
+    async def _operation(self, here: EtcdConnection, change: Change) -> Any:
+        key, payload = self._server.cell(*change.key), change.payload
+        if payload is GONE or payload is UNCHANGED:
             return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
         lease = await here.lease(max(change.keep_s, 0.0) + _SLACK_S)
-        return put(key, b"%d|%b" % (change.last_us, change.payload), lease)
+        return put(key, b"%d|%b" % (change.last_us, payload), lease)
 
     def _snapshot(self, found: Mapping[CellKey, Found | None]) -> Snapshot:
         # The machine's clock as it is now, which NTP keeps near the others': see `Skewed`.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sdpatterns.backends.nats.connection import Call, Connection
+from sdpatterns.backends.nats.connection import Call, NatsConnection
 from sdpatterns.backends.nats.listener import NatsConnector
 from sdpatterns.backends.nats.server import NatsServer, answered
 from sdpatterns.backends.nats.versioned import NatsMap
@@ -24,7 +24,7 @@ _IN_USE = 10058
 """The stream is there and is set otherwise."""
 
 
-class NatsBackend(LoopBackend[Connection]):
+class NatsBackend(LoopBackend[NatsConnection]):
     """Keeps the state of patterns in a JetStream stream, and sends their signals by core NATS.
 
     Keeps what a port promises as long as the server keeps its data: by default it writes to its files
@@ -64,7 +64,7 @@ class NatsBackend(LoopBackend[Connection]):
             shown=server.shown,
             clock=SERVER,
             cells=lambda here: NatsMap(server, here),
-            connect=lambda: Connection(server),
+            connect=lambda: NatsConnection(server),
             connector=NatsConnector(server),
             random=random,
         )

@@ -25,7 +25,7 @@ from sdpatterns.ports.engine.looped import away
 from sdpatterns.ports.engine.reopened import Reopened
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["Call", "Connection", "NatsLink"]
+__all__ = ["Call", "NatsConnection", "NatsLink"]
 
 _ASKERS_MAX = 256
 _CLOSE_S = 1.0
@@ -146,7 +146,7 @@ class NatsLink:
             writer.transport.abort()
 
 
-class Connection:
+class NatsConnection:
     """Calls the server. All calls of a turn of the loop share the connection, and mostly a packet."""
 
     def __init__(self, server: NatsServer) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
-from sdpatterns.backends.nats.connection import Call, Connection
+from sdpatterns.backends.nats.connection import Call, NatsConnection
 from sdpatterns.backends.nats.server import NatsServer, answered
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError
@@ -63,7 +63,7 @@ def _found(sequence: int | str, data: bytes, kept_s: str) -> Found:
 class NatsMap:
     """See `VersionedMap`. `shift_us` moves the server's time, for tests."""
 
-    def __init__(self, server: NatsServer, here: Callable[[], Connection]) -> None:
+    def __init__(self, server: NatsServer, here: Callable[[], NatsConnection]) -> None:
         self.shift_us = 0
         self._server = server
         self._here = here

@@ -175,7 +175,7 @@ class RedisQueue:
             return await self._calls(here, verb, parts)
 
         try:
-            answers = await self._traced(verb, here.in_line((self, verb), _Part(words, count), work))
+            answers = await self._traced(verb, here.lines.run((self, verb), _Part(words, count), work))
             if isinstance(answers, Exception):
                 raise answers
         except (Lost, ResponseError) as error:
