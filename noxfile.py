@@ -277,7 +277,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
-    tools(session, "prometheus")
+    tools(session, "prometheus", "etcd-server")
     browser(session)
     lint(session)
     # All at once, because tests wait for a server, a child or a browser for a third of their time.
