@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from sdpatterns.core.pipeline import Pipeline as Pipeline
     from sdpatterns.core.tracing import trace_with as trace_with
     from sdpatterns.errors import DeadlineExceeded as DeadlineExceeded
+    from sdpatterns.messaging.inbox import Inbox as Inbox
+    from sdpatterns.messaging.jobs import Jobs as Jobs
+    from sdpatterns.messaging.jobs import Worker as Worker
+    from sdpatterns.messaging.outbox import Outbox as Outbox
+    from sdpatterns.messaging.outbox import Relay as Relay
     from sdpatterns.observability.observing import observe as observe
     from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
     from sdpatterns.resilience.breaker import Window as Window
@@ -49,16 +54,21 @@ _HOMES = {
     "Election": "sdpatterns.coordination.election",
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
+    "Inbox": "sdpatterns.messaging.inbox",
+    "Jobs": "sdpatterns.messaging.jobs",
     "Lease": "sdpatterns.coordination.lease",
     "Notice": "sdpatterns.core.notices",
+    "Outbox": "sdpatterns.messaging.outbox",
     "Pipeline": "sdpatterns.core.pipeline",
     "Quota": "sdpatterns.traffic.quota",
     "Rate": "sdpatterns.traffic.ratelimit",
     "RateLimiter": "sdpatterns.traffic.ratelimit",
+    "Relay": "sdpatterns.messaging.outbox",
     "Retry": "sdpatterns.resilience.retry",
     "Semaphore": "sdpatterns.coordination.semaphore",
     "Timeout": "sdpatterns.resilience.timeout",
     "Window": "sdpatterns.resilience.breaker",
+    "Worker": "sdpatterns.messaging.jobs",
     "daily": "sdpatterns.traffic.quota",
     "deadline_left_s": "sdpatterns.core.context",
     "listen": "sdpatterns.core.notices",
@@ -81,16 +91,21 @@ __all__ = [
     "Election",
     "Fallback",
     "Idempotency",
+    "Inbox",
+    "Jobs",
     "Lease",
     "Notice",
+    "Outbox",
     "Pipeline",
     "Quota",
     "Rate",
     "RateLimiter",
+    "Relay",
     "Retry",
     "Semaphore",
     "Timeout",
     "Window",
+    "Worker",
     "__version__",
     "daily",
     "deadline_left_s",
