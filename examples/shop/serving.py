@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TypeAlias
@@ -11,15 +12,20 @@ from typing import TypeAlias
 import uvicorn
 from starlette.types import ASGIApp
 
+from shop.background import happens
 from shop.failures import StartFailed
 from shop.headers import HeadersMiddleware
 from shop.http_protocol import StrictHttpProtocol
 
+_log = logging.getLogger("shop.serving")
 HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
+ENDING = "ending"  # in the state of a request: the event that its server is to end
 _BACKLOG = 1_024
 _DRAIN_S = {"gateway": 10, "psp": 1}
 _LAST_WORDS_S = 1.0
+_TICK_S = 1.0  # how often a server sets a new Date header
+_LOOKS_S = 0.01
 _IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
@@ -80,6 +86,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._listeners = list(listeners)
         self._running: asyncio.Task[None] | None = None
+        self._ending = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -95,12 +102,38 @@ class Server(uvicorn.Server):
                 raise StartFailed("a server ended before it was ready")
             await asyncio.sleep(0.005)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen; a request finds in its state when this server is to end, and a stream ends then."""
+        self.lifespan.state[ENDING] = self._ending
+        await super().startup(sockets)
+
+    async def main_loop(self) -> None:
+        """Wait until the end. uvicorn would look for it ten times a second."""
+        while not await self.on_tick(0):
+            await happens(self._ending, _TICK_S)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish the requests in flight, and cancel those that take too long. uvicorn would wait between the steps."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.config.timeout_graceful_shutdown):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - uvicorn's own sets
+                    await asyncio.sleep(_LOOKS_S)
+        if self.server_state.tasks:
+            _log.warning("requests were cut off", extra={"number": len(self.server_state.tasks)})
+        for task in self.server_state.tasks:
+            task.cancel()
+
     async def drain(self) -> None:
         """Take no new connections, finish the requests in flight, close all connections."""
         self.should_exit = True
+        self._ending.set()
         if self._running is not None:
             await self._running
-        # uvicorn cancels the requests that took too long, and waits neither for them nor for their connections.
+        # Those that were cancelled have not ended yet, and neither have their connections.
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S)
         for connection in list(self.server_state.connections):

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -76,6 +77,17 @@ async def test_a_request_in_flight_is_finished_before_it_closes(
         assert (await buyer).status_code == 201  # it reached every service that it still needed
         with pytest.raises(httpx.ConnectError):
             await http.get(url)
+
+
+@pytest.mark.anyio
+async def test_an_open_page_of_the_control_room_does_not_hold_up_the_end(stocked_dir: Path) -> None:
+    """Its stream ends when the shop does: a shop that had to wait for it would cut it off in the end."""
+    async with httpx.AsyncClient(timeout=120) as http, AsyncExitStack() as stack:
+        async with opened(port=0, data_dir=stocked_dir, seed=1) as settings:
+            page = await stack.enter_async_context(http.stream("GET", f"{settings.public}/control/live"))
+            lines = page.aiter_lines()
+            await anext(lines)
+        assert "event: state" in [line async for line in lines]
 
 
 @pytest.mark.anyio

@@ -165,3 +165,26 @@ async def test_a_server_that_has_ended_keeps_no_connection_of_a_request_that_too
             assert not server.server_state.connections
             assert (await reader.readline()).startswith(b"HTTP/1.1 500")
             await reader.read()  # ends
+
+
+async def test_a_server_ends_at_once_and_not_with_its_next_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "_TICK_S", 3600.0)
+    async with served(length) as port, line(port) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n0")
+
+
+async def test_a_stream_is_told_that_its_server_ends_and_is_not_cut_off() -> None:
+    async def stream(scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await scope["state"][serving.ENDING].wait()
+        await send({"type": "http.response.body", "body": b"last"})
+
+    with serving.bind(0) as listener:
+        server = serving.Server("any", stream, [listener])
+        async with serving.answering({"any": server}), line(listener.getsockname()[1]) as (reader, writer):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await reader.readuntil(b"first\r\n")
+            await server.drain()
+            assert (await reader.read()).endswith(b"4\r\nlast\r\n0\r\n\r\n")

@@ -73,6 +73,26 @@ async def test_a_customer_whose_call_does_not_end_is_counted_as_lost(
     assert (result.limited, result.lost) == (0, 6)
 
 
+@pytest.mark.parametrize(("first_s", "answer_s", "a_second"), [(0.1, 0.1, 60), (0.5, 0.01, 60), (0.4, 0.4, 20)])
+async def test_a_greedy_client_searches_as_often_as_written_or_as_often_as_it_gets_answers(
+    monkeypatch: pytest.MonkeyPatch, first_s: float, answer_s: float, a_second: int
+) -> None:
+    asked = 0
+
+    async def answer(_request: httpx2.Request) -> httpx2.Response:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(first_s if asked <= 8 else answer_s)
+        return httpx2.Response(200)
+
+    monkeypatch.setattr(httpx2, "AsyncHTTPTransport", lambda **_how: httpx2.MockTransport(answer))
+    flood = asyncio.create_task(Crowd("http://shop").flood(60))
+    await asyncio.sleep(4)
+    flood.cancel()
+    await asyncio.gather(flood, return_exceptions=True)
+    assert asked == pytest.approx(4 * a_second, abs=8)
+
+
 async def test_a_shop_that_answers_nothing_is_given_up_when_everything_is_put_back() -> None:
     async with client(hang, timeout=20.0) as http:
         shop_client = ShopClient(http)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -19,6 +20,7 @@ from shop.gateway.defences import STREAMS_EACH, stream_limit
 from shop.gateway.service import Storefront
 from shop.problems import Problem, not_found
 from shop.service_client import segment
+from shop.serving import ENDING
 from shop.validation import is_card_number
 
 _STREAM_AGAIN_S = 5.0
@@ -86,10 +88,20 @@ class _Streams:
         try:
             async with self._slots.guard(client_address(scope)):
                 answer = await self._handler(Request(scope, receive))
+                if isinstance(answer, StreamingResponse):
+                    answer.body_iterator = _until(scope["state"][ENDING], answer.body_iterator)
                 await answer(scope, receive, send)
         except BulkheadFull:
             detail = f"You have {STREAMS_EACH} open streams already; close one."
             raise Problem(429, "too-many-streams", detail, retry_after_s=_STREAM_AGAIN_S) from None
+
+
+async def _until(ending: asyncio.Event, chunks: AsyncIterable[Any]) -> AsyncIterator[Any]:
+    """What comes before this server is to end: it would wait for a stream that goes on."""
+    async for chunk in chunks:
+        yield chunk
+        if ending.is_set():
+            return
 
 
 async def _relay(storefront: Storefront, name: str, request: Request) -> Response:

@@ -52,6 +52,7 @@ class ScenarioRun:
         self._crowd = Crowd(url, _FIRST_PERSON)
         self._fared: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}  # the state that was judged or noted last: sentences tell the same numbers
+        self._is_seen_old = True  # something has happened since
         self._table: dict[str, dict[str, str]] = {}
         self._told: list[str] = []
         self._machine = MachineSpeed(0.0, 0.0)
@@ -116,7 +117,7 @@ class ScenarioRun:
             raise TooBusy(f"Stopped: {_BUSY} {usual}") from None
 
     async def _run_steps(self, shop: ShopClient) -> None:
-        self._say("Timing one purchase, to see how busy this machine is.")
+        self._say("Timing a few purchases, to see how busy this machine is.")
         await shop.deliver(self.scenario.sku, _MEASURED_PIECES)
         self._machine = await measured(self._crowd, self.scenario.sku)
         self._say(self._machine.in_words())
@@ -152,6 +153,7 @@ class ScenarioRun:
     async def _take(self, shop: ShopClient, step: Step) -> None:
         if step.say:
             self._say(filled(step.say, self._known(self._seen)))
+        self._is_seen_old |= step.verb not in ("expect", "record", "wait_s")
         await getattr(self, f"do_{step.verb}")(shop, step)
 
     async def do_switch(self, shop: ShopClient, step: Step) -> None:
@@ -187,7 +189,7 @@ class ScenarioRun:
         details = {"presses": 1, "apart_s": 0.0, "patience_s": 0.0, "at_least": _PEOPLE_MIN, **step.details}
         people = self._people(step.object, details.pop("at_least"))
         if details["apart_s"]:
-            details["apart_s"] = max(details["apart_s"], self._machine.purchase_s)
+            details["apart_s"] = self._machine.apart_s(details["apart_s"])
         self._crowd_began = Processor.so_far()
         result = await self._crowd.buy(people, **details)
         shop.note_extra(result.extra)
@@ -217,9 +219,9 @@ class ScenarioRun:
             self._flood = None
 
     async def do_record(self, shop: ShopClient, step: Step) -> None:
-        """Note a figure for the table at the end."""
-        if not step.details["of"].startswith("crowd."):
-            self._seen = await shop.state()
+        """Note a figure for the table at the end: where a check has just judged it, the one that it judged."""
+        if self._is_seen_old and not step.details["of"].startswith("crowd."):
+            self._seen, self._is_seen_old = await shop.state(), False
         found = look_up(self._known(self._seen), step.details["of"])
         unit = step.details.get("unit", "")
         text = f"{found:.2f}" if isinstance(found, float) else str(found)
@@ -247,12 +249,10 @@ class ScenarioRun:
         """
         ends_s = time.monotonic() + step.details.get("within_s", _EXPECT_S)
         while True:
-            self._seen = await shop.state()
+            self._seen, self._is_seen_old = await shop.state(), False
             known = self._known(self._seen)
             is_seen = is_proof(step, known)
-            wanted = step.details.get("equals")
-            named = {"equals": look_up(known, wanted)} if isinstance(wanted, str) and "." in wanted else {}
-            held = is_seen and holds(look_up(known, step.details["of"]), {**step.details, **named})
+            held = is_seen and holds(look_up(known, step.details["of"]), bounds(step, known))
             late_s = time.monotonic() - ends_s
             if held or (is_seen and late_s > 0) or late_s > _UNREAD_S:
                 return known, held
@@ -292,6 +292,15 @@ def parts(scenario: Scenario) -> list[tuple[str, Step]]:
     return found
 
 
+def bounds(step: Step, known: Mapping[str, Any]) -> dict[str, Any]:
+    """What an expectation compares with: values, and the values of what it names, as `crowd.people`."""
+    given = {name: step.details[name] for name in ("equals", "above", "below") if name in step.details}
+    return {
+        name: look_up(known, value) if isinstance(value, str) and "." in value else value
+        for name, value in given.items()
+    }
+
+
 def filled(text: str, known: Mapping[str, Any]) -> str:
     """A text with `{crowd.orders}` and the like replaced by what happened."""
     return _NAMED.sub(lambda named: _in_words(look_up(known, named[1])), text)
@@ -312,6 +321,7 @@ def holds(found: Any, bounds: Mapping[str, Any]) -> bool:
     """Whether a value is as an expectation wants it."""
     if "equals" in bounds:
         return bool(found == bounds["equals"])
-    if not isinstance(found, int | float):
+    above, below = bounds.get("above", float("-inf")), bounds.get("below", float("inf"))
+    if not all(isinstance(value, int | float) for value in (found, above, below)):
         return False
-    return bool(found > bounds.get("above", float("-inf")) and found < bounds.get("below", float("inf")))
+    return bool(above < found < below)
