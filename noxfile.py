@@ -210,7 +210,7 @@ def run_tests(session: nox.Session, name: str, *words: str) -> None:
     Tests share the cores with each other, with servers, with a browser and with whatever else the machine does.
     CPython's own tests are run in the same way. A test that is named here has a fault, and is to be mended.
     """
-    # Two runs at once must not read each other's failures.
+    # Apart, because each run reads which tests failed in it.
     cache = f".pytest_cache/{name}"
     try:
         run(session, "pytest", "--cache-clear", "-o", f"cache_dir={cache}", *words)
@@ -242,6 +242,8 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
+ONE_MORE = ("--numprocesses=3", "--dist=worksteal")
+"""For the library's tests: a third of the time they wait for a server or a child, and few look at the clock."""
 
 PURE = (
     "tests/algorithms",
@@ -280,10 +282,10 @@ def tests(session: nox.Session) -> None:
     tools(session, "prometheus", "etcd-server")
     browser(session)
     lint(session)
-    # All at once, because tests wait for a server, a child or a browser for a third of their time.
-    shop = (sys.executable, "-m", "nox", "--noxfile", str(ROOT / "noxfile.py"), "--session", "shop_tests")
-    with beside(session, shop), beside(session, *TYPES, *DOCS):
+    # The type checkers and mkdocs use one core each, which the tests do not need all the time.
+    with beside(session, *TYPES, *DOCS):
         library(session)
+        shop_tests(session)
 
 
 @nox.session
@@ -296,7 +298,7 @@ def library(session: nox.Session) -> None:
     is_measured = words == session.posargs
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
     measured = ["--cov", "--cov-report=", "--cov-fail-under=0"] if is_measured else []
-    run_tests(session, "library", *WORKERS, *measured, *others, *words)
+    run_tests(session, "library", *ONE_MORE, *measured, *others, *words)
     if is_measured:
         run(session, "coverage", "report")
 
@@ -354,7 +356,7 @@ def beside(session: nox.Session, *commands: tuple[str, ...]) -> Iterator[None]:
     around = {**os.environ, **surroundings(place)}
 
     def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        words = [str(program(place, command[0])), *command[1:]]  # a program with a whole path is taken as it is
+        words = [str(program(place, command[0])), *command[1:]]
         return subprocess.run(
             words, cwd=ROOT, env=around, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
