@@ -100,6 +100,13 @@ async def each_backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         yield found
 
 
+@pytest.fixture(params=[kind for kind in KINDS if kind not in LONG_ALONE])
+async def each_backend_with_queues(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """Those that keep messages: `backend = each_backend_with_queues`."""
+    async with opened(request, request.param, tmp_path) as found:
+        yield found
+
+
 @pytest.fixture(params=BLOCKING_KINDS)
 def each_blocking_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """The same without a loop: `blocking_backend = each_blocking_backend`."""

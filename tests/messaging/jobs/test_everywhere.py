@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from sdpatterns.messaging.jobs import Jobs, Worker, chain, current_job
-from tests.backends.everywhere import each_backend, unique
+from tests.backends.everywhere import each_backend_with_queues, unique
 
-backend = each_backend
+backend = each_backend_with_queues
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 120.0
