@@ -204,8 +204,10 @@ AGAIN_MAX = 3
 """More tests than this that fail in one run are no accident."""
 
 
-def run_tests(session: nox.Session, name: str, *words: str) -> None:
+def run_tests(session: nox.Session, name: str, *words: str) -> bool:
     """Run tests; up to `AGAIN_MAX` that fail are run once more, one by one, and named when they pass then.
+
+    Whether all passed at once.
 
     Tests share the cores with each other, with servers, with a browser and with whatever else the machine does.
     CPython's own tests are run in the same way. A test that is named here has a fault, and is to be mended.
@@ -222,6 +224,8 @@ def run_tests(session: nox.Session, name: str, *words: str) -> None:
         say(f"Once more: {', '.join(failed)}")
         run(session, "pytest", "--numprocesses=0", "--no-cov", "-o", f"cache_dir={cache}", *failed)
         say(f"FLAKY, failed among other tests and passed when run again: {', '.join(failed)}")
+        return False
+    return True
 
 
 SHOP_COMMAND = "python3 noxfile.py shop"
@@ -298,9 +302,11 @@ def library(session: nox.Session) -> None:
     is_measured = words == session.posargs
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
     measured = ["--cov", "--cov-report=", "--cov-fail-under=0"] if is_measured else []
-    run_tests(session, "library", *ONE_MORE, *measured, *others, *words)
-    if is_measured:
+    is_whole = run_tests(session, "library", *ONE_MORE, *measured, *others, *words)
+    if is_measured and is_whole:
         run(session, "coverage", "report")
+    elif is_measured:
+        say("Coverage is not judged: what a process measured that died is lost")
 
 
 @nox.session
