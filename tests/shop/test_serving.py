@@ -171,7 +171,7 @@ async def test_a_server_ends_at_once_and_not_with_its_next_tick(monkeypatch: pyt
     monkeypatch.setattr(serving, "_TICK_S", 3600.0)
     async with served(length) as port, line(port) as (reader, writer):
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n0")
+        assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
 
 
 async def test_a_stream_is_told_that_its_server_ends_and_is_not_cut_off() -> None:
