@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
+from itertools import repeat
 from typing import Any, TypeVar
 
 from sdpatterns.backends.sqlalchemy.cells.rows import stored_text
@@ -21,11 +23,13 @@ S = TypeVar("S")
 _RACES_MAX = 2
 _PAUSE_MAX_S = 0.05
 
+# A program has few spaces, and each step names one.
+_stored_space = lru_cache(1024)(stored_text)
+
 
 def name_cells(step: PendingStep) -> None:
     """Give a step the names of its cells in the table."""
-    space = stored_text(step.space.name)
-    step.names = tuple([(space, stored_text(key)) for key in step.keys])
+    step.names = tuple(zip(repeat(_stored_space(step.space.name)), map(stored_text, step.keys)))
 
 
 class SQLStates:
@@ -70,7 +74,12 @@ class SQLStates:
                 await here.queues.run(step)
             else:
                 # What only reads takes no turn, and must not wait together with what does.
-                await (here.batches.run_apart(step) if step.reads and lost else here.batches.run(step))
+                try:
+                    await (here.batches.run_apart(step) if step.reads and lost else here.batches.run(step))
+                except InterruptedError:
+                    # The thread that led was interrupted; what became of this step stands in it.
+                    if not step.done:
+                        raise
             if not (step.conflicted and losers_of(here.attempts, [step])):
                 return step.result()
             if lost:

@@ -138,8 +138,20 @@ class TaskBatcher(Generic[I, R]):
     async def _serve(self) -> None:
         try:
             while self._waiting:
-                if batch := self._batch():
-                    await self._settle(batch)
+                items, futures = self._batch()
+                if items:
+                    # Here and not in a method, which would be resumed for each reply of the server.
+                    try:
+                        results = await self._work(items)
+                    except BaseException as error:
+                        self._fail(futures, error)
+                        if not isinstance(error, Exception):
+                            raise
+                    else:
+                        for future, result in zip(futures, results, strict=True):
+                            # A caller that was cancelled meanwhile has no use for its result.
+                            if not future.done():
+                                future.set_result(result)
                 # Callers that were answered may ask again in this turn and share the next batch. When one
                 # is full already it goes at once, and its work overlaps with what they do.
                 if len(self._waiting) < self._most:
@@ -151,29 +163,22 @@ class TaskBatcher(Generic[I, R]):
                 self._waiting.popleft()[1].cancel()
             self._at_rest()
 
-    def _batch(self) -> list[tuple[I, asyncio.Future[R]]]:
-        batch: list[tuple[I, asyncio.Future[R]]] = []
-        while self._waiting and len(batch) < self._most:
+    def _batch(self) -> tuple[list[I], list[asyncio.Future[R]]]:
+        items: list[I] = []
+        futures: list[asyncio.Future[R]] = []
+        while self._waiting and len(items) < self._most:
             item, future = self._waiting.popleft()
             if not future.done():  # else its caller was cancelled
-                batch.append((item, future))
-        return batch
+                items.append(item)
+                futures.append(future)
+        return items, futures
 
-    async def _settle(self, batch: list[tuple[I, asyncio.Future[R]]]) -> None:
-        try:
-            results = await self._work([item for item, _ in batch])
-        except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-            if not isinstance(error, Exception):
-                raise
-            self._tell_those_behind(error)
-            return
-        for (_, future), result in zip(batch, results, strict=True):
-            # A caller that was cancelled meanwhile has no use for its result.
+    def _fail(self, futures: Sequence[asyncio.Future[R]], error: BaseException) -> None:
+        for future in futures:
             if not future.done():
-                future.set_result(result)
+                future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+        if isinstance(error, Exception):
+            self._tell_those_behind(error)
 
     def _tell_those_behind(self, error: Exception) -> None:
         away = self._behind(error)

@@ -57,7 +57,8 @@ class Resources(ABC, Generic[R]):
 
     def here(self) -> R:
         """Those of the running loop; those of all threads where the backend blocks."""
-        loop = None if self._blocking else self._running()
+        # Documented for event loops; `get_running_loop` would raise.
+        loop = None if self._blocking else asyncio._get_running_loop()  # noqa: SLF001
         # Without the lock: a dictionary of CPython may be read while another thread writes it.
         return self._by_loop.get(loop) or self._made(loop)
 
@@ -70,6 +71,8 @@ class Resources(ABC, Generic[R]):
             ) from None
 
     def _made(self, loop: asyncio.AbstractEventLoop | None) -> R:
+        if loop is None and not self._blocking:
+            self._running()  # raises
         with self._lock:
             # Here, because no hook runs when a loop is closed without `asyncio.run`.
             for other in [other for other in self._by_loop if other is not None and other.is_closed()]:

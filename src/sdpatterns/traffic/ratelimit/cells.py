@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from sdpatterns.core.keys import check_key, join_key
 from sdpatterns.core.runtime import Runtime, current
@@ -73,7 +74,8 @@ class LimiterCells:
     ) -> Sequence[Reservation]:
         """The reservation on each cell of a key, or, if one refused, at least that one's answer."""
         if self._common_step is not None and cost == 1 and not wait_max_us and not look:
-            return await self.cells.transact(check_key(key), self._common_step)
+            # The cells check the key themselves, and refuse a mapping.
+            return await self.cells.transact(cast("str", key), self._common_step)
         check_cost(cost, self.burst)
         cells = self.cells_of(key)
         if len(cells) > 1 and self._atomic:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch, Sweeper
 from sdpatterns.backends.sqlalchemy.engine.attempts import held_by
@@ -13,12 +12,12 @@ from sdpatterns.backends.sqlalchemy.engine.failures import lost_reply, unavailab
 from sdpatterns.core import clock
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
-from sdpatterns.ports.engine.execute import Races, send
+from sdpatterns.ports.engine.execute import Races
 from sdpatterns.ports.engine.failures import Lost
 from sdpatterns.ports.engine.steps import PendingStep
 from sdpatterns.ports.engine.versioned import Conflict, names_of
 
-__all__ = ["SQLAttempts", "carry", "fate_behind"]
+__all__ = ["SQLAttempts", "fate_behind"]
 
 
 class SQLAttempts:
@@ -67,18 +66,6 @@ class SQLAttempts:
 
 def _error(cause: BaseException | str) -> BaseException:
     return RuntimeError(cause) if isinstance(cause, str) else cause
-
-
-def carry(
-    attempts: SQLAttempts, steps: Sequence[PendingStep], *, apart: bool = False
-) -> Coroutine[Any, Any, Lost | None]:
-    """Run the steps once; when this returns each has an answer, an error, or has lost a race.
-
-    `apart` runs them where they may wait for their rows. Returns the failure where the database did not
-    answer in time, because those who wait behind these steps have then waited for as long as one may:
-    see `fate_behind`.
-    """
-    return send(attempts, steps, Races(in_turn=apart))
 
 
 def fate_behind(shown: str, late: Lost) -> Callable[[PendingStep], Exception | None]:

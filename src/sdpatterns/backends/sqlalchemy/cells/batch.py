@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Protocol
 
 from sdpatterns.backends.sqlalchemy.cells.rows import Place
@@ -23,7 +23,7 @@ class CellTable(Protocol):
     async def hold(self, tx: Transaction, places: Sequence[Place], wait_max_s: float | None, /) -> None:
         """Lock the rows that exist, waiting for those that hold one, up to a bound of the connection or this one."""
 
-    async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
+    def read(self, tx: Transaction, places: Sequence[Place], /) -> Coroutine[Any, Any, Snapshot]:
         """The cells, and the store's time after they were read."""
         ...
 
@@ -71,9 +71,13 @@ class StepBatch:
         self, table: CellTable, steps: Sequence[PendingStep], sweeper: Sweeper | None = None, *, hold: bool = False
     ) -> None:
         self.steps = steps
-        self.reads = all(step.reads for step in steps)
-        # One statement compares and writes all rows, but each row by itself.
-        self.is_whole = hold or any(len(step.names) > 1 and not step.reads for step in steps)
+        self.reads = True
+        self.is_whole = hold
+        for step in steps:
+            if not step.reads:
+                self.reads = False
+                # One statement compares and writes all rows, but each row by itself.
+                self.is_whole = self.is_whole or len(step.names) > 1
         self.conflict: Conflict | None = None
         self.doubt = False
         self.fresh = False
@@ -109,15 +113,18 @@ class StepBatch:
         lefts_s = [left_s for left_s in (step.left_s for step in self.steps) if left_s is not None]
         return max(0.0, min(lefts_s)) if lefts_s else None
 
-    async def read(self, names: Sequence[Any], /) -> Snapshot:
+    def read(self, names: Sequence[Any], /) -> Coroutine[Any, Any, Snapshot]:
         """The cells."""
         # In the one order in which all callers lock them.
-        return await self._table.read(self._tx, sorted(names))
+        return self._table.read(self._tx, sorted(names))
 
     async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
         """The changes."""
-        self.topics = [*topics, *[topic for change in changes for topic in change.topics]]
-        self._made = sum([change.expected is None and change.payload is not UNCHANGED for change in changes])
+        told, self._made = list(topics), 0
+        for change in changes:
+            told += change.topics
+            self._made += change.expected is None and change.payload is not UNCHANGED
+        self.topics = told
         # Without a transaction the write commits itself, so that its lost reply leaves it in doubt.
         self.doubt = not self._in_transaction
         lost = await self._table.write(self._tx, changes, topics)

@@ -10,11 +10,13 @@ tasks on SQLite     that task has the writer's thread run it, one hop for the wh
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts, carry, fate_behind
+from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts, fate_behind
 from sdpatterns.core.runtime import finish
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
+from sdpatterns.ports.engine.execute import Races, send
 from sdpatterns.ports.engine.failures import Lost
 from sdpatterns.ports.engine.steps import PendingStep
 
@@ -22,8 +24,8 @@ __all__ = ["Batches"]
 
 _BATCH_MAX = 512
 
-Carry: TypeAlias = Callable[[Sequence[PendingStep], bool], Coroutine[Any, Any, "Lost | None"]]
-"""Runs steps once, together or apart; the failure where the database did not answer in time."""
+Carry: TypeAlias = Callable[[Sequence[PendingStep], Races], Coroutine[Any, Any, "Lost | None"]]
+"""Runs steps once, as `send` does; the failure where the database did not answer in time."""
 
 InThread: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 """Runs a function in the thread that owns the file, and gives its result."""
@@ -41,6 +43,9 @@ class Batches:
         self._attempts = attempts
         self._carry = carry
         self._batcher = batcher(self._together)
+        # Not a method of its own: each coroutine between a caller and the driver is resumed for its reply.
+        self.run: Callable[[PendingStep], Coroutine[Any, Any, None]] = self._batcher.run
+        """Runs a step with whatever else waits."""
 
     @classmethod
     def of_threads(cls, attempts: SQLAttempts) -> Batches:
@@ -58,35 +63,26 @@ class Batches:
         """How many steps wait for the next batch."""
         return self._batcher.waiting
 
-    async def run(self, step: PendingStep, /) -> None:
-        """With whatever else waits."""
-        try:
-            await self._batcher.run(step)
-        except InterruptedError:
-            # The thread that led was interrupted; what became of this step stands in it.
-            if not step.done:
-                raise
-
     async def run_apart(self, step: PendingStep, /) -> None:
         """Alone, waiting for its rows."""
-        await self._carry([step], True)  # noqa: FBT003 - the carrier is a callable
+        await self._carry([step], Races(in_turn=True))
 
     async def _together(self, steps: Sequence[PendingStep]) -> Sequence[None]:
-        late = await self._carry(steps, False)  # noqa: FBT003
+        late = await self._carry(steps, Races())
         if late is not None:
             self._batcher.send_away(fate_behind(self._attempts.shown, late))
         return [None] * len(steps)
 
 
 def _here(attempts: SQLAttempts) -> Carry:
-    return lambda steps, apart: carry(attempts, steps, apart=apart)
+    return partial(send, attempts)
 
 
 def _there(attempts: SQLAttempts, in_thread: InThread) -> Carry:
-    async def carried(steps: Sequence[PendingStep], apart: bool) -> Lost | None:  # noqa: FBT001
+    async def carried(steps: Sequence[PendingStep], races: Races) -> Lost | None:
         def job() -> Lost | None:
             try:
-                return finish(carry(attempts, steps, apart=apart))
+                return finish(send(attempts, steps, races))
             except Exception:
                 raise
             except BaseException:  # noqa: BLE001 - a KeyboardInterrupt in a step: each step knows what became of it

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from sqlalchemy import text
@@ -49,29 +49,15 @@ def _text(value: str | None) -> str:
     return "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _numbers(values: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, values)) + "}"
-
-
 def _blobs(values: Sequence[bytes | None]) -> str:
     return "{" + ",".join(["NULL" if value is None else '"\\\\x' + value.hex() + '"' for value in values]) + "}"
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+_WRITERS: Mapping[str, Callable[[Any], str]] = {"text[]": _texts, "bytea[]": _blobs}
+"""How an array is handed to a driver of Postgres.
 
-
-_WRITERS: Mapping[str, Callable[[Any], Any]] = {
-    "text": _as_it_is,
-    "bigint": _as_it_is,
-    "text[]": _texts,
-    "bigint[]": _numbers,
-    "bytea[]": _blobs,
-}
-"""How a parameter of a type is handed to a driver of Postgres.
-
-Arrays are written as text: both drivers ask each element of a list what it is, which costs more than all the rest of
-a statement for many cells.
+As text: both drivers ask each element of a list what it is, which costs more than all the rest of a statement for many
+cells.
 """
 
 
@@ -85,12 +71,12 @@ class Statement:
     They are given by position, in the order of `types`.
     """
 
-    __slots__ = ("_writers", "formatted", "names", "numbered", "sql", "text")
+    __slots__ = ("_kinds", "formatted", "names", "numbered", "sql", "text")
 
     def __init__(self, sql: str, **types: str) -> None:
         self.sql = sql
         self.names = tuple(types)
-        self._writers = [_WRITERS[kind] for kind in types.values()]
+        self._kinds = tuple(types.values())
         numbers = {name: place for place, name in enumerate(types, 1)}
         self.numbered = _with_casts(sql, types, lambda name: f"${numbers[name]}")
         self.formatted = _with_casts(sql, types, lambda name: f"%({name})s")
@@ -98,11 +84,20 @@ class Statement:
 
     def written(self, parameters: Sequence[Any]) -> list[Any]:
         """The parameters as the drivers of Postgres take them."""
+        written: list[Any] = []
         # Anything may have come out of a codec of the user's: it must harm only the step that it belongs to.
         try:
-            return [write(value) for write, value in zip(self._writers, parameters, strict=True)]
+            for kind, value in zip(self._kinds, parameters, strict=True):
+                if kind == "bigint[]":
+                    # Here and not in a function, because most arrays are numbers, and most have only one.
+                    written.append("{" + ",".join(map(str, value)) + "}")
+                elif kind in _WRITERS:
+                    written.append(_WRITERS[kind](value))
+                else:
+                    written.append(value)
         except (AttributeError, TypeError, ValueError) as error:
             raise NotWritten(f"a parameter has the wrong type: {error}") from error
+        return written
 
     def named(self, parameters: Sequence[Any]) -> dict[str, Any]:
         """The same by name."""
@@ -129,7 +124,7 @@ def _cast(parameter: str, kind: str) -> str:
 class Transaction(Protocol):
     """All that the statements of a port need. Nothing suspends but on asyncpg."""
 
-    async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+    def fetch(self, statement: Statement, /, *parameters: Any) -> Coroutine[Any, Any, Sequence[Sequence[Any]]]:
         """Run the statement; its rows, none where it gives none."""
         ...
 
@@ -145,9 +140,10 @@ class AsyncpgTransaction:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
-    async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
+    def fetch(self, statement: Statement, /, *parameters: Any) -> Coroutine[Any, Any, Sequence[Sequence[Any]]]:
         # asyncpg keeps what it has prepared in a cache of the connection, found by the text.
-        rows: Sequence[Sequence[Any]] = await self._driver.fetch(statement.numbered, *statement.written(parameters))
+        rows: Coroutine[Any, Any, Sequence[Sequence[Any]]]
+        rows = self._driver.fetch(statement.numbered, *statement.written(parameters))
         return rows
 
     async def execute(self, sql: str, /) -> None:

@@ -102,17 +102,17 @@ class PostgresCells:
             # In slices, so that a caller whose deadline has passed hears of it.
             wait_ms = max(1, round(1000 * min(_WAIT_SLICE_S, wait_max_s)))
             await tx.execute(f"SET LOCAL lock_timeout = '{wait_ms}ms'")
-        await tx.fetch(_HOLD, *_columns(places))
+        await tx.fetch(_HOLD, *zip(*places, strict=True))
 
     async def read(self, tx: Transaction, places: Sequence[Place], /) -> Snapshot:
         """The cells, and the store's time after they were read."""
-        rows = await tx.fetch(_READ, *_columns(places))
-        found: dict[Place, Found | None] = {
-            (space, key): None if version is None else Found(version, state, last_us)
-            for space, key, version, state, last_us, _ in rows
-        }
-        # Each row says when it was read: the latest of these times is after all of them.
-        return Snapshot(found, max([row[5] for row in rows]) + self._dialect.shift_us)
+        found: dict[Place, Found | None] = {}
+        now_us = 0
+        for space, key, version, state, last_us, read_us in await tx.fetch(_READ, *zip(*places, strict=True)):
+            found[space, key] = None if version is None else Found(version, state, last_us)
+            # Each row says when it was read: the latest of these times is after all of them.
+            now_us = max(now_us, read_us)
+        return Snapshot(found, now_us + self._dialect.shift_us)
 
     async def write(self, tx: Transaction, changes: Sequence[Change], topics: Sequence[str], /) -> set[Place]:
         """Make the changes whose cells nobody changed meanwhile; the places of the others."""
@@ -120,13 +120,15 @@ class PostgresCells:
             return set()
         # One pass over the changes, turned into columns by `zip`: there may be hundreds.
         landed = await tx.fetch(_WRITE, *zip(*map(_row, changes), strict=True))
-        lost = {change.key for change in changes}
-        lost.difference_update([tuple(row) for row in landed])
-        absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
-        # Made above to be compared. If something is lost, the transaction ends with ROLLBACK and they with it.
-        if absent and not lost:
-            await tx.fetch(_DROP, *_columns(absent))
-        return lost
+        if len(landed) < len(changes):
+            # If a step on several cells is among them, the transaction ends with ROLLBACK.
+            return {change.key for change in changes}.difference(map(tuple, landed))
+        if len(changes) > 1:
+            # Made above to be compared.
+            absent = [change.key for change in changes if change.payload is UNCHANGED and change.expected is None]
+            if absent:
+                await tx.fetch(_DROP, *zip(*absent, strict=True))
+        return set()
 
     async def sweep(self, tx: Transaction, limit: int, /) -> int:
         """Delete up to `limit` cells whose time has passed; how many."""
@@ -147,7 +149,3 @@ def _row(change: Change) -> tuple[str, str, int, int, bytes | None, int, int]:
         # A cell that must stay absent is made, which keeps others from making it, and dropped at once.
         state = b""
     return *change.key, expected, version, state, change.last_us, expiry_us(change.last_us, change.keep_s)
-
-
-def _columns(places: Sequence[Place]) -> tuple[list[str], list[str]]:
-    return [space for space, _ in places], [key for _, key in places]
