@@ -43,14 +43,39 @@ async def test_shielded_work_that_takes_too_long_is_a_timeout() -> None:
     assert struck == ["work"]
 
 
-async def test_shielded_work_fails_with_its_own_exception() -> None:
+async def test_a_bound_that_begins_with_the_cancellation_ends_nothing_before() -> None:
+    ended: list[str] = []
+
+    async def work() -> str:
+        try:
+            await anyio.sleep(100.0)
+        except BaseException:
+            ended.append("struck")
+            raise
+        ended.append("work")
+        return "done"
+
+    assert await current().shield(work, at_most_s=2.0, once_cancelled=True) == "done"
+    with anyio.move_on_after(99.0) as late:
+        await current().shield(work, at_most_s=2.0, once_cancelled=True)
+    with anyio.move_on_after(1.0) as early:
+        began_s = anyio.current_time()
+        await current().shield(work, at_most_s=2.0, once_cancelled=True)
+    assert ended == ["work", "work", "struck"]
+    assert late.cancelled_caught
+    assert early.cancelled_caught
+    assert anyio.current_time() - began_s == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("once_cancelled", [False, True])
+async def test_shielded_work_fails_with_its_own_exception(once_cancelled: bool) -> None:
     mine = OSError("mine")
 
     async def work() -> None:
         raise mine
 
     with pytest.raises(OSError, match="mine") as caught:
-        await current().shield(work, at_most_s=2.0)
+        await current().shield(work, at_most_s=2.0, once_cancelled=once_cancelled)
     assert caught.value is mine
 
 
@@ -74,14 +99,17 @@ async def test_a_companion_that_cleans_up_slowly_is_awaited_under_a_cancelled_sc
 
 
 @on_virtual_asyncio
-async def test_a_task_cancelled_twice_still_awaits_its_shielded_work() -> None:
+@pytest.mark.parametrize("once_cancelled", [False, True])
+async def test_a_task_cancelled_twice_still_awaits_its_shielded_work(once_cancelled: bool) -> None:
     ended: list[str] = []
 
     async def work() -> None:
         await asyncio.sleep(5.0)
         ended.append("work")
 
-    task = asyncio.create_task(current().shield(work, at_most_s=10.0))  # type: ignore[arg-type]
+    task = asyncio.create_task(
+        current().shield(work, at_most_s=10.0, once_cancelled=once_cancelled)  # type: ignore[arg-type]
+    )
     for _ in range(3):
         await asyncio.sleep(1.0)
         task.cancel()

@@ -50,6 +50,20 @@ async def test_scopes_at_once_pass_exactly_the_limit_of_each(backend: Any) -> No
         assert not (await limiter.acquire(key)).allowed
 
 
+async def test_a_caller_cancelled_at_any_moment_of_its_booking_leaves_no_slot_booked(backend: Any) -> None:
+    limiter = RateLimiter(unique("api"), per_hour(60, burst=1), store=backend.states)
+    await limiter.acquire("x")
+    for turns in range(40):
+        booking = asyncio.create_task(limiter.wait("x", max_wait_s=3600.0))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        booking.cancel()
+        await asyncio.wait([booking])
+        assert booking.cancelled()
+        # The store's own time goes on meanwhile, so that the first slot only comes nearer.
+        assert (await limiter.peek("x")).retry_after_s <= 60.0, f"cancelled after {turns} turns of the loop"
+
+
 async def test_a_booking_waits_for_its_slot_and_gives_it_back_when_cancelled(backend: Any) -> None:
     limiter = RateLimiter(unique("api"), Rate(20, 1.0, burst=1), store=backend.states)
     started_s = time.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from sdpatterns import RateLimiter, listen, per_second, with_deadline
+from sdpatterns import Rate, RateLimiter, listen, per_minute, per_second, with_deadline
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core import clock
 from sdpatterns.core.notices import Notice
@@ -75,6 +75,47 @@ async def test_waiting_for_several_scopes_has_a_bound_too(store: Any) -> None:
     assert [notice.event for notice in heard] == ["limit_reached"]
     await limiter.wait(key)
     assert since(start_s) == pytest.approx(1.0, abs=2e-6)
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.6], ids=["on its way", "before its reply"])
+@pytest.mark.parametrize("more", [[], [per_second(9)]], ids=["one rate", "two"])
+async def test_a_booking_cancelled_in_flight_returns_its_slot(after_s: float, more: list[Rate]) -> None:
+    store = Between(MemoryBackend().states)
+    limiter = RateLimiter("api", [per_minute(1, burst=1), *more], store=store)
+    await limiter.acquire("x")
+    store.pause_s = 0.4
+    cancelled = asyncio.create_task(limiter.wait("x", max_wait_s=1000.0))
+    await asyncio.sleep(after_s)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert cancelled.cancelled()
+    assert store.steps[-1] == "Cancel"
+    assert (await limiter.peek("x")).retry_after_s <= 60.0
+
+
+async def test_a_booking_cancelled_in_flight_passes_unused_when_another_came_after_it() -> None:
+    store = Between(MemoryBackend().states)
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    await limiter.wait("x")
+    start_s, store.pause_s = clock.SYSTEM.monotonic(), 0.1
+    cancelled, behind = [asyncio.create_task(limiter.wait("x")) for _ in range(2)]
+    await asyncio.sleep(0.15)
+    cancelled.cancel()
+    await behind
+    assert since(start_s) == pytest.approx(2.0, abs=0.2)
+
+
+async def test_a_cancelled_caller_waits_a_second_at_most_for_the_reply_to_its_booking() -> None:
+    store = Between(MemoryBackend().states)
+    limiter = RateLimiter("api", per_second(1, burst=1), store=store)
+    store.pause_s = 3600.0
+    cancelled = asyncio.create_task(limiter.wait("x"))
+    await asyncio.sleep(30.0)
+    start_s = clock.SYSTEM.monotonic()
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert cancelled.cancelled()
+    assert since(start_s) <= 1.0
 
 
 async def test_a_slot_beyond_the_bound_is_refused_at_once_and_books_nothing(store: Any) -> None:

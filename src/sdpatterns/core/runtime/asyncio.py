@@ -87,9 +87,12 @@ class AsyncioRuntime:
         bound.timer = task.get_loop().call_later(seconds, bound.strike)
         return bound
 
-    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float, once_cancelled: bool = False) -> T:
         # A task of its own, because a cancellation ends only the task that it is sent to.
         task = asyncio.ensure_future(work())
+        if once_cancelled:
+            await _see_off(task, at_most_s)
+            return task.result()
         timer = task.get_loop().call_later(at_most_s, task.cancel)
         try:
             await _see_off(task)
@@ -250,11 +253,17 @@ class _CompanionTask:
             await _see_off(self._task)
 
 
-async def _see_off(task: asyncio.Future[Any]) -> None:
-    """Wait until the task has ended, also when the caller is cancelled; then raise that cancellation."""
+async def _see_off(task: asyncio.Future[Any], at_most_s: float | None = None) -> None:
+    """Wait until the task has ended, also when the caller is cancelled; then raise that cancellation.
+
+    The task is cancelled too if it has not ended `at_most_s` after that.
+    """
+    timer: asyncio.TimerHandle | None = None
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
+        if at_most_s is not None:
+            timer = task.get_loop().call_later(at_most_s, task.cancel)
         # A scope of anyio strikes again in every turn of the loop; behind its shield only a
         # cancellation of the task itself does.
         anyio = sys.modules.get("anyio")
@@ -268,6 +277,9 @@ async def _see_off(task: asyncio.Future[Any]) -> None:
             # Looked at, or asyncio would log it as an exception that was never retrieved.
             task.exception()
         raise
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
 def _failure(task: asyncio.Future[None]) -> BaseException | None:

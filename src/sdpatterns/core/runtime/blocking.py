@@ -57,7 +57,7 @@ class BlockingRuntime:
             " and carry the bound to it with with_deadline"
         )
 
-    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float, once_cancelled: bool = False) -> T:
         return await work()
 
     async def beside(

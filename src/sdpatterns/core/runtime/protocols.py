@@ -91,11 +91,12 @@ class Runtime(Protocol):
         """
         ...
 
-    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float, once_cancelled: bool = False) -> T:
         """Run `work` to its end even when the caller is cancelled meanwhile, within a bound.
 
         The cancellation is raised again once the work is done. Past `at_most_s` the work itself is
-        cancelled, and TimeoutError raised.
+        cancelled, and TimeoutError raised. With `once_cancelled` the bound begins when the caller is
+        cancelled, and there is none before.
         """
         ...
 

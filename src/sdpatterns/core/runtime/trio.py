@@ -142,7 +142,9 @@ class TrioRuntime:
     def bound(self, seconds: float, /, more_s: Callable[[], float] | None = None) -> TimeLimit:
         return TrioTimeLimit(seconds)
 
-    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float) -> T:
+    async def shield(self, work: Callable[[], Awaitable[T]], /, *, at_most_s: float, once_cancelled: bool = False) -> T:
+        if once_cancelled:
+            return await _seen_through(work, at_most_s)
         result: T | None = None
         try:
             with trio.CancelScope(shield=True), trio.fail_after(at_most_s):
@@ -246,6 +248,36 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first
+
+
+async def _seen_through(work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
+    """See `Runtime.shield`, where the bound begins with the cancellation."""
+    ended = trio.Event()
+    results: list[T] = []
+    failures: list[BaseException] = []
+    shielded = trio.CancelScope(shield=True)
+
+    async def inside() -> None:
+        try:
+            with shielded:
+                results.append(await work())
+        except BaseException as error:  # noqa: BLE001 - raised below, bare and not in a group
+            failures.append(error)
+        ended.set()
+
+    with trio.CancelScope() as outside:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inside)
+            try:
+                await ended.wait()
+            except trio.Cancelled:
+                shielded.deadline = trio.current_time() + at_most_s
+            # For the end of the nursery, which would else raise the cancellation in a group.
+            outside.shield = True
+    await trio.lowlevel.checkpoint_if_cancelled()
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 TRIO = TrioRuntime()

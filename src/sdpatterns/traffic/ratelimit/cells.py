@@ -20,6 +20,7 @@ from sdpatterns.traffic.ratelimit.decision import CODEC, Cancel, Reservation, Re
 __all__ = ["LimiterCells"]
 
 _CANCEL_MAX_S = 5.0
+_BOOKING_MAX_S = 1.0
 
 
 class LimiterCells:
@@ -58,6 +59,7 @@ class LimiterCells:
             self.cells = store.cells(space)
             if counts_here and not isinstance(self.cells, LocalCells):
                 self.cells = SpareCells(self.cells, f"RateLimiter {name!r}", name)
+        self._suspends = not isinstance(self.cells, DirectCells)
 
     def cells_of(self, key: RateKey) -> Sequence[tuple[str, Sequence[Limit]]]:
         """The cells of a key, and the limits of each."""
@@ -82,6 +84,28 @@ class LimiterCells:
             step = Reserve([limits for _, limits in cells], cost, wait_max_us, look=look)
             return await self.cells.transact_many([cell for cell, _ in cells], step)
         return await self._reserve_in_order(cells, cost, wait_max_us, look=look)
+
+    async def book(self, key: RateKey, cost: int, wait_max_us: float = 0.0) -> Sequence[Reservation]:
+        """The same, for a caller that waits: one that is cancelled before it has the answer books nothing.
+
+        So it waits for that answer, a second at most, and returns the slot as `cancel` does.
+        """
+        if not self._suspends:
+            return await self.reserve(key, cost, wait_max_us)
+        made: Sequence[Reservation] = ()
+
+        async def work() -> None:
+            """Reserve, and keep the answer also where the caller is cancelled."""
+            nonlocal made
+            made = await self.reserve(key, cost, wait_max_us)
+
+        try:
+            await current().shield(work, at_most_s=_BOOKING_MAX_S, once_cancelled=True)
+        except BaseException:
+            if made and made[0].allowed:
+                await self.cancel(key, made)
+            raise
+        return made
 
     async def _reserve_in_order(
         self, cells: Sequence[tuple[str, Sequence[Limit]]], cost: int, wait_max_us: float, *, look: bool
@@ -116,10 +140,10 @@ class LimiterCells:
                 await self.cells.transact(cell, Cancel(one))
 
         try:
-            if isinstance(self.cells, DirectCells):
-                await work()
-            else:
+            if self._suspends:
                 await current().shield(work, at_most_s=_CANCEL_MAX_S)
+            else:
+                await work()
         except (SdpatternsError, TimeoutError):
             # Also a state that a newer release has written meanwhile, because the caller's own exception counts.
             return

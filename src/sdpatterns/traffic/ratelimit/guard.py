@@ -141,7 +141,8 @@ class RateLimiter(StatefulGuard):
 
         Raises `RateLimited` at once, and reserves nothing, when the slot is further away than
         `max_wait_s` or than the deadline of the call. If you cancel a caller that waits, its slot is
-        given back, unless another request came after it; then the slot passes unused.
+        given back, unless another request came after it; then the slot passes unused. One that is
+        cancelled before the store has answered waits for the answer, a second at most, to do that.
         With several scopes nothing is reserved, and neither is with several rates, except by an algorithm
         that `may_start_late` (GCRA): the limiter asks again when all of them should have room, and such
         callers have no order.
@@ -156,7 +157,7 @@ class RateLimiter(StatefulGuard):
         try:
             if not self._reserves_ahead(key):
                 return await self._wait_for_all(key, cost, SYSTEM.monotonic() + bound_s)
-            made = await self._cells.reserve(key, cost, bound_s * 1e6)
+            made = await self._cells.book(key, cost, bound_s * 1e6)
         except BackendError as error:
             return self._passed(key, self._without_store(key, error))
         decision = self._decided(made)
@@ -176,7 +177,7 @@ class RateLimiter(StatefulGuard):
         # A slot reserved in one scope would start only when another scope has room, together with slots that
         # were reserved for later. So nothing is reserved ahead, and all scopes are asked again together.
         while True:
-            decision = self._decided(await self._cells.reserve(key, cost))
+            decision = self._decided(await self._cells.book(key, cost))
             if decision.allowed:
                 return decision
             if SYSTEM.monotonic() + decision.retry_after_s > until:
