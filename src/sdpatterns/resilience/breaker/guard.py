@@ -15,7 +15,7 @@ from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.outcome import Outcome
 from sdpatterns.core.policy import AsyncCall, Policy
 from sdpatterns.core.ranges import seconds, whole
-from sdpatterns.core.tracing import TRACERS, Span, in_span
+from sdpatterns.core.tracing import TRACERS, in_span
 from sdpatterns.errors import CircuitIsOpen, DeadlineExceeded, Rejected
 from sdpatterns.resilience.breaker.circuits import Circuits
 from sdpatterns.resilience.breaker.config import BreakerConfig, Window
@@ -334,8 +334,9 @@ class CircuitBreaker(StatefulGuard):
         times_calls = slow_s < math.inf
         times_window = self._config.window.span_s is not None or times_calls
 
-        async def guarded(*args: Any, _span: Span | None = None, **kwargs: Any) -> Any:
-            if TRACERS and _span is None:
+        async def guarded(*args: Any, **kwargs: Any) -> Any:
+            # No parameter for the span, because one with a default costs every call as much as a reading of the clock.
+            if TRACERS and kwargs.pop("_span", None) is None:
                 return await in_span(self, guarded, args, kwargs)
             circuit = fixed if key is None else find(key(*args, **kwargs))
             term = circuit.closed or admit(circuit)
