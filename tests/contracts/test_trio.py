@@ -107,3 +107,11 @@ class TestSignalsOnSQLite(OnSQLite, SignalBusContract):
 
 class TestQueuesInMemory(InMemory, MessageQueueContract):
     pass
+
+
+class TestQueuesOnValkey(OnValkey, MessageQueueContract):
+    pass
+
+
+class TestQueuesOnSQLite(OnSQLite, MessageQueueContract):
+    pass

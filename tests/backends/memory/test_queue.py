@@ -80,6 +80,17 @@ def test_letters_are_dropped_a_few_at_a_time_and_count_as_gone_at_once() -> None
     assert finish(queue.depth()).due == 901
 
 
+def test_no_position_is_used_twice() -> None:
+    queue = Hand().queue()
+    publish(queue, 100)
+    park_all(queue)
+    letters = finish(queue.parked(100))
+    finish(queue.discard([letter.id for letter in reversed(letters)]))
+    publish(queue, 1)
+    park_all(queue)
+    assert finish(queue.parked(1))[0].position > letters[-1].position
+
+
 def test_a_listener_may_use_the_queue() -> None:
     hand = Hand()
     queue = hand.queue(parked_keep_s=60.0)
