@@ -17,7 +17,8 @@ class Proxy:
     `cut("before")` drops the next message of a client and its connection: the server never sees it.
     `cut("after")` lets it through, waits for the answer and drops that instead. `skip` messages
     pass unharmed first. `freeze(after)` keeps connections open and, after so many messages more,
-    forwards nothing.
+    forwards nothing. A connection that has sent a notification is neither cut nor counted, because
+    notifications go out on their own at any time.
     """
 
     def __init__(self, url: str) -> None:
@@ -74,11 +75,14 @@ class Proxy:
                 threading.Thread(target=self._downstream, args=(client, server, armed), daemon=True).start()
 
     def _upstream(self, client: socket.socket, server: socket.socket, armed: threading.Event) -> None:
+        notifies = False
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
-                self._count_down()
+                notifies = notifies or b"pg_notify" in data
+                if not notifies:
+                    self._count_down()
                 self._thawed.wait()
-                cut = self._next_cut()
+                cut = None if notifies else self._next_cut()
                 if cut == "before":
                     break
                 if cut == "after":

@@ -135,6 +135,8 @@ async def behind(proxy: Proxy) -> Any:
             claims = (await queue.claim(10, 600.0)).messages
             await queue.extend(claims, 600.0)
             await queue.settle([Complete(claimed) for claimed in claims])
+        # The connection that notifies is made now, so that no cut can hit it while it is made.
+        await backend.signals.notify(unique("lost"))
         yield queue
 
 

@@ -91,7 +91,8 @@ def test_what_was_written_on_the_fast_path_is_kept_until_it_has_passed(ticking: 
 
 @pytest.fixture
 def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps that let another thread run between their look at a cell and their write to it."""
+    """Steps that let another thread run between their look at a cell and their write to it, and no time that passes."""
+    clock = Ticking()
 
     def hesitate(function: Callable[..., Any]) -> Callable[..., Any]:
         def slow(*args: Any) -> Any:
@@ -100,7 +101,8 @@ def hesitant(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return slow
 
-    monkeypatch.setattr(fastpath, "monotonic", hesitate(time.monotonic))
+    monkeypatch.setattr(local, "monotonic", clock.monotonic)
+    monkeypatch.setattr(fastpath, "monotonic", hesitate(clock.monotonic))
     monkeypatch.setattr(GCRA, "advance", hesitate(GCRA.advance))
 
 
