@@ -35,7 +35,7 @@ async def by_httpx(url: str, part: Policy, trusted: ssl.SSLContext | None) -> As
         httpx.AsyncClient(transport=ours.AsyncTransport(part, inner=pool), base_url=url, timeout=60.0) as client,
         httpx.AsyncClient(transport=ours.AsyncTransport(CALM, inner=pool), base_url=url, timeout=60.0) as calm,
     ):
-        yield _getting(client, httpx.HTTPError), _getting(calm, httpx.HTTPError)
+        yield _getting(client, httpx.HTTPError, DeadlineExceeded), _getting(calm)
 
 
 @asynccontextmanager
@@ -46,14 +46,14 @@ async def by_httpx2(url: str, part: Policy, trusted: ssl.SSLContext | None) -> A
         httpx2.AsyncClient(transport=ours2.AsyncTransport(part, inner=pool), base_url=url, timeout=60.0) as client,
         httpx2.AsyncClient(transport=ours2.AsyncTransport(CALM, inner=pool), base_url=url, timeout=60.0) as calm,
     ):
-        yield _getting(client, httpx2.HTTPError), _getting(calm, httpx2.HTTPError)
+        yield _getting(client, httpx2.HTTPError, DeadlineExceeded), _getting(calm)
 
 
-def _getting(client: Any, error: type[Exception]) -> Get:
+def _getting(client: Any, *expected: type[Exception]) -> Get:
     async def get(path: str) -> int:
         try:
             return int((await client.get(path)).status_code)
-        except (error, DeadlineExceeded):
+        except expected:
             return 0
 
     return get
