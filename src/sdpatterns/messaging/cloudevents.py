@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from sdpatterns.core.keys import join_key, short_key
 from sdpatterns.errors import CodecError
 
 __all__ = ["CloudEvent"]
@@ -61,6 +62,11 @@ class CloudEvent:
             if not _NAME.fullmatch(name) or name in _KNOWN or name == "data":
                 raise ValueError(f"extensions must have names of 1 to 20 small letters and digits, got {name!r}")
 
+    @property
+    def identity(self) -> str:
+        """Source and id as one key: who gets an event twice knows it by this. A long one is a digest."""
+        return short_key(quote(join_key(self.source, self.id), safe=_SAFE + "%"))
+
     def attributes(self) -> dict[str, str]:
         """All but the data, as texts."""
         found = {
@@ -89,6 +95,13 @@ class CloudEvent:
         if isinstance(self.data, bytes):
             return headers, self.data
         return headers, b"" if self.data is None else json.dumps(self.data, separators=(",", ":")).encode()
+
+    @classmethod
+    def received(cls, headers: Mapping[str, str], body: bytes) -> CloudEvent:
+        """The event in a message of either kind; its `content-type` tells which. Raises `CodecError` for no event."""
+        kind = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+        is_document = kind.lower().startswith("application/cloudevents+json")
+        return cls.from_structured(body) if is_document else cls.from_binary(headers, body)
 
     @classmethod
     def from_structured(cls, body: bytes) -> CloudEvent:

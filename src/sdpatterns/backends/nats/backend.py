@@ -11,7 +11,9 @@ from typing import Any
 from sdpatterns.backends.nats.connection import Call, NatsConnection
 from sdpatterns.backends.nats.listener import NatsConnector
 from sdpatterns.backends.nats.server import NatsServer, answered
+from sdpatterns.backends.nats.target import JetStreamTarget
 from sdpatterns.backends.nats.versioned import NatsMap
+from sdpatterns.core.envelope import EnvelopeMode, Event
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.failures import Lost
 from sdpatterns.ports.engine.looped import LoopBackend, failure_of
@@ -68,6 +70,15 @@ class NatsBackend(LoopBackend[NatsConnection]):
             connector=NatsConnector(server),
             random=random,
         )
+
+    def stream_target(
+        self, subject: str | Callable[[Event], str], *, mode: EnvelopeMode = "structured"
+    ) -> JetStreamTarget:
+        """Where a relay takes events: a subject, or a function of the event that names one. Opens nothing.
+
+        Make the stream that takes it yourself: this backend's own is for cells.
+        """
+        return JetStreamTarget(self._server, self._connection, subject, mode)
 
     async def create(self) -> None:
         """Make the stream, or see that the one that is there is fit.

@@ -179,6 +179,7 @@ class NatsConnection:
     async def call_all(self, calls: Sequence[Call]) -> list[Msg]:
         """The answers to those that are answered, in order. Raises `NotSent` or `ReplyLost`."""
         sent: list[str] = []
+        asked = [call for call in calls if call.answers]
         link: NatsLink | None = None
         try:
             async with asyncio.timeout(self._server.timeout_s):
@@ -201,11 +202,11 @@ class NatsConnection:
         if None in answers:
             self._links.give_up(link)
             raise ReplyLost(ConnectionResetError("the connection broke"))
-        return [self._checked(answer) for answer in answers if answer is not None]
+        return [self._checked(call, answer) for call, answer in zip(asked, answers, strict=True) if answer is not None]
 
-    def _checked(self, answer: Msg) -> Msg:
+    def _checked(self, call: Call, answer: Msg) -> Msg:
         if not answer.data and (answer.headers or {}).get("Status") == "503":
-            why = f"nothing answers for stream {self._server.prefix!r}: await backend.create(), or start JetStream"
+            why = f"no stream takes {call.subject!r}: make it (await backend.create() makes ours), or start JetStream"
             raise NotSent(BackendUnavailable(f"{self._server.shown} refuses: {why}"))
         return answer
 

@@ -103,7 +103,8 @@ def answered(server: NatsServer, message: Msg) -> dict[str, Any]:
         return said
     words, code = error.get("description", ""), error.get("err_code")
     if code in _FULL:
-        raise NotSent(BackendFull(f"{server.shown} is full: {words}; raise the limits of stream {server.prefix!r}"))
+        stream = said.get("stream", server.prefix)
+        raise NotSent(BackendFull(f"{server.shown} is full: {words}; raise the limits of stream {stream!r}"))
     if code == _NO_STREAM:
         words += f"; await backend.create() makes the stream {server.prefix!r}"
     kind = BackendUnavailable if error.get("code", 500) >= 500 or code == _NO_STREAM else BackendError

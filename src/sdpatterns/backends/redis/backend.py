@@ -19,6 +19,8 @@ from sdpatterns.backends.redis.server import Server
 from sdpatterns.backends.redis.signals import RedisSignals
 from sdpatterns.backends.redis.sources import Source, settings_of
 from sdpatterns.backends.redis.states import RedisStates
+from sdpatterns.backends.redis.streams import RedisStreamTarget
+from sdpatterns.core.envelope import EnvelopeMode, Event
 from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
@@ -113,6 +115,17 @@ class RedisBackend(Lifespan):
     def queue(self, name: str, /, settings: QueueSettings = _QUEUE_SETTINGS) -> RedisQueue:
         """The queue of that name. Opens nothing; the same name is the same queue."""
         return RedisQueue(self._resources, name, settings)
+
+    def stream_target(
+        self,
+        stream: str | Callable[[Event], str],
+        *,
+        mode: EnvelopeMode = "structured",
+        dedupe_s: float = 120.0,
+        entries_max: int = 1_000_000,
+    ) -> RedisStreamTarget:
+        """Where a relay takes events: a stream of the server, by its whole name. Opens nothing."""
+        return RedisStreamTarget(self._resources, stream, mode=mode, dedupe_s=dedupe_s, entries_max=entries_max)
 
     async def create(self) -> None:
         """See that the server answers and can do what is needed. Nothing has to be made there.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
+from sdpatterns.core.carried import carried
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.judging import is_async, plain, title_of
 from sdpatterns.core.keys import check_name, join_key
@@ -18,7 +19,6 @@ from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import Repeats, Step
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.core.undivided import Undivided
-from sdpatterns.messaging.carried import carried
 from sdpatterns.messaging.jobs.chains import GROUPS, GroupState, StartGroup, member
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, to_thread
 
+from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, with_deadline
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import BLOCKING, current
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import CodecError, UnknownVersion
-from sdpatterns.messaging.carried import CORRELATION, trace_in
 from sdpatterns.messaging.consumer import Delivery, GiveUp, after_failure
 from sdpatterns.messaging.jobs.chains import MemberDone, following, in_group
 from sdpatterns.messaging.jobs.handle import ended_topic

@@ -3,5 +3,15 @@
 from sdpatterns.messaging.outbox.notices import EventParked, EventPublished, EventRequeued
 from sdpatterns.messaging.outbox.outbox import Outbox, OutboxBackend
 from sdpatterns.messaging.outbox.relay import Relay, Target
+from sdpatterns.messaging.outbox.targets import QueueTarget
 
-__all__ = ["EventParked", "EventPublished", "EventRequeued", "Outbox", "OutboxBackend", "Relay", "Target"]
+__all__ = [
+    "EventParked",
+    "EventPublished",
+    "EventRequeued",
+    "Outbox",
+    "OutboxBackend",
+    "QueueTarget",
+    "Relay",
+    "Target",
+]

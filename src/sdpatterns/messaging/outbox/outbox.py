@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+from sdpatterns.core.carried import carried
 from sdpatterns.core.judging import plain
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.undivided import Undivided
-from sdpatterns.messaging.carried import carried
 from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.ports.backend import HasQueues, HasSignals
 from sdpatterns.ports.queue import Message, QueueSettings, require
@@ -66,4 +66,4 @@ class Outbox(Undivided):
         await within.queue(self.queue.name, self._settings).publish(messages)
 
     def _message(self, event: CloudEvent) -> Message:
-        return Message(id=event.id, payload=event.structured(), key=event.subject, headers=carried())
+        return Message(id=event.identity, payload=event.structured(), key=event.subject, headers=carried())

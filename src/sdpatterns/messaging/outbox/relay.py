@@ -7,13 +7,16 @@ import random as random_numbers
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
+from sdpatterns.core import context
+from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.context import correlation_id
 from sdpatterns.core.judging import callable_of
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.tracing import TRACERS, Opened
-from sdpatterns.messaging.carried import CORRELATION, trace_in
+from sdpatterns.errors import BackendFull, BackendUnavailable
 from sdpatterns.messaging.cloudevents import CloudEvent
-from sdpatterns.messaging.consumer import Consumer, Delivery, GiveUp, Redelivery, after_failure
+from sdpatterns.messaging.consumer import Again, Consumer, Delivery, GiveUp, Next, Redelivery, after_failure
 from sdpatterns.messaging.outbox.notices import EventParked, EventPublished, EventRequeued
 from sdpatterns.messaging.outbox.outbox import Outbox
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
@@ -26,13 +29,18 @@ Target: TypeAlias = Callable[[CloudEvent], Any]
 PATIENT = Redelivery(attempts_max=50, base_s=0.5, max_s=60.0)
 """How a relay tries again where it is told nothing else: for half an hour or so."""
 
+_AWAY_S = 10.0
+"""The longest pause before an event goes to a target again that was away."""
+
 
 class Relay(Consumer):
     """Hands the events of an outbox to a target: `async with Relay(outbox, publish):`. Run as many as you like.
 
     **Keeps**: an event stays in the outbox until the target has returned. Events of one subject are handed over in
     order: while one of them fails, those behind it wait, until it is parked. What the target got just before a relay
-    died it gets again.
+    died it gets again. A target that raises `BackendUnavailable` or `BackendFull` is tried again for as long as it is
+    away: this counts as no attempt.
+    **May fail** with TypeError where the target needs another runtime than the outbox.
     **Costs** what a `Consumer` does. A plain function as the target blocks the loop: keep it short, or make it
     async.
     """
@@ -53,6 +61,7 @@ class Relay(Consumer):
             concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
         )  # fmt: skip
         self.target = callable_of("to", to)
+        _check_runtime(outbox, getattr(to, "runtime", None))
         self.redelivery = redelivery
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> EventDelivery:
@@ -84,6 +93,7 @@ class EventDelivery(Delivery):
         headers = self.claimed.headers
         correlation_id.set(headers.get(CORRELATION))
         if not TRACERS:
+            context.trace.set(trace_in(headers))
             await _awaited(self._relay.target(event))
             return
         facts = {"messaging.destination.name": self._relay.name, "messaging.message.id": event.id}
@@ -92,7 +102,7 @@ class EventDelivery(Delivery):
 
     def _failed(self, error: Exception) -> Settlement:
         claimed, name = self.claimed, self._relay.name
-        after = after_failure(self._relay.redelivery, claimed.attempt, error, random_numbers.random())
+        after = self._after(error)
         if isinstance(after, GiveUp):
             if LISTENERS:
                 tell(EventParked(name=name, id=claimed.id, attempt=claimed.attempt, reason=after.reason))
@@ -104,6 +114,13 @@ class EventDelivery(Delivery):
             ))  # fmt: skip
         return Requeue(claimed, after.delay_s, after.counts)
 
+    def _after(self, error: Exception) -> Next:
+        redelivery, draw = self._relay.redelivery, random_numbers.random()
+        # A target that is away is no fault of the event, which would end as a dead letter after a long outage.
+        if isinstance(error, (BackendUnavailable, BackendFull)):
+            return Again(draw * min(_AWAY_S, redelivery.max_s), counts=False)
+        return after_failure(redelivery, self.claimed.attempt, error, draw)
+
     def lost(self) -> None:
         """Another relay has it: the target may get it twice."""
 
@@ -111,3 +128,9 @@ class EventDelivery(Delivery):
 async def _awaited(found: Awaitable[object] | object) -> None:
     if inspect.isawaitable(found):
         await found
+
+
+def _check_runtime(outbox: Outbox, needed: Runtime | None) -> None:
+    found = outbox.queue.runtime
+    if needed is not None and found is not None and needed is not found:
+        raise TypeError(f"the relay of {outbox.name!r} and its target need one runtime: build both backends alike")
