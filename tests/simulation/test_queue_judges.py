@@ -10,12 +10,12 @@ from sdpatterns.backends.memory.messages.kept import PARKED, KeptMessage
 from sdpatterns.backends.memory.messages.ready import Ready
 from sdpatterns.backends.memory.queue import MemoryQueue
 from sdpatterns.ports.queue import Claims, Requeue
-from sdpatterns.testing.simulation.jobs import JobsWorld
+from sdpatterns.testing.simulation.queue import QueueWorld
 from tests.simulation.test_judges import complaints
 
 
 def found(wanted: str) -> bool:
-    return bool(complaints(JobsWorld(), wanted))
+    return bool(complaints(QueueWorld(), wanted))
 
 
 def test_a_settle_without_its_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,4 +145,4 @@ def test_the_order_of_tenants_is_no_matter_of_this_judge(monkeypatch: pytest.Mon
         return usual(self, most)[::-1]
 
     monkeypatch.setattr(Ready, "take", backwards)
-    assert not complaints(JobsWorld(), "", seeds=20)
+    assert not complaints(QueueWorld(), "", seeds=20)

@@ -9,6 +9,7 @@ caller -- delay -- request lost? -- [the step] -- reply lost? -- delay -- caller
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import random
@@ -24,7 +25,17 @@ from sdpatterns.ports.engine.steps import Drop, PendingStep
 from sdpatterns.ports.queue import Claimed, Claims, Message, MessageQueue, Parked, QueueDepth, Settlement
 from sdpatterns.ports.states import Cells, Space, StateStore
 
-__all__ = ["FaultPlan", "FaultyClient", "FaultyQueue", "FaultyStates", "SteppedClock"]
+__all__ = [
+    "FAULTS",
+    "FaultPlan",
+    "FaultyCells",
+    "FaultyClient",
+    "FaultyQueue",
+    "FaultyStates",
+    "Network",
+    "Outages",
+    "SteppedClock",
+]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -98,8 +109,20 @@ class SteppedClock(Clock):
         """Set the clock forward or back."""
         self._shift_us += int(seconds * 1_000_000)
 
+    def run_on(self) -> None:
+        """Let it go on from what it showed last: one that was set back would stand still for as long."""
+        self._shift_us = max(self._shift_us, self._last_us - SYSTEM.now_us())
 
-class _Network:
+
+class Outages:
+    """What all clients of one store meet: until when it is away, and the copies under way to it."""
+
+    def __init__(self) -> None:
+        self.away_until = float("-inf")
+        self.copies: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+
+
+class Network:
     """What the clients of one faulty store share: its luck, its outages, the copies under way."""
 
     def __init__(
@@ -108,13 +131,13 @@ class _Network:
         plan: FaultPlan,
         on_step: Callable[[float], None] | None,
         fired: Counter[str],
+        outages: Outages | None = None,
     ) -> None:
         self.chance = chance
         self.plan = plan
         self.fired = fired
         self.on_step = on_step
-        self.away_until = float("-inf")
-        self.copies: list[tuple[float, Callable[[], Awaitable[object]]]] = []
+        self.outages = outages or Outages()
 
     def strikes(self, fault: str) -> bool:
         """Whether this fault strikes now."""
@@ -129,15 +152,17 @@ class _Network:
 
     def copy(self, step: Callable[[], Awaitable[object]]) -> None:
         """Send one more copy of the request, by the slow way."""
-        self.copies.append((SYSTEM.monotonic() + self.drawn_s(4 * self.plan.delay_max_s), step))
+        self.outages.copies.append((SYSTEM.monotonic() + self.drawn_s(4 * self.plan.delay_max_s), step))
 
     async def deliver(self) -> None:
         """Run the copies that have arrived by now. Their answers are dropped."""
-        now = SYSTEM.monotonic()
-        arrived = [copy for copy in self.copies if copy[0] <= now]
-        self.copies = [copy for copy in self.copies if copy[0] > now]
+        now, copies = SYSTEM.monotonic(), self.outages.copies
+        arrived = [copy for copy in copies if copy[0] <= now]
+        self.outages.copies = [copy for copy in copies if copy[0] > now]
         for _, step in sorted(arrived, key=lambda copy: copy[0]):
-            await step()
+            # A refusal is an answer too.
+            with contextlib.suppress(Exception):
+                await step()
 
 
 class FaultyClient:
@@ -165,7 +190,7 @@ class FaultyClient:
         if self.plan.stepped and on_step is None:
             raise ValueError("stepped needs on_step: who is to set the store's clock?")
         self.fired: Counter[str] = Counter() if fired is None else fired
-        self.network = _Network(chance, self.plan, on_step, self.fired)
+        self.network = Network(chance, self.plan, on_step, self.fired)
         self._parted_until = float("-inf")
 
     def another(self) -> Self:
@@ -179,7 +204,7 @@ class FaultyClient:
         self._parted_until = float("inf")
 
     def calm(self) -> None:
-        """From now on nothing strikes any client; what is under way still arrives."""
+        """From now on nothing strikes any client of this network; what is under way still arrives."""
         self.network.plan = FaultPlan(**dict.fromkeys(FAULTS, 0.0))
 
     async def travel(self) -> None:
@@ -189,15 +214,15 @@ class FaultyClient:
 
     def reach(self) -> None:
         """Raise when the store is away, or this client parted from it."""
-        now, network = SYSTEM.monotonic(), self.network
-        if now >= network.away_until and network.strikes("away"):
-            network.away_until = now + network.drawn_s(self.plan.away_max_s)
+        now, network, outages = SYSTEM.monotonic(), self.network, self.network.outages
+        if now >= outages.away_until and network.strikes("away"):
+            outages.away_until = now + network.drawn_s(self.plan.away_max_s)
         if now >= self._parted_until and network.strikes("parted"):
             self._parted_until = now + network.drawn_s(self.plan.away_max_s)
-        if now < max(network.away_until, self._parted_until):
+        if now < max(outages.away_until, self._parted_until):
             raise BackendUnavailable("the store is away, by plan")
         if network.on_step is not None and network.strikes("stepped"):
-            network.on_step(network.chance.uniform(-1.0, 1.0) * self.plan.step_max_s)
+            network.on_step(2 * network.drawn_s(self.plan.step_max_s) - self.plan.step_max_s)
 
     async def send(self, repeats: Repeats, call: Callable[[], Awaitable[A]], *, copies: bool) -> A:
         """Make a call, with luck. `copies`: whether the network may deliver it once more."""
@@ -245,10 +270,10 @@ class FaultyStates(FaultyClient):
 
     def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of the store inside, reached through the faults."""
-        return Cells(space, _Faulty(self, self._inner.cells(space)).run)
+        return Cells(space, FaultyCells(self, self._inner.cells(space)).run)
 
 
-class _Faulty:
+class FaultyCells:
     """The way to the cells inside."""
 
     def __init__(self, client: FaultyClient, inner: Cells[Any]) -> None:
@@ -256,7 +281,7 @@ class _Faulty:
         self._inner = inner
 
     async def run(self, step: PendingStep) -> Any:
-        """One step, with luck."""
+        """Make one step, with luck."""
         copies = not step.reads and not isinstance(step.transition, Drop)
         # A fresh one for each time that it is sent: two of them may be under way at once.
         return await self._client.send(

@@ -64,7 +64,7 @@ class _Ledger:
 
     def tell(self, happened: Happened) -> None:
         """Judge one step that took effect."""
-        (key,), step, now_us, answer = happened
+        (key,), step, now_us, answer = happened[:4]
         self.run.note(type(step).__name__, key, now_us, repr(answer))
         stands = self.granted.get(key)
         if isinstance(step, TakeClaim) and answer.status is ClaimStatus.CLAIMED:

@@ -18,12 +18,17 @@ A = TypeVar("A")
 
 
 class Happened(NamedTuple):
-    """One executed step: on which cells, which transition, the store's time, and its answer."""
+    """One executed step: on which cells, which transition, the store's time, its answer, and the states around it.
+
+    A state after it may be `UNCHANGED` or `GONE`, as the transition gave it.
+    """
 
     keys: tuple[str, ...]
     step: Any
     now_us: int
     answer: Any
+    before: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
 
 
 class QueueCall(NamedTuple):
@@ -49,7 +54,7 @@ class _Watched:
 
     def __call__(self, states: Any, now_us: int, /) -> Any:
         decided = self._step(states, now_us)
-        self._tell(Happened(self._keys, self._step, now_us, decided[1]))
+        self._tell(Happened(self._keys, self._step, now_us, decided[1], tuple(states), tuple(decided[0])))
         return decided
 
 

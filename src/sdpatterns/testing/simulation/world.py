@@ -1,24 +1,30 @@
 """One seed, one history: the runner.
 
 ```
-seed --> chance --> [ real code, virtual time, faulty store ] --> history --> checkers --> violations
+seed --> luck --> [ real code, virtual time, faulty store ] --> history --> checkers --> violations
 ```
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.ports.states import StateStore
+from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyClient, FaultyQueue, FaultyStates, SteppedClock
-from sdpatterns.testing.loop import VirtualLoop
+from sdpatterns.testing.loop import Deadlock
+from sdpatterns.testing.simulation.cluster import Cluster, Trouble
+from sdpatterns.testing.simulation.loop import NodeLoop
+from sdpatterns.testing.simulation.luck import Luck, Struck
 from sdpatterns.testing.simulation.record import Happened, QueueCall, WatchedQueue, WatchedStates
 
 __all__ = ["Outcome", "Run", "World", "simulate"]
@@ -44,23 +50,27 @@ class World(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What became of one seed. Two runs of a seed have the same digest."""
+    """What became of one seed. Two runs of a seed have the same digest. `faults` are those of the nodes, in order."""
 
     seed: int
     violations: tuple[str, ...]
     counts: Counter[str]
     digest: str
+    faults: tuple[Struck, ...] = ()
 
 
 class Run:
     """What a world is given: its random numbers, its store, and a list for violations."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, only: Collection[str] | None = None) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self.violations: list[str] = []
+        self.luck = Luck(seed, self._passed_s, self.counts, only)
         self._digest = hashlib.blake2b(digest_size=8)
+        self._ends: list[Callable[[], None]] = []
+        self._is_over = False
 
     @property
     def digest(self) -> str:
@@ -69,8 +79,9 @@ class Run:
 
     def note(self, what: str, *details: object) -> None:
         """Count that something happened and let it into the digest."""
-        self.counts[what] += 1
-        self._digest.update(repr((SYSTEM.now_us(), what, details)).encode())
+        if not self._is_over:
+            self.counts[what] += 1
+            self._digest.update(repr((self.now_us(), what, details)).encode())
 
     def note_cancelled(self, task: asyncio.Task[Any], what: str, *details: object) -> None:
         """Note that a task ended cancelled; it is a violation where that was not requested."""
@@ -80,7 +91,55 @@ class Run:
 
     def violated(self, promise: str) -> None:
         """Something happened that must not happen."""
-        self.violations.append(promise)
+        if not self._is_over:
+            self.violations.append(promise)
+
+    def now_us(self) -> int:
+        """The true time, whatever the clock of a node or of the store says."""
+        clock = VirtualClock.installed()
+        return SYSTEM.now_us() if clock is None else clock.now_us()
+
+    def _passed_s(self) -> float:
+        clock = VirtualClock.installed()
+        return 0.0 if clock is None else clock.passed_us / 1e6
+
+    def at_the_end(self, end: Callable[[], None]) -> None:
+        """Call this when the run is judged, in its loop."""
+        self._ends.append(end)
+
+    def end(self, trace: int) -> None:
+        """Nothing counts from now on."""
+        self._digest.update(repr(trace).encode())
+        self._is_over = True
+        for end in self._ends:
+            end()
+
+    def cluster(
+        self,
+        *,
+        nodes: int,
+        trouble: Trouble | None = None,
+        tell: Callable[[Happened], None] = lambda happened: None,
+        told: Callable[[QueueCall], None] = lambda call: None,
+    ) -> Cluster:
+        """So many nodes over one store: see `Cluster`. The trouble is drawn from the seed where you give none."""
+        return Cluster(self, nodes=nodes, trouble=trouble or self.trouble(), tell=tell, told=told)
+
+    def trouble(self, *, pause_max_s: float = 10.0, stepped: bool = True) -> Trouble:
+        """How bad it gets under this seed: some kinds of faults often, some never.
+
+        `pause_max_s` says what is long: a few times what your system waits before it takes another for dead.
+        """
+        chance, usual = self.chance, Trouble()
+        network = self.plan(stepped=stepped and chance.random() < 0.4)
+        kinds = ("unheard", "crashed", "paused", "moved")
+        return Trouble(
+            network=network,
+            **{kind: getattr(usual, kind) * chance.choice([0.0, 1.0, 3.0]) for kind in kinds},
+            pause_max_s=pause_max_s * chance.choice([0.3, 1.0]),
+            down_max_s=pause_max_s * chance.choice([0.1, 1.0]),
+            look_s=pause_max_s / 10,
+        )
 
     def store(
         self,
@@ -125,21 +184,43 @@ class Run:
                 self.violated(f"unexpected {end!r}")
 
 
-def simulate(world: World, seed: int) -> Outcome:
-    """Let the world live once under this seed.
+def simulate(world: World, seed: int, only: Collection[str] | None = None) -> Outcome:
+    """Let the world live once under this seed; with `only`, no fault strikes its nodes but those named.
 
     Keeps: nothing waits for real; the same seed gives the same history, in any process.
     """
-    run = Run(seed)
+    run = Run(seed, only)
 
     async def bounded() -> None:
         """Play within a bound of virtual time, so that a world that hangs ends."""
-        async with asyncio.timeout(_VIRTUAL_S_MAX):
-            await world.play(run)
+        loop = cast("NodeLoop", asyncio.get_running_loop())
+        try:
+            async with asyncio.timeout(_VIRTUAL_S_MAX):
+                await world.play(run)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the finding
+            run.violated(f"the world broke: {error!r}")
+        # What ends from here on is no part of the history.
+        loop.set_exception_handler(lambda _loop, _context: None)
+        run.end(loop.trace)
 
-    try:
-        with asyncio.Runner(loop_factory=lambda: VirtualLoop(seed=seed)) as runner:
+    # A task that does not end when it is cancelled after the judgement is no finding.
+    quietly = contextlib.suppress(Deadlock)
+    with _one_history(seed), quietly, asyncio.Runner(loop_factory=lambda: NodeLoop(seed=seed)) as runner:
+        try:
             runner.run(bounded())
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever it is, it is the finding
-        run.violated(f"the world broke: {error!r}")
-    return Outcome(seed, tuple(run.violations), run.counts, run.digest)
+        except Deadlock as error:
+            run.violated(f"the world broke: {error!r}")
+    return Outcome(seed, tuple(run.violations), run.counts, run.digest, tuple(run.luck.struck))
+
+
+@contextlib.contextmanager
+def _one_history(seed: int) -> Iterator[None]:
+    """Random numbers that the code itself draws come from the seed, and nothing is logged."""
+    state, disabled = random.getstate(), logging.root.manager.disable
+    random.seed(seed)
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        logging.disable(disabled)

@@ -19,16 +19,16 @@ from sdpatterns.testing.faults import FaultyQueue
 from sdpatterns.testing.simulation.record import QueueCall
 from sdpatterns.testing.simulation.world import Run
 
-__all__ = ["JobsWorld"]
+__all__ = ["QueueWorld"]
 
 _KEYS = (None, None, "k1", "k2")
 _PEACE_S = 3_600.0
 
 
-class JobsWorld:
+class QueueWorld:
     """See the module."""
 
-    name = "jobs"
+    name = "queue"
     sometimes = (
         "delayed", "unsent", "lost_before", "lost_after", "copied", "away", "parted", "stepped",
         "published", "dropped", "published_again", "withdrawn", "claimed", "taken_over", "extended", "completed",
