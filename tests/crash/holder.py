@@ -25,6 +25,7 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy.fenced import FencedRows
 from sdpatterns.blocking import blocking
 from sdpatterns.errors import LeaseLost, StaleFence
+from tests.crash.processes import say
 
 LEASE_S = 0.5
 ACCOUNTS = sa.Table(
@@ -36,11 +37,6 @@ ACCOUNTS = sa.Table(
 )
 ROW = ACCOUNTS.c.id == 1
 Pause = Callable[[], None]
-
-
-def say(word: str) -> None:
-    """Tell the parent."""
-    os.write(1, f"{word}\n".encode())
 
 
 def stop() -> None:

@@ -10,9 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.crash.holder import ACCOUNTS, ROW
+from tests.crash.processes import Speaker, report
 
 pytestmark = [pytest.mark.unmeasured]
 
@@ -30,23 +28,11 @@ PATIENCE_S = 240.0
 OTHERS = 2
 
 
-class Worker:
-    """A process with a holder in it, and a count of what it has said."""
+class Worker(Speaker):
+    """A process with a holder in it."""
 
     def __init__(self, kind: str, redis_url: str, postgres_url: str, stops: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.holder", kind, redis_url, postgres_url, str(stops)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        self.said: Counter[str] = Counter()
-        self._ear = threading.Thread(target=self._hear, daemon=True)
-        self._ear.start()
-
-    def _hear(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said[line.decode().strip()] += 1
+        super().__init__("holder", kind, redis_url, postgres_url, str(stops))
 
     def resume(self) -> None:
         """Let a stopped one go on."""
@@ -55,22 +41,6 @@ class Worker:
     def is_stopped(self) -> bool:
         """Whether the system says that it is."""
         return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
-
-    def close(self) -> None:
-        """End it, whatever it does."""
-        self.process.kill()
-        self.process.wait()
-        self._ear.join(60.0)
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-
-    def end(self) -> None:
-        """Let it finish what it does, and hear all that it said."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        assert self.process.wait(60.0) == 0
-        self._ear.join(60.0)
 
 
 @contextlib.contextmanager
@@ -117,11 +87,6 @@ def stopped_again_and_again(kind: str, redis_url: str, postgres_url: str, stops:
         balance: int = connection.execute(sa.select(ACCOUNTS.c.balance).where(ROW)).scalar_one()
     engine.dispose()
     return balance, said
-
-
-def report(line: str) -> None:
-    """For long runs, whose figures are read."""
-    os.write(2, f"{line}\n".encode())
 
 
 def many_stops(few: int) -> Any:
