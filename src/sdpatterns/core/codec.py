@@ -105,6 +105,10 @@ def _escaped(value: object) -> object:
     return [_escaped(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+_READ = json.JSONDecoder(object_hook=_bytes_back).decode
+"""`json.loads` with a hook makes a decoder each time, which costs as much as reading a short state."""
+
+
 def _text(plain: object) -> bytes:
     text = _WRITTEN(plain)
     return (_WRITTEN(_escaped(plain)) if '$bytes":' in text and _needs_escape(plain) else text).encode()
@@ -148,7 +152,7 @@ class JsonCodec(Generic[T]):
         if version != self.version and version not in self._older:
             raise UnknownVersion(f"state version {version}; this release knows {self.version}")
         try:
-            plain = json.loads(body, object_hook=_bytes_back)
+            plain = _READ(body.decode("utf-8", "surrogatepass"))
         except ValueError as cause:
             raise CodecError(f"not JSON: {body[:40]!r}") from cause
         if version != self.version:

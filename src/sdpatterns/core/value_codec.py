@@ -17,6 +17,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 _TYPED = 2
+_READ = json.JSONDecoder(object_hook=value_of).decode
 
 
 class ValueCodec:
@@ -43,6 +44,6 @@ class ValueCodec:
         if version != _TYPED:
             return self._plain.decode(data)
         try:
-            return json.loads(body, object_hook=value_of)
+            return _READ(body.decode("utf-8", "surrogatepass"))
         except ValueError as cause:
             raise CodecError(f"not JSON: {body[:40]!r}") from cause

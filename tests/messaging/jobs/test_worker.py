@@ -415,3 +415,69 @@ async def test_a_settlement_whose_reply_was_lost_is_repeated_and_is_no_lost_leas
         await anyio.sleep(60)
     assert (len(runs), len(calls)) == (1, 2)
     assert [notice for notice in heard if isinstance(notice, JobLost)] == []
+
+
+async def test_jobs_that_end_together_are_settled_in_one_call(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle, sizes = jobs.queue.settle, list[int]()
+
+    async def counted(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        sizes.append(len(settlements))
+        await anyio.sleep(1)
+        return await settle(settlements)
+
+    @jobs.job
+    async def wait(seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    monkeypatch.setattr(jobs.queue, "settle", counted)
+    # Five end together; while they are settled, three more do.
+    await jobs.publish([wait.message(seconds) for seconds in (1, 1, 1, 1, 1, 1.2, 1.4, 1.6)])
+    async with working(jobs):
+        await until_empty(jobs)
+    assert sizes == [5, 3]
+
+
+async def test_a_settlement_that_the_queue_refuses_leaves_the_others_settled(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = jobs.queue.settle
+
+    async def strict(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        if any(settlement.claimed.id == "odd" for settlement in settlements):
+            raise ValueError("no store could keep that")
+        return await settle(settlements)
+
+    @jobs.job
+    async def note() -> None: ...
+
+    monkeypatch.setattr(jobs.queue, "settle", strict)
+    await jobs.publish([note.options(id=name).message() for name in ("one", "odd", "two")])
+    async with working(jobs):
+        await anyio.sleep(5)
+        depth = await jobs.queue.depth()
+        assert (depth.due, depth.leased) == (0, 1)
+
+
+async def test_jobs_whose_store_is_away_for_longer_than_their_lease_are_lost(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> list[bool]:
+        raise BackendUnavailable("the store is away")
+
+    @jobs.job
+    async def note() -> None: ...
+
+    await note.enqueue()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.queue, "settle", never)
+        async with working(jobs):
+            await anyio.sleep(7)
+            assert [notice for notice in heard if isinstance(notice, JobLost)] == []
+            patch.undo()
+            await until_empty(jobs)
+    assert [notice.attempt for notice in heard if isinstance(notice, JobCompleted)] == [1]
+    await note.enqueue()
+    monkeypatch.setattr(jobs.queue, "settle", never)
+    async with working(jobs, drain_s=0):
+        await anyio.sleep(8)
+        assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]

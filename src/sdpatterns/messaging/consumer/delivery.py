@@ -1,7 +1,7 @@
-"""One message while it is worked on: its lease is renewed until it is settled.
+"""One message while it is worked on: its lease is renewed until it is known what is to become of it.
 
 ```
-claimed --> handle --> settle         the lease is renewed beside both
+claimed --> handle --> settled by the consumer, with others        the lease is renewed beside the handler
    |          |
    |          +--> lease lost: cancelled, nothing is settled
    +--> worker stopped: given back, and not counted as an attempt
@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.runtime import current
-from sdpatterns.errors import BackendError, ClaimLost, OutcomeUnknown
+from sdpatterns.errors import BackendError, ClaimLost
 from sdpatterns.ports.queue import Claimed, MessageQueue, Requeue, Settlement
 
 __all__ = ["Delivery"]
@@ -36,7 +36,6 @@ class Delivery(ABC):
     def __init__(self, queue: MessageQueue, claimed: Claimed, lease_s: float, until_s: float) -> None:
         self.claimed = claimed
         self._queue = queue
-        self._is_in_doubt = False
         self._heartbeat = Heartbeat(lease_s, until_s, self._renew, self._make_lost)
 
     @abstractmethod
@@ -55,14 +54,20 @@ class Delivery(ABC):
     def lost(self) -> None:
         """Called when the lease ended before the message was settled."""
 
-    async def go(self) -> None:
-        """Handle and settle. Raises no `BackendError`: the lease ends by itself then."""
+    async def go(self) -> Settlement | None:
+        """Handle; what is to become of the message, None where that is for another worker to say."""
         try:
-            await self._heartbeat.hold(self._work, failed=_leave_it, cut_off=self._give_back)
+            return await self._heartbeat.hold(self.handle, failed=_leave_it, cut_off=self._give_back)
         except _ToldToStop:
-            await self._settle(await self.stopped())
+            return await self.stopped()
         except ClaimLost:
             self.lost()
+            return None
+
+    @property
+    def until_s(self) -> float:
+        """The monotonic second at which the lease ends."""
+        return self._heartbeat.until_s
 
     @property
     def claimed_us(self) -> int:
@@ -80,20 +85,6 @@ class Delivery(ABC):
                     raise self._make_lost(str(error)) from error
             await current().sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
-
-    async def _work(self) -> None:
-        settlement = await self.handle()
-        await self.insist(lambda: self._settle(settlement))
-
-    async def _settle(self, settlement: Settlement) -> None:
-        try:
-            [is_settled] = await self._queue.settle((settlement,))
-        except OutcomeUnknown:
-            self._is_in_doubt = True
-            raise
-        # A repeat of a settlement that was made, and whose reply was lost, is answered with False too.
-        if not is_settled and not self._is_in_doubt:
-            self.lost()
 
     async def _renew(self) -> bool:
         [is_held] = await self._queue.extend((self.claimed,), self._heartbeat.lease_s)

@@ -1,7 +1,7 @@
 """Claim messages and work on each of them.
 
 ```
-        +--> claim as many as there are free places --> a task for each: handle, then settle
+        +--> claim as many as there are free places --> a task for each: handle --> all that ended: settle
 loop ---+
         +--> wait: a place became free, the queue's topic was notified, the next message is due, or poll_s
 ```
@@ -19,6 +19,7 @@ from sdpatterns.core.runtime import BLOCKING, Group, Runtime, Waiter, current
 from sdpatterns.core.service import Service
 from sdpatterns.errors import BackendError
 from sdpatterns.messaging.consumer.delivery import Delivery
+from sdpatterns.messaging.consumer.settling import Settling
 from sdpatterns.ports.queue import Claimed, Claims, MessageQueue
 from sdpatterns.ports.signals import SignalBus
 
@@ -38,8 +39,8 @@ class Consumer(Service):
     more, and what runs has `drain_s` seconds; what is cancelled then goes back to the queue and does not count as
     an attempt.
     While the store is away it waits, and goes on afterwards.
-    **Costs** one claim for each turn, one settlement for each message (the store folds those of one turn), and one
-    look at the queue each `poll_s` when there is nothing to do.
+    **Costs** one claim for all free places, one settlement for all messages whose work ended meanwhile, and one look
+    at the queue each `poll_s` when there is nothing to do.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Consumer(Service):
         self.poll_s = number("poll_s", poll_s, 0.01, 3600.0)
         self._signals = signals
         self._running: set[Delivery] = set()
+        self._settling: Settling | None = None
         self._is_stopping = False
         self._is_over = False
         self._is_away = False
@@ -93,23 +95,27 @@ class Consumer(Service):
         """Claim and work until `stop` wakes; then finish what runs."""
         runtime = current()
         self._wake = wake = runtime.waiter()
+        self._settling = settling = Settling(self.queue, wake.wake)
         self._is_stopping = self._is_over = False
+        wait_s = _LISTEN_S if runtime is BLOCKING else None
         async with runtime.group() as group:
             group.start(partial(self._await_stop, stop))
             group.start(self._listen)
+            group.start(partial(settling.serve, wait_s, lambda: self._is_over))
             try:
-                await self._serve(group, wake)
+                await self._serve(group, wake, settling)
             finally:
                 self._is_over = True
                 group.cancel()
 
-    async def _serve(self, group: Group, wake: Waiter) -> None:
+    async def _serve(self, group: Group, wake: Waiter, settling: Settling) -> None:
         pause_s, has_begun = _PAUSE_FIRST_S, False
-        while not self._is_stopping or self._running:
-            # None: until a message is settled or the service is stopped.
+        while not self._is_stopping or self._running or len(settling):
+            # None: until work ends, or messages are settled, or the service is stopped.
             wait_s: float | None = None
-            free = self.concurrency - len(self._running)
-            if free and not self._is_stopping:
+            # Those that wait to be settled hold no place, but a store that is slow must not let them pile up.
+            free = self.concurrency - max(len(self._running), len(settling))
+            if free > 0 and not self._is_stopping:
                 claims = await self._claim(free, has_begun=has_begun)
                 if claims is None:
                     await self._pause(wake, pause_s)
@@ -157,13 +163,16 @@ class Consumer(Service):
         return self.poll_s if claims.due_in_s is None else min(claims.due_in_s, self.poll_s)
 
     async def _go(self, delivery: Delivery) -> None:
+        assert self._wake is not None
+        assert self._settling is not None
         try:
-            await delivery.go()
+            settlement = await delivery.go()
+            if settlement is not None:
+                self._settling.add(delivery, settlement)
         except Exception:  # noqa: BLE001 - one message's failure must not end the others
             _log.exception("message %r of %r was not settled", delivery.claimed.id, self.name)
         finally:
             self._running.discard(delivery)
-            assert self._wake is not None
             self._wake.wake()
 
     async def _await_stop(self, stop: Waiter) -> None:
