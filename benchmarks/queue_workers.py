@@ -69,6 +69,35 @@ class Library:
 
 
 class Sdpatterns(Library):
+    """Typed jobs and their worker, as a program uses them."""
+
+    packages = ("redis", "hiredis")
+
+    async def open(self) -> None:
+        from sdpatterns.backends.redis import RedisBackend
+        from sdpatterns.messaging.jobs import Jobs
+
+        self.jobs = Jobs("bench", backend=RedisBackend.from_url(self.url, warns_of_loss=False))
+
+        @self.jobs.job
+        async def noop() -> None:
+            self.meter.tick()
+
+        self.noop = noop
+
+    async def send(self, count: int) -> None:
+        if count == 1:
+            await self.noop.enqueue()
+        else:
+            await self.jobs.publish([self.noop.message() for _ in range(count)])
+
+    async def work(self) -> None:
+        from sdpatterns.messaging.jobs import Worker
+
+        await Worker(self.jobs, concurrency=AT_ONCE, drain_s=0.0).run()
+
+
+class Messages(Library):
     """Two loops that claim 200 messages, run each in a task of its own, and complete them together; one to pick up."""
 
     packages = ("redis", "hiredis")
@@ -221,7 +250,14 @@ class Dramatiq(Library):
             await asyncio.to_thread(worker.stop)
 
 
-LIBRARIES = {"sdpatterns": Sdpatterns, "arq": Arq, "saq": Saq, "taskiq": Taskiq, "dramatiq": Dramatiq}
+LIBRARIES = {
+    "sdpatterns": Sdpatterns,
+    "sdpatterns-messages": Messages,
+    "arq": Arq,
+    "saq": Saq,
+    "taskiq": Taskiq,
+    "dramatiq": Dramatiq,
+}
 
 
 @contextlib.contextmanager

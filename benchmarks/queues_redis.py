@@ -2,10 +2,11 @@
 
     python benchmarks/queues_redis.py [--rounds 5]
 
-The jobs wait already when a worker begins; measured is from the first job to the last, in one process. Ours are
-messages of a queue: claimed 200 at a time, each run in a task of its own, completed together. The others run up to
-200 at once, dramatiq in eight threads. Then an idle worker gets a job every few hundredths of a second; measured is
-from before it is sent until it begins. Each library runs in an environment of its own, made in `.cache/queues/`.
+The jobs wait already when a worker begins; measured is from the first job to the last, in one process. Ours are run by
+a `Worker` with 200 places. Beside it is a loop of one's own around the messages of a queue, claimed 200 at a time, each
+run in a task of its own, completed together. The others run up to 200 at once, dramatiq in eight threads. Then an idle
+worker gets a job every few hundredths of a second; measured is from before it is sent until it begins. Each library
+runs in an environment of its own, made in `.cache/queues/`.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ PEERS = {
     "taskiq": ("taskiq-redis==1.2.4",),
     "dramatiq": ("dramatiq[redis]==2.2.1",),
 }
-JOBS = {"sdpatterns": 8_000, "arq": 300, "saq": 800, "taskiq": 800, "dramatiq": 800}
+OURS = ("sdpatterns", "sdpatterns-messages")
+JOBS = {"sdpatterns": 8_000, "sdpatterns-messages": 8_000, "arq": 300, "saq": 800, "taskiq": 800, "dramatiq": 800}
 PICKUPS = 30
 VERSIONS: dict[str, str] = {}
 
 
 def python_of(library: str) -> str:
     """The interpreter of its environment, which is made where it is not there."""
-    if library == "sdpatterns":
+    if library in OURS:
         return sys.executable
     place = PLACE / library
     python = place / "bin" / "python"
@@ -71,11 +73,11 @@ def main() -> None:
         run = {name: lambda name=name: measured(name, url, "jobs", JOBS[name]) for name in JOBS}
         wait = {
             name: lambda name=name: statistics.median(measured(name, url, "pickup", PICKUPS))
-            for name in ("sdpatterns", "saq", "taskiq", "dramatiq")
+            for name in (*OURS, "saq", "taskiq", "dramatiq")
         }
         for title, cases in (("queues_redis_jobs", run), ("queues_redis_pickup", wait)):
             found = interleaved(cases, rounds)
-            peers = [name for name in cases if name != "sdpatterns"]
+            peers = [name for name in cases if name not in OURS]
             best = min(peers, key=lambda name: statistics.median(found[name]))
             report(title, found, best, PACKAGES, others=VERSIONS)
 
