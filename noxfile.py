@@ -246,8 +246,8 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-ONE_MORE = ("--numprocesses=3", "--dist=worksteal")
-"""For the library's tests: a third of the time they wait for a server or a child, and few look at the clock."""
+LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in WHOLE_SHOPS])
+"""One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
 
 PURE = (
     "tests/algorithms",
@@ -279,7 +279,7 @@ DOCS = (("mkdocs", "build", "--strict", "--quiet"),)
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that must hold: lint, types, docs, then all tests with coverage. With words: only those tests."""
+    """Everything that must hold: lint, types, docs, then all tests. With words: only those tests."""
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
@@ -288,7 +288,9 @@ def tests(session: nox.Session) -> None:
     lint(session)
     # The type checkers and mkdocs use one core each, which the tests do not need all the time.
     with beside(session, *TYPES, *DOCS):
-        library(session)
+        say("Tests of the library")
+        # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
+        run_tests(session, "library", *LIBRARY, "--no-cov")
         shop_tests(session)
 
 
@@ -297,15 +299,14 @@ def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
     tools(session, "prometheus", "etcd-server")
     say("Tests of the library")
-    others = [f"--ignore={folder}" for folder in WHOLE_SHOPS]
-    words = [word for word in session.posargs if word != "--no-cov"]
-    is_measured = words == session.posargs
+    if "--no-cov" in session.posargs:
+        run_tests(session, "library", *LIBRARY, *session.posargs)
+        return
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
-    measured = ["--cov", "--cov-report=", "--cov-fail-under=0"] if is_measured else []
-    is_whole = run_tests(session, "library", *ONE_MORE, *measured, *others, *words)
-    if is_measured and is_whole:
+    measured = ("--cov", "--cov-report=", "--cov-fail-under=0")
+    if run_tests(session, "library", *LIBRARY, *measured, *session.posargs):
         run(session, "coverage", "report")
-    elif is_measured:
+    else:
         say("Coverage is not judged: what a process measured that died is lost")
 
 

@@ -169,7 +169,7 @@ def test_a_child_finds_no_change_that_is_half_made(churning: LocalCells[Any]) ->
     def check() -> None:
         assert len(churning) == sum(len(shard.young) + len(shard.old) for shard in churning.shards)
 
-    assert [in_child(check) for _ in range(40)] == [0] * 40
+    assert [in_child(check) for _ in range(15)] == [0] * 15
 
 
 def test_a_child_has_all_slots_of_a_bulkhead_because_the_calls_that_hold_them_run_in_the_parent() -> None:

@@ -17,23 +17,23 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sdpatterns.backends.sqlalchemy import metadata
 from sdpatterns.backends.sqlalchemy.engine.transactions import PsycopgTransaction, Statement
-from sdpatterns.backends.sqlalchemy.postgres import messages
+from sdpatterns.backends.sqlalchemy.postgres import queue_statements
 from sdpatterns.backends.sqlalchemy.tables import MESSAGES
 from sdpatterns.core.runtime import finish
 
 PAGE = Path(__file__).parents[2] / "docs" / "design" / "queue-on-postgres.md"
 ON_PAGE = dict(re.findall(r"```sql\n-- ([^\n]+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
 STATEMENTS = {
-    "publish": messages.INSERT,
-    "lock keys": messages.LOCK,
-    "publish with keys": messages.INSERT_WITH_KEYS,
-    "leave markers for an old snapshot": messages.MARKERS,
-    "claim": messages.CLAIM,
-    "make what is due pass on": messages.PROMOTE,
-    "complete": messages.COMPLETE,
-    "hold messages, and try to lock their keys": messages.HOLD,
-    "complete and hand over": messages.FINISH,
-    "complete and leave a marker": messages.MARK,
+    "publish": queue_statements.INSERT,
+    "lock keys": queue_statements.LOCK,
+    "publish with keys": queue_statements.INSERT_WITH_KEYS,
+    "leave markers for an old snapshot": queue_statements.MARKERS,
+    "claim": queue_statements.CLAIM,
+    "make what is due pass on": queue_statements.PROMOTE,
+    "complete": queue_statements.COMPLETE,
+    "hold messages, and try to lock their keys": queue_statements.HOLD,
+    "complete and hand over": queue_statements.FINISH,
+    "complete and leave a marker": queue_statements.MARK,
 }
 LEASE_US, MARKER_US = 600_000_000, 100_000
 

@@ -14,7 +14,7 @@ import pytest
 
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.backends.sqlalchemy.engine.transactions import AsyncpgTransaction, Statement
-from sdpatterns.backends.sqlalchemy.postgres import messages
+from sdpatterns.backends.sqlalchemy.postgres import queue_statements
 from sdpatterns.errors import OutcomeUnknown
 from sdpatterns.ports.queue import Complete, Message, MessageQueue, Requeue
 from sdpatterns.testing.servers import postgres_process
@@ -49,7 +49,7 @@ async def test_two_hundred_settles_of_as_many_callers_are_one_statement(
         await asyncio.gather(*[queue.extend([claimed], 600.0) for claimed in claims])
         settled = await asyncio.gather(*[queue.settle([Complete(claimed)]) for claimed in claims])
     assert settled == [[True]] * 200
-    assert sent == [messages.INSERT, messages.CLAIM, messages.EXTEND, messages.COMPLETE]
+    assert sent == [queue_statements.INSERT, queue_statements.CLAIM, queue_statements.EXTEND, queue_statements.COMPLETE]
 
 
 async def plan(connection: asyncpg.Connection[Any], statement: Statement, *parameters: Any) -> str:
@@ -76,13 +76,17 @@ async def test_statements_find_rows_by_the_right_index_whatever_the_statistics_s
         if statistics in {"ANALYZE", "VACUUM"}:
             await connection.execute(f"{statistics} sdp_messages")
         pairs = [claimed.id for claimed in claims], [claimed.fence for claimed in claims]
-        for statement, more in ((messages.COMPLETE, ()), (messages.EXTEND, (1000, 0)), (messages.HOLD, ())):
+        for statement, more in (
+            (queue_statements.COMPLETE, ()),
+            (queue_statements.EXTEND, (1000, 0)),
+            (queue_statements.HOLD, ()),
+        ):
             shown = await plan(connection, statement, queue.name, *pairs, *more)
             scans = set(re.findall(r"(?:using|on) (sdp_messages_\w+)", shown))
             assert scans == {"sdp_messages_pkey"}, shown
             assert re.search(r"Index Cond: \(\(queue = [^)]*\) AND \(id = w", shown), shown
             assert "Seq Scan" not in shown
-        shown = await plan(connection, messages.CLAIM, queue.name, "", 200, 1000, 0)
+        shown = await plan(connection, queue_statements.CLAIM, queue.name, "", 200, 1000, 0)
         scans = set(re.findall(r"(?:using|on) (sdp_messages_\w+)", shown))
         assert scans == {"sdp_messages_pkey", "sdp_messages_due", "sdp_messages_later"}, shown
         assert "Seq Scan" not in shown

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sdpatterns.backends.sqlalchemy.cells.attempts import SQLAttempts
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable
 from sdpatterns.backends.sqlalchemy.cells.batches import Batches
-from sdpatterns.backends.sqlalchemy.cells.queues import RowQueues
+from sdpatterns.backends.sqlalchemy.cells.row_queues import RowQueues
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as random_numbers
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
@@ -25,9 +25,6 @@ from sdpatterns.messaging.jobs.payload import CODEC, JobCall, decoded, fitting
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus, PutRecord
 from sdpatterns.messaging.jobs.schedule import Scheduled
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["JobRun", "current_job"]
 

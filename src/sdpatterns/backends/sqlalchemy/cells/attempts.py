@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable, Sequence
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch, Sweeper
-from sdpatterns.backends.sqlalchemy.engine.attempts import held_by
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.failures import lost_reply, unavailable
+from sdpatterns.backends.sqlalchemy.engine.judging import judge_failure
 from sdpatterns.core import clock
 from sdpatterns.core.runtime import Runtime, current
 from sdpatterns.errors import SdpatternsError
@@ -52,7 +52,7 @@ class SQLAttempts:
             with connections.usage:
                 await (connections.run_apart(batch) if in_turn else connections.run(batch))
         except Exception as error:  # noqa: BLE001 - judged, and raised unless two clients met
-            return Conflict(names_of(steps), held_by=held_by(error, batch, connections, began))
+            return Conflict(names_of(steps), held_by=judge_failure(error, batch, connections, began))
         return batch.conflict
 
     def unavailable(self, cause: BaseException | str, /) -> SdpatternsError:

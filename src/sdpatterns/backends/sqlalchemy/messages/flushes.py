@@ -14,9 +14,9 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
-from sdpatterns.backends.sqlalchemy.engine.attempts import held_by
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.failures import lost_reply, unavailable
+from sdpatterns.backends.sqlalchemy.engine.judging import judge_failure
 from sdpatterns.backends.sqlalchemy.messages.requests import QueueRequest, QueueUnit
 from sdpatterns.backends.sqlalchemy.messages.rows import ending
 from sdpatterns.backends.sqlalchemy.messages.table import MessageTable
@@ -166,7 +166,7 @@ class Flushes:
             with connections.usage:
                 await (connections.run_apart(unit) if apart else connections.run(unit))
         except Exception as error:  # noqa: BLE001 - judged, and raised unless another client holds what it needs
-            holder = held_by(error, unit, connections, began) or _HELD
+            holder = judge_failure(error, unit, connections, began) or _HELD
             unit.done = None
         if unit.done is None:
             for request in requests:

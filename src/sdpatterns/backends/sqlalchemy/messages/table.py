@@ -26,7 +26,7 @@ class Done(NamedTuple):
 
 
 class MessageTable(Protocol):
-    """The statements on the tables of messages."""
+    """Runs a verb with the statements of one database, which stand in `postgres/` and `sqlite/`."""
 
     def is_whole(self, verb: Verb, items: Sequence[Any], /) -> bool:
         """Whether the statements of the verb need one transaction around them."""

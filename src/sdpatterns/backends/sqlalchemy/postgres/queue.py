@@ -27,7 +27,7 @@ from sdpatterns.backends.sqlalchemy.messages.rows import (
     runs,
 )
 from sdpatterns.backends.sqlalchemy.messages.table import Done, Verb
-from sdpatterns.backends.sqlalchemy.postgres import messages as sql
+from sdpatterns.backends.sqlalchemy.postgres import queue_statements as sql
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
 from sdpatterns.ports.queue import QueueDepth
 

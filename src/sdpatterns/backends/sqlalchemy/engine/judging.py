@@ -1,4 +1,4 @@
-"""What the failure of a unit means, whatever the port."""
+"""Whether a failed unit lost its reply, was not sent, or lost a race: one judgement for all ports."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sdpatterns.backends.sqlalchemy.engine.failures import holder_of, is_bad_val
 from sdpatterns.core import clock
 from sdpatterns.ports.engine.failures import NotSent, ReplyLost
 
-__all__ = ["held_by"]
+__all__ = ["judge_failure"]
 
 
-def held_by(error: Exception, unit: Unit, connections: Connections, began: float) -> str:
-    """Who holds what the unit needs, empty where two clients just met. Raises `Lost` for every other failure.
+def judge_failure(error: Exception, unit: Unit, connections: Connections, began: float) -> str:
+    """Raise `ReplyLost` or `NotSent`; of a lost race return who holds what the unit needs, empty where two clients met.
 
     `began` is the monotonic second at which the unit did.
     """
