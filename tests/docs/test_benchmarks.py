@@ -87,7 +87,7 @@ def test_the_page_is_what_the_results_give():
 
 
 def test_every_result_is_shown():
-    assert {path.stem for path in RESULTS.glob("*.json")} == {*TITLES, "limiter_admits", "simulation", "web_before"}
+    assert {path.stem for path in RESULTS.glob("*.json")} == {*TITLES, "limiter_admits", "simulation", "jobs_crash", "web_before"}
 
 
 def test_the_plots_are_what_the_results_give():
@@ -95,9 +95,9 @@ def test_the_plots_are_what_the_results_give():
         assert (DRAWINGS / f"{name}.svg").read_text() == drawing, "run: python -m benchmarks --page"
 
 
-def test_every_result_but_that_of_the_simulation_is_drawn():
+def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
     drawn = drawings().keys()
-    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation"}
+    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation", "jobs_crash"}
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
 
 
