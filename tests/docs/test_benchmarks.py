@@ -87,7 +87,13 @@ def test_the_page_is_what_the_results_give():
 
 
 def test_every_result_is_shown():
-    assert {path.stem for path in RESULTS.glob("*.json")} == {*TITLES, "limiter_admits", "simulation", "jobs_crash", "web_before"}
+    assert {path.stem for path in RESULTS.glob("*.json")} == {
+        *TITLES,
+        "limiter_admits",
+        "simulation",
+        "jobs_crash",
+        "web_before",
+    }
 
 
 def test_the_plots_are_what_the_results_give():

@@ -7,14 +7,14 @@ from contextlib import closing
 
 import pytest
 
-from .visitor import DROP, Visitor
+from .visitor import DROP, PATIENCE_S, Visitor
 
 pytestmark = pytest.mark.anyio
 
 
 def tamper(visitor: Visitor, name: str, *statements: str) -> None:
     path = visitor.settings.data_dir / f"{name}.sqlite3"
-    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
