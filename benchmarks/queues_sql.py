@@ -1,8 +1,9 @@
-"""A queue on Postgres beside pgqueuer: messages of which nothing is to be done, and how soon a waiting worker has one.
+"""A queue on Postgres beside pgqueuer: jobs of which nothing is to be done, and how soon a waiting worker has one.
 
 Both claim and complete in batches of 200, through asyncpg, in one process, on one server. First the statements alone,
-as a loop around them uses them; then with a task for each message, as pgqueuer's manager has them. Then an idle worker
-gets a message every few hundredths of a second; measured is from before it is published until the worker has it.
+as a loop around them uses them; then jobs, run by a `Worker` with 200 places and by pgqueuer's manager. Beside them is
+a loop of one's own with a task for each message. Then an idle worker gets a job every few hundredths of a second;
+measured is from before it is published until it begins.
 
     python benchmarks/queues_sql.py [rounds]
 """
@@ -28,6 +29,7 @@ from pgqueuer.queries import EntrypointExecutionParameter, Queries
 from pgqueuer.types import QueueExecutionMode
 
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.messaging.jobs import Jobs, Worker
 from sdpatterns.ports.queue import Complete, Message
 from sdpatterns.testing import servers
 
@@ -67,28 +69,42 @@ class Ours:
         assert done == BATCH * BATCHES
         return (time.perf_counter() - began) / done
 
-    async def pickup(self) -> float:
-        claimed = asyncio.Event()
-        worker = asyncio.ensure_future(self._work(claimed))
-        times = []
-        for _ in range(PICKUPS):
-            await asyncio.sleep(IDLE_S)
-            claimed.clear()
-            began = time.perf_counter()
-            await self.queue.publish([Message(id=uuid.uuid4().hex, payload=PAYLOAD)])
-            await claimed.wait()
-            times.append(time.perf_counter() - began)
-        worker.cancel()
-        await asyncio.gather(worker, return_exceptions=True)
-        return statistics.median(times)
+    async def run_jobs(self) -> float:
+        jobs, done, all_done = Jobs("jobs", backend=self.backend), 0, asyncio.Event()
 
-    async def _work(self, claimed: asyncio.Event) -> None:
-        async with self.backend.signals.subscribe(self.queue.topic) as subscription:
-            while True:
-                while claims := (await self.queue.claim(10, 30.0)).messages:
-                    claimed.set()
-                    await self.queue.settle([Complete(each) for each in claims])
-                await subscription.wait(30.0)
+        @jobs.job
+        async def noop() -> None:
+            nonlocal done
+            done += 1
+            if done == BATCH * BATCHES:
+                all_done.set()
+
+        for _ in range(BATCHES):
+            await jobs.publish([noop.message() for _ in range(BATCH)])
+        began = time.perf_counter()
+        # At the end of the block all are settled.
+        async with Worker(jobs, concurrency=BATCH):
+            await all_done.wait()
+        return (time.perf_counter() - began) / done
+
+    async def pickup(self) -> float:
+        jobs, begun, times = Jobs("pickup", backend=self.backend), asyncio.Event(), []
+
+        @jobs.job
+        async def note() -> None:
+            begun.set()
+
+        async with Worker(jobs, concurrency=10):
+            # The first one says that it runs.
+            for turn in range(PICKUPS + 1):
+                await asyncio.sleep(IDLE_S)
+                begun.clear()
+                began = time.perf_counter()
+                await note.enqueue()
+                await begun.wait()
+                if turn:
+                    times.append(time.perf_counter() - began)
+        return statistics.median(times)
 
 
 class Theirs:
@@ -170,7 +186,11 @@ def main() -> None:
             return lambda: runner.run(work())
 
         statements = {"sdpatterns": case(ours.drain), "pgqueuer": case(theirs.drain_queries)}
-        jobs = {"sdpatterns": case(partial(ours.drain, in_tasks=True)), "pgqueuer": case(theirs.drain_manager)}
+        jobs = {
+            "sdpatterns": case(ours.run_jobs),
+            "sdpatterns, messages": case(partial(ours.drain, in_tasks=True)),
+            "pgqueuer": case(theirs.drain_manager),
+        }
         interleaved(statements, 1)
         report("queues_postgres_statements", interleaved(statements, rounds), "pgqueuer", PACKAGES)
         report("queues_postgres_jobs", interleaved(jobs, rounds), "pgqueuer", PACKAGES)

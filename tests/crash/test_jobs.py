@@ -56,7 +56,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield Store(f"redis://127.0.0.1:{server.port}", file, server)
     else:
         with servers.postgres_process(durable=True) as (server, plain_url):
-            url = plain_url.replace("://", "+asyncpg://")
+            url = plain_url.replace("://", "+asyncpg://") + "?ssl=disable"
             yield Store(url, url, server)
 
 

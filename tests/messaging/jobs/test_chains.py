@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.messaging.jobs import Jobs, Worker, chain, current_job
+from sdpatterns.ports.queue import Settlement
 from tests.loops import each_virtual_loop
 
 anyio_backend = each_virtual_loop
@@ -63,6 +66,27 @@ async def test_what_follows_a_group_runs_once_after_its_last_member() -> None:
         assert await handle.result(60) == "all"
         await anyio.sleep(60)
     assert it.ended == ["y", "z", "x", "all"]
+
+
+async def test_what_follows_a_job_that_ran_twice_has_the_same_id_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    it, seen = Logged(), list[tuple[str, str]]()
+    settle = it.jobs.queue.settle
+
+    @it.jobs.job
+    async def note(name: str) -> None:
+        seen.append((name, current_job().id))
+
+    async def died_before(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        kept = [it for it in settlements if (it.claimed.id, it.claimed.attempt) != ("first", 1)]
+        await settle(kept)
+        return [True] * len(settlements)
+
+    monkeypatch.setattr(it.jobs.queue, "settle", died_before)
+    await it.jobs.publish([chain(note.options(id="first").message("a"), note.message("b"))])
+    async with Worker(it.jobs):
+        await anyio.sleep(60)
+    assert [name for name, _ in seen] == ["a", "b", "a", "b"]
+    assert len({job_id for name, job_id in seen if name == "b"}) == 1, "an inbox takes it once, by its id"
 
 
 async def test_a_member_that_runs_twice_counts_once() -> None:

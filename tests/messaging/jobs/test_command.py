@@ -12,6 +12,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.runtime import finish
 from sdpatterns.messaging.jobs import Every, Jobs
 from sdpatterns.messaging.jobs.__main__ import main
+from sdpatterns.messaging.jobs.presence import NotePresence, Presence, Task
 from sdpatterns.ports.queue import Park
 
 
@@ -64,6 +65,26 @@ def test_dead_letters_are_shown_put_back_and_forgotten(jobs: Jobs, capsys: pytes
     assert told(capsys, "discard", "--all") == ["forgotten: 1 of 1"]
     assert told(capsys, "dead") == ["no dead letters"]
     assert finish(jobs.queue.depth()).due == 2
+
+
+def test_workers_are_shown_with_what_they_run(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert told(capsys, "workers") == ["no workers"]
+
+    async def note(worker: str, host: str, *tasks: Task) -> None:
+        found = Presence(host, 17, 7_200_000_000, 0, len(tasks), 50, tasks)
+        await jobs.workers.transact("all", NotePresence(worker, found))
+
+    finish(note("a", "web-1", Task("send", "one", 2, 60_000_000), Task("send", "two", 1, 0)))
+    finish(note("b", "web-2"))
+    assert told(capsys, "workers") == [
+        "host process running places since seen before",
+        "web-1 17 2 50 2 h 0 s",
+        "web-2 17 0 50 2 h 0 s",
+        "",
+        "host process job id attempt since",
+        "web-1 17 send one 2 60 s",
+        "web-1 17 send two 1 0 s",
+    ]
 
 
 def test_a_queue_is_paused_and_resumed(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import anyio
@@ -116,3 +117,13 @@ async def test_a_waiting_job_is_cancelled_and_a_paused_queue_rests(jobs: Jobs) -
     assert await jobs.is_paused()
     await jobs.resume()
     assert not await jobs.is_paused()
+
+
+async def test_a_worker_says_that_it_is_there_until_it_ends(jobs: Jobs) -> None:
+    async with Worker(jobs, concurrency=3):
+        with anyio.fail_after(PATIENCE_S):
+            while not (found := await jobs.workers.read("all")):  # noqa: ASYNC110 - a cell has no event
+                await anyio.sleep(0.01)
+        [only] = found.values()
+        assert (only.pid, only.running, only.places, list(only.tasks)) == (os.getpid(), 0, 3, [])
+    assert await jobs.workers.read("all") == {}

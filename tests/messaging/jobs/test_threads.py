@@ -41,3 +41,17 @@ def test_a_worker_without_a_loop_runs_its_jobs_in_threads() -> None:
             return [await handle.result(PATIENCE_S) for handle in handles]
 
     assert finish(three()) == [0, 1, 2]
+
+
+def test_what_is_due_is_run_without_a_loop() -> None:
+    jobs, ran = Jobs("mail", backend=MemoryBackend()), list[int]()
+
+    @jobs.job
+    def note(number: int) -> None:
+        ran.append(number)
+
+    async def three() -> int:
+        await jobs.publish([note.message(number) for number in range(3)])
+        return await Worker(jobs, concurrency=2).run_due()
+
+    assert (finish(three()), sorted(ran)) == (3, [0, 1, 2])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 import anyio
@@ -31,6 +33,7 @@ from sdpatterns.messaging.jobs import (
     Worker,
     current_job,
 )
+from sdpatterns.messaging.jobs.presence import NotePresence, Presence
 from sdpatterns.ports.queue import Claims, Settlement
 from tests.loops import each_virtual_loop
 
@@ -415,6 +418,72 @@ async def test_a_settlement_whose_reply_was_lost_is_repeated_and_is_no_lost_leas
         await anyio.sleep(60)
     assert (len(runs), len(calls)) == (1, 2)
     assert [notice for notice in heard if isinstance(notice, JobLost)] == []
+
+
+async def test_the_pool_grows_while_jobs_wait_and_shrinks_when_none_do(jobs: Jobs) -> None:
+    running, seen = 0, list[int]()
+
+    @jobs.job
+    async def wait() -> None:
+        nonlocal running
+        running += 1
+        seen.append(running)
+        await anyio.sleep(30)
+        running -= 1
+
+    await jobs.publish([wait.message() for _ in range(100)])
+    async with working(jobs, concurrency=20, concurrency_min=2) as worker:
+        assert worker.places == 2
+        await anyio.sleep(0.5)
+        assert max(seen) == 2
+        await anyio.sleep(10)
+        assert max(seen) == worker.places == 20
+        await until_empty(jobs)
+        await anyio.sleep(100)
+        assert worker.places == 2
+    with pytest.raises(ValueError, match="concurrency_min"):
+        Worker(jobs, concurrency=2, concurrency_min=3)
+
+
+async def test_a_worker_says_what_it_runs_and_one_that_died_is_forgotten(jobs: Jobs) -> None:
+    @jobs.job
+    async def wait() -> None:
+        await anyio.sleep(100)
+
+    await jobs.workers.transact("all", NotePresence("died", Presence("web-9", 1, 0, 0, 0, 50, [])))
+    began_us = SYSTEM.now_us()
+    async with working(jobs, drain_s=0):
+        await anyio.sleep(5)
+        await wait.options(id="one").enqueue()
+        await anyio.sleep(30)
+        [found] = (await jobs.workers.read("all") or {}).values()
+    assert (found.pid, found.running, found.places) == (os.getpid(), 1, 50)
+    [task] = found.tasks
+    assert (task.job, task.id, task.attempt) == ("wait", "one", 1)
+    instants = (found.began_us, task.began_us, found.seen_us)
+    assert [round((at - began_us) / 1e6) for at in instants] == [0, 5, 30]
+
+
+async def test_a_job_of_an_instant_runs_then(jobs: Jobs) -> None:
+    ran_at: list[int] = []
+
+    @jobs.job
+    async def note() -> None:
+        ran_at.append(SYSTEM.now_us())
+
+    now = dt.datetime.fromtimestamp(SYSTEM.now_us() / 1e6, dt.UTC)
+    then = (now + dt.timedelta(hours=3)).astimezone(dt.timezone(dt.timedelta(hours=-7)))
+    await note.options(due_at=then).enqueue()
+    await note.options(due_at=now - dt.timedelta(days=1)).enqueue()
+    async with working(jobs):
+        await until_empty(jobs)
+    late_s = [at / 1e6 - then.timestamp() for at in ran_at]
+    assert late_s[0] < -10_000
+    assert 0 <= late_s[1] < 1
+    with pytest.raises(ValueError, match="time zone"):
+        note.options(due_at=dt.datetime(2030, 1, 1))  # noqa: DTZ001 - the mistake
+    with pytest.raises(ValueError, match="exclude each other"):
+        note.options(due_at=then, delay_s=5)
 
 
 async def test_jobs_that_end_together_are_settled_in_one_call(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:

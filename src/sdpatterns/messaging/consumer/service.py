@@ -19,6 +19,7 @@ from sdpatterns.core.runtime import BLOCKING, Group, Runtime, Waiter, current
 from sdpatterns.core.service import Service
 from sdpatterns.errors import BackendError
 from sdpatterns.messaging.consumer.delivery import Delivery
+from sdpatterns.messaging.consumer.places import GROW_AFTER_S, Places
 from sdpatterns.messaging.consumer.settling import Settling
 from sdpatterns.ports.queue import Claimed, Claims, MessageQueue
 from sdpatterns.ports.signals import SignalBus
@@ -50,6 +51,7 @@ class Consumer(Service):
         signals: SignalBus,
         *,
         concurrency: int,
+        concurrency_min: int | None = None,
         lease_s: float,
         poll_s: float,
         drain_s: float,
@@ -57,6 +59,8 @@ class Consumer(Service):
         super().__init__(name, drain_s=drain_s)
         self.queue = queue
         self.concurrency = whole("concurrency", concurrency, 1, 10_000)
+        least = self.concurrency if concurrency_min is None else concurrency_min
+        self._places = Places(whole("concurrency_min", least, 1, self.concurrency, of="concurrency"), self.concurrency)
         self.lease_s = number("lease_s", lease_s, 1.0, 86_400.0)
         self.poll_s = number("poll_s", poll_s, 0.01, 3600.0)
         self._signals = signals
@@ -66,6 +70,7 @@ class Consumer(Service):
         self._is_over = False
         self._is_away = False
         self._rests = False
+        self._delivered = 0
         self._asked_s = float("-inf")
         self._wake: Waiter | None = None
 
@@ -91,31 +96,56 @@ class Consumer(Service):
         """Asked each `poll_s`: whether nothing is to be claimed for now."""
         return False
 
+    @property
+    def places(self) -> int:
+        """How many messages may be worked on at once now."""
+        return self._places.now
+
+    async def run_due(self) -> int:
+        """Work on all that is due, and on what becomes due meanwhile; then return how many messages that were.
+
+        For tests, and for a program that a timer starts. It finds nothing to do in a queue that is paused.
+        Raises RuntimeError where this consumer runs already.
+        """
+        if self._group is not None:
+            raise RuntimeError(f"service {self.name!r} runs already")
+        self._delivered = 0
+        await self._work(None)
+        return self._delivered
+
     async def work(self, stop: Waiter, /) -> None:
         """Claim and work until `stop` wakes; then finish what runs."""
+        await self._work(stop)
+
+    async def _work(self, stop: Waiter | None) -> None:
+        """Until `stop` wakes; without it, until nothing is due."""
         runtime = current()
         self._wake = wake = runtime.waiter()
         self._settling = settling = Settling(self.queue, wake.wake)
         self._is_stopping = self._is_over = False
+        self._asked_s = float("-inf")
         wait_s = _LISTEN_S if runtime is BLOCKING else None
         async with runtime.group() as group:
-            group.start(partial(self._await_stop, stop))
+            if stop is not None:
+                group.start(partial(self._await_stop, stop))
             group.start(self._listen)
             group.start(partial(settling.serve, wait_s, lambda: self._is_over))
             try:
-                await self._serve(group, wake, settling)
+                await self._serve(group, wake, settling, is_endless=stop is not None)
             finally:
                 self._is_over = True
                 group.cancel()
 
-    async def _serve(self, group: Group, wake: Waiter, settling: Settling) -> None:
+    async def _serve(self, group: Group, wake: Waiter, settling: Settling, *, is_endless: bool) -> None:
         pause_s, has_begun = _PAUSE_FIRST_S, False
         while not self._is_stopping or self._running or len(settling):
+            self._places.grow(SYSTEM.monotonic())
             # None: until work ends, or messages are settled, or the service is stopped.
-            wait_s: float | None = None
+            wait_s = GROW_AFTER_S if self._places.may_grow else None
             # Those that wait to be settled hold no place, but a store that is slow must not let them pile up.
-            free = self.concurrency - max(len(self._running), len(settling))
+            free = self._places.now - max(len(self._running), len(settling))
             if free > 0 and not self._is_stopping:
+                was_idle = not self._running and not len(settling)
                 claims = await self._claim(free, has_begun=has_begun)
                 if claims is None:
                     await self._pause(wake, pause_s)
@@ -123,6 +153,10 @@ class Consumer(Service):
                     continue
                 pause_s, has_begun = _PAUSE_FIRST_S, True
                 wait_s = self._start(group, claims, free)
+                if not is_endless:
+                    if was_idle and not claims[0].messages:
+                        return
+                    wait_s = None if self._running or len(settling) else 0.0
             if wait_s is None or wait_s > 0:
                 await wake.wait(wait_s)
 
@@ -152,14 +186,17 @@ class Consumer(Service):
         return claims, asked_s
 
     def _start(self, group: Group, found: tuple[Claims, float], free: int) -> float | None:
-        """Run them; how long to wait before the next claim, None for as long as no place is free."""
+        """Run them; how long to wait before the next look, None for as long as no place is free."""
         claims, asked_s = found
         for claimed in claims.messages:
             delivery = self.deliver(claimed, asked_s + self.lease_s)
             self._running.add(delivery)
             group.start(partial(self._go, delivery))
-        if len(claims.messages) == free:
-            return None
+        self._delivered += len(claims.messages)
+        is_full = len(claims.messages) == free
+        self._places.claimed(asked_s, is_full=is_full)
+        if is_full:
+            return GROW_AFTER_S if self._places.may_grow else None
         return self.poll_s if claims.due_in_s is None else min(claims.due_in_s, self.poll_s)
 
     async def _go(self, delivery: Delivery) -> None:

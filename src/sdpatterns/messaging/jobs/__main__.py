@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         return found
 
     add("status", _status, "how many jobs wait, run and failed")
+    add("workers", _workers, "who works, on what, and since when")
     add("dead", _dead, "the dead letters, oldest first").add_argument("--limit", type=int, default=50)
     for name, command, told in (
         ("redrive", _redrive, "put dead letters back in the queue"),
@@ -109,6 +110,24 @@ async def _status(jobs: Jobs, _: Any) -> Lines:
     if jobs.schedules:
         lines += ["", "schedules"]
         lines += _table([(name, repr(schedule.times)) for name, schedule in sorted(jobs.schedules.items())])
+    return lines
+
+
+async def _workers(jobs: Jobs, _: Any) -> Lines:
+    found = sorted((await jobs.workers.read("all") or {}).values())
+    if not found:
+        return ["no workers"]
+    now_us = time.time_ns() // 1000
+
+    def since(at_us: int) -> str:
+        return _lasting(max(0, now_us - at_us) / 1e6)
+
+    rows = [(it.host, it.pid, it.running, it.places, since(it.began_us), since(it.seen_us)) for it in found]
+    lines = _table([("host", "process", "running", "places", "since", "seen before"), *rows])
+    tasks = [(it.host, it.pid, task) for it in found for task in it.tasks]
+    if tasks:
+        shown = [(host, pid, task.job, task.id, task.attempt, since(task.began_us)) for host, pid, task in tasks]
+        lines += ["", *_table([("host", "process", "job", "id", "attempt", "since"), *shown])]
     return lines
 
 

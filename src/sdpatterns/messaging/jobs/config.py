@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -44,7 +45,8 @@ class JobOptions:
     """What may differ from one job to the next of its kind. See `Message` for `key`, `tenant`, `rank_s`, `replace`.
 
     `id` is random where it is None. `deadline_s` is how long after it was enqueued the job is still of use: a
-    worker parks it after that, and the handler has that deadline.
+    worker parks it after that, and the handler has that deadline. `due_at` is an instant, with its time zone, in place
+    of `delay_s`; how long that is from now is counted by the clock of this machine.
     """
 
     id: str | None = None
@@ -54,8 +56,20 @@ class JobOptions:
     rank_s: float = 0.0
     replace: bool = False
     deadline_s: float | None = None
+    due_at: dt.datetime | None = None
 
     def __post_init__(self) -> None:
         """Check what the message does not."""
         if self.deadline_s is not None:
             seconds("deadline_s", self.deadline_s)
+        if self.due_at is not None:
+            if self.due_at.tzinfo is None:
+                raise ValueError(f"due_at must be a datetime with a time zone, got {self.due_at!r}")
+            if self.delay_s:
+                raise ValueError(f"due_at and delay_s exclude each other, got delay_s={self.delay_s!r} too")
+
+    def delay_from_s(self, now_us: int) -> float:
+        """How long the job has to wait from that moment."""
+        if self.due_at is None:
+            return self.delay_s
+        return max(0.0, self.due_at.timestamp() - now_us / 1_000_000)

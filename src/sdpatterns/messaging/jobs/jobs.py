@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import functools
 import inspect
 import os
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, o
 
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.carried import carried
+from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.judging import is_async, plain, title_of
 from sdpatterns.core.keys import check_name, join_key
@@ -24,6 +26,7 @@ from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
 from sdpatterns.messaging.jobs.payload import JobCall, arguments_of, encoded
+from sdpatterns.messaging.jobs.presence import PRESENCES, Presences
 from sdpatterns.messaging.jobs.record import RECORDS, JobRecord
 from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times
 from sdpatterns.ports.backend import HasQueues, HasSignals, HasStates
@@ -99,6 +102,7 @@ class Jobs(Undivided):
         cells = backend.states.cells
         self.records: Cells[JobRecord] = cells(Space(join_key("jobs", name), RECORDS))
         self.groups: Cells[GroupState] = cells(Space(join_key("jobs", name, "groups"), GROUPS))
+        self.workers: Cells[Presences] = cells(Space(join_key("jobs", name, "workers"), PRESENCES))
         self.controls: Cells[tuple[int, ...]] = cells(Space(join_key("jobs", name, "controls"), IntegersCodec()))
 
     @property
@@ -277,11 +281,12 @@ class Job(Generic[P, R]):
         rank_s: float | None = None,
         replace: bool | None = None,
         deadline_s: float | None = None,
+        due_at: dt.datetime | None = None,
     ) -> Job[P, R]:
         """The same job with other options for what is enqueued through it: see `JobOptions`."""
         given = {
             "id": id, "key": key, "tenant": tenant, "delay_s": delay_s,
-            "rank_s": rank_s, "replace": replace, "deadline_s": deadline_s,
+            "rank_s": rank_s, "replace": replace, "deadline_s": deadline_s, "due_at": due_at,
         }  # fmt: skip
         options = dataclasses.replace(self._options, **{name: it for name, it in given.items() if it is not None})  # type: ignore[arg-type]
         return Job(self._jobs, self.function, self.name, self.config, options, self._queue)
@@ -318,7 +323,8 @@ class Job(Generic[P, R]):
             headers[DEADLINE] = str(round(options.deadline_s * 1000))
         return Message(
             id=options.id or self._jobs.ids(), payload=encoded(call), key=options.key, tenant=options.tenant,
-            delay_s=options.delay_s, rank_s=options.rank_s, replace=options.replace, headers=headers,
+            delay_s=options.delay_from_s(SYSTEM.now_us()), rank_s=options.rank_s, replace=options.replace,
+            headers=headers,
         )  # fmt: skip
 
     def __repr__(self) -> str:

@@ -59,7 +59,8 @@ class JobRun(Delivery):
         self._jobs = jobs
         self._threads = threads
         self._job: Job[Any, Any] | None = None
-        self._began_s = self._claimed_s = SYSTEM.monotonic()
+        self.began_s = self._claimed_s = SYSTEM.monotonic()
+        """The monotonic second at which its handler began, or at which it was claimed."""
         self._told_s = 0.0
 
     async def progress(self, done: float, note: str = "") -> None:
@@ -70,7 +71,8 @@ class JobRun(Delivery):
             await self._put(JobRecord(JobStatus.RUNNING, self.fence, b"", note, min(1.0, max(0.0, done))))
 
     @property
-    def _name(self) -> str:
+    def job_name(self) -> str:
+        """Which kind of job it is; a question mark until that is known."""
         return "?" if self._job is None else self._job.name
 
     async def handle(self) -> Settlement:
@@ -102,7 +104,7 @@ class JobRun(Delivery):
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
             return await self._gave_up("its deadline passed while it waited")
-        self._began_s = SYSTEM.monotonic()
+        self.began_s = SYSTEM.monotonic()
         try:
             result = await self._handled(job, arguments.args, arguments.kwargs, left_s)
             kept = None if job.config.keep_result_s is None else CODEC.encode(result)
@@ -188,7 +190,7 @@ class JobRun(Delivery):
         if job is not None and job.config.keep_result_s is not None:
             await self._ended(JobRecord(JobStatus.FAILED, self.fence, b"", reason), job.config.keep_result_s)
         if LISTENERS:
-            tell(JobAbandoned(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt, reason=reason))
+            tell(JobAbandoned(name=self._jobs.name, job=self.job_name, id=self.id, attempt=self.attempt, reason=reason))
         return Park(self.claimed, reason)
 
     async def stopped(self) -> Settlement:
@@ -211,12 +213,12 @@ class JobRun(Delivery):
     def lost(self) -> None:
         """Say so: another worker may run it."""
         if LISTENERS:
-            tell(JobLost(name=self._jobs.name, job=self._name, id=self.id, attempt=self.attempt))
+            tell(JobLost(name=self._jobs.name, job=self.job_name, id=self.id, attempt=self.attempt))
 
     def _tell_completed(self, job: Job[Any, Any]) -> None:
         tell(JobCompleted(
             name=self._jobs.name, job=job.name, id=self.id, attempt=self.attempt,
-            duration_s=SYSTEM.monotonic() - self._began_s,
+            duration_s=SYSTEM.monotonic() - self.began_s,
             waited_s=max(0.0, (self.claimed_us - self.claimed.published_us) / 1_000_000),
         ))  # fmt: skip
 
