@@ -50,7 +50,7 @@ TITLES = {
     "locks_contended": "A lock on Redis with 50 contenders that hold it for 2 ms, each holder",
     "queues_postgres_statements": "A message on Postgres, claimed and completed in batches of 200",
     "queues_postgres_jobs": "A job that does nothing, on Postgres",
-    "queues_postgres_pickup": "Until an idle worker on Postgres has a message",
+    "queues_postgres_pickup": "Until an idle worker on Postgres begins a job",
     "states_sqlite_alone": "One step on SQLite, one task",
     "states_sqlite_32_tasks_one_key": "One step on SQLite, 32 tasks on one key",
     "states_sqlite_32_tasks_1000_keys": "One step on SQLite, 32 tasks on 1,000 keys",

