@@ -62,6 +62,18 @@ def test_a_task_that_slept_until_an_instant_is_never_before_it() -> None:
     run(main)
 
 
+def test_one_that_waits_again_for_what_is_left_is_done_at_last() -> None:
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        until, turns = loop.time() + 1e-12, 0
+        while (left := until - loop.time()) > 0:
+            await asyncio.sleep(left)
+            turns += 1
+        return turns
+
+    assert run(main) == 1
+
+
 def test_timeouts_work() -> None:
     async def main() -> None:
         async with asyncio.timeout(30.0):

@@ -91,10 +91,11 @@ FAULTS = ("delayed", "unsent", "lost_before", "lost_after", "copied", "away", "p
 class SteppedClock(Clock):
     """A store's clock that is set now and then; stores never let a cell see it go back."""
 
-    __slots__ = ("_last_us", "_shift_us")
+    __slots__ = ("_last_us", "_shift_us", "_true_us")
 
-    def __init__(self) -> None:
+    def __init__(self, true_us: Callable[[], int] | None = None) -> None:
         super().__init__(self._seconds, self._read)
+        self._true_us = true_us or _system_us
         self._last_us = 0
         self._shift_us = 0
 
@@ -102,7 +103,7 @@ class SteppedClock(Clock):
         return SYSTEM.monotonic()
 
     def _read(self) -> int:
-        self._last_us = max(self._last_us, SYSTEM.now_us() + self._shift_us)
+        self._last_us = max(self._last_us, self._true_us() + self._shift_us)
         return self._last_us
 
     def step(self, seconds: float) -> None:
@@ -111,7 +112,11 @@ class SteppedClock(Clock):
 
     def run_on(self) -> None:
         """Let it go on from what it showed last: one that was set back would stand still for as long."""
-        self._shift_us = max(self._shift_us, self._last_us - SYSTEM.now_us())
+        self._shift_us = max(self._shift_us, self._last_us - self._true_us())
+
+
+def _system_us() -> int:
+    return SYSTEM.now_us()
 
 
 class Outages:

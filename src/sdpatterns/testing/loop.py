@@ -26,6 +26,8 @@ _Ts = TypeVarTuple("_Ts")
 
 
 _TURNS_MAX = 50_000
+_ROUNDED_S = 1e-10
+_LEAST_S = 1e-6
 
 
 class Deadlock(RuntimeError):
@@ -51,7 +53,8 @@ class _JumpingSelector(selectors.BaseSelector):
         if timeout is None:
             raise Deadlock("every task waits and no timer is set; a virtual loop hears neither threads nor sockets")
         self._count_turn()
-        self._clock.advance(timeout)
+        # What rounding has left must pass too: one that waits for it again and again would never be done.
+        self._clock.advance(timeout if timeout > _ROUNDED_S else _LEAST_S)
         return ready
 
     def _count_turn(self) -> None:

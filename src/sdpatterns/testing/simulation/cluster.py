@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import dataclasses
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.step import Repeats
 from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.testing.faults import FaultPlan, FaultyQueue, Outages, SteppedClock
+from sdpatterns.testing.simulation.database import NodeTransaction
 from sdpatterns.testing.simulation.loop import Life, NodeLoop
 from sdpatterns.testing.simulation.network import NodeClient, NodeSignals, NodeStates
 from sdpatterns.testing.simulation.record import Happened, QueueCall, WatchedQueue, WatchedStates
@@ -104,6 +105,10 @@ class Node:
         """
         return await self.client.send(repeats, call, copies=True)
 
+    def transaction(self) -> NodeTransaction:
+        """A transaction on the store: rows of your own, cells and messages, all or nothing."""
+        return NodeTransaction(self, self._cluster)
+
     def start(self, program: Program) -> None:
         """Begin a life."""
         loop = cast("NodeLoop", asyncio.get_running_loop())
@@ -115,6 +120,7 @@ class Node:
     def crash(self) -> None:
         """End this life in the middle of whatever it does."""
         self.life.stand_still()
+        self.life.is_over = True
         self._cluster.ended_lives.append(self.life)
         self.state = "down"
 
@@ -143,7 +149,7 @@ class Node:
 class Cluster:
     """Some nodes and one store: `run.cluster(nodes=3, trouble=run.trouble())`.
 
-    `tell` gets each step on the store's cells, and `told` each call of a queue, at the moment at which it takes effect.
+    `rows` are those that transactions have committed. `tell` gets each step on the store's cells, and `told` each call of a queue, at the moment at which it takes effect.
     """
 
     def __init__(
@@ -157,10 +163,11 @@ class Cluster:
     ) -> None:
         self.run = run
         self.trouble = trouble
-        self.clock = SteppedClock()
+        self.clock = SteppedClock(run.now_us)
         self.backend = MemoryBackend(clock=self.clock)
         self.states = WatchedStates(self.backend.states, self._told_of(tell))
         self.outages = Outages()
+        self.rows: dict[Hashable, Any] = {}
         self.ended_lives: list[Life] = []
         self.is_troubled = False
         self._told = told
@@ -173,7 +180,9 @@ class Cluster:
 
     def queue(self, name: str, settings: QueueSettings | None = None) -> MessageQueue:
         """The queue of that name, as the judge reaches it: without faults."""
-        return WatchedQueue(self.backend.queue(name, settings), self.clock, self._told)
+        queue = WatchedQueue(self.backend.queue(name, settings), self.clock, self._noted)
+        queue.capabilities |= {"transaction"}
+        return queue
 
     def start(self, program: Program) -> None:
         """Start all nodes."""
@@ -210,6 +219,10 @@ class Cluster:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self.run.violated(f"a program ended with {error!r}")
+
+    def _noted(self, call: QueueCall) -> None:
+        self.run.note(call.verb, call.now_us, repr(call.answer))
+        self._told(call)
 
     def _told_of(self, tell: Callable[[Happened], None]) -> Callable[[Happened], None]:
         def noted(happened: Happened) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from sdpatterns.coordination.lease import Lease
 from sdpatterns.coordination.lease.held import Held
 from sdpatterns.core.fence import Fence
 from sdpatterns.errors import BackendError, LeaseLost, LeaseNotGranted, StaleFence
+from sdpatterns.testing.simulation.atwork import AtWork
 from sdpatterns.testing.simulation.cluster import TROUBLES, Cluster, Node
 from sdpatterns.testing.simulation.lines import LineJudge
 from sdpatterns.testing.simulation.world import Run
@@ -61,16 +61,6 @@ class Register:
         self.updates = list(updates)
 
 
-class _Work(NamedTuple):
-    """A holder at work: since when, and how often its node had stood still by then."""
-
-    who: str
-    node: Node
-    life: object
-    times_still: int
-    began_us: int
-
-
 class _House:
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -82,7 +72,7 @@ class _House:
         )
         self.registers = {key: Register(key) for key in _KEYS}
         self.acknowledged: dict[str, set[str]] = defaultdict(set)
-        self.working: dict[str, list[_Work]] = defaultdict(list)
+        self.at_work = AtWork(self.cluster, most=1)
 
     async def live(self) -> None:
         """Everything."""
@@ -145,14 +135,11 @@ class _House:
 
     async def work(self, node: Node, key: str, held: Held) -> None:
         """Change the register, slowly, for up to two leases; no other node may be at it."""
-        life = node.life
-        mine = _Work(held.who, node, life, life.times_still, self.run.now_us())
-        self.working[key].append(mine)
+        piece = self.at_work.begin(key, held.who, node)
         try:
             await self.update(node, key, held)
         finally:
-            self.working[key].remove(mine)
-            self.must_be_alone(key, mine)
+            self.at_work.end(key, piece)
 
     async def update(self, node: Node, key: str, held: Held) -> None:
         """Read, think, write."""
@@ -166,20 +153,6 @@ class _House:
             raise
         self.acknowledged[key].add(name)
         self.run.note("written", key, name, held.fence)
-
-    def must_be_alone(self, key: str, mine: _Work) -> None:
-        """Whether another one that has not stood still works on the key, and did so for more than this instant."""
-        now_us = self.run.now_us()
-        if self.cluster.trouble.network.stepped:
-            return
-        for other in self.working[key]:
-            since_us = max(other.began_us, mine.began_us)
-            if other.node.life is not other.life or since_us == now_us:
-                continue
-            if any(work.node.life.times_still != work.times_still for work in (mine, other)):
-                self.run.note("overlapped")
-            else:
-                self.run.violated(f"{mine.who} and {other.who} worked on {key} at once, for {now_us - since_us} µs")
 
     async def peace(self) -> None:
         """What is under way arrives, what is held is over; then every key can be held and changed."""

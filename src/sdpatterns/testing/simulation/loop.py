@@ -28,9 +28,10 @@ class Life:
     `shift_us` is what the node's own wall clock shows more than the true time; a step of the clock adds to it.
     """
 
-    __slots__ = ("is_still", "put_aside", "shift_us", "tasks", "times_still")
+    __slots__ = ("is_over", "is_still", "put_aside", "shift_us", "tasks", "times_still")
 
     def __init__(self, shift_us: int = 0) -> None:
+        self.is_over = False
         self.is_still = False
         self.times_still = 0
         self.shift_us = shift_us

@@ -6,11 +6,15 @@ import importlib
 
 from sdpatterns.testing.simulation.algorithms import AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
+from sdpatterns.testing.simulation.election import ElectionWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
+from sdpatterns.testing.simulation.jobs import JobsWorld
 from sdpatterns.testing.simulation.lease import LeaseWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld
+from sdpatterns.testing.simulation.outbox import OutboxWorld
 from sdpatterns.testing.simulation.queue import QueueWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
+from sdpatterns.testing.simulation.semaphore import SemaphoreWorld
 from sdpatterns.testing.simulation.world import World
 
 __all__ = ["WORLDS", "named_world"]
@@ -25,6 +29,10 @@ WORLDS: dict[str, World] = {
         BreakerWorld(),
         QueueWorld(),
         LeaseWorld(),
+        SemaphoreWorld(),
+        ElectionWorld(),
+        JobsWorld(),
+        OutboxWorld(),
     )
 }
 
