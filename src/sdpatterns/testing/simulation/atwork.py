@@ -33,12 +33,14 @@ class Piece(NamedTuple):
 class AtWork:
     """At most so many pieces of work on a key at a time, those of nodes that stood still aside.
 
-    Where the store's clock is set, leases end early for it, so that nothing is said of such a run.
+    Where the store's clock is set forward, leases end early for it: a holder hears of it at its next renewal, so that
+    there it may be at work for a lease too long.
     """
 
-    def __init__(self, cluster: Cluster, most: int) -> None:
+    def __init__(self, cluster: Cluster, most: int, lease_s: float) -> None:
         self._cluster = cluster
         self._most = most
+        self._over_max_us = int(lease_s * 1e6) if cluster.trouble.network.stepped else 0
         self._pieces: dict[str, list[Piece]] = defaultdict(list)
 
     def begin(self, key: str, who: str, node: Node) -> Piece:
@@ -52,10 +54,10 @@ class AtWork:
         run = self._cluster.run
         pieces = [each for each in self._pieces[key] if not each.is_over]
         self._pieces[key] = [each for each in pieces if each is not piece]
-        if len(pieces) <= self._most or self._cluster.trouble.network.stepped:
+        if len(pieces) <= self._most:
             return
         over_us = run.now_us() - sorted(each.began_us for each in pieces)[self._most]
-        if not over_us:
+        if over_us <= self._over_max_us:
             return
         if any(each.stood_still for each in pieces):
             run.note("overlapped")

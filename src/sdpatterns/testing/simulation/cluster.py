@@ -149,7 +149,8 @@ class Node:
 class Cluster:
     """Some nodes and one store: `run.cluster(nodes=3, trouble=run.trouble())`.
 
-    `rows` are those that transactions have committed. `tell` gets each step on the store's cells, and `told` each call of a queue, at the moment at which it takes effect.
+    `rows` are those that transactions have committed. `tell` gets each step on the store's cells, and `told` each call
+    of a queue, at the moment at which it takes effect.
     """
 
     def __init__(

@@ -17,9 +17,10 @@ from sdpatterns.core.runtime import ASYNCIO, Runtime
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.engine.steps import PendingStep
-from sdpatterns.ports.queue import Message, QueueSettings, check_messages
+from sdpatterns.ports.queue import Message, MessageQueue, QueueSettings, check_messages
 from sdpatterns.ports.states import Cells, Space
 from sdpatterns.ports.timekeeping import SERVER, StoreClock
+from sdpatterns.testing.faults import FaultyClient, FaultyQueue
 
 if TYPE_CHECKING:
     from sdpatterns.testing.simulation.cluster import Cluster, Node
@@ -72,7 +73,10 @@ class NodeTransaction:
 
     def queue(self, name: str, settings: QueueSettings | None = None, /) -> TransactionQueue:
         """The queue of that name: what is published is in it when this commits."""
-        return TransactionQueue(lambda messages: self._messages.append((name, settings, messages)))
+        inner = self._cluster.queue(name, settings)
+        return TransactionQueue(
+            inner, self._node.client, lambda messages: self._messages.append((name, settings, messages))
+        )
 
     def now_us(self) -> int:
         """The store's time."""
@@ -131,12 +135,11 @@ class TransactionStates:
         return answer
 
 
-class TransactionQueue:
-    """A queue inside a transaction, which can only publish."""
+class TransactionQueue(FaultyQueue):
+    """A queue inside a transaction: what is published waits for the commit; the other verbs are as outside of it."""
 
-    runtime: Runtime | None = ASYNCIO
-
-    def __init__(self, keep: Callable[[Sequence[Message]], None]) -> None:
+    def __init__(self, inner: MessageQueue, client: FaultyClient, keep: Callable[[Sequence[Message]], None]) -> None:
+        super().__init__(inner, client)
         self._keep = keep
 
     async def publish(self, messages: Sequence[Message], /) -> Sequence[bool]:

@@ -46,7 +46,7 @@ class _Parliament:
         judge = LineJudge(run, slots=1)
         trouble = run.trouble(pause_max_s=3 * self.lease_s)
         self.cluster = Cluster(run, nodes=chance.randint(2, 4), trouble=trouble, tell=judge.tell)
-        self.at_work = AtWork(self.cluster, most=1)
+        self.at_work = AtWork(self.cluster, 1, self.lease_s)
         self.register = Register("policy")
         self.acknowledged: set[str] = set()
         self.seen = 0

@@ -72,7 +72,7 @@ class _House:
         )
         self.registers = {key: Register(key) for key in _KEYS}
         self.acknowledged: dict[str, set[str]] = defaultdict(set)
-        self.at_work = AtWork(self.cluster, most=1)
+        self.at_work = AtWork(self.cluster, 1, self.lease_s)
 
     async def live(self) -> None:
         """Everything."""
@@ -134,7 +134,7 @@ class _House:
             await lease.release(held)
 
     async def work(self, node: Node, key: str, held: Held) -> None:
-        """Change the register, slowly, for up to two leases; no other node may be at it."""
+        """Change the register, slowly, for up to four leases; no other node may be at it."""
         piece = self.at_work.begin(key, held.who, node)
         try:
             await self.update(node, key, held)
@@ -145,7 +145,7 @@ class _House:
         """Read, think, write."""
         chance, register, name = node.chance, self.registers[key], node.ids()
         before = await node.send(lambda: register.read(held.fence), repeats="harmless")
-        await asyncio.sleep(chance.choice([0.1, 1.0, 2.0]) * chance.random() * self.lease_s)
+        await asyncio.sleep(chance.choice([0.1, 1.0, 4.0]) * chance.random() * self.lease_s)
         try:
             await node.send(lambda: register.write(held.fence, (*before, (held.fence, name))), repeats="harmless")
         except BackendError:
@@ -159,7 +159,7 @@ class _House:
         await asyncio.sleep(10.0 + self.lease_s)
         node = self.cluster.nodes[0]
         node.start(self.last)
-        await asyncio.sleep(10.0 + 4 * self.lease_s)
+        await asyncio.sleep(10.0 + 10 * self.lease_s)
 
     async def last(self, node: Node) -> None:
         """Hold each key once more."""

@@ -102,13 +102,17 @@ class _Orders:
                 within.put(("order", order), changes)
                 await outbox.publish(outbox.event("/orders", "order.changed", order, changes), within=within)
                 await asyncio.sleep(node.chance.choice([0.0, 0.3]) * node.chance.random())
-                if node.chance.random() < 0.2:
-                    raise _RolledBack
+                self.may_commit(node)
             self.run.note("changed", order, changes)
         except _RolledBack:
             self.run.note("rolled_back", order)
         except BackendError as error:
             self.run.note("conflict", order, type(error).__name__)
+
+    def may_commit(self, node: Node) -> None:
+        """Raise now and then, so that the transaction is rolled back."""
+        if node.chance.random() < 0.2:
+            raise _RolledBack
 
     async def arrive(self, node: Node, event: CloudEvent) -> None:
         """The other side takes an event, slowly, and refuses it now and then."""

@@ -1,8 +1,8 @@
 """Nodes that share a few permits, crash and stand still while they hold one.
 
 Promises, by the store's clock: never more holders of a key than there are permits; fences grow; each comes in its
-turn. By true time: more are at work only where one of them stood still. When the trouble is over, all permits can be held
-at once.
+turn. By true time: more are at work only where one of them stood still. When the trouble is over, all permits can be
+held at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class SemaphoreWorld:
     name = "semaphore"
     sometimes = (
         *TROUBLES,
-        "granted", "handed_over", "taken_over", "renewed", "released", "refused", "lost", "outage", "full", "overlapped",
+        "granted", "handed_over", "taken_over", "renewed", "released", "refused", "lost", "outage", "full",
+        "overlapped",
     )  # fmt: skip
 
     async def play(self, run: Run) -> None:
@@ -44,7 +45,7 @@ class _Exports:
         judge = LineJudge(run, slots=self.permits)
         trouble = run.trouble(pause_max_s=3 * self.lease_s)
         self.cluster = Cluster(run, nodes=chance.randint(2, 4), trouble=trouble, tell=judge.tell)
-        self.at_work = AtWork(self.cluster, most=self.permits)
+        self.at_work = AtWork(self.cluster, self.permits, self.lease_s)
         self.at_once = 0
 
     async def live(self) -> None:
