@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import Repeats
 from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.testing.faults import FaultPlan, FaultyQueue, Outages, SteppedClock
@@ -209,9 +210,17 @@ class Cluster:
             node.client.calm()
             self._up_again(node)
 
+    async def all_arrived(self) -> None:
+        """Wait until the last late copy of a request has reached the store."""
+        while self.outages.copies:
+            last_s = max(at_s for at_s, _ in self.outages.copies)
+            await asyncio.sleep(max(0.0, last_s - SYSTEM.monotonic()) + 1e-6)
+            await self.nodes[0].client.network.deliver()
+
     async def stop(self) -> None:
-        """Cancel the programs, and wait for their ends."""
+        """Cancel the programs, and wait for their ends. None starts again."""
         self.is_troubled = False
+        self._program = None
         for node in self.nodes:
             await node.stop()
 

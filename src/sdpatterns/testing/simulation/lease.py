@@ -156,7 +156,9 @@ class _House:
 
     async def peace(self) -> None:
         """What is under way arrives, what is held is over; then every key can be held and changed."""
-        await asyncio.sleep(10.0 + self.lease_s)
+        await asyncio.sleep(10.0)
+        await self.cluster.all_arrived()
+        await asyncio.sleep(2 * self.lease_s)
         node = self.cluster.nodes[0]
         node.start(self.last)
         await asyncio.sleep(10.0 + 10 * self.lease_s)

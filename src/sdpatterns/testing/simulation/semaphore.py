@@ -54,7 +54,9 @@ class _Exports:
         await self.cluster.suffer(_LEASES * self.lease_s)
         await asyncio.sleep(2 * self.lease_s)
         await self.cluster.stop()
-        await asyncio.sleep(10.0 + self.lease_s)
+        await asyncio.sleep(10.0)
+        await self.cluster.all_arrived()
+        await asyncio.sleep(2 * self.lease_s)
         self.cluster.nodes[0].start(self.last)
         await asyncio.sleep(10.0 + 4 * self.lease_s)
         if self.at_once < self.permits:
