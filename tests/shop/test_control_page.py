@@ -56,7 +56,7 @@ def calm(shop: httpx.Client) -> Iterator[None]:
     shop.delete("/control/api/scenarios")
     shop.delete("/control/api/fault")
     shop.put("/control/api/load", json={"visitors": 0})
-    for name in ("limiter", "breaker", "idempotency"):
+    for name in ("limiter", "breaker", "idempotency", "fencing"):
         shop.put(f"/control/api/switches/{name}", json={"on": True})
 
 
@@ -375,6 +375,7 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
         "faults": [],
         "services": [],
         "edges": [],
+        "election": {},
         "defences": {"slow_start": hedge},
     }
     page = render(bare, [])

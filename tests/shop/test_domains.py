@@ -68,7 +68,7 @@ def test_a_page_request_takes_its_words_and_fields() -> None:
 
 
 def test_a_cart_is_priced_by_the_catalog_and_omits_products_that_are_gone() -> None:
-    products = {"a": {"title": "A", "price_minor": 250, "currency": "EUR"}}
+    products = {"a": {"title": "A", "maker": "M", "price_minor": 250, "currency": "EUR"}}
     cart = priced("c", [CartLine("a", 3), CartLine("gone", 1)], products)
     assert cart["total_minor"] == 750
     assert [item["sku"] for item in cart["items"]] == ["a"]

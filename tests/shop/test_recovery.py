@@ -21,6 +21,7 @@ pytestmark = pytest.mark.anyio
 
 ORDER_ID = "ord_orphan"
 PIECES, PRICE_MINOR = 3, 500
+SHARES = {"Iversen": PIECES * PRICE_MINOR}
 
 
 @asynccontextmanager
@@ -33,7 +34,7 @@ async def place_order(visitor: Visitor) -> None:
     """Leave an order as a process does that dies right after writing it down."""
     order = Order(ORDER_ID, "key", "key", "cart", PENDING, PIECES * PRICE_MINOR, "EUR", "", visitor.shift.now_us())
     async with Database.opened(visitor.settings.data_dir / "ordering.sqlite3", SCHEMA) as database:
-        lines = [Line(DROP, "a drop", PIECES, PRICE_MINOR)]
+        lines = [Line(DROP, "a drop", "Iversen", PIECES, PRICE_MINOR)]
         await OrderStore(database).place(order, parse_checkout(checkout_body("cart"), (2026, 1)), lines, "reserve")
 
 
@@ -45,7 +46,7 @@ async def reserve(visitor: Visitor) -> None:
 
 async def charge(visitor: Visitor) -> None:
     async with service_client(visitor, "payments") as payments:
-        body = {"amount_minor": PIECES * PRICE_MINOR, "card": checkout_body("cart")["card"]}
+        body = {"amount_minor": PIECES * PRICE_MINOR, "card": checkout_body("cart")["card"], "shares": SHARES}
         outcome = "unknown"
         async with asyncio.timeout(PATIENCE_S):
             while outcome == "unknown":  # the provider did not answer in time; the order is charged once all the same
@@ -108,7 +109,7 @@ async def test_a_charge_that_was_still_on_its_way_is_refused_afterwards(visitor:
     await place_order(visitor)
     assert (await outcome(visitor, DOUBT_S + 1))["status"] == "failed"
     async with service_client(visitor, "payments") as payments:
-        body = {"amount_minor": 1, "card": checkout_body("cart")["card"]}
+        body = {"amount_minor": 1, "card": checkout_body("cart")["card"], "shares": SHARES}
         answer = await payments.post(f"/internal/payments/{ORDER_ID}/charge", json=body)
     assert answer.json()["outcome"] == "refused"
     assert await visitor.charges(ORDER_ID) == []

@@ -40,6 +40,7 @@ def _priced_line(line: Line, product: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "sku": line.sku,
         "title": product["title"],
+        "maker": product["maker"],
         "quantity": line.quantity,
         "price_minor": product["price_minor"],
         "line_minor": product["price_minor"] * line.quantity,

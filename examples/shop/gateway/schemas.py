@@ -90,6 +90,7 @@ SCHEMAS: dict[str, Schema] = {
     "CartLine": exactly(
         sku=SLUG,
         title={"type": "string"},
+        maker={"type": "string"},
         quantity={"type": "integer", "minimum": 1},
         price_minor=MINOR,
         line_minor=MINOR,
@@ -117,7 +118,13 @@ SCHEMAS: dict[str, Schema] = {
         reason={"type": "string", "description": "Why it is being undone, or was; empty for one that is paid."},
         placed_at=INSTANT,
         items=a_list_of(
-            exactly(sku=SLUG, title={"type": "string"}, quantity={"type": "integer"}, price_minor=MINOR),
+            exactly(
+                sku=SLUG,
+                title={"type": "string"},
+                maker={"type": "string"},
+                quantity={"type": "integer"},
+                price_minor=MINOR,
+            ),
         ),
         history=a_list_of(exactly(step={"type": "string"}, state={"type": "string"}, at=INSTANT)),
     ),

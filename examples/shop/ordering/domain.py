@@ -23,10 +23,11 @@ _CVC = re.compile(r"[0-9]{3,4}")
 
 
 class Line(NamedTuple):
-    """Some pieces of one product at the price of the moment of ordering."""
+    """Some pieces of one product, and whose it is, at the price of the moment of ordering."""
 
     sku: str
     title: str
+    maker: str
     quantity: int
     price_minor: int
 
@@ -113,6 +114,14 @@ def luhn(number: str) -> bool:
     digits = [int(digit) for digit in reversed(number)]
     doubled = [2 * digit - 9 * (digit > 4) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0
+
+
+def shares(lines: Sequence[Line]) -> dict[str, int]:
+    """What each seller gets of an order."""
+    found: dict[str, int] = {}
+    for line in lines:
+        found[line.maker] = found.get(line.maker, 0) + line.quantity * line.price_minor
+    return found
 
 
 def total(lines: Sequence[Line]) -> int:

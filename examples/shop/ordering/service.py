@@ -22,6 +22,7 @@ from shop.ordering.domain import (
     Checkout,
     Line,
     Order,
+    shares,
     total,
 )
 from shop.ordering.steps import Refused, Runner, Step, Work
@@ -230,7 +231,7 @@ class Ordering:
         cart = await self._cart.ask("GET", f"/api/v1/carts/{cart_id}")
         if not cart["items"]:
             raise Problem(422, "cart-empty", "There is nothing in this cart.")
-        lines = [Line(item["sku"], item["title"], item["quantity"], item["price_minor"]) for item in cart["items"]]
+        lines = [Line(*(item[name] for name in Line._fields)) for item in cart["items"]]
         return lines, cart["currency"]
 
     async def _take(self, work: Work) -> None:
@@ -269,7 +270,7 @@ class Ordering:
 
     async def _charge(self, work: Work) -> None:
         order = work.order
-        body = {"amount_minor": order.total_minor, "card": dict(work.checkout.card)}
+        body = {"amount_minor": order.total_minor, "card": dict(work.checkout.card), "shares": shares(work.lines)}
         answer = await self._payments.ask("POST", f"/internal/payments/{order.order_id}/charge", body=body)
         if answer["outcome"] == "declined":
             raise Refused(402, answer["reason"], "The card was declined. Nothing was charged.")

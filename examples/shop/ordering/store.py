@@ -46,6 +46,7 @@ _lines = Table(
     Column("order_id", Text, primary_key=True),
     Column("sku", Text, primary_key=True),
     Column("title", Text, nullable=False),
+    Column("maker", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
     Column("price_minor", Integer, nullable=False),
 )
@@ -122,7 +123,7 @@ class OrderStore:
         lines = select(_lines).where(_lines.c.order_id == order_id).order_by(_lines.c.sku)
         steps = select(_steps).where(_steps.c.order_id == order_id).order_by(_steps.c.number)
         taken, done = await self._database.read(lines, steps)
-        found = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in taken]
+        found = [Line(row.sku, row.title, row.maker, row.quantity, row.price_minor) for row in taken]
         return found, [Step(row.step, row.state, row.at_us) for row in done]
 
     async def unfinished(self, placed_before_us: int, limit: int = 100) -> list[Order]:
@@ -143,7 +144,7 @@ class OrderStore:
         found: dict[str, list[Line]] = {order_id: [] for order_id in order_ids}
         query = select(_lines).where(_lines.c.order_id.in_(order_ids)).order_by(_lines.c.sku)
         for row in await self._database.rows(query):
-            found[row.order_id].append(Line(row.sku, row.title, row.quantity, row.price_minor))
+            found[row.order_id].append(Line(row.sku, row.title, row.maker, row.quantity, row.price_minor))
         return found
 
     async def recent(self, limit: int) -> list[Order]:

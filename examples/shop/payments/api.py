@@ -22,7 +22,7 @@ def routes(payments: Payments) -> list[Route]:
     async def charge(request: Request) -> Response:
         body = await read_json(request)
         card = Card(**body["card"])
-        answer = await payments.charge(request.path_params["order_id"], body["amount_minor"], card)
+        answer = await payments.charge(request.path_params["order_id"], body["amount_minor"], card, body["shares"])
         return JSONResponse(answer._asdict())
 
     async def undo(request: Request) -> Response:

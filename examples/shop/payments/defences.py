@@ -1,12 +1,17 @@
-"""The defences of payments against a provider that fails, hangs or is away."""
+"""The defences of payments: against a provider that is away, and against two that pay the same seller."""
 
 from __future__ import annotations
 
-from sdpatterns import CircuitBreaker, Pipeline, Retry, Timeout, Window
+from sdpatterns import CircuitBreaker, Election, Pipeline, Retry, Timeout, Window
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.backends.sqlalchemy.fenced import FencedRows
 from sdpatterns.core.policy import Policy
+from sdpatterns.ports.states import StateStore
+from shop.payments.payout_store import SELLERS
 from shop.payments.provider import TROUBLE
 
 ATTEMPT_S = 1.0
+TERM_S = 3.0  # after a crash no candidate leads for so long
 
 
 def provider_breaker() -> CircuitBreaker:
@@ -33,3 +38,13 @@ def provider_calls(breaker: Policy) -> Pipeline:
     """
     retry = Retry(on=TROUBLE, attempts_max=2, base_s=0.1, max_s=0.3, idempotent=True)
     return Pipeline(retry, breaker, Timeout(ATTEMPT_S), name="psp")
+
+
+def payout_election(backend: SQLBackend, states: StateStore, candidate: str) -> Election:
+    """One candidate at a time pays the sellers; when it dies, the next one does."""
+    return Election("payouts", store=states, signals=backend.signals, candidate=candidate, lease_s=TERM_S)
+
+
+def fenced_sellers() -> FencedRows:
+    """Rows of sellers that refuse a leader whose term is over: it may have been stopped and not know it."""
+    return FencedRows(SELLERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdpatterns import with_deadline
@@ -36,11 +36,10 @@ class Payments:
         self._provider = provider
         self._now_us = now_us
 
-    async def charge(self, order_id: str, amount_minor: int, card: Card) -> Answer:
-        """Charge an order, at most once."""
-        asked = await self._store.ask(
-            Payment(order_id, amount_minor, ASKED, wanted=True, charge_id=None, asked_at_us=self._now_us())
-        )
+    async def charge(self, order_id: str, amount_minor: int, card: Card, shares: Mapping[str, int]) -> Answer:
+        """Charge an order, at most once; `shares` says whose goods it is for."""
+        payment = Payment(order_id, amount_minor, ASKED, wanted=True, charge_id=None, asked_at_us=self._now_us())
+        asked = await self._store.ask(payment, shares)
         if not asked.wanted or asked.state in SETTLED:
             return Answer("refused", reason="undone")
         if asked.state == CHARGED:

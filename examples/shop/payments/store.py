@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database, insert_into
 from shop.payments.domain import ABSENT, ASKED, CHARGED, REFUNDED, Payment, entries
+from shop.payments.payout_store import book_dues, note_shares
+from shop.payments.schema import SCHEMA
 
-SCHEMA = MetaData()
 _payments = Table(
     "payments",
     SCHEMA,
@@ -41,8 +42,11 @@ class PaymentStore:
         self._database = database
         self._now_us = now_us
 
-    async def ask(self, payment: Payment) -> Payment:
-        """Note that a charge is about to be asked for, before anything is sent; gives what is known of the order."""
+    async def ask(self, payment: Payment, shares: Mapping[str, int]) -> Payment:
+        """Note that a charge is about to be asked for, and whose goods it is for, before anything is sent.
+
+        Gives what is known of the order.
+        """
         async with self._database.write() as connection:
             write = insert_into(_payments, connection).values(payment._asdict())
             write = write.on_conflict_do_update(
@@ -51,6 +55,7 @@ class PaymentStore:
                 where=_payments.c.state == ASKED,
             )
             await connection.execute(write)
+            await note_shares(connection, payment.order_id, shares)
             return await _one(connection, payment.order_id)
 
     async def find(self, order_id: str) -> Payment | None:
@@ -111,11 +116,10 @@ class PaymentStore:
             turned = (await connection.execute(change.values(state=state, **values))).rowcount == 1
             payment = await _one(connection, order_id)
             if turned and kind is not None:
-                lines = [
-                    {**entry._asdict(), "at_us": self._now_us()}
-                    for entry in entries(order_id, kind, payment.amount_minor)
-                ]
+                at_us = self._now_us()
+                lines = [{**entry._asdict(), "at_us": at_us} for entry in entries(order_id, kind, payment.amount_minor)]
                 await connection.execute(insert(_entries), lines)
+                await book_dues(connection, order_id, kind, at_us)
         return payment
 
 

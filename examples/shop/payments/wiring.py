@@ -3,34 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from starlette.types import ASGIApp
 
+from sdpatterns import Election
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from shop.background import Unbroken
 from shop.database import Database
+from shop.pattern_backend import pattern_backend
 from shop.payments.api import routes
-from shop.payments.defences import provider_breaker, provider_calls
+from shop.payments.defences import fenced_sellers, payout_election, provider_breaker, provider_calls
 from shop.payments.domain import CHARGE_BUDGET_S
+from shop.payments.payout_api import payout_routes
+from shop.payments.payout_store import SELLERS, PayoutStore
+from shop.payments.payouts import Payouts
 from shop.payments.provider import ProviderClient
+from shop.payments.schema import SCHEMA
 from shop.payments.service import Payments
-from shop.payments.store import SCHEMA, PaymentStore
+from shop.payments.store import PaymentStore
 from shop.service_app import service_app
 from shop.service_client import http_client
 from shop.settings import Settings
+from shop.stage.faults import FaultInjector
+from shop.stage.stoppable import Stoppable
 from shop.stage.switches import Switch
+from shop.stage.unfenced import UnfencedRows
 from shop.stage.views import breaker_view
+
+
+def candidates(settings: Settings) -> tuple[str, ...]:
+    """Who campaigns in this process: one for each replica, or two where there is only one."""
+    name = f"payments-{settings.replica}"
+    return (name,) if len(settings.replicas("payments")) > 1 else (f"{name}a", f"{name}b")
+
+
+@asynccontextmanager
+async def campaigning(
+    settings: Settings, backend: SQLBackend, payouts: Payouts, injector: FaultInjector
+) -> AsyncIterator[Election]:
+    """The candidates of this process, campaigning and leading during the block; gives the election."""
+    async with AsyncExitStack() as stack:
+        for name in candidates(settings):
+            stoppable = Stoppable(injector)
+            election = payout_election(backend, stoppable.states(backend.states), name)
+            work = partial(payouts.lead, name, stops=stoppable.may_stop)
+            await stack.enter_async_context(election.service(work))
+        stack.callback(injector.heal)  # one that is stopped goes on, so that it can end
+        yield payout_election(backend, backend.states, "nobody")
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Payments with its client of the provider."""
+    """Payments with its client of the provider, and the candidates for paying the sellers."""
     async with (
         Database.opened(settings.storage("payments"), SCHEMA) as database,
+        pattern_backend(settings.storage("payments-leases")) as backend,
         http_client(settings, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
+        AsyncExitStack() as stack,
     ):
         switch, breaker = Switch("breaker"), provider_breaker()
         provider = ProviderClient(client, provider_calls(switch.policy(breaker)))
         payments = Payments(PaymentStore(database, settings.now_us), provider, settings.now_us)
-        own = [*routes(payments), breaker_view(breaker)]
-        with service_app("payments", own, parts=("psp",), switches=[switch], database=database) as app:
+        fencing, injector, unbroken = Switch("fencing"), FaultInjector(), Unbroken()
+        fenced, unfenced = fenced_sellers(), UnfencedRows(SELLERS)
+        store = PayoutStore(database, lambda: fenced if fencing.on else unfenced, settings.now_us)
+        stack.push_async_callback(unbroken.aclose)
+        payouts = Payouts(store, unbroken)
+        election = await stack.enter_async_context(campaigning(settings, backend, payouts, injector))
+        several = max(2, len(settings.replicas("payments")))
+        own = [*routes(payments), *payout_routes(store, lambda: payouts.view(election, several)), breaker_view(breaker)]
+        with service_app(
+            "payments",
+            own,
+            parts=("psp", "payouts"),
+            switches=[switch, fencing],
+            database=database,
+            injector=injector,
+        ) as app:
             yield app

@@ -21,8 +21,12 @@ from shop.stage.pulse import WATCHED
 from shop.validation import FieldError, Fields, InvalidInput
 
 _SERVICE_KINDS = ("fail", "slow", "hang")
+PAUSE = "pause"  # stops who holds a lease, not requests
 TARGETS = ("catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp")
-KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {"psp": (*_SERVICE_KINDS, "late", "twice")}
+KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
+    "payments": (*_SERVICE_KINDS, PAUSE),
+    "psp": (*_SERVICE_KINDS, "late", "twice"),
+}
 TTL_MAX_S = 600
 SLOW_S = 1.5
 _HANG_MAX_S = 60.0
@@ -99,9 +103,21 @@ class FaultInjector:
     def next(self, now_s: float) -> FaultDecision:
         """The decision in which the next request is met."""
         active = self.current(now_s)
-        if active is None or self._chance.randrange(100) >= active[0].percent:
+        if active is None or active[0].kind == PAUSE or self._chance.randrange(100) >= active[0].percent:
             return FaultDecision("well", booked=True)
         return FaultDecision(active[0].kind, self._chance.random() < 0.5)
+
+    def is_pausing(self, now_s: float) -> bool:
+        """Whether holders of a lease are to stop."""
+        active = self.current(now_s)
+        return active is not None and active[0].kind == PAUSE
+
+    def stops(self, now_s: float, since_s: float) -> bool:
+        """Whether a holder that has worked since then stops now; one that began after the fault goes on."""
+        active = self.current(now_s)
+        if active is None or active[0].kind != PAUSE or since_s > self._ends_s - active[0].ttl_s:
+            return False
+        return self._chance.randrange(100) < active[0].percent
 
     def view(self) -> dict[str, Any] | None:
         """The fault that is on as a JSON object."""

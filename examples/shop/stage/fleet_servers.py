@@ -13,7 +13,17 @@ from shop.settings import FleetServers
 from shop.sqlite import FIX, SCHEMA_VERSION
 
 # Each service has its own database, as it has its own file: no service reads the tables of another.
-DATABASES = ("catalog", "reviews", "cart", "inventory", "ordering", "ordering-keys", "payments", "psp")
+DATABASES = (
+    "catalog",
+    "reviews",
+    "cart",
+    "inventory",
+    "ordering",
+    "ordering-keys",
+    "payments",
+    "payments-leases",
+    "psp",
+)
 
 
 def connections_needed(replicas: int) -> int:

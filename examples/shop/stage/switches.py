@@ -16,7 +16,8 @@ from shop.bodies import read_json
 from shop.problems import not_found
 from shop.validation import Fields
 
-DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering"}  # and who has the line
+# And who has the line.
+DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering", "fencing": "payments"}
 
 
 class Switch:

@@ -62,6 +62,7 @@ def routes(control: Control) -> list[Route]:
     return [
         *_scenarios(control.scenarios),
         *_traces(control.traces),
+        *_payouts(control),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/api/deliveries", deliver, methods=["POST"]),
         Route("/control/live", EventStream(control).stream),
@@ -70,6 +71,19 @@ def routes(control: Control) -> list[Route]:
         Route("/control/api/fault", fault, methods=["PUT", "DELETE"]),
         Route("/control/api/faults/{target}", heal, methods=["DELETE"]),
         Route("/control/api/switches/{name}", set_switch, methods=["PUT"]),
+    ]
+
+
+def _payouts(control: Control) -> list[Route]:
+    async def night(_request: Request) -> Response:
+        return JSONResponse(await control.run_night(), 202)
+
+    async def reverse(_request: Request) -> Response:
+        return JSONResponse(await control.reverse_payouts())
+
+    return [
+        Route("/control/api/nights", night, methods=["POST"]),
+        Route("/control/api/reversals", reverse, methods=["POST"]),
     ]
 
 

@@ -48,6 +48,28 @@ def judge_ledger(accounts: Mapping[str, int]) -> Verdict:
     return Verdict(total == 0, f"provider {accounts.get('provider', 0)}, sales {accounts.get('sales', 0)}, sum {total}")
 
 
+def judge_payouts(audit: Mapping[str, Any]) -> Verdict:
+    """Each seller was paid what they are owed, night by night; what came since waits for the next night."""
+    figures = ", ".join(f"{name} {audit[f'{name}_minor']}" for name in ("owed", "paid", "waiting"))
+    wrong = [f"{seller} in night {night}: {paid} for {owed}" for night, seller, owed, paid in audit["wrong"]]
+    return Verdict(not wrong, figures if not wrong else f"{figures}; wrong: {', '.join(wrong[:5])}")
+
+
+def leadership(election: Mapping[str, Any]) -> dict[str, str]:
+    """Who pays the sellers, and how far the night is, in words."""
+    if not election:
+        return {}
+    since, term = election["since"], election["term"]
+    running = "is running" if election["running"] else "is over"
+    return {
+        "leader": election["leader"] or "nobody just now",
+        "leads_since": f"{since[11:19]} UTC" if since else "–",
+        "term": f"{election['terms']}, number …{term[-6:]}" if term else "–",
+        "candidates": str(election["candidates"]),
+        "night": f"{election['night']} {running}, {election['payouts']} paid" if election["night"] else "none yet",
+    }
+
+
 def judge_stock(audit: Mapping[str, Any]) -> Verdict:
     """Stock ≥ 0 and reserved + sold + free = received, product by product, and as the reservations say."""
     figures = ", ".join(f"{name} {audit[name]}" for name in ("received", "free", "reserved", "sold"))

@@ -33,6 +33,19 @@ def charged_twice(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
     return sum(number - 1 for number in times.values())
 
 
+def paid_twice(payouts: Iterable[Mapping[str, Any]], since_us: int) -> int:
+    """Payouts beyond the first to one seller in one night, among those that were ordered since an instant."""
+    seen: set[tuple[int, str]] = set()
+    twice = 0
+    for row in payouts:
+        if row["kind"] != "paid":
+            continue
+        one = (row["night"], row["seller"])
+        twice += one in seen and row["at_us"] >= since_us
+        seen.add(one)
+    return twice
+
+
 def known_down_after(breakers: int, callers: int) -> int:
     """After how many failed orders each of so many breakers knows, however its callers' turns begin.
 

@@ -32,6 +32,7 @@ class Ledgers:
         self._lock = asyncio.Lock()
         self._since_us = 0
         self._visited = 0
+        self.payouts: list[Row] = []
         self.orders: dict[str, Row] = {}
         self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGER_PATHS}
 
@@ -63,6 +64,15 @@ class Ledgers:
                 return found
             visited = page[-1]["number"]
             found += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in page]
+
+    async def read_payouts(self) -> None:
+        """Read on in the ledger of payouts."""
+        while True:
+            after = self.payouts[-1]["number"] if self.payouts else 0
+            page = (await self._services["payments"].ask("GET", f"/internal/payouts?after={after}"))["payouts"]
+            if not page:
+                return
+            self.payouts += page
 
     async def _read(self) -> list[Row]:
         began_us = self._now_us()

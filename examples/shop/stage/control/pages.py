@@ -48,6 +48,12 @@ DEFENCES = {
         "Pressing Pay twice, or sending a request again, is one purchase and is charged once.",
         "examples/shop/ordering/defences.py",
     ),
+    "fencing": Defence(
+        "Fencing",
+        "Sellers are paid by an elected leader. One that was stopped, and comes back late, is refused: nobody is paid "
+        "twice.",
+        "examples/shop/payments/defences.py",
+    ),
 }
 
 KIND_WORDS = {
@@ -56,6 +62,7 @@ KIND_WORDS = {
     "hang": "never answers",
     "late": "charges 4 s later, after the caller has gone",
     "twice": "does everything twice",
+    "pause": "its leader stops in the middle of a payout",
 }
 
 

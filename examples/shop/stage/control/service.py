@@ -14,7 +14,14 @@ from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.settings import CONTEXTS
 from shop.stage.control.desired_state import DesiredState
-from shop.stage.control.domain import judge_baskets, judge_ledger, judge_progress, judge_stock
+from shop.stage.control.domain import (
+    judge_baskets,
+    judge_ledger,
+    judge_payouts,
+    judge_progress,
+    judge_stock,
+    leadership,
+)
 from shop.stage.control.feed import Feed
 from shop.stage.control.ledgers import LEDGER_PATHS, Ledgers
 from shop.stage.control.replicas import Replicas, edges
@@ -73,6 +80,7 @@ class Control:
             "limiter": {},
             "breaker": {},
             "turns": {},
+            "election": {},
         }
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
@@ -81,8 +89,9 @@ class Control:
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
-        accounts, stock, baskets, counts, *agreements = await together(
+        accounts, payouts, stock, baskets, counts, *agreements = await together(
             self._ask("payments", "/internal/audit"),
+            self._ask("payments", "/internal/payouts/audit"),
             self._ask("inventory", "/internal/audit"),
             self._ask("cart", "/internal/audit"),
             self._ask("ordering", "/internal/counts"),
@@ -91,6 +100,7 @@ class Control:
         verdicts = {
             **dict(zip(map(_AGREEMENTS.__getitem__, LEDGER_PATHS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
+            "sellers_paid_once": judge_payouts(payouts),
             "stock_accounted_for": judge_stock(stock),
             "carts_bought_once": judge_baskets(baskets, self._ledgers.orders),
             "no_order_stuck": judge_progress(counts, self.now_us()),
@@ -121,13 +131,14 @@ class Control:
         await self._cache.aclose()
 
     async def _look(self) -> State:
-        ledgers, pulses, (limiter, breaker, turns, counts), _ = await together(
+        ledgers, pulses, (limiter, breaker, turns, counts, election), _ = await together(
             self._audited(), self._replicas.pulses(), self._told(), self.feed.pull()
         )
         orders, visits, invariants = ledgers
         self.defences.note(orders, visits, limiter)
         keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
-        states = {"limiter": limiter, "breaker": breaker, "idempotency": keys}
+        fenced = {"refused": self.defences.refused(), "night": election.get("night")}
+        states = {"limiter": limiter, "breaker": breaker, "idempotency": keys, "fencing": fenced}
         faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
         on = _positions(pulses)
         return {
@@ -141,25 +152,27 @@ class Control:
             "limiter": limiter,
             "breaker": breaker,
             "turns": turns,
+            "election": {**election, "facts": leadership(election)},
         }
 
     async def _audited(self) -> tuple[list[Any], list[Any], dict[str, Any]]:
         """What changed in the ledgers, and the verdicts; those of the last look while a ledger cannot be read."""
         try:
             orders = await self._ledgers.catch_up()
+            await self._ledgers.read_payouts()
             return orders, await self._ledgers.visits(), await self._verdicts()
         except Problem as problem:
             return [], [], _not_checked(self._cache.last["invariants"], problem.detail)
 
-    async def _told(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """What services say of themselves: limiter, breaker, turns and the number of orders."""
-        limiter, breaker, turns, counts = await together(
+    async def _told(self) -> list[dict[str, Any]]:
+        """What services say of themselves: limiter, breaker, turns, the number of orders, and who leads."""
+        return await together(
             self._known("limiter", "gateway", "/internal/limiter"),
             self._known("breaker", "payments", "/internal/defences"),
             self._known("turns", "ordering", "/internal/defences"),
             self._known("orders", "ordering", "/internal/counts", whole=True),
+            self._known("election", "payments", "/internal/election"),
         )
-        return limiter, breaker, turns, counts
 
     async def _known(self, name: str, service: str, path: str, *, whole: bool = False) -> dict[str, Any]:
         """A service's own view of something; the last one while it is away."""
@@ -202,6 +215,16 @@ class Control:
         """Have more pieces delivered, booked as received like any others."""
         body = {"delivery_id": f"del_{secrets.token_hex(10)}", "sku": sku, "pieces": pieces}
         await self._services["inventory"].ask("POST", "/internal/deliveries", body=body)
+
+    async def run_night(self) -> Any:
+        """Have the leader pay the sellers now."""
+        night = await self._services["payments"].ask("POST", "/internal/nights")
+        self._mark(f"night {night['night']}")
+        return night
+
+    async def reverse_payouts(self) -> Any:
+        """Have what was paid twice claimed back."""
+        return await self._services["payments"].ask("POST", "/internal/reversals")
 
     async def _ask(self, name: str, path: str) -> Any:
         return await self._services[name].ask("GET", path)

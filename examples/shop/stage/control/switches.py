@@ -11,7 +11,7 @@ from typing import Any
 from shop.problems import not_found
 from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.feed import Answer, Feed
-from shop.stage.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after
+from shop.stage.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after, paid_twice
 from shop.stage.control.ledgers import Ledgers, Row
 from shop.stage.control.replicas import Replicas
 from shop.stage.switches import DEFENCES
@@ -71,7 +71,7 @@ class Defences:
         if name == "limiter":
             self._shares.clear()
             self._feed.judged()
-        else:
+        elif name in self._placed:
             self._placed[name].clear()
         if name == "breaker":
             self._visits.clear()
@@ -98,7 +98,12 @@ class Defences:
 
     def view(self, on: Mapping[str, bool], states: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Each defence as the control room shows it."""
-        harms = {"limiter": self._limiter(), "breaker": self._breaker(), "idempotency": self._idempotency()}
+        harms = {
+            "limiter": self._limiter(),
+            "breaker": self._breaker(),
+            "idempotency": self._idempotency(),
+            "fencing": self._fencing(),
+        }
         return {
             name: {
                 "on": on.get(name, True),
@@ -129,3 +134,16 @@ class Defences:
         placed = self._placed["idempotency"]
         count = charged_twice(placed.values(), self._ledgers.charged)
         return Harm(count, "customers charged twice", f"of {len(placed)} orders", "orders and the provider's book")
+
+    def _fencing(self) -> Harm:
+        made = self._payouts_since("paid")
+        count = paid_twice(self._ledgers.payouts, self.since_us["fencing"])
+        return Harm(count, "sellers paid twice in a night", f"of {made} payouts", "the ledger of payouts")
+
+    def refused(self) -> int:
+        """How many payouts of late leaders were refused."""
+        return self._payouts_since("refused")
+
+    def _payouts_since(self, kind: str) -> int:
+        since_us = self.since_us["fencing"]
+        return sum(row["kind"] == kind and row["at_us"] >= since_us for row in self._ledgers.payouts)

@@ -20,6 +20,8 @@ VERBS: Mapping[str, frozenset[str]] = {
     "deliver": frozenset({"up_to"}),
     "crowd": frozenset({"presses", "sku", "apart_s", "patience_s", "at_least"}),
     "cancel_extra": frozenset(),
+    "night": frozenset(),
+    "reverse": frozenset(),
     "flood": frozenset({"a_second"}),
     "searchers": frozenset({"searches"}),
     "wait_s": frozenset(),

@@ -180,6 +180,14 @@ class ScenarioRun:
         """Cancel and refund the second orders of one cart."""
         await shop.cancel_extra()
 
+    async def do_night(self, shop: ShopClient, _step: Step) -> None:
+        """Have the sellers paid."""
+        await shop.run_night()
+
+    async def do_reverse(self, shop: ShopClient, _step: Step) -> None:
+        """Claim back what sellers were paid twice."""
+        await shop.reverse()
+
     async def do_wait_s(self, _shop: ShopClient, step: Step) -> None:
         """Give people time to look; a fast pace shortens only this."""
         await asyncio.sleep(step.object / self._pace)

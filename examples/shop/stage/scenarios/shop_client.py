@@ -32,6 +32,7 @@ class ShopClient:
         self._broken: set[str] = set()
         self._visitors: int | None = None
         self._extra: set[str] = set()
+        self._has_paid = False
 
     async def state(self) -> dict[str, Any]:
         """The state of the control room, with what is derived from it.
@@ -89,6 +90,15 @@ class ShopClient:
             await self._ask("POST", f"/api/v1/orders/{order_id}/cancel")
             self._extra.discard(order_id)
 
+    async def run_night(self) -> None:
+        """Have the sellers paid; what is paid twice is claimed back at the end, or by `reverse`."""
+        self._has_paid = True
+        await self._ask("POST", "/control/api/nights", {})
+
+    async def reverse(self) -> None:
+        """Claim back what sellers were paid twice."""
+        await self._ask("POST", "/control/api/reversals", {})
+
     async def restore(self) -> None:
         """Put everything back; the first failure is raised when all has been tried, or the time is up."""
         try:
@@ -106,6 +116,7 @@ class ShopClient:
             *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
             *(("PUT", "/control/api/load", {"visitors": had}) for had in (self._visitors,) if had is not None),
             *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in sorted(self._extra)),
+            *(("POST", "/control/api/reversals", {}) for _ in range(self._has_paid)),
         ]
 
     async def _failed(self, method: str, path: str, body: Any) -> NoShop | None:

@@ -49,6 +49,14 @@ function showOrders(orders) {
   keep($("orders"), rows, ([status]) => status, ([status]) => html("div", {}, html("dt", {}, words(status)), html("dd")), (row, [, n]) => say(row.lastElementChild, n.toLocaleString("en")));
 }
 
+/** A list of facts, each a name and what is known of it. */
+function showFacts(list, facts) {
+  const known = Object.entries(facts).filter(([, value]) => value !== null);
+  keep(list, known, ([name]) => name, ([name]) => html("div", {}, html("dt", {}, words(name)), html("dd")), (row, [, value]) => {
+    say(row.lastElementChild, typeof value === "number" ? Math.round(value * 10) / 10 : words(value));
+  });
+}
+
 function showDefence(card, defence) {
   set(card, "data-on", defence.on);
   set(card, "data-harmed", defence.harm.count > 0);
@@ -58,10 +66,7 @@ function showDefence(card, defence) {
   const since = card.querySelector(".since");
   say(since.firstChild, `${defence.on ? "On" : "Off"} since `);
   say(since.lastElementChild, clock(defence.since));
-  const facts = Object.entries(defence.state).filter(([, value]) => value !== null);
-  keep(card.querySelector(".facts"), facts, ([name]) => name, ([name]) => html("div", {}, html("dt", {}, words(name)), html("dd")), (row, [, value]) => {
-    say(row.lastElementChild, typeof value === "number" ? Math.round(value * 10) / 10 : words(value));
-  });
+  showFacts(card.querySelector(".facts"), defence.state);
 }
 
 function makeFault(fault) {
@@ -147,6 +152,7 @@ function show(state) {
   showInvariants(state.invariants);
   showOrders(state.orders);
   for (const card of cards) showDefence(card, state.defences[card.dataset.defence]);
+  showFacts($("election"), state.election.facts ?? {});
   showFaults(state.faults);
   showStory(state.scenario);
   showTables(state);
@@ -225,6 +231,7 @@ form.onsubmit = (event) => {
   for (const name of ["percent", "ttl_s", "seed"]) fault[name] = Number(fault[name]);
   act(`${fault.target} is broken for ${fault.ttl_s} s`, "PUT", "fault", fault);
 };
+$("run-night").onclick = () => act("The night begins: the leader pays the sellers", "POST", "nights", {});
 $("heal-all").onclick = () => act("Everything is healed", "DELETE", "fault");
 for (const button of document.querySelectorAll("[data-scenario]")) {
   button.onclick = async () => {
