@@ -74,6 +74,10 @@ class Fields:
         """Record that a field cannot be accepted."""
         self._errors.append(FieldError(f"{self._pointer}/{name}", detail))
 
+    def has(self, name: str) -> bool:
+        """Whether a field is there at all, and not null."""
+        return self._body.get(name) is not None
+
     def nested(self, name: str) -> Fields:
         """The fields of an object inside this one."""
         return Fields(self._body.get(name), f"{self._pointer}/{name}", self._errors)

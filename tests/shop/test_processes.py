@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from .running import Buyer, Running, fill_cart, gone, refused, running
+from .running import PATIENCE_S, Buyer, Running, fill_cart, gone, refused, running
 from .visitor import DROP, PLENTY, checkout_body
 
 SEVERAL = ("gateway", "catalog", "cart", "inventory", "ordering", "payments")
@@ -137,6 +137,40 @@ async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data_a
             free = (await http.get(f"/api/v1/products/{DROP}")).json()["available"]
             assert free == 10 - orders["paid"]["orders"]
         killed_supervisor_leaves_no_orphans(shop, several(), tmp_path)
+
+
+async def election(http: httpx.AsyncClient, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The election as the control room shows it, when it is as wanted."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await http.get("/control/api/state")
+            if answer.is_success and (seen := answer.json()["election"]) and holds(seen):
+                return dict(seen)
+            await asyncio.sleep(0.25)
+
+
+@pytest.mark.anyio
+async def test_when_the_process_of_the_leader_is_frozen_the_other_replica_pays_the_sellers(
+    several: Callable[[], Running],
+) -> None:
+    shop = several()
+    async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
+        buyer = Buyer(http, "owed", PLENTY)
+        await buyer.buy()
+        leader = (await election(http, lambda seen: bool(seen["since"])))["leader"]
+        frozen = psutil.Process(pid_of(shop, "payments", int(leader.removeprefix("payments-"))))
+        frozen.suspend()
+        try:
+            async with asyncio.timeout(PATIENCE_S):  # some of the calls go to the frozen process
+                while not (await http.post("/control/api/nights", json={})).is_success:  # noqa: ASYNC110
+                    await asyncio.sleep(0.25)
+            seen = await election(http, lambda seen: bool(seen["night"]) and not seen["running"])
+        finally:
+            frozen.resume()
+        assert seen["leader"] not in (leader, None)
+        assert seen["payouts"] == 1
+        await settled(http)
+        assert (await http.post(f"/api/v1/orders/{buyer.order_id}/cancel")).is_success  # others count what is paid
 
 
 @pytest.mark.anyio

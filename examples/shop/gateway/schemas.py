@@ -42,6 +42,11 @@ def _sent(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
+def _optional(schema: Schema, **properties: Schema) -> Schema:
+    """What a client sends, with properties that may be left out."""
+    return {**schema, "properties": {**schema["properties"], **properties}}
+
+
 def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -96,27 +101,32 @@ SCHEMAS: dict[str, Schema] = {
         line_minor=MINOR,
         currency=_CURRENCY,
     ),
-    "Checkout": _sent(
-        cart_id=SLUG,
-        email={"type": "string", "maxLength": 254, "examples": ["ada@example.org"]},
-        address=_sent(
-            name=_TEXT,
-            line1=_TEXT,
-            city=_TEXT,
-            postcode={**_TEXT, "maxLength": 16},
-            country={"type": "string", "pattern": "^[A-Z]{2}$"},
+    "Checkout": _optional(
+        _sent(
+            cart_id=SLUG,
+            email={"type": "string", "maxLength": 254, "examples": ["ada@example.org"]},
+            address=_sent(
+                name=_TEXT,
+                line1=_TEXT,
+                city=_TEXT,
+                postcode={**_TEXT, "maxLength": 16},
+                country={"type": "string", "pattern": "^[A-Z]{2}$"},
+            ),
+            card=_sent(
+                number={"type": "string", "maxLength": 32, "description": "12 to 19 digits with their check digit."},
+                expiry={"type": "string", "pattern": "^(0[1-9]|1[0-2])/[0-9]{2}$"},
+                cvc={"type": "string", "pattern": "^[0-9]{3,4}$"},
+            ),
         ),
-        card=_sent(
-            number={"type": "string", "maxLength": 32, "description": "12 to 19 digits with their check digit."},
-            expiry={"type": "string", "pattern": "^(0[1-9]|1[0-2])/[0-9]{2}$"},
-            cvc={"type": "string", "pattern": "^[0-9]{3,4}$"},
-        ),
+        coupon=_or_null({**SLUG, "description": "The code of a coupon."}),
     ),
     "OrderSummary": exactly(**_SUMMARY),
     "Order": exactly(
         **_SUMMARY,
         reason={"type": "string", "description": "Why it is being undone, or was; empty for one that is paid."},
         placed_at=INSTANT,
+        coupon={"type": "string", "description": "The coupon that was used; empty without one."},
+        discount_minor={**MINOR, "description": "What the coupon took off."},
         items=a_list_of(
             exactly(
                 sku=SLUG,

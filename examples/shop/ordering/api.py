@@ -78,7 +78,11 @@ def _watched(ordering: Ordering) -> list[Route]:
     async def counts(request: Request) -> Response:
         return JSONResponse(await ordering.counts())
 
+    async def with_coupons(request: Request) -> Response:
+        return JSONResponse(await ordering.with_coupons())
+
     return [
+        Route("/internal/orders-with-coupons", with_coupons),
         Route("/internal/ledger", ledger),
         Route("/internal/counts", counts),
     ]

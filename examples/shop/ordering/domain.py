@@ -40,6 +40,7 @@ class Checkout:
     email: str
     address: Mapping[str, str]
     card: Mapping[str, str] = field(repr=False)
+    coupon: str = ""
 
 
 class Order(NamedTuple):
@@ -60,6 +61,8 @@ class Order(NamedTuple):
     reason: str
     placed_at_us: int
     decided_at_us: int | None = None
+    coupon: str = ""
+    discount_minor: int = 0
 
     @property
     def undone_as(self) -> str:
@@ -87,8 +90,9 @@ def parse_checkout(body: Any, month_now: tuple[int, int]) -> Checkout:
     email = fields.text("email", length_max=254, pattern=_EMAIL, hint="must be an e-mail address")
     address = _parse_address(fields.nested("address"))
     card = _parse_card(fields.nested("card"), month_now)
+    coupon = fields.slug("coupon") if fields.has("coupon") else ""
     fields.done()
-    return Checkout(cart_id, email, address, card)
+    return Checkout(cart_id, email, address, card, coupon)
 
 
 def _parse_address(fields: Fields) -> dict[str, str]:
@@ -127,3 +131,8 @@ def shares(lines: Sequence[Line]) -> dict[str, int]:
 def total(lines: Sequence[Line]) -> int:
     """The sum of all lines."""
     return sum(line.quantity * line.price_minor for line in lines)
+
+
+def discount(lines: Sequence[Line], off_minor: int) -> int:
+    """What a coupon takes off an order: never more than half of it."""
+    return min(off_minor, total(lines) // 2)

@@ -22,6 +22,7 @@ from shop.ordering.domain import (
     Checkout,
     Line,
     Order,
+    discount,
     shares,
     total,
 )
@@ -110,7 +111,10 @@ class Ordering:
             return _again(known, checkout)
         lines, currency = await self._quote(checkout.cart_id)
         keys = (checkout_key, client_key)
-        order = Order(order_id, *keys, checkout.cart_id, PENDING, total(lines), currency, "", self._now_us())
+        off_minor = discount(lines, await self._offered(checkout.coupon)) if checkout.coupon else 0
+        total_minor = total(lines) - off_minor
+        order = Order(order_id, *keys, checkout.cart_id, PENDING, total_minor, currency, "", self._now_us())
+        order = order._replace(coupon=checkout.coupon, discount_minor=off_minor)
         try:
             await self._store.place(order, checkout, lines, self._runner.steps[0].name)
         except KeyTaken:
@@ -129,6 +133,8 @@ class Ordering:
             **summary(order),
             "reason": order.reason,
             "placed_at": _instant(order.placed_at_us),
+            "coupon": order.coupon,
+            "discount_minor": order.discount_minor,
             "items": [line._asdict() for line in lines],
             "history": [{"step": step.step, "state": step.state, "at": _instant(step.at_us)} for step in steps],
         }
@@ -174,6 +180,10 @@ class Ordering:
     async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """What is to be audited of each order."""
         return await self._store.ledger(after, limit, since_us)
+
+    async def with_coupons(self) -> dict[str, int]:
+        """How many paid orders used each coupon."""
+        return await self._store.with_coupons()
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Number and sum of the orders in each status, and since when the first of them is in it."""
@@ -234,6 +244,18 @@ class Ordering:
         lines = [Line(*(item[name] for name in Line._fields)) for item in cart["items"]]
         return lines, cart["currency"]
 
+    async def _offered(self, code: str) -> int:
+        """What a coupon takes off; a Problem for one that there is not, or that has no use left."""
+        try:
+            coupon = await self._payments.ask("GET", f"/internal/coupons/{code}")
+        except Problem as problem:
+            if problem.status != 404:
+                raise
+            raise Problem(422, "coupon-unknown", "There is no such coupon.") from None
+        if coupon["is_spent"]:
+            raise _coupon_spent()
+        return int(coupon["off_minor"])
+
     async def _take(self, work: Work) -> None:
         order = work.order
         items = [{"sku": line.sku, "quantity": line.quantity} for line in work.lines]
@@ -270,10 +292,17 @@ class Ordering:
 
     async def _charge(self, work: Work) -> None:
         order = work.order
-        body = {"amount_minor": order.total_minor, "card": dict(work.checkout.card), "shares": shares(work.lines)}
+        body = {
+            "amount_minor": order.total_minor,
+            "card": dict(work.checkout.card),
+            "shares": shares(work.lines),
+            "coupon": order.coupon,
+        }
         answer = await self._payments.ask("POST", f"/internal/payments/{order.order_id}/charge", body=body)
         if answer["outcome"] == "declined":
             raise Refused(402, answer["reason"], "The card was declined. Nothing was charged.")
+        if answer["outcome"] == "spent":
+            raise _coupon_spent()
         if answer["outcome"] == "refused":
             wait_s = answer["retry_after_s"] or 1.0
             raise Refused(
@@ -300,6 +329,10 @@ class Ordering:
     async def _repay(self, order_id: str) -> bool:
         payment = await self._payments.ask("POST", f"/internal/payments/{order_id}/undo")
         return bool(payment["settled"])
+
+
+def _coupon_spent() -> Refused:
+    return Refused(409, "coupon-spent", "This coupon has been used up. Nothing was charged.")
 
 
 def _in_words(refusal: Problem, lines: Sequence[Line]) -> str:

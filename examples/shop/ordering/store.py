@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database
-from shop.ordering.domain import CART_IN_USE, FAILED, PENDING, UNDOING, Checkout, Line, Order, Step
+from shop.ordering.domain import CART_IN_USE, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order, Step
 
 SCHEMA = MetaData()
 _orders = Table(
@@ -27,6 +27,8 @@ _orders = Table(
     Column("reason", Text, nullable=False),
     Column("placed_at_us", BigInteger, nullable=False),
     Column("decided_at_us", BigInteger),
+    Column("coupon", Text, nullable=False),
+    Column("discount_minor", Integer, nullable=False),
     Column("since_us", BigInteger, nullable=False),  # when it came into its status
     Column("contact", Text, nullable=False),
 )
@@ -39,6 +41,7 @@ Index("by_key", _orders.c.checkout_key)
 Index("by_status", _orders.c.status, _orders.c.placed_at_us)
 Index("by_change", _orders.c.since_us)
 Index("by_time", _orders.c.placed_at_us)
+Index("by_coupon", _orders.c.coupon, sqlite_where=_orders.c.coupon != "", postgresql_where=_orders.c.coupon != "")
 Index("by_cart", _orders.c.cart_id, _orders.c.placed_at_us)
 _lines = Table(
     "lines",
@@ -62,7 +65,7 @@ _steps = Table(
 _ORDER = [_orders.c[name] for name in Order._fields]
 _LEDGER = [
     _orders.c[name]
-    for name in ("order_id", "client_key", "status", "total_minor", "reason", "placed_at_us", "decided_at_us")
+    for name in ("order_id", "client_key", "status", "total_minor", "reason", "placed_at_us", "decided_at_us", "coupon")
 ]
 
 
@@ -165,6 +168,12 @@ class OrderStore:
         if since_us:
             query = query.where(_orders.c.since_us >= since_us)
         return [row._asdict() for row in await self._database.rows(query)]
+
+    async def with_coupons(self) -> dict[str, int]:
+        """How many paid orders used each coupon."""
+        query = select(_orders.c.coupon, func.count().label("orders")).where(_orders.c.coupon != "")
+        rows = await self._database.rows(query.where(_orders.c.status == PAID).group_by(_orders.c.coupon))
+        return {row.coupon: row.orders for row in rows}
 
     async def counts(self) -> dict[str, dict[str, int]]:
         """Number and sum of the orders in each status, and since when the first of them is in it."""

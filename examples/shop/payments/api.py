@@ -22,7 +22,8 @@ def routes(payments: Payments) -> list[Route]:
     async def charge(request: Request) -> Response:
         body = await read_json(request)
         card = Card(**body["card"])
-        answer = await payments.charge(request.path_params["order_id"], body["amount_minor"], card, body["shares"])
+        order_id, amount_minor, coupon = request.path_params["order_id"], body["amount_minor"], body.get("coupon", "")
+        answer = await payments.charge(order_id, amount_minor, card, body["shares"], coupon)
         return JSONResponse(answer._asdict())
 
     async def undo(request: Request) -> Response:

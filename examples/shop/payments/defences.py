@@ -1,16 +1,18 @@
-"""The defences of payments: against a provider that is away, and against two that pay the same seller."""
+"""The defences of payments: against a provider that is away, and against two that do what one may do."""
 
 from __future__ import annotations
 
-from sdpatterns import CircuitBreaker, Election, Pipeline, Retry, Timeout, Window
+from sdpatterns import CircuitBreaker, Election, Lease, Pipeline, Retry, Timeout, Window
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.backends.sqlalchemy.fenced import FencedRows
 from sdpatterns.core.policy import Policy
 from sdpatterns.ports.states import StateStore
+from shop.payments.coupon_store import COUPONS
 from shop.payments.payout_store import SELLERS
 from shop.payments.provider import TROUBLE
 
 ATTEMPT_S = 1.0
+COUPON_S = 1.0  # longer than it takes to look at a coupon and use it
 TERM_S = 3.0  # after a crash no candidate leads for so long
 
 
@@ -48,3 +50,13 @@ def payout_election(backend: SQLBackend, states: StateStore, candidate: str) -> 
 def fenced_sellers() -> FencedRows:
     """Rows of sellers that refuse a leader whose term is over: it may have been stopped and not know it."""
     return FencedRows(SELLERS)
+
+
+def coupon_lease(backend: SQLBackend) -> Lease:
+    """One order at a time looks at a coupon and uses it."""
+    return Lease("coupons", store=backend.states, signals=backend.signals, lease_s=COUPON_S, wait_max_s=2.0)
+
+
+def fenced_coupons() -> FencedRows:
+    """Rows of coupons that refuse a holder whose lease is over."""
+    return FencedRows(COUPONS)

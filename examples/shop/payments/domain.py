@@ -9,6 +9,7 @@ ASKED, CHARGED, DECLINED, ABSENT, REFUNDED = "asked", "charged", "declined", "ab
 SETTLED = frozenset({DECLINED, ABSENT, REFUNDED})
 CHARGE_BUDGET_S = 3.0
 PROVIDER_BOOKS_WITHIN_S = 10.0
+WELCOME = ("WELCOME", 100, 500)  # a coupon that every shop has: its code, its uses, what it takes off
 DOUBT_S = CHARGE_BUDGET_S + PROVIDER_BOOKS_WITHIN_S + 2.0
 
 

@@ -20,7 +20,10 @@ TROUBLE = (httpx2.TransportError, DeadlineExceeded, ProviderFailed)
 
 
 class Answer(NamedTuple):
-    """How a charge went: charged, declined, refused (never sent) or unknown (sent, and no clear answer)."""
+    """How a charge went.
+
+    It is charged, declined, spent (its coupon), refused (never sent) or unknown (sent, and no clear answer).
+    """
 
     outcome: str
     charge_id: str | None = None

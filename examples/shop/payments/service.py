@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sdpatterns import with_deadline
+from shop.payments.coupons import Coupons
 from shop.payments.domain import (
     ABSENT,
     ASKED,
@@ -31,22 +32,37 @@ class Payments:
     a charge that is not wanted any more is refunded, whenever it turns up.
     """
 
-    def __init__(self, store: PaymentStore, provider: ProviderClient, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, store: PaymentStore, provider: ProviderClient, coupons: Coupons, now_us: Callable[[], int]
+    ) -> None:
         self._store = store
+        self._coupons = coupons
         self._provider = provider
         self._now_us = now_us
 
-    async def charge(self, order_id: str, amount_minor: int, card: Card, shares: Mapping[str, int]) -> Answer:
-        """Charge an order, at most once; `shares` says whose goods it is for."""
+    async def charge(
+        self, order_id: str, amount_minor: int, card: Card, shares: Mapping[str, int], coupon: str = ""
+    ) -> Answer:
+        """Use an order's coupon and charge the rest, at most once; `shares` says whose goods it is for."""
         payment = Payment(order_id, amount_minor, ASKED, wanted=True, charge_id=None, asked_at_us=self._now_us())
         asked = await self._store.ask(payment, shares)
         if not asked.wanted or asked.state in SETTLED:
             return Answer("refused", reason="undone")
         if asked.state == CHARGED:
             return Answer("charged", asked.charge_id)
+        if coupon and (refusal := await self._use(coupon, order_id)) is not None:
+            return refusal
         with with_deadline(CHARGE_BUDGET_S):
             answer = await self._provider.charge(order_id, amount_minor, card)
         return await self._note(order_id, answer)
+
+    async def _use(self, coupon: str, order_id: str) -> Answer | None:
+        """Use a coupon; an answer where it cannot be used, and then nothing is charged."""
+        use = await self._coupons.use(order_id, coupon)
+        if use == "used":
+            return None
+        await self._store.ended(order_id, DECLINED if use == "spent" else ABSENT)
+        return Answer("spent") if use == "spent" else Answer("refused", reason=use, retry_after_s=1.0)
 
     async def _note(self, order_id: str, answer: Answer) -> Answer:
         """Write down the result of a charge before anything else uses it."""

@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text, func, insert, select, update
+from sqlalchemy import BigInteger, Column, Integer, Table, Text, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database, insert_into
+from shop.payments.coupon_store import give_back
 from shop.payments.domain import ABSENT, ASKED, CHARGED, REFUNDED, Payment, entries
 from shop.payments.payout_store import book_dues, note_shares
-from shop.payments.schema import SCHEMA
+from shop.payments.schema import PAYMENTS, SCHEMA
 
-_payments = Table(
-    "payments",
-    SCHEMA,
-    Column("order_id", Text, primary_key=True),
-    Column("amount_minor", Integer, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("wanted", Boolean, nullable=False),
-    Column("charge_id", Text),
-    Column("asked_at_us", BigInteger, nullable=False),
-)
 _entries = Table(
     "entries",
     SCHEMA,
@@ -48,11 +39,11 @@ class PaymentStore:
         Gives what is known of the order.
         """
         async with self._database.write() as connection:
-            write = insert_into(_payments, connection).values(payment._asdict())
+            write = insert_into(PAYMENTS, connection).values(payment._asdict())
             write = write.on_conflict_do_update(
                 index_elements=["order_id"],
                 set_={"asked_at_us": payment.asked_at_us},
-                where=_payments.c.state == ASKED,
+                where=PAYMENTS.c.state == ASKED,
             )
             await connection.execute(write)
             await note_shares(connection, payment.order_id, shares)
@@ -79,9 +70,10 @@ class PaymentStore:
         """The order is being undone; an order never heard of is barred from being charged later."""
         bar = Payment(order_id, 0, ABSENT, wanted=False, charge_id=None, asked_at_us=now_us)
         async with self._database.write() as connection:
-            write = insert_into(_payments, connection).values(bar._asdict())
+            write = insert_into(PAYMENTS, connection).values(bar._asdict())
             write = write.on_conflict_do_update(index_elements=["order_id"], set_={"wanted": False})
             await connection.execute(write)
+            await give_back(connection, order_id)
             return await _one(connection, order_id)
 
     async def first_seen(self, event_id: str) -> bool:
@@ -111,10 +103,12 @@ class PaymentStore:
         self, order_id: str, state: str, kind: str | None, before: tuple[str, ...], **values: str
     ) -> Payment:
         """Change the state once and book both sides with it."""
-        change = update(_payments).where(_payments.c.order_id == order_id, _payments.c.state.in_(before))
+        change = update(PAYMENTS).where(PAYMENTS.c.order_id == order_id, PAYMENTS.c.state.in_(before))
         async with self._database.write() as connection:
             turned = (await connection.execute(change.values(state=state, **values))).rowcount == 1
             payment = await _one(connection, order_id)
+            if turned and state != CHARGED:
+                await give_back(connection, order_id)
             if turned and kind is not None:
                 at_us = self._now_us()
                 lines = [{**entry._asdict(), "at_us": at_us} for entry in entries(order_id, kind, payment.amount_minor)]
@@ -124,7 +118,7 @@ class PaymentStore:
 
 
 def _select(order_id: str) -> Any:
-    return select(_payments).where(_payments.c.order_id == order_id)
+    return select(PAYMENTS).where(PAYMENTS.c.order_id == order_id)
 
 
 async def _one(connection: AsyncConnection, order_id: str) -> Payment:

@@ -14,8 +14,18 @@ from shop.background import Unbroken
 from shop.database import Database
 from shop.pattern_backend import pattern_backend
 from shop.payments.api import routes
-from shop.payments.defences import fenced_sellers, payout_election, provider_breaker, provider_calls
-from shop.payments.domain import CHARGE_BUDGET_S
+from shop.payments.coupon_api import coupon_routes
+from shop.payments.coupon_store import COUPONS, CouponStore
+from shop.payments.coupons import Coupons
+from shop.payments.defences import (
+    coupon_lease,
+    fenced_coupons,
+    fenced_sellers,
+    payout_election,
+    provider_breaker,
+    provider_calls,
+)
+from shop.payments.domain import CHARGE_BUDGET_S, WELCOME
 from shop.payments.payout_api import payout_routes
 from shop.payments.payout_store import SELLERS, PayoutStore
 from shop.payments.payouts import Payouts
@@ -27,7 +37,7 @@ from shop.service_app import service_app
 from shop.service_client import http_client
 from shop.settings import Settings
 from shop.stage.faults import FaultInjector
-from shop.stage.stoppable import Stoppable
+from shop.stage.stoppable import Stoppable, may_stop_briefly
 from shop.stage.switches import Switch
 from shop.stage.unfenced import UnfencedRows
 from shop.stage.views import breaker_view
@@ -56,29 +66,32 @@ async def campaigning(
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Payments with its client of the provider, and the candidates for paying the sellers."""
+    """Payments with its client of the provider, its coupons, and the candidates for paying the sellers."""
     async with (
         Database.opened(settings.storage("payments"), SCHEMA) as database,
         pattern_backend(settings.storage("payments-leases")) as backend,
         http_client(settings, "psp", connections_max=32, patience_s=CHARGE_BUDGET_S) as client,
         AsyncExitStack() as stack,
     ):
-        switch, breaker = Switch("breaker"), provider_breaker()
-        provider = ProviderClient(client, provider_calls(switch.policy(breaker)))
-        payments = Payments(PaymentStore(database, settings.now_us), provider, settings.now_us)
-        fencing, injector, unbroken = Switch("fencing"), FaultInjector(), Unbroken()
-        fenced, unfenced = fenced_sellers(), UnfencedRows(SELLERS)
-        store = PayoutStore(database, lambda: fenced if fencing.on else unfenced, settings.now_us)
+        breaking, fencing, injector, unbroken = Switch("breaker"), Switch("fencing"), FaultInjector(), Unbroken()
+        sellers = fencing.choice(fenced_sellers(), UnfencedRows(SELLERS))
+        coupon_rows = fencing.choice(fenced_coupons(), UnfencedRows(COUPONS))
+        breaker, coupon_store = provider_breaker(), CouponStore(database, coupon_rows, settings.now_us)
+        await coupon_store.issue(*WELCOME)
+        provider = ProviderClient(client, provider_calls(breaking.policy(breaker)))
+        coupons = Coupons(coupon_store, coupon_lease(backend), partial(may_stop_briefly, injector))
+        payments = Payments(PaymentStore(database, settings.now_us), provider, coupons, settings.now_us)
+        payout_store = PayoutStore(database, sellers, settings.now_us)
         stack.push_async_callback(unbroken.aclose)
-        payouts = Payouts(store, unbroken)
+        payouts = Payouts(payout_store, unbroken)
         election = await stack.enter_async_context(campaigning(settings, backend, payouts, injector))
-        several = max(2, len(settings.replicas("payments")))
-        own = [*routes(payments), *payout_routes(store, lambda: payouts.view(election, several)), breaker_view(breaker)]
+        view = partial(payouts.view, election, max(2, len(settings.replicas("payments"))))
+        own = [*routes(payments), *coupon_routes(coupon_store), *payout_routes(payout_store, view)]
         with service_app(
             "payments",
-            own,
-            parts=("psp", "payouts"),
-            switches=[switch, fencing],
+            [*own, breaker_view(breaker)],
+            parts=("psp", "payouts", "coupons"),
+            switches=[breaking, fencing],
             database=database,
             injector=injector,
         ) as app:

@@ -14,6 +14,17 @@ from shop.stage.faults import FaultInjector
 
 S = TypeVar("S")
 _LOOKS_S = 0.05
+_BRIEFLY_S = 2.0
+
+
+async def may_stop_briefly(injector: FaultInjector) -> None:
+    """Wait while a fault stops holders of a lease, but not so long that the caller of this request gives up."""
+    began_s = now_s = time.monotonic()
+    if not injector.stops(now_s, since_s=0.0):
+        return
+    while injector.is_pausing(now_s) and now_s < began_s + _BRIEFLY_S:
+        await asyncio.sleep(_LOOKS_S)
+        now_s = time.monotonic()
 
 
 class Stoppable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from shop.bodies import read_json
 from shop.problems import not_found
 from shop.validation import Fields
 
+T = TypeVar("T")
 # And who has the line.
 DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering", "fencing": "payments"}
 
@@ -30,6 +31,10 @@ class Switch:
     def policy(self, defence: Policy) -> Policy:
         """The defence in a pipeline, with this switch."""
         return SwitchedPolicy(self, defence)
+
+    def choice(self, defended: T, bare: T) -> Callable[[], T]:
+        """Gives one of two things, by the position at the time of each call."""
+        return lambda: defended if self.on else bare
 
     def middleware(self, defend: Callable[[ASGIApp], ASGIApp]) -> Middleware:
         """The defence around an app, with this switch."""

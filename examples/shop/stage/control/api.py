@@ -16,6 +16,7 @@ from shop.validation import FieldError, Fields, InvalidInput, whole
 
 PIECES_MAX = 10_000
 PACE_MAX = 100.0
+USES_MAX, OFF_MAX_MINOR = 1_000_000, 100_000
 STATE_PATIENCE_S = 2.5
 TRACES_DEFAULT, TRACES_MAX = 50, 200
 
@@ -81,7 +82,16 @@ def _payouts(control: Control) -> list[Route]:
     async def reverse(_request: Request) -> Response:
         return JSONResponse(await control.reverse_payouts())
 
+    async def coupon(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        code, uses = fields.slug("code"), fields.whole("uses", 1, USES_MAX)
+        off_minor = fields.whole("off_minor", 1, OFF_MAX_MINOR)
+        fields.done()
+        await control.issue_coupon(code, uses, off_minor)
+        return JSONResponse({"code": code, "uses": uses, "off_minor": off_minor}, 201)
+
     return [
+        Route("/control/api/coupons", coupon, methods=["POST"]),
         Route("/control/api/nights", night, methods=["POST"]),
         Route("/control/api/reversals", reverse, methods=["POST"]),
     ]

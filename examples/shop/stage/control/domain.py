@@ -55,6 +55,14 @@ def judge_payouts(audit: Mapping[str, Any]) -> Verdict:
     return Verdict(not wrong, figures if not wrong else f"{figures}; wrong: {', '.join(wrong[:5])}")
 
 
+def judge_coupons(coupons: Iterable[Mapping[str, Any]], paid: Mapping[str, int]) -> Verdict:
+    """No coupon was used by more paid orders than it may be."""
+    budgets = {coupon["code"]: coupon["uses_max"] for coupon in coupons}
+    wrong = [f"{code}: {used} of {budgets.get(code, 0)}" for code, used in paid.items() if used > budgets.get(code, 0)]
+    detail = f"{sum(paid.values())} paid orders used one of {len(budgets)} coupons"
+    return Verdict(not wrong, detail if not wrong else f"{detail}; wrong: {', '.join(wrong[:5])}")
+
+
 def leadership(election: Mapping[str, Any]) -> dict[str, str]:
     """Who pays the sellers, and how far the night is, in words."""
     if not election:

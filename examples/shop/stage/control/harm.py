@@ -46,6 +46,16 @@ def paid_twice(payouts: Iterable[Mapping[str, Any]], since_us: int) -> int:
     return twice
 
 
+def overspent(orders: Iterable[Order], uses_max: Mapping[str, int], since_us: int) -> int:
+    """Paid orders with a coupon that had no use left, among those that were placed since an instant."""
+    used: dict[str, list[int]] = {}
+    for order in orders:
+        if order["coupon"] and order["status"] == "paid":
+            used.setdefault(order["coupon"], []).append(order["placed_at_us"])
+    beyond = [at_us for code, placed in used.items() for at_us in sorted(placed)[uses_max.get(code, 0) :]]
+    return sum(at_us >= since_us for at_us in beyond)
+
+
 def known_down_after(breakers: int, callers: int) -> int:
     """After how many failed orders each of so many breakers knows, however its callers' turns begin.
 

@@ -33,6 +33,7 @@ class Ledgers:
         self._since_us = 0
         self._visited = 0
         self.payouts: list[Row] = []
+        self.coupons: list[Row] = []
         self.orders: dict[str, Row] = {}
         self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGER_PATHS}
 
@@ -65,8 +66,9 @@ class Ledgers:
             visited = page[-1]["number"]
             found += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in page]
 
-    async def read_payouts(self) -> None:
-        """Read on in the ledger of payouts."""
+    async def read_on(self) -> None:
+        """Read the coupons, and what is new in the ledger of payouts."""
+        self.coupons = (await self._services["payments"].ask("GET", "/internal/coupons"))["coupons"]
         while True:
             after = self.payouts[-1]["number"] if self.payouts else 0
             page = (await self._services["payments"].ask("GET", f"/internal/payouts?after={after}"))["payouts"]

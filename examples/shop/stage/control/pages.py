@@ -50,8 +50,7 @@ DEFENCES = {
     ),
     "fencing": Defence(
         "Fencing",
-        "Sellers are paid by an elected leader. One that was stopped, and comes back late, is refused: nobody is paid "
-        "twice.",
+        "Who pays sellers, or uses a coupon, may freeze and come back late. Then its write is refused.",
         "examples/shop/payments/defences.py",
     ),
 }

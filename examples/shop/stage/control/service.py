@@ -16,6 +16,7 @@ from shop.settings import CONTEXTS
 from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.domain import (
     judge_baskets,
+    judge_coupons,
     judge_ledger,
     judge_payouts,
     judge_progress,
@@ -89,9 +90,11 @@ class Control:
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
-        accounts, payouts, stock, baskets, counts, *agreements = await together(
+        accounts, payouts, coupons, with_coupons, stock, baskets, counts, *agreements = await together(
             self._ask("payments", "/internal/audit"),
             self._ask("payments", "/internal/payouts/audit"),
+            self._ask("payments", "/internal/coupons"),
+            self._ask("ordering", "/internal/orders-with-coupons"),
             self._ask("inventory", "/internal/audit"),
             self._ask("cart", "/internal/audit"),
             self._ask("ordering", "/internal/counts"),
@@ -101,6 +104,7 @@ class Control:
             **dict(zip(map(_AGREEMENTS.__getitem__, LEDGER_PATHS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
             "sellers_paid_once": judge_payouts(payouts),
+            "coupons_within_budget": judge_coupons(coupons["coupons"], with_coupons),
             "stock_accounted_for": judge_stock(stock),
             "carts_bought_once": judge_baskets(baskets, self._ledgers.orders),
             "no_order_stuck": judge_progress(counts, self.now_us()),
@@ -159,7 +163,7 @@ class Control:
         """What changed in the ledgers, and the verdicts; those of the last look while a ledger cannot be read."""
         try:
             orders = await self._ledgers.catch_up()
-            await self._ledgers.read_payouts()
+            await self._ledgers.read_on()
             return orders, await self._ledgers.visits(), await self._verdicts()
         except Problem as problem:
             return [], [], _not_checked(self._cache.last["invariants"], problem.detail)
@@ -215,6 +219,11 @@ class Control:
         """Have more pieces delivered, booked as received like any others."""
         body = {"delivery_id": f"del_{secrets.token_hex(10)}", "sku": sku, "pieces": pieces}
         await self._services["inventory"].ask("POST", "/internal/deliveries", body=body)
+
+    async def issue_coupon(self, code: str, uses: int, off_minor: int) -> None:
+        """Issue a coupon."""
+        body = {"code": code, "uses": uses, "off_minor": off_minor}
+        await self._services["payments"].ask("POST", "/internal/coupons", body=body)
 
     async def run_night(self) -> Any:
         """Have the leader pay the sellers now."""

@@ -11,7 +11,16 @@ from typing import Any
 from shop.problems import not_found
 from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.feed import Answer, Feed
-from shop.stage.control.harm import Served, Share, Visit, charged_twice, kept_waiting, known_down_after, paid_twice
+from shop.stage.control.harm import (
+    Served,
+    Share,
+    Visit,
+    charged_twice,
+    kept_waiting,
+    known_down_after,
+    overspent,
+    paid_twice,
+)
 from shop.stage.control.ledgers import Ledgers, Row
 from shop.stage.control.replicas import Replicas
 from shop.stage.switches import DEFENCES
@@ -136,9 +145,12 @@ class Defences:
         return Harm(count, "customers charged twice", f"of {len(placed)} orders", "orders and the provider's book")
 
     def _fencing(self) -> Harm:
-        made = self._payouts_since("paid")
-        count = paid_twice(self._ledgers.payouts, self.since_us["fencing"])
-        return Harm(count, "sellers paid twice in a night", f"of {made} payouts", "the ledger of payouts")
+        since_us, uses_max = self.since_us["fencing"], {row["code"]: row["uses_max"] for row in self._ledgers.coupons}
+        twice = paid_twice(self._ledgers.payouts, since_us)
+        beyond = overspent(self._ledgers.orders.values(), uses_max, since_us)
+        detail = f"{twice} of {self._payouts_since('paid')} payouts, {beyond} coupons"
+        unit = "sellers paid twice, and coupons used beyond their budget"
+        return Harm(twice + beyond, unit, detail, "the ledger of payouts, and orders")
 
     def refused(self) -> int:
         """How many payouts of late leaders were refused."""
