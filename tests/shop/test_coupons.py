@@ -37,7 +37,7 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
 
 
 async def test_a_coupon_is_taken_off_once_and_comes_back_with_the_order(visitor: Visitor) -> None:
-    full_minor = (await visitor.buy("SP-00053")).json()["total_minor"]
+    full_minor = (await visitor.check_out_in_the_end(await visitor.fill_cart("SP-00053"))).json()["total_minor"]
     code = await issue(visitor, 1)
     assert problem(await check_out(visitor, code, DECLINED_CARD))[0] == 402, "and the coupon is not used"
     answer = await check_out(visitor, code)

@@ -27,6 +27,13 @@ async def until(visitor: Visitor, holds: Callable[[dict[str, Any]], bool]) -> di
             await asyncio.sleep(0.2)
 
 
+async def bought(visitor: Visitor, sku: str) -> dict[str, Any]:
+    """An order of one piece, paid in the end."""
+    answer = await visitor.check_out_in_the_end(await visitor.fill_cart(sku))
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
 async def led(visitor: Visitor) -> str:
     """The candidate that leads."""
     return str((await until(visitor, lambda state: bool(state["election"].get("since"))))["election"]["leader"])
@@ -43,8 +50,7 @@ async def audit(visitor: Visitor) -> str:
 
 
 async def test_each_seller_is_paid_in_the_next_night_and_owes_what_was_refunded(visitor: Visitor) -> None:
-    first = (await visitor.buy("SP-00050")).json()
-    second = (await visitor.buy("SP-00051")).json()
+    first, second = [await bought(visitor, sku) for sku in ("SP-00050", "SP-00051")]
     both = first["total_minor"] + second["total_minor"]
     assert await audit(visitor) == f"owed {both}, paid 0, waiting {both}"
     await run_night(visitor)
@@ -61,7 +67,7 @@ async def test_each_seller_is_paid_in_the_next_night_and_owes_what_was_refunded(
 
 async def paused_night(visitor: Visitor) -> dict[str, Any]:
     """A night in which the leader stops for longer than its lease; gives the state when it is back."""
-    assert (await visitor.buy("SP-00052")).status_code == 201
+    await bought(visitor, "SP-00052")
     paused = await led(visitor)
     fault = {"target": "payments", "kind": "pause", "percent": 100, "ttl_s": 600, "seed": 1}
     assert (await visitor.http.put("/control/api/fault", json=fault)).status_code == 200
@@ -76,7 +82,7 @@ def has_come_back(fencing: dict[str, Any]) -> bool:
     return bool(fencing["harm"]["count"] or fencing["state"]["refused"])
 
 
-async def test_a_leader_that_was_paused_pays_nobody_twice_except_without_fencing(visitor: Visitor) -> None:
+async def test_a_leader_that_was_paused_pays_no_seller_twice_except_without_fencing(visitor: Visitor) -> None:
     for on, harmed, refused in ((True, 0, 1), (False, 1, 0), (True, 0, 1)):
         switch = await visitor.http.put("/control/api/switches/fencing", json={"on": on})
         assert switch.status_code == 200

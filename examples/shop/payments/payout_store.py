@@ -131,7 +131,7 @@ class PayoutStore:
         return rows[0].night if rows else None
 
     async def end_night(self, night: int) -> None:
-        """Everybody was paid."""
+        """All sellers were paid."""
         change = update(_nights).where(_nights.c.night == night, _nights.c.ended_at_us.is_(None))
         async with self._database.write() as connection:
             await connection.execute(change.values(ended_at_us=self._now_us()))

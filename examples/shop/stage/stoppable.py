@@ -31,8 +31,8 @@ class Stoppable:
     """What a candidate does at the store of its lease, and where it may be stopped.
 
     Keeps: while it is stopped no step of it reaches the store, so that its lease ends. It goes on where it was when
-    the fault is over, as if no time had passed. The fault stops those who worked before it began, and nobody
-    who takes their place.
+    the fault is over, as if no time had passed. The fault stops those that worked before it began, and none
+    that takes their place.
     """
 
     def __init__(self, injector: FaultInjector) -> None:

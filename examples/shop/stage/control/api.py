@@ -53,19 +53,11 @@ def routes(control: Control) -> list[Route]:
         await control.load.set_visitors(visitors)
         return JSONResponse(control.load.view())
 
-    async def deliver(request: Request) -> Response:
-        fields = Fields(await read_json(request))
-        sku, pieces = fields.slug("sku"), fields.whole("pieces", 1, PIECES_MAX)
-        fields.done()
-        await control.deliver(sku, pieces)
-        return JSONResponse({"sku": sku, "pieces": pieces}, 201)
-
     return [
         *_scenarios(control.scenarios),
         *_traces(control.traces),
-        *_payouts(control),
+        *_requests(control),
         Route("/control/api/load", load, methods=["PUT"]),
-        Route("/control/api/deliveries", deliver, methods=["POST"]),
         Route("/control/live", EventStream(control).stream),
         Route("/control/api/invariants", invariants),
         Route("/control/api/state", state),
@@ -75,7 +67,14 @@ def routes(control: Control) -> list[Route]:
     ]
 
 
-def _payouts(control: Control) -> list[Route]:
+def _requests(control: Control) -> list[Route]:
+    async def deliver(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        sku, pieces = fields.slug("sku"), fields.whole("pieces", 1, PIECES_MAX)
+        fields.done()
+        await control.deliver(sku, pieces)
+        return JSONResponse({"sku": sku, "pieces": pieces}, 201)
+
     async def night(_request: Request) -> Response:
         return JSONResponse(await control.run_night(), 202)
 
@@ -91,6 +90,7 @@ def _payouts(control: Control) -> list[Route]:
         return JSONResponse({"code": code, "uses": uses, "off_minor": off_minor}, 201)
 
     return [
+        Route("/control/api/deliveries", deliver, methods=["POST"]),
         Route("/control/api/coupons", coupon, methods=["POST"]),
         Route("/control/api/nights", night, methods=["POST"]),
         Route("/control/api/reversals", reverse, methods=["POST"]),
