@@ -56,6 +56,8 @@ def open_whole(page: Page, url: str, customer: Customer, stop: Stop) -> None:
             break
     if stop.name == "control room":
         expect(page.locator("#map .box[data-key=psp]")).to_be_attached()
+        expect(page.locator("#line")).to_have_text("live", timeout=120_000)  # what is old is dimmed
+        expect(page.locator("#invariants li").first).to_be_attached()
 
 
 def allowed(tools: dict[str, object]) -> float:

@@ -103,11 +103,11 @@ class Control:
         verdicts = {
             **dict(zip(map(_AGREEMENTS.__getitem__, LEDGER_PATHS), agreements, strict=True)),
             "ledger_balances": judge_ledger(accounts),
-            "sellers_paid_once": judge_payouts(payouts),
-            "coupons_within_budget": judge_coupons(coupons["coupons"], with_coupons),
             "stock_accounted_for": judge_stock(stock),
             "carts_bought_once": judge_baskets(baskets, self._ledgers.orders),
             "no_order_stuck": judge_progress(counts, self.now_us()),
+            "sellers_paid_once": judge_payouts(payouts),
+            "coupons_within_budget": judge_coupons(coupons["coupons"], with_coupons),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
