@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sdpatterns.messaging.jobs import Worker as Worker
     from sdpatterns.messaging.outbox import Outbox as Outbox
     from sdpatterns.messaging.outbox import Relay as Relay
+    from sdpatterns.messaging.requests import Requests as Requests
+    from sdpatterns.messaging.requests import Responder as Responder
+    from sdpatterns.messaging.topics import Subscriber as Subscriber
+    from sdpatterns.messaging.topics import Topic as Topic
     from sdpatterns.observability.observing import observe as observe
     from sdpatterns.resilience.breaker import CircuitBreaker as CircuitBreaker
     from sdpatterns.resilience.breaker import Window as Window
@@ -64,9 +68,13 @@ _HOMES = {
     "Rate": "sdpatterns.traffic.ratelimit",
     "RateLimiter": "sdpatterns.traffic.ratelimit",
     "Relay": "sdpatterns.messaging.outbox",
+    "Requests": "sdpatterns.messaging.requests",
+    "Responder": "sdpatterns.messaging.requests",
     "Retry": "sdpatterns.resilience.retry",
     "Semaphore": "sdpatterns.coordination.semaphore",
+    "Subscriber": "sdpatterns.messaging.topics",
     "Timeout": "sdpatterns.resilience.timeout",
+    "Topic": "sdpatterns.messaging.topics",
     "Window": "sdpatterns.resilience.breaker",
     "Worker": "sdpatterns.messaging.jobs",
     "daily": "sdpatterns.traffic.quota",
@@ -101,9 +109,13 @@ __all__ = [
     "Rate",
     "RateLimiter",
     "Relay",
+    "Requests",
+    "Responder",
     "Retry",
     "Semaphore",
+    "Subscriber",
     "Timeout",
+    "Topic",
     "Window",
     "Worker",
     "__version__",

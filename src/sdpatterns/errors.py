@@ -10,6 +10,7 @@ Exception
     │   ├── ClaimHeld            another caller is doing this work right now
     │   └── LeaseNotGranted      others hold the lease, and the wait for it was too long
     ├── DeadlineExceeded         the time ran out (also a TimeoutError)
+    │   └── ReplyNotReceived     no reply to a request in time: it was carried out or not
     ├── KeyReused                one idempotency key, two different requests
     ├── AnswerNotKept            the work of an idempotency key was done; its answer cannot be given again
     ├── ClaimLost                a newer claim owns the key: this result was not stored
@@ -17,6 +18,7 @@ Exception
     ├── StaleFence               a write with an older fence than the resource has seen
     ├── JobFailed                a job ended without a result: it was parked
     ├── JobCancelled             a job was cancelled before it ended
+    ├── RequestFailed            the handler of a request raised
     ├── BackendError             the store, not the caller, is at fault
     │   ├── BackendUnavailable   away: nothing happened
     │   ├── OutcomeUnknown       the step may or may not have happened: its reply was lost
@@ -108,6 +110,13 @@ class DeadlineExceeded(SdpatternsError, TimeoutError):
 
     def __str__(self) -> str:
         return f"{self.name!r} did not finish within {self.timeout_s:.3f} s"
+
+
+class ReplyNotReceived(DeadlineExceeded):
+    """No reply to a request came in time. It may have been carried out, may be under way, or never was begun."""
+
+    def __str__(self) -> str:
+        return f"{self.name!r}: no reply within {self.timeout_s:.3f} s; the request may have been carried out or not"
 
 
 class KeyReused(SdpatternsError):
@@ -203,6 +212,18 @@ class JobFailed(SdpatternsError):
 
     def __str__(self) -> str:
         return f"job {self.job_id!r} of {self.name!r} failed: {self.reason}"
+
+
+class RequestFailed(SdpatternsError):
+    """The handler of a request raised; `reason` says what."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+        super().__init__(name, reason)
+
+    def __str__(self) -> str:
+        return f"a request to {self.name!r} failed: {self.reason}"
 
 
 class JobCancelled(SdpatternsError):

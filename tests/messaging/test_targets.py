@@ -254,4 +254,4 @@ def test_targets_are_checked_where_they_are_built(tmp_path: Path) -> None:
         Relay(outbox, RedisBackend.from_url("redis://localhost", blocking=True).stream_target("orders"))
     with pytest.raises(ValueError, match="mode must be one of"):
         QueueTarget(queue, mode="loose")  # type: ignore[arg-type]
-    assert Relay(outbox, QueueTarget(queue)).target is not None
+    assert Relay(outbox, QueueTarget(queue)).handler is not None

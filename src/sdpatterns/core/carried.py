@@ -8,10 +8,12 @@ from sdpatterns.core.context import Trace, correlation_id
 from sdpatterns.core.tracecontext import parse_trace, traceparent_of
 from sdpatterns.core.tracing import here
 
-__all__ = ["CORRELATION", "carried", "trace_in"]
+__all__ = ["CORRELATION", "DEADLINE", "carried", "trace_in"]
 
 CORRELATION = "correlation-id"
 """The header of the id."""
+DEADLINE = "deadline-ms"
+"""The header of the deadline: milliseconds from when the message was published."""
 
 
 def carried() -> dict[str, str]:

@@ -14,6 +14,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
+from sdpatterns.core.carried import DEADLINE
 from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.runtime import current
 from sdpatterns.errors import BackendError, ClaimLost
@@ -73,6 +74,13 @@ class Delivery(ABC):
     def claimed_us(self) -> int:
         """When it was claimed, by the store's clock."""
         return self.claimed.leased_until_us - round(self._heartbeat.lease_s * 1_000_000)
+
+    def deadline_left_s(self) -> float | None:
+        """Seconds until the deadline in its headers when it was claimed, by the store's clock; None without one."""
+        given = self.claimed.headers.get(DEADLINE)
+        if given is None:
+            return None
+        return (self.claimed.published_us - self.claimed_us) / 1_000_000 + int(given) / 1000
 
     async def insist(self, step: Callable[[], Awaitable[None]]) -> None:
         """Make a step that may be repeated, again and again while the store is away and the lease lasts."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
-from sdpatterns.core.carried import carried
+from sdpatterns.core.carried import DEADLINE, carried
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.judging import is_async, plain, title_of
@@ -34,15 +34,12 @@ from sdpatterns.ports.queue import Message, MessageQueue, QueueSettings, require
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import Cells, Space
 
-__all__ = ["DEADLINE", "Job", "JobBackend", "Jobs"]
+__all__ = ["Job", "JobBackend", "Jobs"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _CONTROLS_KEPT_S = 10 * 366 * 86_400.0
-
-DEADLINE = "deadline-ms"
-"""The header of a message that says how many milliseconds after its publication it is of use."""
 
 
 class JobBackend(HasQueues, HasStates, HasSignals, Protocol):

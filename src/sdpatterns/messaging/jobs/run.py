@@ -19,7 +19,7 @@ from sdpatterns.errors import CodecError, UnknownVersion
 from sdpatterns.messaging.consumer import Delivery, GiveUp, after_failure
 from sdpatterns.messaging.jobs.chains import MemberDone, following, in_group
 from sdpatterns.messaging.jobs.handle import ended_topic
-from sdpatterns.messaging.jobs.jobs import DEADLINE, Job, Jobs
+from sdpatterns.messaging.jobs.jobs import Job, Jobs
 from sdpatterns.messaging.jobs.notices import JobAbandoned, JobCompleted, JobLost, JobRequeued
 from sdpatterns.messaging.jobs.payload import CODEC, JobCall, decoded, fitting
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus, PutRecord
@@ -101,7 +101,7 @@ class JobRun(Delivery):
             return await self._gave_up(f"{type(error).__name__}: {error}")
         if self.attempt > 1 and await self.is_to_stop():
             return await self.stopped()
-        left_s = self._left_s()
+        left_s = self.deadline_left_s()
         if left_s is not None and left_s <= 0:
             return await self._gave_up("its deadline passed while it waited")
         self.began_s = SYSTEM.monotonic()
@@ -165,13 +165,6 @@ class JobRun(Delivery):
         if current() is BLOCKING:
             return job.function(*args, **kwargs)
         return await to_thread.run_sync(lambda: job.function(*args, **kwargs), limiter=self._threads)
-
-    def _left_s(self) -> float | None:
-        """Seconds until its deadline when it was claimed, by the store's clock."""
-        given = self.claimed.headers.get(DEADLINE)
-        if given is None:
-            return None
-        return (self.claimed.published_us - self.claimed_us) / 1_000_000 + int(given) / 1000
 
     async def _failed(self, job: Job[Any, Any], error: Exception) -> Settlement:
         after = after_failure(job.config, self.attempt, error, random_numbers.random())

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
-from sdpatterns.core.carried import carried
 from sdpatterns.core.judging import plain
 from sdpatterns.core.keys import check_name
 from sdpatterns.core.undivided import Undivided
 from sdpatterns.messaging.cloudevents import CloudEvent
+from sdpatterns.messaging.consumer import message_of
 from sdpatterns.ports.backend import HasQueues, HasSignals
-from sdpatterns.ports.queue import Message, QueueSettings, require
+from sdpatterns.ports.queue import QueueSettings, require
 
 __all__ = ["Outbox", "OutboxBackend"]
 
@@ -62,8 +62,5 @@ class Outbox(Undivided):
 
     async def publish(self, *events: CloudEvent, within: HasQueues) -> None:
         """Write the events in the transaction behind `within`, which is `backend.within(session)`."""
-        messages = [self._message(event) for event in events]
+        messages = [message_of(event) for event in events]
         await within.queue(self.queue.name, self._settings).publish(messages)
-
-    def _message(self, event: CloudEvent) -> Message:
-        return Message(id=event.identity, payload=event.structured(), key=event.subject, headers=carried())

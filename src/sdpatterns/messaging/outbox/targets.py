@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sdpatterns.core.envelope import EnvelopeMode, Event, check_mode, enclosed
+from sdpatterns.core.envelope import EnvelopeMode, Event, check_mode
 from sdpatterns.core.runtime import Runtime
-from sdpatterns.ports.queue import Message, MessageQueue, require
+from sdpatterns.messaging.consumer import message_of
+from sdpatterns.ports.queue import MessageQueue, require
 
 __all__ = ["QueueTarget"]
 
@@ -31,5 +32,4 @@ class QueueTarget:
 
     async def __call__(self, event: Event) -> None:
         """Publish it."""
-        headers, body = enclosed(event, self._mode)
-        await self.queue.publish([Message(id=event.identity, payload=body, key=event.subject, headers=headers)])
+        await self.queue.publish([message_of(event, self._mode)])

@@ -1,4 +1,4 @@
-"""The notices that a relay emits. `name` is the outbox's."""
+"""What happens to events that wait in a queue. `name` is that of the outbox, or of the topic and its group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 from sdpatterns.core.notices import Notice
 
-__all__ = ["EventParked", "EventPublished", "EventRequeued"]
+__all__ = ["EventHandled", "EventParked", "EventPublished", "EventRequeued"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +28,18 @@ class EventPublished(_EventNotice):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EventHandled(_EventNotice):
+    """The handler of a group is done with it. `lag_s` is the time since the group's queue had it."""
+
+    lag_s: float
+
+    def measures(self) -> dict[str, float]:
+        return {"lag_s": self.lag_s}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EventRequeued(_EventNotice):
-    """The target failed, and gets it again after `delay_s`; later events of its subject wait."""
+    """The target or handler failed, and gets it again after `delay_s`; later events of its subject wait."""
 
     delay_s: float
     error: str

@@ -1,0 +1,6 @@
+"""Request and reply over a queue: ask a question, and wait for the answer of whichever process is free."""
+
+from sdpatterns.messaging.requests.requests import RequestBackend, Requests
+from sdpatterns.messaging.requests.responder import IncomingRequest, RequestHandler, Responder
+
+__all__ = ["IncomingRequest", "RequestBackend", "RequestHandler", "Requests", "Responder"]
