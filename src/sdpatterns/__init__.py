@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sdpatterns.coordination.election import Election as Election
     from sdpatterns.coordination.idempotency import Idempotency as Idempotency
     from sdpatterns.coordination.lease import Lease as Lease
+    from sdpatterns.coordination.optimistic import OptimisticLock as OptimisticLock
     from sdpatterns.coordination.semaphore import Semaphore as Semaphore
     from sdpatterns.core.context import deadline_left_s as deadline_left_s
     from sdpatterns.core.context import with_deadline as with_deadline
@@ -62,6 +63,7 @@ _HOMES = {
     "Jobs": "sdpatterns.messaging.jobs",
     "Lease": "sdpatterns.coordination.lease",
     "Notice": "sdpatterns.core.notices",
+    "OptimisticLock": "sdpatterns.coordination.optimistic",
     "Outbox": "sdpatterns.messaging.outbox",
     "Pipeline": "sdpatterns.core.pipeline",
     "Quota": "sdpatterns.traffic.quota",
@@ -103,6 +105,7 @@ __all__ = [
     "Jobs",
     "Lease",
     "Notice",
+    "OptimisticLock",
     "Outbox",
     "Pipeline",
     "Quota",

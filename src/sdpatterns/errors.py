@@ -16,6 +16,7 @@ Exception
     ├── ClaimLost                a newer claim owns the key: this result was not stored
     ├── LeaseLost                the lease ended, or went to another holder, while its holder worked
     ├── StaleFence               a write with an older fence than the resource has seen
+    ├── VersionConflict          a write on a version that is not the newest one
     ├── JobFailed                a job ended without a result: it was parked
     ├── JobCancelled             a job was cancelled before it ended
     ├── RequestFailed            the handler of a request raised
@@ -199,6 +200,20 @@ class StaleFence(SdpatternsError):
 
     def __str__(self) -> str:
         return f"{self.resource!r} has seen fence {self.seen}; {self.presented} is stale"
+
+
+class VersionConflict(SdpatternsError):
+    """The value was written by another caller since it was read: nothing was changed. Read it again."""
+
+    def __init__(self, name: str, key: str, expected: int, found: int) -> None:
+        self.name = name
+        self.key = key
+        self.expected = expected
+        self.found = found
+        super().__init__(name, key, expected, found)
+
+    def __str__(self) -> str:
+        return f"{self.name!r}: key {self.key!r} has version {self.found}, not {self.expected}"
 
 
 class JobFailed(SdpatternsError):

@@ -16,6 +16,7 @@ from sdpatterns.coordination.idempotency.config import OnOutage
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.notices import Notice
 from sdpatterns.errors import AnswerNotKept, BackendFull, ClaimHeld, ClaimLost, CodecError, KeyReused
+from sdpatterns.ports.timekeeping import Skewed
 
 pytestmark = pytest.mark.anyio
 
@@ -240,6 +241,26 @@ async def test_an_answer_is_kept_for_its_time(backend: MemoryBackend) -> None:
     await anyio.sleep(1.5)
     await idem.call("k", till.pay, "o1")
     assert till.runs["o1"] == 2
+
+
+async def test_on_clocks_that_differ_no_client_takes_a_claim_or_an_answer_too_early(backend: MemoryBackend) -> None:
+    backend.states.clock = Skewed(2.0)
+    till = Idempotency("till", store=backend.states, lease_s=10.0, keep_s=100.0)
+    claim = await till.claim("k")
+    assert isinstance(claim, Claim)
+    assert claim.lease_left_s == pytest.approx(10.0)
+    # By a clock that is two seconds ahead, its owner has worked for less than ten seconds.
+    await anyio.sleep(11.9)
+    with pytest.raises(ClaimHeld):
+        await till.claim("k")
+    await anyio.sleep(0.2)
+    taken = await till.claim("k")
+    assert isinstance(taken, Claim)
+    await taken.store("answer")
+    await anyio.sleep(101.9)
+    assert isinstance(await till.claim("k"), Replay)
+    await anyio.sleep(0.2)
+    assert isinstance(await till.claim("k"), Claim)
 
 
 async def test_a_decorated_function_and_method_keep_their_names(backend: MemoryBackend) -> None:

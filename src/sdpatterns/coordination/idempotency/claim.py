@@ -67,7 +67,7 @@ class Replay(NamedTuple):
 class ClaimTable:
     """Where one policy's claims are written, and in which form."""
 
-    __slots__ = ("cells", "codec", "config", "errors", "name", "outage", "space", "waits")
+    __slots__ = ("cells", "codec", "config", "errors", "name", "outage", "skew_us", "space", "waits")
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class ClaimTable:
         self.config = config
         self.codec = codec
         self.errors = errors
+        self.skew_us = store.clock.by_us
         self.outage = Outage(f"Idempotency {name!r}", config.on_outage, store)
         self.space = Space(join_key("idempotency", name), RecordCodec(), keys_max=keys_max, overflow="refuse")
         self.cells: Cells[Record] = store.cells(self.space)
@@ -89,8 +90,13 @@ class ClaimTable:
 
     @property
     def lease_us(self) -> int:
-        """The lease in the store's unit."""
-        return int(self.config.lease_s * 1_000_000)
+        """The lease in the store's unit; longer where another client's clock may be ahead of its owner's."""
+        return int(self.config.lease_s * 1_000_000) + self.skew_us
+
+    @property
+    def keep_s(self) -> float:
+        """How long an answer is kept, so that no client finds its time over too early."""
+        return self.config.keep_s + self.skew_us / 1_000_000
 
     def cells_of(self, view: View | None) -> Cells[Record]:
         """The cells, or the same cells in the caller's transaction."""
@@ -261,7 +267,7 @@ class Claim:
 
     async def _settle(self, status: ClaimStatus, data: bytes, view: View | None) -> None:
         table = self._table
-        step = Settle(self.owner, self.fence, status, data, table.config.keep_s, table.topic(self._cell))
+        step = Settle(self.owner, self.fence, status, data, table.keep_s, table.topic(self._cell))
         if view is not None:
             # Neither shielded nor repeated, because the caller's transaction decides whether it happens.
             stored = await table.cells_of(view).transact(self._cell, step)

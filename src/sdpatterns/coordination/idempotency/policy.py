@@ -247,7 +247,7 @@ class Idempotency(Undivided, Policy):
             # The lease counts from before the request was sent, because the store may have begun it at any time since.
             sent = SYSTEM.monotonic()
             found = await self._found(cell, TakeClaim(owner, fingerprint, self._table.lease_us))
-            until = sent + found.left_us / 1e6
+            until = sent + (found.left_us - self._table.skew_us) / 1e6
             # An answer that took longer than the lease gives nothing: another caller may be at work.
             if found.status is not ClaimStatus.CLAIMED or until > SYSTEM.monotonic():
                 break

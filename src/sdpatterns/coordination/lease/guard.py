@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from sdpatterns.coordination.lease.config import LeaseConfig
 from sdpatterns.coordination.lease.held import Held, Holding
 from sdpatterns.coordination.lease.permits import Permits, Refusal
+from sdpatterns.coordination.lease.several import HoldingAll
 from sdpatterns.coordination.lease.waiting import next_caller
 from sdpatterns.core.judging import plain
 from sdpatterns.core.keys import KeyOf, check_name
@@ -94,6 +95,12 @@ class LeasedGuard(Undivided, Policy):
     def guard(self, key: str = "", /) -> Holding:
         """`async with` around work that needs it; gives the `Held` with its fence."""
         return Holding(self, lambda: self._entered(key, self.config.wait_max_s))
+
+    def guard_all(self, *keys: str) -> HoldingAll:
+        """`async with` around work that needs several keys at once: all of them or none, and never a deadlock."""
+        return HoldingAll(
+            lambda key, wait_s: Holding(self, lambda: self._entered(key, wait_s)), keys, self.config.wait_max_s
+        )
 
     def by(self, key: str | Callable[..., str], /) -> KeyedLease:
         """The same guard bound to a key: a string, or a function of the call's arguments."""

@@ -42,13 +42,13 @@ class Requests(Undivided):
     ```
     ask --> the queue --> a responder: handler --> the reply, in a cell --> ask returns it
      |                                                  |
-     +-- no reply in time: ReplyNotReceived             +-- nobody waits any more: it ends by itself
+     +-- no reply in time: ReplyNotReceived             +-- no caller waits any more: it ends by itself
     ```
 
     **Keeps**: a request is carried out at least once if a responder comes to it before its deadline, and not at all
     after that. Its deadline is the caller's, or `timeout_s`, whichever is earlier; the handler inherits it, with the
-    trace and the correlation id. A reply goes to the request that it belongs to, by its id; one that comes too late
-    is read by nobody, and dropped a minute after the deadline.
+    trace and the correlation id. A reply goes to the request that it belongs to, by its id. A late one is not
+    read, and it is dropped a minute after the deadline.
     **May fail** with `ReplyNotReceived` (a TimeoutError), `RequestFailed` where the handler raised, `BackendError`
     where the request could not be sent; TypeError for a value that would not come back as it is.
     **Costs** a `publish`, two reads and, on the other side, a claim, a step and a settlement.
@@ -102,7 +102,7 @@ class Requests(Undivided):
                 await self.queue.publish([message])
             reply = await self._received(request_id, subscription, until_s)
         if reply is None:
-            # No responder is to begin what nobody waits for.
+            # No responder is to begin what no caller waits for.
             with contextlib.suppress(BackendError):
                 await self.queue.withdraw([request_id])
             raise ReplyNotReceived(self.name, wait_s)

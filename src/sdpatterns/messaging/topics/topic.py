@@ -28,11 +28,11 @@ class Topic(Undivided):
                                                              +--> queue of group "stock" --> one of its subscribers
     ```
 
-    **Keeps**: an event that was published reaches each group that has joined, whoever crashes: it is one message until
-    it stands in the queue of each group. In each group one subscriber gets it, at least once: after a crash a group
-    may get an event again, with the same `identity`, so take it with an `Inbox`. Events of one `subject` reach each
-    group in the order in which they were published, one at a time. Where there is no group yet, events wait for the
-    first one.
+    **Keeps**: an event that was published reaches each group that has joined, also after a crash: it is one message
+    until it stands in the queue of each group. In each group one subscriber gets it, at least once: after a crash a
+    group may get an event again, with the same `identity`, so take it with an `Inbox`. Events of one `subject` reach
+    each group in the order in which they were published, one at a time. Where there is no group yet, events wait for
+    the first one.
     **May fail** with `BackendError`, where you publish the same event again.
     **Costs** one `publish`; then for each event one claim, one read and one `publish` for each group.
 
