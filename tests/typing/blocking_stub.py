@@ -213,7 +213,13 @@ def _imports(kinds: list[type], used: set[str], own: set[str]) -> list[str]:
             found.setdefault(name, kind.__module__)
     lines = ["from collections.abc import Iterator"]
     wanted = sorted(name for name in used - own if name in found and not hasattr(builtins, name))
-    return [*lines, *(f"from {found[name]} import {name}" for name in wanted)]
+    return [*lines, *(_imported(found[name], name) for name in wanted)]
+
+
+def _imported(module: str, name: str) -> str:
+    """The line that brings a name of a module; a module that was imported there is imported itself."""
+    thing = getattr(sys.modules.get(module), name, None)
+    return f"import {thing.__name__} as {name}" if inspect.ismodule(thing) else f"from {module} import {name}"
 
 
 def stub() -> str:

@@ -6,7 +6,7 @@ import inspect
 import os
 import random as random_numbers
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from sdpatterns.algorithms.backoff import BACKOFFS
 from sdpatterns.coordination.optimistic.decision import RECORDS, CompareAndSet, Versioned
@@ -20,9 +20,12 @@ from sdpatterns.core.value_codec import ValueCodec
 from sdpatterns.errors import VersionConflict
 from sdpatterns.ports.states import KEYS_MAX, Space, StateStore, check_store, rely_on
 
-__all__ = ["OptimisticLock"]
+__all__ = ["Change", "OptimisticLock"]
 
 T = TypeVar("T")
+
+Change: TypeAlias = Callable[[T | None], T | Awaitable[T]]
+"""A function, async or plain, from the value that was found (None where there is none) to the new one."""
 
 _PAUSE_FIRST_S = 0.005
 _PAUSE_MAX_S = 0.25
@@ -97,7 +100,7 @@ class OptimisticLock(Undivided, Generic[T]):
             raise VersionConflict(self.name, key, expected, version)
         return version
 
-    async def update(self, key: str, change: Callable[[T | None], T | Awaitable[T]]) -> T:
+    async def update(self, key: str, change: Change[T]) -> T:
         """Read, `change` and write, again after a conflict, with pauses that grow; what was written.
 
         `change` may be async and may run several times, so it should have no other effect. Raises `VersionConflict`
