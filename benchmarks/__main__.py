@@ -141,15 +141,28 @@ def drawings() -> dict[str, str]:
 
 
 def simulation() -> str:
-    """What the seeded worlds found."""
-    facts = read("simulation")
+    """What the seeded worlds found, and which of the bugs that were planted."""
+    return "\n\n".join(["## Simulated worlds", seeds("simulation"), seeds("simulation_nodes"), planted()])
+
+
+def planted() -> str:
+    """The bugs that were planted, and the first seed of each world that found them."""
+    facts = read("simulation_mutants")
+    rows = ["| planted bug | world | found by seed |", "|---|---|---:|"]
+    rows += [f"| {each['what']} | {each['world']} | {each.get('seed', 'none')} |" for each in facts["mutants"]]
+    return "\n".join([*rows, "", f"`{facts['command']}`."])
+
+
+def seeds(name: str) -> str:
+    """One run of several worlds."""
+    facts = read(name)
     rows = ["| world | seeds | violations | faults and events that happened |", "|---|---:|---:|---:|"]
     for world in facts["worlds"]:
         first, last = world["seeds"]
         events = sum(world["happened"].values())
         rows.append(f"| {world['world']} | {last - first:,} | {world['violations']} | {events:,} |")
     made = f"`{facts['command']}`, Python {facts['python']}, {facts['machine']}."
-    return "\n".join(["## Simulated worlds", "", *rows, "", made])
+    return "\n".join([*rows, "", made])
 
 
 def page() -> str:

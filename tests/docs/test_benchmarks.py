@@ -91,6 +91,8 @@ def test_every_result_is_shown():
         *TITLES,
         "limiter_admits",
         "simulation",
+        "simulation_mutants",
+        "simulation_nodes",
         "jobs_crash",
         "web_before",
     }
@@ -103,7 +105,7 @@ def test_the_plots_are_what_the_results_give():
 
 def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
     drawn = drawings().keys()
-    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation", "jobs_crash"}
+    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation", "simulation_mutants", "simulation_nodes", "jobs_crash"}
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
 
 
