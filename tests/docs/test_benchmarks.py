@@ -105,7 +105,12 @@ def test_the_plots_are_what_the_results_give():
 
 def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
     drawn = drawings().keys()
-    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {"simulation", "simulation_mutants", "simulation_nodes", "jobs_crash"}
+    assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {
+        "simulation",
+        "simulation_mutants",
+        "simulation_nodes",
+        "jobs_crash",
+    }
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
 
 
