@@ -10,13 +10,17 @@ from starlette.types import ASGIApp
 
 from shop.settings import Settings
 
-START_ORDER = ("psp", "catalog", "reviews", "inventory", "cart", "payments", "ordering", "control", "gateway")
+OUTSIDERS = ("mail", "carrier", "sellers")  # beside the provider, which has more to it
+START_ORDER = (
+    *("psp", *OUTSIDERS, "catalog", "reviews", "inventory", "cart"),
+    *("payments", "fulfilment", "ordering", "control", "gateway"),
+)
 
 
 def running(context: str, settings: Settings) -> AbstractAsyncContextManager[ASGIApp]:
     """A context, wired with these settings and running during the block."""
-    package = "shop.stage" if context == "control" else "shop"
-    wiring: AbstractAsyncContextManager[ASGIApp] = import_module(f"{package}.{context}.wiring").running(
-        replace(settings, context=context)
-    )
+    place = {"control": "stage.control.wiring", **{name: f"outsiders.{name}" for name in OUTSIDERS}}
+    wiring: AbstractAsyncContextManager[ASGIApp] = import_module(
+        f"shop.{place.get(context, f'{context}.wiring')}"
+    ).running(replace(settings, context=context))
     return wiring

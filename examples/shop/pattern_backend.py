@@ -22,6 +22,13 @@ async def pattern_backend(storage: Storage) -> AsyncIterator[SQLBackend]:
     """A backend for the length of the block; once a minute it deletes the state whose time is over."""
     if isinstance(storage, Path):
         check_keys(storage)
+    async with pattern_tables(storage) as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def pattern_tables(storage: Storage) -> AsyncIterator[SQLBackend]:
+    """The same beside a context's own tables, in a database that is open: both can be in one transaction."""
 
     async def sweep() -> None:
         while True:

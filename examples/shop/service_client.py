@@ -87,6 +87,12 @@ class ServiceClient:
             return response
         raise _as_problem(self.name, response)
 
+    async def deliver(self, path: str, body: bytes, headers: Headers) -> None:
+        """Post bytes as they are, which are taken when this returns; a refusal is raised as the Problem it is."""
+        response = await self.send("POST", path, body=body, headers=headers)
+        if not response.is_success:
+            raise _as_problem(self.name, response)
+
 
 def _joined(base: str, path: str) -> httpx2.URL:
     return httpx2.URL(base + path)

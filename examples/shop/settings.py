@@ -15,7 +15,8 @@ DEPLOYABLES = {
     "inventory": ("inventory",),
     "ordering": ("ordering",),
     "payments": ("payments",),
-    "psp": ("psp",),
+    "fulfilment": ("fulfilment",),
+    "psp": ("psp", "mail", "carrier", "sellers"),
     "control": ("control",),
 }
 PUBLIC = "gateway"

@@ -54,6 +54,8 @@ def open_whole(page: Page, url: str, customer: Customer, stop: Stop) -> None:
         stop.open(page, url, customer)
         if stop.name not in ("home", "listing", "product") or page.locator(".rating").count():
             break
+    if stop.name == "order":  # what follows it is done a moment later
+        expect(page.locator(".way [aria-current]")).to_have_count(0, timeout=120_000)
     if stop.name == "control room":
         expect(page.locator("#map .box[data-key=psp]")).to_be_attached()
         while True:

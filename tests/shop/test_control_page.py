@@ -377,6 +377,8 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
         "edges": [],
         "election": {},
         "defences": {"slow_start": hedge},
+        "queues": {},
+        "dead_letters": [],
     }
     page = render(bare, [])
     assert 'data-defence="slow_start" data-on="false"' in page

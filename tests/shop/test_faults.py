@@ -22,7 +22,7 @@ async def faults(visitor: Visitor) -> dict[str, str]:
     return {fault["target"]: fault["kind"] for fault in (await visitor.state())["faults"]}
 
 
-@pytest.mark.parametrize("target", ["catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp"])
+@pytest.mark.parametrize("target", ["catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp", "mail"])
 async def test_a_fault_is_seen_in_the_control_room_and_leaves_it_working(visitor: Visitor, target: str) -> None:
     await begin(visitor, target, "hang")
     began_s = time.monotonic()

@@ -196,7 +196,7 @@ def test_two_shops_on_neighbouring_ports_and_on_the_same_data(data_dir: Path, tm
             assert first.url != second.url
 
 
-@pytest.mark.parametrize("name", ["catalog", "inventory", "cart", "ordering", "ordering-keys", "payments", "psp"])
+@pytest.mark.parametrize("name", ["catalog", "cart", "ordering", "ordering-keys", "payments", "fulfilment", "psp"])
 def test_a_damaged_file(data_dir: Path, name: str) -> None:
     data_dir.mkdir()
     (data_dir / f"{name}.sqlite3").write_bytes(b"this was a database once" * 1_000)

@@ -16,7 +16,7 @@ import pytest
 from .running import PATIENCE_S, Buyer, Running, fill_cart, gone, refused, running
 from .visitor import DROP, PLENTY, checkout_body
 
-SEVERAL = ("gateway", "catalog", "cart", "inventory", "ordering", "payments")
+SEVERAL = ("gateway", "catalog", "cart", "inventory", "ordering", "payments", "fulfilment")
 ALONE = ("psp", "control")
 
 

@@ -55,6 +55,7 @@ def routes(storefront: Storefront) -> list[Route]:
         Route("/control/live", _Streams(relay("live")), methods=["GET"]),
         Route("/control/{path:path}", relay("control"), methods=_ALL),
         Route("/psp/v1/charges", forward("psp")),
+        Route("/mail/v1/messages", forward("mail")),
     ]
 
 

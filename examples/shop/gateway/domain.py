@@ -31,6 +31,11 @@ _STEPS = {
     ("cancel", "done"): "Refunded; the products are available again",
 }
 _WAY = (("reserve", "Stock reserved"), ("charge", "Card charged"), ("sell", "Order confirmed"))
+_AFTER = {
+    "mail": ("Confirmation sent", "Confirmation"),
+    "invoice": ("Invoice {}", "Invoice"),
+    "shipment": ("Parcel {} booked", "Parcel"),
+}
 _SHIPPING = timedelta(days=2)
 # What a customer is asked to do about a field, in place of what the API says of it to programs.
 _MISTAKES = {
@@ -105,6 +110,22 @@ def way(history: Sequence[Mapping[str, str]]) -> list[Stop]:
         label = _STEPS[back, "done"]
         stops.append(Stop(_STEPS[back, "begun"], "back", at[back, "begun"]))
         stops.append(Stop(label, "done" if (back, "done") in at else "now", at.get((back, "done"), "")))
+    return stops
+
+
+def follow_ups(followed: Mapping[str, Any]) -> list[Stop]:
+    """The stops behind the payment, each done or to come in a moment; none where nothing is known of them."""
+    if not followed:
+        return []
+    stops = []
+    for what, (label, ahead) in _AFTER.items():
+        done = followed[what]
+        at = done["at"] if done else ""
+        stops.append(Stop(label.format(done["detail"]) if done else ahead, "done" if done else "now", at))
+    sellers = followed["sellers"]
+    if sellers:
+        names = ", ".join(sorted({seller["detail"] for seller in sellers}))
+        stops.insert(2, Stop(f"News to the makers: {names}", "done", max(seller["at"] for seller in sellers)))
     return stops
 
 

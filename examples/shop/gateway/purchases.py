@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from shop.background import together
-from shop.gateway.domain import by_field, checkout_from_form, way
+from shop.gateway.domain import by_field, checkout_from_form, follow_ups, way
 from shop.gateway.rendering import render
 from shop.gateway.service import Storefront
 from shop.gateway.visitor import cart_of, new_cart, own_form, remember
@@ -125,14 +125,17 @@ class Purchases:
     async def order(self, request: Request) -> Response:
         """An order and its status; the address only for the browser that ordered."""
         order_id, cart_id = request.path_params["order_id"], cart_of(request)
-        order, delivery, pieces = await together(
+        order, delivery, pieces, followed = await together(
             self._storefront.order(order_id),
             self._storefront.delivery(order_id, cart_id),
             self._storefront.pieces(cart_id),
+            self._storefront.followed(order_id),
         )
         await self._storefront.pictured(order["items"])
-        shown = {"order": order, "delivery": delivery, "countries": COUNTRIES, "way": way(order["history"])}
-        return render("order.html", in_flight=order["status"] in _IN_FLIGHT, pieces=pieces, **shown)
+        after = follow_ups(followed) if order["status"] == "paid" else []
+        shown = {"order": order, "delivery": delivery, "countries": COUNTRIES, "way": [*way(order["history"]), *after]}
+        changing = order["status"] in _IN_FLIGHT or any(stop.state == "now" for stop in after)
+        return render("order.html", changing=changing, pieces=pieces, **shown)
 
     async def cancel(self, request: Request) -> Response:
         """Take an order back, then show it."""

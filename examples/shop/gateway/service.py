@@ -154,6 +154,12 @@ class Storefront:
             return found
         return None
 
+    async def followed(self, order_id: str) -> dict[str, Any]:
+        """What followed an order so far: the mail, the invoice, the parcel; nothing when fulfilment is away."""
+        with contextlib.suppress(Problem):
+            return dict(await self._get("fulfilment", f"/internal/orders/{segment(order_id)}/followed"))
+        return {}
+
     async def recent_orders(self) -> list[dict[str, Any]]:
         """The last few orders of all customers, newest first; none when ordering is away."""
         with contextlib.suppress(Problem):

@@ -34,7 +34,7 @@ DEADLINE_S = 35.0
 CHECKOUT_PATIENCE_S = 32.0
 WATCHERS_MAX = 128
 CONTROL_PATIENCE_S = 25.0
-_BEHIND = ("catalog", "reviews", "cart", "inventory", "psp")
+_BEHIND = ("catalog", "reviews", "cart", "inventory", "fulfilment", "psp", "mail")
 
 
 async def _shared_counts(stack: AsyncExitStack, settings: Settings) -> StateStore | None:

@@ -1,9 +1,11 @@
-"""The defences of ordering against a rush, a slow service, and a customer who presses twice."""
+"""The defences of ordering against a rush, a slow service, a customer who presses twice, and events that are lost."""
 
 from __future__ import annotations
 
-from sdpatterns import Bulkhead, Idempotency, Pipeline, Timeout
+from sdpatterns import Bulkhead, Idempotency, Outbox, Pipeline, Relay, Timeout
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.messaging.consumer import Redelivery
+from sdpatterns.messaging.outbox import Target
 from shop.ordering.domain import CHECKOUT_S
 
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
@@ -27,3 +29,13 @@ def checkout_once(backend: SQLBackend) -> Idempotency:
     return Idempotency(
         "checkout-keys", store=store, signals=signals, lease_s=LEASE_S, keep_s=KEPT_S, on_busy="wait", wait_max_s=WAIT_S
     )
+
+
+def order_events(backend: SQLBackend) -> Outbox:
+    """A paid order and the event that tells of it are one transaction: without it a crash between the two loses one."""
+    return Outbox("orders", backend=backend)
+
+
+def handed_on(events: Outbox, to: Target) -> Relay:
+    """Each event is handed on until it has arrived, however long the other service is away."""
+    return Relay(events, to, redelivery=Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0), drain_s=2.0)

@@ -75,6 +75,19 @@ class Order(NamedTuple):
         return self.reason == BY_CUSTOMER and self.status in (UNDOING, CANCELLED)
 
 
+class PaidOrder(NamedTuple):
+    """What others are told of an order that is paid: all they need, so that they ask nothing back."""
+
+    order_id: str
+    placed_at_us: int
+    paid_at_us: int
+    email: str
+    address: Mapping[str, str]
+    items: Sequence[Line]
+    total_minor: int
+    currency: str
+
+
 class Step(NamedTuple):
     """A line of an order's journal."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Select, Table, Text, func, insert, select, update
@@ -11,7 +11,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shop.database import Database
-from shop.ordering.domain import CART_IN_USE, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order, Step
+from shop.ordering.domain import CART_IN_USE, FAILED, PAID, PENDING, UNDOING, Checkout, Line, Order, PaidOrder, Step
+from shop.ordering.events import Publisher
 
 SCHEMA = MetaData()
 _orders = Table(
@@ -74,10 +75,14 @@ class KeyTaken(Exception):
 
 
 class OrderStore:
-    """Orders in SQL; a step is in the journal before it is taken and again when it is done."""
+    """Orders in SQL; a step is in the journal before it is taken and again when it is done.
 
-    def __init__(self, database: Database) -> None:
+    `publisher` tells the others of each order that is paid.
+    """
+
+    def __init__(self, database: Database, publisher: Callable[[], Publisher] | None = None) -> None:
         self._database = database
+        self._publisher = publisher
 
     async def place(self, order: Order, checkout: Checkout, lines: Sequence[Line], step: str) -> None:
         """Write a new order, about to take its first step; KeyTaken when its key has one already."""
@@ -102,10 +107,16 @@ class OrderStore:
             changed["reason"] = reason
         if before == PENDING != after:
             changed["decided_at_us"] = at_us
+        publisher = self._publisher() if self._publisher is not None and after == PAID else None
         async with self._database.write() as connection:
             if (await connection.execute(change.values(changed))).rowcount != 1:
                 return False
             await _journal(connection, order_id, at_us, *steps)
+            if publisher is not None:
+                paid = await _paid(connection, order_id, at_us)
+                await publisher.with_change(paid, connection)
+        if publisher is not None:
+            await publisher.after_change(paid)
         return True
 
     async def find(self, order_id: str) -> Order | None:
@@ -188,3 +199,12 @@ async def _journal(connection: AsyncConnection, order_id: str, at_us: int, *step
     rows = [{"order_id": order_id, "step": step, "state": state, "at_us": at_us} for step, state in steps]
     if rows:
         await connection.execute(insert(_steps), rows)
+
+
+async def _paid(connection: AsyncConnection, order_id: str, at_us: int) -> PaidOrder:
+    order = (await connection.execute(select(_orders).where(_orders.c.order_id == order_id))).one()
+    lines = (await connection.execute(select(_lines).where(_lines.c.order_id == order_id).order_by(_lines.c.sku))).all()
+    items = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in lines]
+    contact = json.loads(order.contact)
+    whom = (contact["email"], contact["address"])
+    return PaidOrder(order_id, order.placed_at_us, at_us, *whom, items, order.total_minor, order.currency)

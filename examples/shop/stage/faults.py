@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.bodies import read_json
 from shop.problems import Problem
@@ -22,10 +22,15 @@ from shop.validation import FieldError, Fields, InvalidInput
 
 _SERVICE_KINDS = ("fail", "slow", "hang")
 PAUSE = "pause"  # stops who holds a lease, not requests
-TARGETS = ("catalog", "reviews", "cart", "inventory", "ordering", "payments", "psp")
+TARGETS = (
+    *("catalog", "reviews", "cart", "inventory", "ordering", "payments", "fulfilment"),
+    *("psp", "mail", "carrier", "sellers"),
+)
 KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
     "payments": (*_SERVICE_KINDS, PAUSE),
     "psp": (*_SERVICE_KINDS, "late", "twice"),
+    "fulfilment": (*_SERVICE_KINDS, "lost"),
+    "sellers": (*_SERVICE_KINDS, "poison"),
 }
 TTL_MAX_S = 600
 SLOW_S = 1.5
@@ -138,7 +143,9 @@ class FaultMiddleware:
             await self._app(scope, receive, send)
             return
         decision = self._injector.next(time.monotonic())
-        if decision.kind == "fail":
+        if decision.kind == "lost":
+            await self._app(scope, receive, _into_nothing)
+        if decision.kind in ("fail", "lost"):
             refusal = Problem(500, "fault", "This service has a fault, on purpose.").response()
             await refusal(scope, receive, send)
         elif decision.kind == "hang":
@@ -147,6 +154,10 @@ class FaultMiddleware:
             if decision.kind == "slow":
                 await asyncio.sleep(SLOW_S)
             await self._app(scope, receive, send)
+
+
+async def _into_nothing(_message: Message) -> None:
+    """Where an answer goes that is lost."""
 
 
 def is_watching(path: str) -> bool:

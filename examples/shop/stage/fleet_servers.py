@@ -14,21 +14,15 @@ from shop.sqlite import FIX, SCHEMA_VERSION
 
 # Each service has its own database, as it has its own file: no service reads the tables of another.
 DATABASES = (
-    "catalog",
-    "reviews",
-    "cart",
-    "inventory",
-    "ordering",
-    "ordering-keys",
-    "payments",
-    "payments-leases",
-    "psp",
+    *("catalog", "reviews", "cart", "inventory", "ordering", "ordering-keys", "payments", "payments-leases"),
+    *("fulfilment", "psp", "mail", "carrier", "sellers"),
 )
+_BESIDE = 2  # ordering and fulfilment: the library's own connections beside theirs
 
 
 def connections_needed(replicas: int) -> int:
     """How many connections all replicas of all contexts may open, and some for people who look."""
-    return 20 + (WRITERS_MAX + READERS_MAX) * len(DATABASES) * replicas
+    return 20 + (WRITERS_MAX + READERS_MAX) * (len(DATABASES) + _BESIDE) * replicas
 
 
 @contextmanager

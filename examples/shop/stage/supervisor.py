@@ -21,7 +21,7 @@ from shop.stage.worker import Worker
 
 ALONE = ("psp", "control")  # one of each: what they know is in their memory
 # A service that calls others ends before them; those that are not named here come last.
-_DRAIN_ORDER = (("gateway",), ("control", "ordering"))
+_DRAIN_ORDER = (("gateway",), ("control", "ordering"), ("fulfilment",))
 
 
 @asynccontextmanager
@@ -78,7 +78,7 @@ class Workers:
         """End them all, wave by wave; what is in flight is finished."""
         public.close()  # otherwise callers would connect and wait for an answer that never comes
         waves = [[worker for worker in self.workers if worker.deployable in names] for names in _DRAIN_ORDER]
-        waves.append([worker for worker in self.workers if worker not in [*waves[0], *waves[1]]])
+        waves.append([worker for worker in self.workers if not any(worker in wave for wave in waves)])
         for wave in waves:
             await asyncio.gather(*(worker.drain() for worker in wave))
 

@@ -17,8 +17,15 @@ from shop.problems import not_found
 from shop.validation import Fields
 
 T = TypeVar("T")
-# And who has the line.
-DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering", "fencing": "payments"}
+DEFENCES = {  # and who has the line
+    "limiter": "gateway",
+    "breaker": "payments",
+    "idempotency": "ordering",
+    "fencing": "payments",
+    "outbox": "ordering",
+    "inbox": "fulfilment",
+    "jobs": "fulfilment",
+}
 
 
 class Switch:

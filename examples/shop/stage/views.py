@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from sdpatterns import Bulkhead, CircuitBreaker, Rate, RateLimiter
 from sdpatterns.core.notices import Notice
+from sdpatterns.ports.queue import MessageQueue
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.protocol import client_address
 
@@ -33,6 +34,16 @@ def bulkhead_view(turns: Bulkhead) -> Route:
         return JSONResponse({"turns": turns.occupancy()._asdict()})
 
     return Route("/internal/defences", show)
+
+
+def queue_view(**queues: MessageQueue) -> Route:
+    """How much each queue holds, and for how long the first that is due has waited."""
+
+    async def show(_: Request) -> Response:
+        found = {name: (await queue.depth())._asdict() for name, queue in queues.items()}
+        return JSONResponse({"queues": found})
+
+    return Route("/internal/queues", show)
 
 
 class LimitsView:

@@ -39,8 +39,7 @@ def routes(control: Control) -> list[Route]:
         return JSONResponse(await control.heal(request.path_params["target"]))
 
     async def set_switch(request: Request) -> Response:
-        wanted = await read_json(request)
-        fields = Fields(wanted)
+        fields = Fields(await read_json(request))
         on = fields.flag("on")
         fields.done()
         await control.set_switch(request.path_params["name"], on=on)
@@ -56,6 +55,7 @@ def routes(control: Control) -> list[Route]:
     return [
         *_scenarios(control.scenarios),
         *_traces(control.traces),
+        *_dead_letters(control),
         *_requests(control),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/live", EventStream(control).stream),
@@ -117,6 +117,20 @@ def _scenarios(scenarios: ScenarioRunner) -> list[Route]:
         Route("/control/api/scenarios", bill),
         Route("/control/api/scenarios", stop, methods=["DELETE"]),
         Route("/control/api/scenarios/{name}", begin, methods=["POST"]),
+    ]
+
+
+def _dead_letters(control: Control) -> list[Route]:
+    async def letters(_request: Request) -> Response:
+        await control.queues.look()
+        return JSONResponse({"letters": control.queues.letters})
+
+    async def redrive(request: Request) -> Response:
+        return JSONResponse(await control.redrive(await read_json(request)))
+
+    return [
+        Route("/control/api/dead-letters", letters),
+        Route("/control/api/dead-letters/redrive", redrive, methods=["POST"]),
     ]
 
 

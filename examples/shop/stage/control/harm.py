@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 PAYMENT_FAILED = frozenset({"payment-uncertain", "payment-unavailable"})
 KNOWN_DOWN_AFTER = 5
+TRIES_KNOWN = 7  # more often than a webhook is tried before it becomes a dead letter
 JUDGED_AFTER_S = 40.0  # nothing that arrived so long ago is still without an answer
 
 Order = Mapping[str, Any]
@@ -103,6 +104,25 @@ def _known_down(
         return False
     since_us = min(placed for _decided, placed in before)
     return bisect_left(well, since_us) == bisect_right(well, until_us)
+
+
+def unheard(paid: Iterable[Order], taken: Collection[str], undelivered: int) -> int:
+    """Paid orders that were not taken on, beyond those that the outbox may still hold."""
+    return max(0, sum(order["order_id"] not in taken for order in paid) - undelivered)
+
+
+def doubled(orders: Iterable[Order], counts: Mapping[str, int]) -> int:
+    """What a ledger has beyond the first of each order."""
+    return sum(max(0, counts.get(order["order_id"], 0) - 1) for order in orders)
+
+
+def held_up(paid: Iterable[Order], asked: Collection[str], refusals: Iterable[Sequence[int]]) -> int:
+    """Paid orders that the mail server never heard of, though since they were paid another message was tried
+    `TRIES_KNOWN` times and refused: no limit on attempts allows that.
+    """
+    endless_us = max((tries[-TRIES_KNOWN] for tries in refusals if len(tries) >= TRIES_KNOWN), default=0)
+    waiting = [order["decided_at_us"] or endless_us for order in paid if order["order_id"] not in asked]
+    return sum(decided_us < endless_us for decided_us in waiting)
 
 
 class Served(NamedTuple):

@@ -53,6 +53,21 @@ DEFENCES = {
         "Who pays sellers, or uses a coupon, may freeze and come back late. Then its write is refused.",
         "examples/shop/payments/defences.py",
     ),
+    "outbox": Defence(
+        "Outbox",
+        "The news of a paid order is stored with the order itself, and handed on until it has arrived.",
+        "examples/shop/ordering/defences.py",
+    ),
+    "inbox": Defence(
+        "Inbox",
+        "News that comes twice is taken once: one mail, one invoice, one parcel.",
+        "examples/shop/fulfilment/defences.py",
+    ),
+    "jobs": Defence(
+        "Jobs",
+        "A message that cannot be delivered is put aside after a few attempts. The others do not wait for it.",
+        "examples/shop/fulfilment/defences.py",
+    ),
 }
 
 KIND_WORDS = {
@@ -62,6 +77,8 @@ KIND_WORDS = {
     "late": "charges 4 s later, after the caller has gone",
     "twice": "does everything twice",
     "pause": "its leader stops in the middle of a payout",
+    "lost": "does its work, and its answer is lost",
+    "poison": "refuses one product: the seed is its number",
 }
 
 

@@ -24,6 +24,7 @@ from shop.stage.control.domain import (
     leadership,
 )
 from shop.stage.control.feed import Feed
+from shop.stage.control.follow_ups import LETTERS_SHOWN, FollowUpBooks, Queues
 from shop.stage.control.ledgers import LEDGER_PATHS, Ledgers
 from shop.stage.control.replicas import Replicas, edges
 from shop.stage.control.scenario_runner import Load, ScenarioRunner
@@ -60,7 +61,9 @@ class Control:
         self.feed = Feed(replicas)
         self.traces = Traces(replicas)
         self._desired = DesiredState(replicas)
-        self.defences = Defences(self._desired, replicas, self._ledgers, self.feed, now_us)
+        self._books = FollowUpBooks(services, now_us)
+        self.queues = Queues(services)
+        self.defences = Defences(self._desired, replicas, self._ledgers, self.feed, now_us, books=self._books)
         self.scenarios = scenarios
         self.load = load
         self._cache = StateCache(self._look, self._unseen())
@@ -82,11 +85,14 @@ class Control:
             "breaker": {},
             "turns": {},
             "election": {},
+            "queues": {},
+            "dead_letters": [],
         }
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
         """Each invariant with its verdict of this moment, from ledgers read from end to end."""
         await self._ledgers.reread()
+        await self._books.reread(self._ledgers.orders)
         return await self._verdicts()
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
@@ -108,6 +114,7 @@ class Control:
             "no_order_stuck": judge_progress(counts, self.now_us()),
             "sellers_paid_once": judge_payouts(payouts),
             "coupons_within_budget": judge_coupons(coupons["coupons"], with_coupons),
+            "invoiced_and_confirmed_once": self._books.verdict(),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
 
@@ -135,14 +142,21 @@ class Control:
         await self._cache.aclose()
 
     async def _look(self) -> State:
-        ledgers, pulses, (limiter, breaker, turns, counts, election), _ = await together(
-            self._audited(), self._replicas.pulses(), self._told(), self.feed.pull()
+        ledgers, pulses, (limiter, breaker, turns, counts, election), *_ = await together(
+            self._audited(), self._replicas.pulses(), self._told(), self.feed.pull(), self.queues.look()
         )
         orders, visits, invariants = ledgers
         self.defences.note(orders, visits, limiter)
         keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
-        fenced = {"refused": self.defences.refused(), "night": election.get("night")}
-        states = {"limiter": limiter, "breaker": breaker, "idempotency": keys, "fencing": fenced}
+        states = {
+            "limiter": limiter,
+            "breaker": breaker,
+            "idempotency": keys,
+            "fencing": {"refused": self.defences.refused(), "night": election.get("night")},
+            "outbox": self.queues.card("outbox"),
+            "inbox": {"orders_taken_on": len(self._books.counted["fulfilment"])},
+            "jobs": self.queues.card("jobs"),
+        }
         faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
         on = _positions(pulses)
         return {
@@ -157,16 +171,21 @@ class Control:
             "breaker": breaker,
             "turns": turns,
             "election": {**election, "facts": leadership(election)},
+            "queues": self.queues.view(),
+            "dead_letters": self.queues.letters[:LETTERS_SHOWN],
         }
 
     async def _audited(self) -> tuple[list[Any], list[Any], dict[str, Any]]:
         """What changed in the ledgers, and the verdicts; those of the last look while a ledger cannot be read."""
+        orders: list[Any] = []
+        visits: list[Any] = []
         try:
-            orders = await self._ledgers.catch_up()
+            orders, visits = await self._ledgers.catch_up(), await self._ledgers.visits()
             await self._ledgers.read_on()
-            return orders, await self._ledgers.visits(), await self._verdicts()
+            await self._books.catch_up(self._ledgers.orders)
+            return orders, visits, await self._verdicts()
         except Problem as problem:
-            return [], [], _not_checked(self._cache.last["invariants"], problem.detail)
+            return orders, visits, _not_checked(self._cache.last["invariants"], problem.detail)
 
     async def _told(self) -> list[dict[str, Any]]:
         """What services say of themselves: limiter, breaker, turns, the number of orders, and who leads."""
@@ -205,6 +224,12 @@ class Control:
         """Turn a defence on or off on all replicas that have its line."""
         await self.defences.set_switch(name, on=on)
         self._mark(f"{name} {'on' if on else 'off'}")
+
+    async def redrive(self, body: Any) -> Any:
+        """Try dead letters again: the one that is named, or all."""
+        redriven = await self.queues.redrive(body)
+        self._mark("dead letters redriven")
+        return redriven
 
     def _mark(self, text: str) -> None:
         self.feed.history.mark(self.now_us(), text)

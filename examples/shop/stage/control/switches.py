@@ -11,6 +11,7 @@ from typing import Any
 from shop.problems import not_found
 from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.feed import Answer, Feed
+from shop.stage.control.follow_ups import FollowUpBooks
 from shop.stage.control.harm import (
     Served,
     Share,
@@ -47,9 +48,17 @@ class Defences:
     """
 
     def __init__(
-        self, desired: DesiredState, replicas: Replicas, ledgers: Ledgers, feed: Feed, now_us: Callable[[], int]
+        self,
+        desired: DesiredState,
+        replicas: Replicas,
+        ledgers: Ledgers,
+        feed: Feed,
+        now_us: Callable[[], int],
+        *,
+        books: FollowUpBooks,
     ) -> None:
         self._desired = desired
+        self._books = books
         self._replicas = replicas
         self._ledgers = ledgers
         self._feed = feed
@@ -112,6 +121,9 @@ class Defences:
             "breaker": self._breaker(),
             "idempotency": self._idempotency(),
             "fencing": self._fencing(),
+            "outbox": self._outbox(),
+            "inbox": self._inbox(),
+            "jobs": self._jobs(),
         }
         return {
             name: {
@@ -159,3 +171,21 @@ class Defences:
     def _payouts_since(self, kind: str) -> int:
         since_us = self.since_us["fencing"]
         return sum(row["kind"] == kind and row["at_us"] >= since_us for row in self._ledgers.payouts)
+
+    def _outbox(self) -> Harm:
+        since_us = self.since_us["outbox"]
+        unit = "paid orders that were never followed up: no mail, no invoice, no parcel"
+        detail, source = f"of {self._books.judged(since_us)} paid orders", "orders, and those that fulfilment took on"
+        return Harm(self._books.unheard(since_us), unit, detail, source)
+
+    def _inbox(self) -> Harm:
+        since_us = self.since_us["inbox"]
+        detail = f"of {self._books.judged(since_us)} paid orders"
+        source = "the invoices, the mail server's book and the carrier's"
+        return Harm(self._books.doubled(since_us), "mails, invoices and parcels too many", detail, source)
+
+    def _jobs(self) -> Harm:
+        since_us = self.since_us["jobs"]
+        unit = "customers without a confirmation, because another one's message is stuck"
+        detail = f"of {self._books.judged(since_us)} paid orders"
+        return Harm(self._books.held_up(since_us), unit, detail, "the access books of the mail server and the sellers")

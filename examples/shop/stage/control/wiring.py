@@ -18,7 +18,10 @@ from shop.stage.control.scenario_runner import opened
 from shop.stage.control.service import Control
 from shop.stage.total_timeout import TotalTimeoutClient
 
-_READ = ("cart", "gateway", "inventory", "ordering", "payments", "psp")
+_READ = (
+    *("cart", "gateway", "inventory", "ordering", "payments", "fulfilment"),
+    *("psp", "mail", "carrier", "sellers"),
+)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 // Keeps the control room up to date by server-sent events, and sends what the user does in it.
 import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
 import { drawChart } from "./chart.js";
+import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
 import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
@@ -154,6 +155,7 @@ function show(state) {
   for (const card of cards) showDefence(card, state.defences[card.dataset.defence]);
   showFacts($("election"), state.election.facts ?? {});
   showFaults(state.faults);
+  showLetters(state, act);
   showStory(state.scenario);
   showTables(state);
   showLanes(state.lanes);

@@ -1,29 +1,31 @@
 // The live map: boxes for services, lines for calls. Shape and words say what colour says.
 import { $, dress, figure, keep, lasted, say, svg, words } from "./dom.js";
 
-const WIDE = { size: [660, 440], box: [122, 50], columns: [75, 292, 557], top: 40, step: 90, bulge: 34, outside: [468, 166, 178, 98] };
-const NARROW = { size: [360, 470], box: [92, 50], columns: [52, 180, 310], top: 50, step: 95, bulge: 12, terse: true, outside: [260, 190, 98, 86] };
+const WIDE = { size: [660, 580], box: [122, 50], columns: [75, 292, 557, 425], top: 40, step: 82, bulge: 34, outside: [8, 500, 644, 76] };
+const NARROW = { size: [360, 670], box: [92, 50], columns: [52, 180, 310, 310], top: 50, step: 84, bulge: 12, terse: true, outside: [2, 522, 356, 144] };
 const PLACES = { // column and row
   visitors: [0, 0.3], gateway: [0, 2], control: [0, 4],
-  catalog: [1, 0], reviews: [1, 1], cart: [1, 2], inventory: [1, 3], ordering: [1, 4],
-  payments: [2, 4], psp: [2, 2],
+  catalog: [1, 0], reviews: [1, 1], cart: [1, 2], inventory: [1, 3], ordering: [1, 4], fulfilment: [1, 5],
+  payments: [2, 4], psp: [2, 6], mail: [0, 6], carrier: [1, 6], sellers: [3, 6],
 };
+NARROW.places = { ...PLACES, sellers: [0, 6.85] };
 // Which service calls which, drawn also while there are no calls.
-const WIRES = "visitors/gateway gateway/catalog gateway/reviews gateway/cart gateway/inventory gateway/ordering ordering/cart ordering/inventory ordering/payments cart/catalog payments/psp psp/payments".split(" ");
-const OUTSIDE = ["visitors", "psp"];
+const WIRES = "visitors/gateway gateway/catalog gateway/reviews gateway/cart gateway/inventory gateway/ordering ordering/cart ordering/inventory ordering/payments ordering/fulfilment cart/catalog payments/psp psp/payments fulfilment/mail fulfilment/carrier fulfilment/sellers".split(" ");
+const OUTSIDE = ["visitors", "psp", "mail", "carrier", "sellers"];
 const REPLICAS_MAX = 5;
 const map = $("map");
 const [zone, lines, boxes, labels] = ["rect", "g", "g", "g"].map((tag) => map.appendChild(svg(tag)));
 let layout = WIDE;
 
-const at = (name) => [layout.columns[PLACES[name][0]], layout.top + PLACES[name][1] * layout.step];
+const place = (name) => (layout.places ?? PLACES)[name];
+const at = (name) => [layout.columns[place(name)[0]], layout.top + place(name)[1] * layout.step];
 
 /** How a line runs, where its breaker stands, where its label is. */
 function course({ from, to }) {
   const [[ax, ay], [bx, by], [w, h]] = [at(from), at(to), layout.box];
   const down = Math.sign(by - ay);
   const between = (ay + by) / 2;
-  if (ax === bx && PLACES[from][0] === 1) {
+  if (ax === bx && PLACES[from][0] === 1 && !OUTSIDE.includes(to)) {
     const x = ax + w / 2;
     const out = x + layout.bulge + Math.abs(by - ay) / 12;
     return { d: `M${x} ${ay + 10 * down}C${out} ${ay + 10 * down} ${out} ${by - 10 * down} ${x} ${by - 10 * down}`, label: [out - 4, between - 4, "start"] };

@@ -1,0 +1,1 @@
+"""The outsiders that hear of an order: a mail server, a carrier, the sellers. Each keeps a book of its own."""
