@@ -204,7 +204,7 @@ async def _journal(connection: AsyncConnection, order_id: str, at_us: int, *step
 async def _paid(connection: AsyncConnection, order_id: str, at_us: int) -> PaidOrder:
     order = (await connection.execute(select(_orders).where(_orders.c.order_id == order_id))).one()
     lines = (await connection.execute(select(_lines).where(_lines.c.order_id == order_id).order_by(_lines.c.sku))).all()
-    items = [Line(row.sku, row.title, row.quantity, row.price_minor) for row in lines]
+    items = [Line(row.sku, row.title, row.maker, row.quantity, row.price_minor) for row in lines]
     contact = json.loads(order.contact)
     whom = (contact["email"], contact["address"])
     return PaidOrder(order_id, order.placed_at_us, at_us, *whom, items, order.total_minor, order.currency)

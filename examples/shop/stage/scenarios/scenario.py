@@ -22,6 +22,7 @@ VERBS: Mapping[str, frozenset[str]] = {
     "cancel_extra": frozenset(),
     "night": frozenset(),
     "reverse": frozenset(),
+    "redrive": frozenset(),
     "flood": frozenset({"a_second"}),
     "searchers": frozenset({"searches"}),
     "wait_s": frozenset(),

@@ -188,6 +188,10 @@ class ScenarioRun:
         """Claim back what sellers were paid twice."""
         await shop.reverse()
 
+    async def do_redrive(self, shop: ShopClient, _step: Step) -> None:
+        """Have all dead letters tried again."""
+        await shop.redrive()
+
     async def do_wait_s(self, _shop: ShopClient, step: Step) -> None:
         """Give people time to look; a fast pace shortens only this."""
         await asyncio.sleep(step.object / self._pace)

@@ -99,6 +99,10 @@ class ShopClient:
         """Claim back what sellers were paid twice."""
         await self._ask("POST", "/control/api/reversals", {})
 
+    async def redrive(self) -> None:
+        """Have all dead letters tried again."""
+        await self._ask("POST", "/control/api/dead-letters/redrive", {})
+
     async def restore(self) -> None:
         """Put everything back; the first failure is raised when all has been tried, or the time is up."""
         try:
