@@ -64,10 +64,11 @@ async def test_without_a_responder_the_caller_is_told_in_time_and_the_request_is
 
 
 async def test_a_reply_that_comes_too_late_does_no_harm(backend: Any) -> None:
-    prices, go_on, ended = requests_on(backend), anyio.Event(), anyio.Event()
+    prices, began, go_on, ended = requests_on(backend), anyio.Event(), anyio.Event(), anyio.Event()
 
     async def slow_at_first(request: IncomingRequest) -> Any:
         if request.value == "slow":
+            began.set()
             await go_on.wait()
             ended.set()
         return request.value
@@ -75,13 +76,15 @@ async def test_a_reply_that_comes_too_late_does_no_harm(backend: Any) -> None:
     notices: list[Notice] = []
     with listen(notices.append):
         async with Responder(prices, slow_at_first):
-            with pytest.raises(ReplyNotReceived):
-                await prices.ask("slow", timeout_s=0.5)
+            with anyio.fail_after(PATIENCE_S):
+                while not began.is_set():  # on a busy machine a request may expire before it is begun
+                    with pytest.raises(ReplyNotReceived):
+                        await prices.ask("slow", timeout_s=0.5)
             go_on.set()
             assert await prices.ask("next") == "next"
             with anyio.fail_after(PATIENCE_S):
                 await ended.wait()
-    assert len([notice for notice in notices if isinstance(notice, RequestAnswered)]) in {1, 2}
+    assert any(isinstance(notice, RequestAnswered) for notice in notices)
     assert (await prices.queue.depth())[:4] == (0, 0, 0, 0)
 
 
