@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 from sdpatterns.messaging.jobs import Jobs, Worker
 from sdpatterns.ports.queue import Message, MessageQueue
@@ -46,7 +46,7 @@ async def inline(jobs: Jobs) -> AsyncIterator[Worker]:
     the caller's is run by the next call.
     """
     queue, worker = jobs.queue, Worker(jobs)
-    jobs.queue = _InlineQueue(queue, worker)
+    jobs.queue = cast("MessageQueue", _InlineQueue(queue, worker))
     try:
         yield worker
     finally:

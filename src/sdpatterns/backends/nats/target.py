@@ -37,7 +37,7 @@ class JetStreamTarget:
         self._server = server
         self._here = here
         self._subject_of = key_of(subject)
-        self._mode = check_mode(mode)
+        self._mode: EnvelopeMode = check_mode(mode)
 
     async def __call__(self, event: Event) -> None:
         """Publish it, and await that the stream has it."""

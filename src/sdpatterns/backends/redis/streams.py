@@ -53,7 +53,7 @@ class RedisStreamTarget:
         self.runtime: Runtime | None = resources.server.runtime
         self._resources = resources
         self._stream_of = key_of(stream)
-        self._mode = check_mode(mode)
+        self._mode: EnvelopeMode = check_mode(mode)
         keep_ms = round(number("dedupe_s", dedupe_s, 1.0, 366 * 86_400.0) * 1000)
         self._first_words = (b"%d" % keep_ms, b"%d" % whole("entries_max", entries_max, 1))
         resources.durability.relied_on_by(f"stream {stream!r}" if isinstance(stream, str) else "a stream")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import cast
 
@@ -58,7 +57,7 @@ class Worker(Consumer):
         self._prepare()
         runtime = current()
         gone = runtime.waiter()
-        worker, began_s = os.urandom(8).hex(), SYSTEM.monotonic()
+        worker, began_s = self._jobs.ids(), SYSTEM.monotonic()
 
         async def tell() -> None:
             while True:

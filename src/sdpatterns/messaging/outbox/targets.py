@@ -23,7 +23,7 @@ class QueueTarget:
     def __init__(self, queue: MessageQueue, *, mode: EnvelopeMode = "structured") -> None:
         require(queue, "QueueTarget", "keyed order")
         self.queue = queue
-        self._mode = check_mode(mode)
+        self._mode: EnvelopeMode = check_mode(mode)
 
     @property
     def runtime(self) -> Runtime | None:

@@ -8,8 +8,8 @@ attempt:  read ---> snapshot ---> apply_steps ---> changes ---> write ---> None:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from sdpatterns.ports.engine.steps import CellKey, Change, PendingStep, Snapshot, apply_steps
 
@@ -37,7 +37,7 @@ class VersionedMap(Protocol):
     `ReplyLost` where it may have.
     """
 
-    async def read(self, keys: Sequence[CellKey], /) -> Snapshot:
+    def read(self, keys: Sequence[CellKey], /) -> Coroutine[Any, Any, Snapshot]:
         """All these cells and the store's time, which is taken after they were read."""
         ...
 

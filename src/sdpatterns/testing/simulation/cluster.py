@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import Repeats
-from sdpatterns.ports.queue import MessageQueue, QueueSettings
+from sdpatterns.ports.queue import Capability, MessageQueue, QueueSettings
 from sdpatterns.testing.faults import FaultPlan, FaultyQueue, Outages, SteppedClock
 from sdpatterns.testing.simulation.database import NodeTransaction
 from sdpatterns.testing.simulation.loop import Life, NodeLoop
@@ -183,7 +183,8 @@ class Cluster:
     def queue(self, name: str, settings: QueueSettings | None = None) -> MessageQueue:
         """The queue of that name, as the judge reaches it: without faults."""
         queue = WatchedQueue(self.backend.queue(name, settings), self.clock, self._noted)
-        queue.capabilities |= {"transaction"}
+        in_transactions: frozenset[Capability] = frozenset({"transaction"})
+        queue.capabilities |= in_transactions
         return queue
 
     def start(self, program: Program) -> None:

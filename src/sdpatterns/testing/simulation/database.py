@@ -71,7 +71,7 @@ class NodeTransaction:
         """Write a row when it commits; None takes it away."""
         self._written[key] = value
 
-    def queue(self, name: str, settings: QueueSettings | None = None, /) -> TransactionQueue:
+    def queue(self, name: str, /, settings: QueueSettings | None = None) -> TransactionQueue:
         """The queue of that name: what is published is in it when this commits."""
         inner = self._cluster.queue(name, settings)
         return TransactionQueue(

@@ -14,7 +14,8 @@ from typing import Any
 from sdpatterns.errors import BackendError, StaleFence
 from sdpatterns.messaging.inbox import Inbox
 from sdpatterns.messaging.jobs import Job, Jobs, Worker, current_job
-from sdpatterns.ports.queue import Park, Requeue
+from sdpatterns.messaging.jobs.presence import Presence
+from sdpatterns.ports.queue import Park, QueueDepth, Requeue
 from sdpatterns.testing.simulation.cluster import TROUBLES, Cluster, Node
 from sdpatterns.testing.simulation.record import QueueCall
 from sdpatterns.testing.simulation.world import Run
@@ -25,6 +26,13 @@ _ATTEMPTS = 4
 _PEACE_S = 900.0
 _LEASES = 6
 _QUEUE = "payments"
+
+
+class _PlacedWorker(Worker):
+    """A worker that is in no real process, so that its entry among the workers is the same in each run."""
+
+    def _presence(self, began_s: float) -> Presence:
+        return super()._presence(began_s)._replace(host="simulated", pid=0)
 
 
 class JobsWorld:
@@ -66,6 +74,7 @@ class _Payments:
     async def drained(self) -> None:
         """All copies have arrived, and every job has come to its end."""
         queue = self.cluster.queue(_QUEUE)
+        depth: QueueDepth | None = None
         await asyncio.sleep(10.0)
         for _ in range(int(_PEACE_S / self.lease_s)):
             depth = await queue.depth()
@@ -83,7 +92,7 @@ class _Payments:
             """The handler."""
             await self.pay(node, order, is_broken=is_broken)
 
-        worker = Worker(jobs, concurrency=3, lease_s=self.lease_s, poll_s=2.0, drain_s=self.lease_s)
+        worker = _PlacedWorker(jobs, concurrency=3, lease_s=self.lease_s, poll_s=2.0, drain_s=self.lease_s)
         async with worker:
             await self.producer(node, pay)
             await asyncio.Event().wait()

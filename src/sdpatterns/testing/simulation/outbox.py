@@ -14,6 +14,7 @@ from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.inbox import Inbox
 from sdpatterns.messaging.outbox import Outbox, Relay
+from sdpatterns.ports.queue import QueueDepth
 from sdpatterns.testing.simulation.cluster import TROUBLES, Cluster, Node
 from sdpatterns.testing.simulation.world import Run
 
@@ -68,6 +69,7 @@ class _Orders:
     async def drained(self) -> None:
         """Everything is carried on."""
         queue = self.cluster.queue("outbox/orders")
+        depth: QueueDepth | None = None
         await asyncio.sleep(10.0)
         for _ in range(int(_PEACE_S / self.lease_s)):
             depth = await queue.depth()
