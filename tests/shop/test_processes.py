@@ -179,7 +179,7 @@ async def test_a_replica_of_each_kind_is_killed_under_load(several: Callable[[],
     before = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
     assert before.keys() == {(name, replica) for name in SEVERAL for replica in (1, 2)} | {(name, 1) for name in ALONE}
     async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
-        buyers = await killed_one_by_one(shop, http, ("ordering", "payments", *SEVERAL[:4], *ALONE))
+        buyers = await killed_one_by_one(shop, http, ("ordering", "payments", "fulfilment", *SEVERAL[:4], *ALONE))
         assert {answer for buyer in buyers for answer in buyer.answers} <= {200, 201, 409, 503, 0}
         orders = await settled(http)
         assert orders["paid"]["orders"] == len(buyers)

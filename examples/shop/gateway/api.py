@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -98,11 +99,15 @@ class _Streams:
 
 
 async def _until(ending: asyncio.Event, chunks: AsyncIterable[Any]) -> AsyncIterator[Any]:
-    """What comes before this server is to end: it would wait for a stream that goes on."""
-    async for chunk in chunks:
-        yield chunk
-        if ending.is_set():
-            return
+    """What comes before this server is to end, which would wait for a stream that goes on, or the other side is lost.
+
+    A page whose stream ends connects again by itself. To it a stream that breaks off is an error.
+    """
+    with suppress(httpx2.HTTPError):
+        async for chunk in chunks:
+            yield chunk
+            if ending.is_set():
+                return
 
 
 async def _relay(storefront: Storefront, name: str, request: Request) -> Response:

@@ -29,7 +29,13 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{up,scenario}")
     _add_up(commands.add_parser("up", help="start the shop"))
-    _add_scenario(commands.add_parser("scenario", help="play a scenario on the shop that is running"))
+    _add_scenario(
+        commands.add_parser(
+            "scenario",
+            help="play a scenario on the shop that is running",
+            formatter_class=argparse.RawTextHelpFormatter,
+        )
+    )
     serve = commands.add_parser("serve")  # what the supervisor starts; users never type it
     serve.add_argument("deployable")
     serve.add_argument("replica", type=int)
@@ -63,7 +69,7 @@ def _add_up(up: argparse.ArgumentParser) -> None:
 
 
 def _add_scenario(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help=", ".join(names()))
+    parser.add_argument("name", nargs="?", help="\n".join(names()))
     parser.add_argument("--list", action="store_true", help="show the scenarios and end")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--url", help="the address of the shop (default: the one that runs on --data-dir)")

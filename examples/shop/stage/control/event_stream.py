@@ -19,6 +19,7 @@ LIVE_S = 30.0  # the browser connects again by itself; a gateway that drains mus
 _DOTS_S = 0.25
 _TURNS_PER_STATE = 4
 _DOTS_MAX = 400
+_RESTS_MAX_S = 5.0  # a gateway that hears nothing for long hangs up
 _RESTS = 1.0  # as long as it looked: on a slow machine an open page leaves the shop half of the time for its visitors
 
 
@@ -53,7 +54,7 @@ class EventStream:
                 yield _event("dots", {"dots": [answer.dot() for answer in dots[-_DOTS_MAX:]], "lanes": lanes})
             turn += 1
             took_s = time.monotonic() - began_s
-            await happens(ending, max(_RESTS * took_s, _DOTS_S - took_s))
+            await happens(ending, max(min(_RESTS * took_s, _RESTS_MAX_S), _DOTS_S - took_s))
 
 
 def _event(name: str, data: Any) -> bytes:
