@@ -17,6 +17,7 @@ Exception
     ├── LeaseLost                the lease ended, or went to another holder, while its holder worked
     ├── StaleFence               a write with an older fence than the resource has seen
     ├── VersionConflict          a write on a version that is not the newest one
+    ├── EventsTrimmed            a reader asks for events that a log no longer keeps
     ├── JobFailed                a job ended without a result: it was parked
     ├── JobCancelled             a job was cancelled before it ended
     ├── RequestFailed            the handler of a request raised
@@ -214,6 +215,25 @@ class VersionConflict(SdpatternsError):
 
     def __str__(self) -> str:
         return f"{self.name!r}: key {self.key!r} has version {self.found}, not {self.expected}"
+
+
+class EventsTrimmed(SdpatternsError):
+    """The log no longer keeps the events behind `after`: a reader that went on would skip them.
+
+    `trimmed` is the position of the log (or the version of `stream`, where one was read) up to which events were
+    dropped. To begin there on purpose, read behind it.
+    """
+
+    def __init__(self, name: str, stream: str, after: int, trimmed: int) -> None:
+        self.name = name
+        self.stream = stream
+        self.after = after
+        self.trimmed = trimmed
+        super().__init__(name, stream, after, trimmed)
+
+    def __str__(self) -> str:
+        what = f"stream {self.stream!r} keeps no version" if self.stream else "the log keeps no position"
+        return f"{self.name!r}: {what} up to {self.trimmed}, and was read behind {self.after}"
 
 
 class JobFailed(SdpatternsError):

@@ -8,12 +8,15 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.testing.contracts import (
     BackendContract,
     BackendUnderTest,
+    BoundedLogContract,
     BoundedQueueContract,
     BoundedStatesContract,
+    CancelledLogContract,
     CancelledQueueContract,
     CancelledSignalsContract,
     CancelledStatesContract,
     DirectStatesContract,
+    EventLogContract,
     MessageQueueContract,
     PreciseSignalsContract,
     SignalBusContract,
@@ -74,4 +77,16 @@ class TestQueuesUnderTrio(Memory, MessageQueueContract, BoundedQueueContract):
 
 
 class TestQueuesInThreads(Memory, MessageQueueContract, BoundedQueueContract):
+    runtime = "blocking"
+
+
+class TestLogsUnderAsyncio(Memory, EventLogContract, CancelledLogContract, BoundedLogContract):
+    runtime = "asyncio"
+
+
+class TestLogsUnderTrio(Memory, EventLogContract, BoundedLogContract):
+    runtime = "trio"
+
+
+class TestLogsInThreads(Memory, EventLogContract, BoundedLogContract):
     runtime = "blocking"

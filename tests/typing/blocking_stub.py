@@ -34,6 +34,7 @@ ROOTS = [
     "sdpatterns.ports.states:StateStore",
     "sdpatterns.ports.signals:SignalBus",
     "sdpatterns.ports.queue:MessageQueue",
+    "sdpatterns.ports.log:EventLog",
     "sdpatterns.ports.backend:Backend",
 ]
 RENAMED = {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sdpatterns.ports.log import EventLog, LogSettings
 from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import StateStore
 
-__all__ = ["Backend", "HasQueues", "HasSignals", "HasStates"]
+__all__ = ["Backend", "HasLogs", "HasQueues", "HasSignals", "HasStates"]
 
 
 class HasStates(Protocol):
@@ -34,6 +35,14 @@ class HasQueues(Protocol):
 
     def queue(self, name: str, /, settings: QueueSettings = ...) -> MessageQueue:
         """The queue of that name. Opens nothing; the same name is the same queue."""
+        ...
+
+
+class HasLogs(Protocol):
+    """Keeps events in named logs."""
+
+    def log(self, name: str, /, settings: LogSettings = ...) -> EventLog:
+        """The log of that name. Opens nothing; the same name is the same log."""
         ...
 
 

@@ -26,6 +26,11 @@ class TestMine(StateStoreContract, StoredStatesContract):
 | `SharedQueueContract` | queues that other clients of the same backend share |
 | `BoundedQueueContract` | queues that hold the messages themselves: `messages_max` |
 | `TransactionalQueueContract` | queues within a transaction of the caller's: `backend.within(session).queue(name)` |
+| `EventLogContract` | every log: `backend.log(name)` |
+| `CancelledLogContract` | logs used from a loop: a caller may be cancelled at any await |
+| `SharedLogContract` | logs that other clients of the same backend share |
+| `BoundedLogContract` | logs that hold the events themselves: `events_max` |
+| `TransactionalLogContract` | logs within a transaction of the caller's: `backend.within(session).log(name)` |
 | `AlgorithmContract` | every `Algorithm` of a rate limiter |
 | `ScriptedAlgorithmContract` | those with `lua`, on a real Redis or Valkey |
 
@@ -39,11 +44,19 @@ eight threads. Run with plain pytest; no plugin is needed. Imports pytest: `pip 
 import pytest
 
 # A failed assertion in them then shows its values.
-_PAGES = ("states", "stored", "inprocess", "signals", "queues", "algorithms")
+_PAGES = ("states", "stored", "inprocess", "signals", "queues", "logs", "algorithms")
 pytest.register_assert_rewrite(*(f"{__name__}.{page}" for page in _PAGES))
 
 from sdpatterns.testing.contracts.algorithms import AlgorithmContract, ScriptedAlgorithmContract
 from sdpatterns.testing.contracts.inprocess import BoundedStatesContract, DirectStatesContract
+from sdpatterns.testing.contracts.logs import (
+    BoundedLogContract,
+    CancelledLogContract,
+    EventLogContract,
+    OpenLogTransaction,
+    SharedLogContract,
+    TransactionalLogContract,
+)
 from sdpatterns.testing.contracts.queues import (
     BoundedQueueContract,
     CancelledQueueContract,
@@ -66,23 +79,29 @@ __all__ = [
     "AlgorithmContract",
     "BackendContract",
     "BackendUnderTest",
+    "BoundedLogContract",
     "BoundedQueueContract",
     "BoundedStatesContract",
+    "CancelledLogContract",
     "CancelledQueueContract",
     "CancelledSignalsContract",
     "CancelledStatesContract",
     "DirectStatesContract",
+    "EventLogContract",
     "MessageQueueContract",
+    "OpenLogTransaction",
     "OpenTransaction",
     "PreciseSignalsContract",
     "RuntimeName",
     "ScriptedAlgorithmContract",
+    "SharedLogContract",
     "SharedQueueContract",
     "SharedSignalsContract",
     "SignalBusContract",
     "Stage",
     "StateStoreContract",
     "StoredStatesContract",
+    "TransactionalLogContract",
     "TransactionalQueueContract",
     "scene",
 ]

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar, cast
 
 from sdpatterns.core.codec import Codec, IntegersCodec
 from sdpatterns.core.runtime import finish
-from sdpatterns.ports.backend import Backend, HasQueues
+from sdpatterns.ports.backend import Backend, HasLogs, HasQueues
+from sdpatterns.ports.log import EventLog, LogSettings
 from sdpatterns.ports.queue import MessageQueue, QueueSettings
 from sdpatterns.ports.signals import SignalBus
 from sdpatterns.ports.states import KEYS_MAX, Cells, Overflow, Space
@@ -105,6 +106,11 @@ class Stage:
         """A queue of this test's own."""
         full, backend = f"{self.prefix}/{name}", cast("HasQueues", self.backend)
         return backend.queue(full, QueueSettings() if settings is None else settings)
+
+    def log(self, name: str = "events", settings: LogSettings | None = None) -> EventLog:
+        """A log of this test's own."""
+        full, backend = f"{self.prefix}/{name}", cast("HasLogs", self.backend)
+        return backend.log(full, LogSettings() if settings is None else settings)
 
     def shift(self, seconds: float) -> None:
         """Move the store's time."""
