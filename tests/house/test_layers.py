@@ -28,6 +28,7 @@ NAMED_FOR = {
     "httpx2": "httpx2",
     "hypothesis": "testing",
     "opentelemetry": "opentelemetry otlp span_redaction traces",
+    "msgspec": "msgspec",
     "nats": "nats",
     "prometheus_client": "prometheus",
     "psutil": "testing",
@@ -46,6 +47,7 @@ NAMED_FOR = {
 
 # Files named for a library that others inside may import all the same, and why.
 OPEN_GUESTS = {
+    "sdpatterns.messaging.schema.msgspec": "only asked for a class that the library made, so that it is there",
     "sdpatterns.web.brotli": "the ASGI door offers br where the library is there, and asks before it imports",
     "sdpatterns.web.http_sf": "the ASGI door reads and writes structured fields; it is behind the extra `web`",
     "sdpatterns.web.zstandard": "the same for zstd",

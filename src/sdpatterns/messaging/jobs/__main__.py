@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from sdpatterns.core.command import columns, named
 from sdpatterns.core.runtime import BLOCKING, finish
 from sdpatterns.errors import BackendError, CodecError
 from sdpatterns.messaging.jobs.jobs import Jobs
@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command; 0 where it worked, 1 where the store is away, 2 for a wrong command."""
     given = _parser().parse_args(words)
     try:
-        jobs = _loaded(given.jobs)
+        jobs = named(given.jobs, Jobs, "app.jobs:jobs")
     except (ImportError, AttributeError, TypeError, ValueError) as cause:
         print(f"{given.jobs}: {cause}", file=sys.stderr)  # noqa: T201 - a command's answer
         return 2
@@ -72,36 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _loaded(name: str) -> Jobs:
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ValueError("name it as module:attribute, such as app.jobs:jobs")
-    sys.path.insert(0, "")
-    found = getattr(importlib.import_module(module), attribute)
-    if not isinstance(found, Jobs):
-        raise TypeError(f"that is a {type(found).__name__} and no Jobs")
-    return found
-
-
-def _table(rows: Sequence[tuple[object, ...]]) -> Lines:
-    """Columns as wide as their longest cell; numbers stand to the right."""
-    texts = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines: Lines = []
-    for row, cells in zip(texts, rows, strict=True):
-        padded = [
-            text.rjust(width) if isinstance(cell, int | float) else text.ljust(width)
-            for text, cell, width in zip(row, cells, widths, strict=True)
-        ]
-        lines.append("  ".join(padded).rstrip())
-    return lines
-
-
 async def _status(jobs: Jobs, _: Any) -> Lines:
     depth = await jobs.queue.depth()
     paused = " (paused)" if await jobs.is_paused() else ""
     lines = [f"{jobs.name}{paused}"]
-    lines += _table([
+    lines += columns([
         ("due", depth.due, f"the oldest for {_lasting(depth.lag_s)}" if depth.due else ""),
         ("waiting", depth.waiting, ""),
         ("running", depth.leased, ""),
@@ -109,7 +84,7 @@ async def _status(jobs: Jobs, _: Any) -> Lines:
     ])  # fmt: skip
     if jobs.schedules:
         lines += ["", "schedules"]
-        lines += _table([(name, repr(schedule.times)) for name, schedule in sorted(jobs.schedules.items())])
+        lines += columns([(name, repr(schedule.times)) for name, schedule in sorted(jobs.schedules.items())])
     return lines
 
 
@@ -123,11 +98,11 @@ async def _workers(jobs: Jobs, _: Any) -> Lines:
         return _lasting(max(0, now_us - at_us) / 1e6)
 
     rows = [(it.host, it.pid, it.running, it.places, since(it.began_us), since(it.seen_us)) for it in found]
-    lines = _table([("host", "process", "running", "places", "since", "seen before"), *rows])
+    lines = columns([("host", "process", "running", "places", "since", "seen before"), *rows])
     tasks = [(it.host, it.pid, task) for it in found for task in it.tasks]
     if tasks:
         shown = [(host, pid, task.job, task.id, task.attempt, since(task.began_us)) for host, pid, task in tasks]
-        lines += ["", *_table([("host", "process", "job", "id", "attempt", "since"), *shown])]
+        lines += ["", *columns([("host", "process", "job", "id", "attempt", "since"), *shown])]
     return lines
 
 
@@ -137,7 +112,7 @@ async def _dead(jobs: Jobs, given: Any) -> Lines:
         return ["no dead letters"]
     now_us = time.time_ns() // 1000
     rows = [(it.id, _job_of(it), it.attempt, _lasting((now_us - it.parked_us) / 1e6), it.reason[:80]) for it in letters]
-    return _table([("id", "job", "attempts", "since", "reason"), *rows])
+    return columns([("id", "job", "attempts", "since", "reason"), *rows])
 
 
 async def _redrive(jobs: Jobs, given: Any) -> Lines:
