@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.messaging.inbox import Inbox
 from sdpatterns.messaging.jobs import Jobs, Worker, chain, current_job
 from sdpatterns.ports.queue import Settlement
 from tests.loops import each_virtual_loop
@@ -68,25 +69,58 @@ async def test_what_follows_a_group_runs_once_after_its_last_member() -> None:
     assert it.ended == ["y", "z", "x", "all"]
 
 
+class Broken(Exception):
+    """No other attempt would mend it."""
+
+
+class FirstDiesOnce:
+    """The worker of the first job of a chain dies after it has put the next one in the queue, and before it settles."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, second_lasts_s: float) -> None:
+        backend = MemoryBackend()
+        self.jobs, self.effects = Jobs("mail", backend=backend), list[str]()
+        self.seen: list[tuple[str, str]] = []
+        inbox, settle = Inbox("effects"), self.jobs.queue.settle
+
+        @self.jobs.job(give_up_on=(Broken,))
+        async def note(name: str, lasts_s: float = 0.0) -> None:
+            self.seen.append((name, current_job().id))
+            if lasts_s < 0:
+                raise Broken
+            await anyio.sleep(lasts_s)
+            if await inbox.is_new(current_job().id, within=backend):
+                self.effects.append(name)
+
+        async def died_before(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+            kept = [it for it in settlements if (it.claimed.id, it.claimed.attempt) != ("first", 1)]
+            await settle(kept)
+            return [True] * len(settlements)
+
+        monkeypatch.setattr(self.jobs.queue, "settle", died_before)
+        self.chain = chain(note.options(id="first").message("a"), note.message("b", second_lasts_s), note.message("c"))
+
+
 async def test_what_follows_a_job_that_ran_twice_has_the_same_id_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    it, seen = Logged(), list[tuple[str, str]]()
-    settle = it.jobs.queue.settle
-
-    @it.jobs.job
-    async def note(name: str) -> None:
-        seen.append((name, current_job().id))
-
-    async def died_before(settlements: Sequence[Settlement], /) -> Sequence[bool]:
-        kept = [it for it in settlements if (it.claimed.id, it.claimed.attempt) != ("first", 1)]
-        await settle(kept)
-        return [True] * len(settlements)
-
-    monkeypatch.setattr(it.jobs.queue, "settle", died_before)
-    await it.jobs.publish([chain(note.options(id="first").message("a"), note.message("b"))])
+    it = FirstDiesOnce(monkeypatch, second_lasts_s=0.0)
+    await it.jobs.publish([it.chain])
     async with Worker(it.jobs):
         await anyio.sleep(60)
-    assert [name for name, _ in seen] == ["a", "b", "a", "b"]
-    assert len({job_id for name, job_id in seen if name == "b"}) == 1, "an inbox takes it once, by its id"
+    assert [name for name, _ in it.seen] == ["a", "b", "c", "a", "b", "c"]
+    assert len(set(it.seen)) == 3, "one id for each"
+    assert it.effects == ["a", "b", "c"], "an inbox takes each once, by its id"
+
+
+@pytest.mark.parametrize("is_parked", [False, True])
+async def test_what_follows_is_dropped_the_second_time_while_the_first_is_there(
+    is_parked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = FirstDiesOnce(monkeypatch, second_lasts_s=-1.0 if is_parked else 30.0)
+    await it.jobs.publish([it.chain])
+    async with Worker(it.jobs):
+        await anyio.sleep(60)
+    assert it.effects == (["a"] if is_parked else ["a", "b", "c"])
+    assert [name for name, _ in it.seen] == (["a", "b", "a"] if is_parked else ["a", "b", "a", "c"])
+    assert len(await it.jobs.queue.parked(10)) == is_parked
 
 
 async def test_a_member_that_runs_twice_counts_once() -> None:

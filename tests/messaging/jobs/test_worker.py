@@ -6,7 +6,8 @@ import contextlib
 import datetime as dt
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +17,7 @@ from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.notices import Notice, listen
 from sdpatterns.errors import (
+    BackendFull,
     BackendUnavailable,
     DeadlineExceeded,
     JobCancelled,
@@ -527,26 +529,136 @@ async def test_a_settlement_that_the_queue_refuses_leaves_the_others_settled(
         assert (depth.due, depth.leased) == (0, 1)
 
 
-async def test_jobs_whose_store_is_away_for_longer_than_their_lease_are_lost(
+class Away:
+    """A queue whose verbs fail while they are named."""
+
+    def __init__(self, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.verbs: set[str] = set()
+        self.error: Exception = BackendUnavailable("the store is away")
+        for verb in ("claim", "extend", "settle"):
+            monkeypatch.setattr(jobs.queue, verb, self._around(verb, getattr(jobs.queue, verb)))
+
+    def _around(self, verb: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        async def called(*words: Any) -> Any:
+            if verb in self.verbs:
+                raise self.error
+            return await call(*words)
+
+        return called
+
+
+async def test_what_ended_while_the_store_was_away_is_settled_with_the_next_call(
     jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(*_: object) -> list[bool]:
-        raise BackendUnavailable("the store is away")
+    """A settlement that is repeated held up those that came later, until its pause and its call were over."""
+    settle, sizes = jobs.queue.settle, list[int]()
+
+    async def away_for_three_calls(settlements: Sequence[Settlement], /) -> Sequence[bool]:
+        sizes.append(len(settlements))
+        if len(sizes) <= 3:
+            raise BackendUnavailable("the store is away")
+        return await settle(settlements)
+
+    @jobs.job
+    async def wait(seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    monkeypatch.setattr(jobs.queue, "settle", away_for_three_calls)
+    await jobs.publish([wait.message(seconds) for seconds in (1.0, 1.1, 1.2)])
+    async with working(jobs):
+        await until_empty(jobs)
+    assert sizes == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable("away"), BackendFull("full"), OutcomeUnknown("lost")])
+async def test_a_job_that_is_done_but_not_settled_keeps_its_lease(
+    error: Exception, jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that another worker ran it a second time, as soon as the lease of before was over."""
+    runs, away = list[float](), Away(jobs, monkeypatch)
+    away.error = error
+
+    @jobs.job
+    async def note(seconds: float) -> None:
+        runs.append(seconds)
+        await anyio.sleep(seconds)
+
+    away.verbs = {"settle"}
+    # The second and the third end while the first is repeated, the third when most of its lease is over.
+    await jobs.publish([note.message(seconds) for seconds in (1.0, 6.0, 2.5)])
+    async with working(jobs, lease_s=8), Worker(jobs, lease_s=8, concurrency=3):
+        await anyio.sleep(60)
+        away.verbs = set()
+        await until_empty(jobs)
+    assert sorted(runs) == [1.0, 2.5, 6.0]
+    assert [notice for notice in heard if isinstance(notice, JobLost)] == []
+
+
+async def test_a_worker_that_cannot_settle_begins_no_more_work(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, away = list[int](), Away(jobs, monkeypatch)
+
+    @jobs.job
+    async def note(number: int) -> None:
+        runs.append(number)
+
+    away.verbs = {"settle"}
+    async with working(jobs):
+        await note.enqueue(1)
+        await anyio.sleep(30)
+        await note.enqueue(2)
+        await anyio.sleep(30)
+        assert runs == [1]
+        away.verbs = set()
+        await until_empty(jobs)
+    assert runs == [1, 2]
+
+
+async def test_a_job_that_was_done_before_a_long_outage_is_settled_after_it_if_no_other_took_it(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(jobs, monkeypatch)
 
     @jobs.job
     async def note() -> None: ...
 
     await note.enqueue()
-    with monkeypatch.context() as patch:
-        patch.setattr(jobs.queue, "settle", never)
-        async with working(jobs):
-            await anyio.sleep(7)
-            assert [notice for notice in heard if isinstance(notice, JobLost)] == []
-            patch.undo()
-            await until_empty(jobs)
-    assert [notice.attempt for notice in heard if isinstance(notice, JobCompleted)] == [1]
+    async with working(jobs):
+        await anyio.sleep(0.01)
+        away.verbs = {"claim", "extend", "settle"}
+        await anyio.sleep(300)
+        away.verbs = set()
+        await until_empty(jobs)
+    assert [type(notice) for notice in heard if isinstance(notice, (JobLost, JobCompleted))] == [JobCompleted]
+
+
+async def test_a_job_that_another_worker_took_during_an_outage_is_lost(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, away = jobs.queue.claim, Away(jobs, monkeypatch)
+
+    @jobs.job
+    async def note() -> None: ...
+
+    away.verbs = {"extend", "settle"}
     await note.enqueue()
-    monkeypatch.setattr(jobs.queue, "settle", never)
-    async with working(jobs, drain_s=0):
-        await anyio.sleep(8)
-        assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]
+    async with working(jobs):
+        await anyio.sleep(100)
+        assert len((await claim(1, 600.0)).messages) == 1
+        away.verbs = set()
+        await anyio.sleep(10)
+    assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]
+
+
+async def test_a_worker_that_stops_gives_up_what_it_cannot_settle(
+    jobs: Jobs, heard: list[Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = Away(jobs, monkeypatch)
+
+    @jobs.job
+    async def note() -> None: ...
+
+    away.verbs = {"settle"}
+    await note.enqueue()
+    async with working(jobs, drain_s=600):
+        await anyio.sleep(50)
+    assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]

@@ -71,6 +71,20 @@ class Delivery(ABC):
         return self._heartbeat.until_s
 
     @property
+    def lease_s(self) -> float:
+        """How long a renewal holds."""
+        return self._heartbeat.lease_s
+
+    @property
+    def due_s(self) -> float:
+        """The monotonic second at which a third of the lease is over, so that it is to be renewed."""
+        return self._heartbeat.until_s - self._heartbeat.lease_s * 2 / 3
+
+    def renewed(self, until_s: float) -> None:
+        """Its lease was renewed after the work had ended, because it is not settled yet."""
+        self._heartbeat.until_s = until_s
+
+    @property
     def claimed_us(self) -> int:
         """When it was claimed, by the store's clock."""
         return self.claimed.leased_until_us - round(self._heartbeat.lease_s * 1_000_000)

@@ -129,7 +129,7 @@ class Consumer(Service):
             if stop is not None:
                 group.start(partial(self._await_stop, stop))
             group.start(self._listen)
-            group.start(partial(settling.serve, wait_s, lambda: self._is_over))
+            group.start(partial(settling.serve, wait_s, lambda: self._is_over, lambda: self._is_stopping))
             try:
                 await self._serve(group, wake, settling, is_endless=stop is not None)
             finally:
@@ -143,7 +143,8 @@ class Consumer(Service):
             # None: until work ends, or messages are settled, or the service is stopped.
             wait_s = GROW_AFTER_S if self._places.may_grow else None
             # Those that wait to be settled hold no place, but a store that is slow must not let them pile up.
-            free = self._places.now - max(len(self._running), len(settling))
+            # One that does not take settlements gets no more work out either, which would only have to be done again.
+            free = 0 if settling.is_away else self._places.now - max(len(self._running), len(settling))
             if free > 0 and not self._is_stopping:
                 was_idle = not self._running and not len(settling)
                 claims = await self._claim(free, has_begun=has_begun)
