@@ -85,7 +85,8 @@ async def _scenario(arguments: argparse.Namespace) -> int:
     if arguments.list:
         return listed()
     here = None if arguments.port is None else f"http://127.0.0.1:{arguments.port}"
-    return await played(arguments.name, arguments.url or here or find(arguments.data_dir), arguments.pace)
+    url = arguments.url or here or find(arguments.data_dir)
+    return await played(arguments.name, url, arguments.pace, arguments.size)
 
 
 def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:

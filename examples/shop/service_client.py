@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from sdpatterns.core.notices import tell
 from sdpatterns.errors import DeadlineExceeded, Rejected
 from sdpatterns.web.httpx2 import AsyncPool, AsyncTransport
 from shop.defences import bounded_calls
+from shop.plain_http import no_authority
 from shop.problems import Problem, not_found
 from shop.round_robin import RoundRobinTransport
 from shop.settings import Settings
@@ -156,19 +156,13 @@ def http_client(settings: Settings, name: str, *, connections_max: int, patience
     `patience_s` for the connection, the answer and its body together; connecting has one second of it.
     """
     limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
-    pool = AsyncPool(limits=limits, verify=_certificates())
+    pool = AsyncPool(limits=limits, verify=no_authority())
     transport = AsyncTransport(
         bounded_calls(name, connections_max, patience_s),
         inner=_ReportingTransport(RoundRobinTransport(settings.replicas(name), pool), settings.context, name),
     )
     timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))
     return httpx2.AsyncClient(base_url=settings.address(name), transport=transport, timeout=timeout)
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    """One for all clients: each would read the machine's certificates again, most of a start's time."""
-    return ssl.create_default_context()
 
 
 @asynccontextmanager

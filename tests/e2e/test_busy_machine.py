@@ -1,7 +1,7 @@
 """The control room on one busy core: every scenario ends and says what it measured, and no request to it fails.
 
-The long ones: `pytest tests/e2e/test_busy_machine.py -m long -n0 -s -o faulthandler_timeout=0`; each of them takes
-longer than the watch for stuck tests allows.
+Run them with `pytest tests/e2e/test_busy_machine.py -m long -n0 -s -o faulthandler_timeout=0`; most of them take longer
+than the watch for stuck tests allows.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def is_too_busy(seen: dict[str, Any]) -> bool:
     return "too busy for this story" in told and "DOES NOT HOLD" not in told
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_scenario_on_one_busy_core_ends_and_no_request_fails(browser: Browser, tmp_path: Path) -> None:
     with on_one_busy_core(tmp_path / "data") as url:

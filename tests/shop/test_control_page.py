@@ -154,14 +154,17 @@ def test_a_scenario_shows_its_progress_and_can_be_stopped(browser: Browser, shop
         expect(caption).not_to_be_empty()
         first = caption.inner_text()
         expect(caption).not_to_have_text(first, timeout=90_000)
-        held_or_busy = page.locator("#expectations [data-is=held], #story[data-is=broken] #story-title")
-        expect(held_or_busy.first).to_be_visible(timeout=90_000)
         if not state(shop)["scenario"]["ended"]:
             story.get_by_role("button", name="Stop").click()
         expect(story.get_by_role("button", name="Close")).to_be_visible()
         assert state(shop)["scenario"]["ended"]
         story.get_by_role("button", name="Close").click()
         expect(story).to_be_hidden()
+
+        fast = {"pace": 50, "size": 0.1}
+        assert shop.post("/control/api/scenarios/double-click", json=fast).status_code == 202
+        held_or_busy = page.locator("#expectations [data-is=held], #story[data-is=broken] #story-title")
+        expect(held_or_busy.first).to_be_visible(timeout=90_000)
 
 
 def test_a_trace_opens_as_a_waterfall(browser: Browser, shop: httpx.Client) -> None:

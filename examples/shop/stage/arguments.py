@@ -78,6 +78,7 @@ def _add_scenario(parser: argparse.ArgumentParser) -> None:
         "--data-dir", type=Path, default=DATA_DIR, help=f"find the shop that runs on this data (default: {DATA_DIR})"
     )
     parser.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
+    parser.add_argument("--size", type=_size, default=1.0, help="the part of each crowd that comes (default: 1)")
 
 
 def _visitors(text: str) -> int:
@@ -93,13 +94,21 @@ def _replicas(text: str) -> int:
 
 
 def _pace(text: str) -> float:
+    return _number(text, 100)
+
+
+def _size(text: str) -> float:
+    return _number(text, 1)
+
+
+def _number(text: str, most: int) -> float:
     try:
-        pace = float(text)
+        number = float(text)
     except ValueError:
-        pace = 0.0
-    if not 0.1 <= pace <= 100:
-        raise argparse.ArgumentTypeError("must be a number from 0.1 to 100")
-    return pace
+        number = 0.0
+    if not 0.1 <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be a number from 0.1 to {most}")
+    return number
 
 
 def _port(text: str) -> int:

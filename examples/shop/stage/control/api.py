@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -102,7 +104,7 @@ def _scenarios(scenarios: ScenarioRunner) -> list[Route]:
         return JSONResponse(scenarios.cards())
 
     async def begin(request: Request) -> Response:
-        scenarios.begin(request.path_params["name"], _pace(await read_json(request)))
+        scenarios.begin(request.path_params["name"], *_pace_and_size(await read_json(request)))
         return JSONResponse(scenarios.view(), 202)
 
     async def stop(_request: Request) -> Response:
@@ -145,10 +147,16 @@ def _traces(known: Traces) -> list[Route]:
     return [Route("/control/api/traces", traces), Route("/control/api/traces/{trace_id}", trace)]
 
 
-def _pace(body: object) -> float:
+def _pace_and_size(body: object) -> tuple[float, float]:
     fields = Fields(body)
     fields.done()
-    pace = body.get("pace", 1.0) if isinstance(body, dict) else 1.0
-    if type(pace) not in (int, float) or not 0.1 <= pace <= PACE_MAX:
-        raise InvalidInput(FieldError("/pace", f"must be a number from 0.1 to {PACE_MAX:g}"))
-    return float(pace)
+    given = body if isinstance(body, dict) else {}
+    return _number(given, "pace", PACE_MAX), _number(given, "size", 1.0)
+
+
+def _number(given: Mapping[str, object], name: str, most: float) -> float:
+    """A number from a tenth to a bound, 1 where none is given."""
+    found = given.get(name, 1.0)
+    if not isinstance(found, int | float) or isinstance(found, bool) or not 0.1 <= found <= most:
+        raise InvalidInput(FieldError(f"/{name}", f"must be a number from 0.1 to {most:g}"))
+    return float(found)

@@ -26,22 +26,32 @@ class DesiredState:
         self._replicas = replicas
         self._on = dict.fromkeys(DEFENCES, True)
         self._faults = {target: FaultInjector() for target in TARGETS}
+        self.changed = asyncio.Event()
+        """Set by every change of what is wanted: a replica that was away does not have it yet."""
         self._lock = asyncio.Lock()  # a replica must not be judged by a pulse from before the last change
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every defence is to be on, and nothing to have a fault."""
+        return all(self._on.values()) and not any(injector.view() for injector in self._faults.values())
 
     async def set_switch(self, name: str, *, on: bool) -> None:
         """Change a switch; a Problem when a replica does not answer, whose switch is then changed later."""
+        self.changed.set()
         async with self._lock:
             self._on[name] = on
             await self._replicas.tell(DEFENCES[name], *_switch_request(name, on=on))
 
     async def begin(self, fault: Fault) -> Any:
         """Begin a fault, in place of the one that its target has; gives what the target says."""
+        self.changed.set()
         async with self._lock:
             self._faults[fault.target].begin(fault, time.monotonic())
             return (await self._replicas.tell(fault.target, "PUT", "/admin/fault", asdict(fault)))[0]
 
     async def heal(self, *targets: str) -> Any:
         """Heal these targets at once; gives what the last of them says."""
+        self.changed.set()
         async with self._lock:
             for target in targets:
                 self._faults[target].heal()

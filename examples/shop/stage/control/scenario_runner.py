@@ -32,15 +32,15 @@ class ScenarioRunner:
         """The scenarios there are."""
         return [scenario.load(name).card() for name in scenario.names()]
 
-    def begin(self, name: str, pace: float) -> None:
-        """Play a scenario; 409 while another one is being played."""
+    def begin(self, name: str, pace: float, size: float) -> None:
+        """Play a scenario, with a part of its crowds; 409 while another one is being played."""
         if self._playing is not None and not self._playing.done():
             raise Problem(409, "scenario-running", "A scenario is being played; stop it first.")
         try:
             written = scenario.load(name)
         except KeyError:
             raise not_found("such scenario") from None
-        self._play = ScenarioRun(written, self._url, pace=pace)
+        self._play = ScenarioRun(written, self._url, pace=pace, size=size)
         self._playing = asyncio.create_task(self._run_to_end(self._play))
 
     async def _run_to_end(self, play: ScenarioRun) -> None:

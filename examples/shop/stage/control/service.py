@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.background import together
+from shop.background import happens, together
 from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.settings import CONTEXTS
@@ -36,6 +36,7 @@ from shop.stage.switches import DEFENCES
 from shop.validation import FieldError, InvalidInput
 
 SETTLED_S = 1.0
+_CALM_S = 4.0  # with every defence on and no fault; connections are kept for five
 _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
 
 
@@ -235,10 +236,13 @@ class Control:
         self.feed.history.mark(self.now_us(), text)
 
     async def reconcile(self) -> None:
-        """Hold every replica to what is wanted, once a second; never ends by itself."""
+        """Hold every replica to what is wanted, once a second while that is anything unusual; never ends by itself."""
         while True:
+            self._desired.changed.clear()
             await self.defences.reconcile()
             await asyncio.sleep(SETTLED_S)
+            if self._desired.is_plain:
+                await happens(self._desired.changed, _CALM_S - SETTLED_S)
 
     async def deliver(self, sku: str, pieces: int) -> None:
         """Have more pieces delivered, booked as received like any others."""

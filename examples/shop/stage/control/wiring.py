@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import ASGIApp
 
+from sdpatterns.web.httpx2 import AsyncPool
 from shop.background import alongside
+from shop.plain_http import no_authority
 from shop.service_app import service_app
 from shop.service_client import service_client
 from shop.settings import Settings
@@ -29,7 +31,9 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """The control room, reading the ledgers and the pulse of all services."""
     async with AsyncExitStack() as stack:
         services = {name: await stack.enter_async_context(service_client(settings, name)) for name in _READ}
-        client = await stack.enter_async_context(TotalTimeoutClient(timeout=PATIENCE_S))
+        client = await stack.enter_async_context(
+            TotalTimeoutClient(transport=AsyncPool(verify=no_authority()), timeout=PATIENCE_S)
+        )
         scenarios, load = await stack.enter_async_context(opened(settings.public))
         control = Control(services, Replicas(settings, client), settings.now_us, scenarios=scenarios, load=load)
         stack.push_async_callback(control.aclose)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from shop.plain_http import no_authority
 from shop.stage.arguments import program
 from shop.stage.scenarios import scenario
 from shop.stage.total_timeout import TotalTimeoutClient
@@ -30,7 +31,7 @@ def listed() -> int:
     return 0
 
 
-async def played(name: str, url: str, pace: float) -> int:
+async def played(name: str, url: str, pace: float, size: float = 1.0) -> int:
     """Let the shop's control room play a scenario, and print what it tells; 0 when all expectations held.
 
     The page shows the same. Ctrl-C stops it, and everything is put back.
@@ -41,10 +42,10 @@ async def played(name: str, url: str, pace: float) -> int:
         print(f"shop: there is no scenario {name}; there are: {', '.join(scenario.names())}", file=sys.stderr)
         return 1
     try:
-        async with TotalTimeoutClient(base_url=url, timeout=_PATIENCE_S) as http:
+        async with TotalTimeoutClient(base_url=url, timeout=_PATIENCE_S, verify=no_authority()) as http:
             if not (await http.get("/livez")).is_success:
                 return _no_shop(url, name)
-            return await _followed(http, written, pace)
+            return await _followed(http, written, {"pace": pace, "size": size})
     except (httpx2.HTTPError, httpx2.InvalidURL):
         return _no_shop(url, name)
 
@@ -57,8 +58,8 @@ def _no_shop(url: str, name: str) -> int:
     return 1
 
 
-async def _followed(http: httpx2.AsyncClient, written: scenario.Scenario, pace: float) -> int:
-    begun = await http.post(f"/control/api/scenarios/{written.name}", json={"pace": pace})
+async def _followed(http: httpx2.AsyncClient, written: scenario.Scenario, how: dict[str, float]) -> int:
+    begun = await http.post(f"/control/api/scenarios/{written.name}", json=how)
     if begun.status_code == 409:
         title = (await _scenario(http))["title"]
         print(f"shop: {title} is being played there; stop it on the page, or wait for its end", file=sys.stderr)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from shop.plain_http import no_authority
 from shop.stage.scenarios.crowd import Crowd
 from shop.stage.scenarios.machine_speed import CHECKOUT_S, MachineSpeed, Processor, in_ms, measured, measured_again
 from shop.stage.scenarios.scenario import COLUMNS, Scenario, Step
@@ -40,7 +41,7 @@ class ScenarioRun:
     the time that it usually takes.
     """
 
-    def __init__(self, scenario: Scenario, url: str, *, pace: float = 1.0) -> None:
+    def __init__(self, scenario: Scenario, url: str, *, pace: float = 1.0, size: float = 1.0) -> None:
         self.scenario = scenario
         self.expectations: list[dict[str, Any]] = [
             {"text": step.object, "held": None, "part": part, "found": "", "excused": False}
@@ -49,6 +50,7 @@ class ScenarioRun:
         ]
         self._url = url
         self._pace = pace
+        self._size = size
         self._crowd = Crowd(url, _FIRST_PERSON)
         self._fared: dict[str, Any] = {}
         self._seen: dict[str, Any] = {}  # the state that was judged or noted last: sentences tell the same numbers
@@ -93,7 +95,7 @@ class ScenarioRun:
 
     async def run(self) -> bool:
         """Run all steps; whether everything held. NoShop when the shop cannot be reached."""
-        async with TotalTimeoutClient(base_url=self._url, timeout=PATIENCE_S) as http:
+        async with TotalTimeoutClient(base_url=self._url, timeout=PATIENCE_S, verify=no_authority()) as http:
             shop = ShopClient(http)
             try:
                 async with self._put_back(shop):
@@ -123,6 +125,8 @@ class ScenarioRun:
         self._say(self._machine.in_words())
         if self._machine.is_too_busy:
             raise TooBusy("Nothing was changed.")
+        if self._size < 1:
+            self._say(f"As you asked, {self._size:.0%} of each crowd comes, or as many as the story needs.")
         for step in self.scenario.steps:
             self._step += 1
             await self._take(shop, step)
@@ -208,7 +212,8 @@ class ScenarioRun:
         self._fared = result.view()
 
     def _people(self, written: int, at_least: int) -> int:
-        return min(written, max(at_least, round(written * self._machine.share)))
+        """As many as were asked for and this machine can serve, but as many as the story needs."""
+        return min(written, max(at_least, round(written * min(self._size, self._machine.share))))
 
     async def do_searchers(self, _shop: ShopClient, step: Step) -> None:
         """Ordinary people who search, until the last of them is done."""
