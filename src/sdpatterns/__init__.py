@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sdpatterns.core.pipeline import Pipeline as Pipeline
     from sdpatterns.core.tracing import trace_with as trace_with
     from sdpatterns.errors import DeadlineExceeded as DeadlineExceeded
+    from sdpatterns.messaging.eventstore import Aggregate as Aggregate
+    from sdpatterns.messaging.eventstore import EventStore as EventStore
     from sdpatterns.messaging.inbox import Inbox as Inbox
     from sdpatterns.messaging.jobs import Jobs as Jobs
     from sdpatterns.messaging.jobs import Worker as Worker
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from sdpatterns.messaging.outbox import Relay as Relay
     from sdpatterns.messaging.requests import Requests as Requests
     from sdpatterns.messaging.requests import Responder as Responder
+    from sdpatterns.messaging.schema import EventSchema as EventSchema
+    from sdpatterns.messaging.schema import EventType as EventType
     from sdpatterns.messaging.topics import Subscriber as Subscriber
     from sdpatterns.messaging.topics import Topic as Topic
     from sdpatterns.observability.observing import observe as observe
@@ -53,10 +57,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Aggregate": "sdpatterns.messaging.eventstore",
     "Bulkhead": "sdpatterns.resilience.bulkhead",
     "CircuitBreaker": "sdpatterns.resilience.breaker",
     "DeadlineExceeded": "sdpatterns.errors",
     "Election": "sdpatterns.coordination.election",
+    "EventSchema": "sdpatterns.messaging.schema",
+    "EventStore": "sdpatterns.messaging.eventstore",
+    "EventType": "sdpatterns.messaging.schema",
     "Fallback": "sdpatterns.resilience.fallback",
     "Idempotency": "sdpatterns.coordination.idempotency",
     "Inbox": "sdpatterns.messaging.inbox",
@@ -95,10 +103,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Aggregate",
     "Bulkhead",
     "CircuitBreaker",
     "DeadlineExceeded",
     "Election",
+    "EventSchema",
+    "EventStore",
+    "EventType",
     "Fallback",
     "Idempotency",
     "Inbox",

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import inspect
 import os
-import random as random_numbers
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from sdpatterns.algorithms.backoff import BACKOFFS
 from sdpatterns.coordination.optimistic.decision import RECORDS, CompareAndSet, Versioned
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.judging import callable_of, plain
 from sdpatterns.core.keys import check_name, join_key
 from sdpatterns.core.ranges import number, whole
-from sdpatterns.core.runtime import Runtime, current
+from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.undivided import Undivided
 from sdpatterns.core.value_codec import ValueCodec
 from sdpatterns.errors import VersionConflict
+from sdpatterns.ports.conflicts import until_it_is_written
 from sdpatterns.ports.states import KEYS_MAX, Space, StateStore, check_store, rely_on
 
 __all__ = ["Change", "OptimisticLock"]
@@ -26,9 +25,6 @@ T = TypeVar("T")
 
 Change: TypeAlias = Callable[[T | None], T | Awaitable[T]]
 """A function, async or plain, from the value that was found (None where there is none) to the new one."""
-
-_PAUSE_FIRST_S = 0.005
-_PAUSE_MAX_S = 0.25
 
 
 def _random_writer() -> str:
@@ -104,25 +100,19 @@ class OptimisticLock(Undivided, Generic[T]):
         """Read, `change` and write, again after a conflict, with pauses that grow; what was written.
 
         `change` may be async and may run several times, so it should have no other effect. Raises `VersionConflict`
-        after `attempts_max` attempts.
+        after `attempts_max` attempts, and when the caller's deadline leaves no time for another one.
         """
         callable_of("change", change)
-        for attempt in range(self._attempts_max):
+
+        async def changed() -> T:
             found = await self.read(key)
             value = cast("Any", change(found.value))
             if inspect.isawaitable(value):
                 value = await value
-            try:
-                await self.write(key, value, found.version)
-            except VersionConflict:
-                if attempt + 1 == self._attempts_max:
-                    raise
-                draw = random_numbers.random()
-                pause = BACKOFFS["full_jitter"](attempt, _PAUSE_FIRST_S, _PAUSE_FIRST_S, _PAUSE_MAX_S, draw)
-                await current().sleep(pause)
-            else:
-                return cast("T", value)
-        raise AssertionError("attempts_max is at least 1")
+            await self.write(key, value, found.version)
+            return cast("T", value)
+
+        return await until_it_is_written(changed, self._attempts_max)
 
     def __repr__(self) -> str:
         return f"<OptimisticLock {self.name!r}>"
