@@ -105,6 +105,7 @@ TWINS = {
     "ConditionalMiddleware": "ASGI and WSGI",
     "IdempotencyMiddleware": "ASGI and WSGI",
     "MetricsMiddleware": "ASGI and WSGI",
+    "FenceMiddleware": "ASGI and WSGI",
     "RateLimitMiddleware": "ASGI and WSGI",
     "TracingMiddleware": "ASGI and WSGI",
 }

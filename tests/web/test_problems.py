@@ -48,6 +48,7 @@ def test_retry_after_never_asks_too_early(seconds: float, value: str) -> None:
         (errors.RateLimited("n", "secret", retry_after_s=2.5), 429, 2.5),
         (errors.ClaimHeld("n", "secret", retry_after_s=1.0), 409, 1.0),
         (errors.ClaimLost("n", "secret"), 409, 1.0),
+        (errors.StaleFence("secret", presented=1, seen=2), 412, None),
         (errors.AnswerNotKept("n", "secret", "secret"), 409, None),
         (errors.KeyReused("n", "secret"), 422, None),
         (errors.CircuitIsOpen("n", "secret", retry_after_s=9.0), 503, 9.0),

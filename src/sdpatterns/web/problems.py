@@ -24,6 +24,7 @@ from sdpatterns.errors import (
     KeyReused,
     RateLimited,
     Rejected,
+    StaleFence,
 )
 
 __all__ = ["MEDIA_TYPE", "QUOTA_EXCEEDED", "Problem", "problem_of", "retry_after"]
@@ -39,6 +40,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ClaimLost, 409),
     (KeyReused, 422),
     (AnswerNotKept, 409),
+    (StaleFence, 412),
     (CursorNotValid, 400),
     (CircuitIsOpen, 503),
     (BulkheadFull, 503),
@@ -119,6 +121,7 @@ _SAID: dict[type[Exception], str] = {
     ClaimLost: "The same request was taken over. Try again later.",
     CursorNotValid: "This cursor is not one of this list. Begin with the first page.",
     AnswerNotKept: "This request was carried out before; its answer was not kept and is not available again.",
+    StaleFence: "Another client has taken over: the lease of this request is not the newest that was seen here.",
     KeyReused: "This idempotency key was used before with another request.",
     DeadlineExceeded: "The request could not be carried out in time.",
     BackendError: "A service that this one needs is away. Try again later.",

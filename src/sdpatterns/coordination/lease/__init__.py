@@ -4,9 +4,11 @@ from sdpatterns.coordination.lease.config import LeaseConfig
 from sdpatterns.coordination.lease.guard import KeyedLease, Lease, LeaseAnswer
 from sdpatterns.coordination.lease.held import Held, Holding, current_lease
 from sdpatterns.coordination.lease.readwrite import ReadSide, ReadWriteLease, WriteSide
+from sdpatterns.coordination.lease.register import FenceRegister
 from sdpatterns.coordination.lease.several import HoldingAll
 
 __all__ = [
+    "FenceRegister",
     "Held",
     "Holding",
     "HoldingAll",
