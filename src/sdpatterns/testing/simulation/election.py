@@ -1,9 +1,9 @@
 """Nodes that lead in turn, crash and stand still while they lead.
 
 Promises, by the store's clock: one leader at a time, and each term has a larger number than all before it. By true
-time: two leaders work at once only where one of them stood still. A resource that is given the number refuses that of
-an earlier term, and loses no write that it acknowledged. One that watches sees terms in their order. When the
-trouble is over there is a leader that works, and one that watches sees it.
+time: no leader works after its lease, and two work at once only where one of them stood still. A resource that is
+given the number refuses that of an earlier term, and loses no write that it acknowledged. One that watches sees terms
+in their order. When the trouble is over there is a leader that works, and one that watches sees it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Parliament:
         judge = LineJudge(run, slots=1)
         trouble = run.trouble(pause_max_s=3 * self.lease_s)
         self.cluster = Cluster(run, nodes=chance.randint(2, 4), trouble=trouble, tell=judge.tell)
-        self.at_work = AtWork(self.cluster, 1, self.lease_s)
+        self.at_work = AtWork(self.cluster, judge, self.lease_s)
         self.register = Register("policy")
         self.acknowledged: set[str] = set()
         self.seen = 0
@@ -95,7 +95,7 @@ class _Parliament:
     async def lead(self, node: Node, term: Term) -> None:
         """Write to the register, again and again, with the number of the term."""
         self.run.note("led", node.name, term.number)
-        piece = self.at_work.begin("", f"{node.name} in term {term.number}", node)
+        piece = self.at_work.begin("", f"{node.name} in term {term.number}", term.number, node)
         try:
             for _ in range(node.chance.randint(1, 6)):
                 await self.write(node, term.number)

@@ -1,10 +1,10 @@
 """Nodes that change a register while they hold a lease, crash, stand still for longer than it lasts, and come back.
 
 Promises, by the store's clock: one holder of a key at a time, and none that the line did not let in first; fences grow
-from holder to holder; nothing but its own end, its renewal and its release changes a lease. By true time: two
-holders work on a key at once only where one of them stood still. The register refuses an older fence, so its writes
-are in the order of the fences, and no update that it acknowledged is lost. When the trouble is over, every key can
-be held again, soon.
+from holder to holder; nothing but its own end, its renewal and its release changes a lease. By true time: work is
+cancelled at the latest when its lease ends, and two holders work on a key at once only where one of them stood still.
+The register refuses an older fence, so its writes are in the order of the fences, and no update that it acknowledged
+is lost. When the trouble is over, every key can be held again, soon.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _House:
         )
         self.registers = {key: Register(key) for key in _KEYS}
         self.acknowledged: dict[str, set[str]] = defaultdict(set)
-        self.at_work = AtWork(self.cluster, 1, self.lease_s)
+        self.at_work = AtWork(self.cluster, self.judge, self.lease_s)
 
     async def live(self) -> None:
         """Everything."""
@@ -135,7 +135,7 @@ class _House:
 
     async def work(self, node: Node, key: str, held: Held) -> None:
         """Change the register, slowly, for up to four leases; no other node may be at it."""
-        piece = self.at_work.begin(key, held.who, node)
+        piece = self.at_work.begin(key, held.who, held.fence, node)
         try:
             await self.update(node, key, held)
         finally:

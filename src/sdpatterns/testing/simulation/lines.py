@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from sdpatterns.coordination.lease.decision import Ask, Holder, Leave, Line, RenewLease
 from sdpatterns.core.step import GONE, UNCHANGED
@@ -15,6 +16,9 @@ __all__ = ["LineJudge"]
 class LineJudge:
     """Follows the cells of a pattern, and says what no step may do.
 
+    `ends_us` has the true time at which the lease of a key and a fence ends; `revived` is called with the two before
+    a lease that was over by true time moves on.
+
     **Keeps**: it has an opinion of its own on each change: who may come in, who has to stay until when.
     """
 
@@ -23,6 +27,8 @@ class LineJudge:
         self.slots = slots
         self.lines: dict[str, Line] = {}
         self.fences: dict[str, int] = defaultdict(int)
+        self.ends_us: dict[tuple[str, int], int] = {}
+        self.revived: Callable[[str, int], None] = lambda key, fence: None
 
     def tell(self, happened: Happened) -> None:
         """Judge one step that took effect."""
@@ -37,6 +43,7 @@ class LineJudge:
         elif after is GONE:
             after = Line(self.fences[key])
         self.lines[key] = after
+        self._follow(key, after, now_us)
         self._must_stay(key, step, before, after, now_us)
         self._may_come(key, before, after, now_us)
         self._not_too_many(key, after, now_us)
@@ -45,6 +52,16 @@ class LineJudge:
             self.run.note("renewed")
             if not any(holder.who == step.who and holder.fence == step.fence for holder in before.holders):
                 self.run.violated(f"{step.who} renewed {key}, which it does not hold")
+
+    def _follow(self, key: str, after: Line, now_us: int) -> None:
+        """Each lease lasts as long by true time as it lasts by the store's, whose clock may be set later."""
+        true_us = self.run.now_us()
+        for holder in after.holders:
+            name, end_us = (key, holder.fence), true_us + holder.until_us - now_us
+            known_us = self.ends_us.get(name)
+            if known_us is not None and known_us < true_us < end_us:
+                self.revived(*name)
+            self.ends_us[name] = end_us if known_us is None else max(known_us, end_us)
 
     def _must_stay(self, key: str, step: object, before: Line, after: Line, now_us: int) -> None:
         """A lease that is not over ends by its own release only, and never gets shorter."""

@@ -26,14 +26,16 @@ class Life:
     """One life of a node, from its start to its crash. While it stands still nothing of it runs.
 
     `shift_us` is what the node's own wall clock shows more than the true time; a step of the clock adds to it.
+    `went_on_us` is the true time at which it went on last.
     """
 
-    __slots__ = ("is_over", "is_still", "put_aside", "shift_us", "tasks", "times_still")
+    __slots__ = ("is_over", "is_still", "put_aside", "shift_us", "tasks", "times_still", "went_on_us")
 
     def __init__(self, shift_us: int = 0) -> None:
         self.is_over = False
         self.is_still = False
         self.times_still = 0
+        self.went_on_us = 0
         self.shift_us = shift_us
         self.put_aside: list[asyncio.Handle] = []
         # The loop keeps only weak references, and a task that is collected would run its `finally`.
@@ -47,6 +49,7 @@ class Life:
     def go_on(self, loop: NodeLoop) -> None:
         """Run what was put aside, in its order, and all that comes."""
         self.is_still = False
+        self.went_on_us = loop.clock.now_us()
         loop.take_up(self.put_aside)
         self.put_aside = []
 
@@ -70,13 +73,16 @@ class _Numbered(asyncio.Task[Any]):
         return self._number
 
 
+_run_handle: Callable[[asyncio.Handle], None] = asyncio.Handle._run  # noqa: SLF001 - `super()` costs more, each turn
+
+
 class _OwnedHandle(asyncio.Handle):
     __slots__ = ()
 
     def _run(self) -> None:
         life = self._context.get(_LIFE)  # type: ignore[attr-defined]
         if life is None or not life.is_still:
-            super()._run()
+            _run_handle(self)
         else:
             life.put_aside.append(self)
 
@@ -87,7 +93,7 @@ class _OwnedTimer(asyncio.TimerHandle):
     def _run(self) -> None:
         life = self._context.get(_LIFE)  # type: ignore[attr-defined]
         if life is None or not life.is_still:
-            super()._run()
+            _run_handle(self)
         else:
             life.put_aside.append(self)
 

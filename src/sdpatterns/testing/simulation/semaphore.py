@@ -1,8 +1,8 @@
 """Nodes that share a few permits, crash and stand still while they hold one.
 
 Promises, by the store's clock: never more holders of a key than there are permits; fences grow; each comes in its
-turn. By true time: more are at work only where one of them stood still. When the trouble is over, all permits can be
-held at once.
+turn. By true time: work is cancelled at the latest when its lease ends, and more are at work only where one of them
+stood still. When the trouble is over, all permits can be held at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Exports:
         judge = LineJudge(run, slots=self.permits)
         trouble = run.trouble(pause_max_s=3 * self.lease_s)
         self.cluster = Cluster(run, nodes=chance.randint(2, 4), trouble=trouble, tell=judge.tell)
-        self.at_work = AtWork(self.cluster, self.permits, self.lease_s)
+        self.at_work = AtWork(self.cluster, judge, self.lease_s)
         self.at_once = 0
 
     async def live(self) -> None:
@@ -83,7 +83,7 @@ class _Exports:
             await asyncio.sleep(chance.choice([0.0, 0.5, 2.0]) * chance.random() * self.lease_s)
             try:
                 async with semaphore.guard("t") as held:
-                    piece = self.at_work.begin("t", held.who, node)
+                    piece = self.at_work.begin("t", held.who, held.fence, node)
                     try:
                         await asyncio.sleep(chance.choice([0.1, 1.0, 2.0]) * chance.random() * self.lease_s)
                     finally:
