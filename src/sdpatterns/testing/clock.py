@@ -57,7 +57,7 @@ class VirtualClock:
 
     def monotonic(self) -> float:
         """Seconds from an arbitrary start."""
-        return _FIRST_S + self.passed_us / 1e6
+        return _FIRST_S + (self._passed_us if self._reading is None else self.passed_us) / 1e6
 
     def now_us(self) -> int:
         """Microseconds since 1970."""

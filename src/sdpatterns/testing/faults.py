@@ -237,7 +237,8 @@ class FaultyClient:
             self.reach()
             if network.strikes("unsent"):
                 raise BackendUnavailable("the step was not sent, by plan")
-            await network.deliver()
+            if network.outages.copies:
+                await network.deliver()
             if not network.strikes("lost_before"):
                 answer = await call()
                 if copies and repeats == "harmless" and network.strikes("copied"):

@@ -28,6 +28,7 @@ _ENOUGH_SEEDS = 200
 _VIOLATIONS_SHOWN = 10
 _SHRUNK_AT_ONCE = 3
 _CHUNK = 50
+_KEPT_EACH = 100
 
 
 def never_happened(world: World, counts: Counter[str], seeds: int) -> list[str]:
@@ -39,17 +40,39 @@ def never_happened(world: World, counts: Counter[str], seeds: int) -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """0 when no promise was broken and everything that should happen did."""
-    options = _parser().parse_args(words)
-    results = [_one_world(name, options) for name in options.world or WORLDS]
-    if options.out is not None:
-        report = {
-            "command": f"{_PROGRAM} {' '.join(sys.argv[1:] if words is None else words)}",
-            "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-            "worlds": results,
-        }
-        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return int(any(result["violations"] or result["never_happened"] for result in results))
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.resume and options.out is None:
+        parser.error("--resume needs --out: the file that it goes on from")
+    options.command = f"{_PROGRAM} {' '.join(sys.argv[1:] if words is None else words)}"
+    results = _results_so_far(options)
+    for name in options.world or WORLDS:
+        for tally in _one_world(name, results.get(named_world(name).name), options):
+            results[tally.world.name] = tally.result()
+            _write(results, options)
+    return int(any(result["violations"] or result["never_happened"] for result in results.values()))
+
+
+def _results_so_far(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    if not options.resume or not options.out.exists():
+        return {}
+    worlds: list[dict[str, Any]] = json.loads(options.out.read_text(encoding="utf-8"))["worlds"]
+    return {result["world"]: result for result in worlds}
+
+
+def _write(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> None:
+    if options.out is None:
+        return
+    report = {
+        "command": options.command,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "worlds": list(results.values()),
+    }
+    # Whole or not at all: it may be ended at any moment, and goes on from this file.
+    beside = options.out.with_suffix(".part")
+    beside.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    beside.replace(options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--for", type=float, dest="seconds", help="stop after so many seconds, and say how far it came")
     parser.add_argument("--no-shrink", action="store_true", help="do not look for the fewest faults that still fail")
     parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the seeds that this file has, and write it now and then"
+    )
     return parser
 
 
@@ -78,34 +104,72 @@ def _names(words: str) -> frozenset[str]:
     return frozenset(words.split(",")) - {""}
 
 
-def _one_world(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    world, began = named_world(name), time.monotonic()
-    counts: Counter[str] = Counter()
-    seeds = broken = 0
-    with _outcomes(world, options) as outcomes:
+class _Tally:
+    """What the seeds of a world brought so far: those of this run, and of earlier ones that it goes on from."""
+
+    def __init__(self, world: World, first: int, known: dict[str, Any] | None) -> None:
+        self.world = world
+        self.first: int = known["seeds"][0] if known else first
+        self.next: int = known["seeds"][1] if known else first
+        self.broken: int = known["violations"] if known else 0
+        self.counts: Counter[str] = Counter(known["happened"] if known else {})
+        self.seconds_before: float = known["seconds"] if known else 0.0
+        self.began_s = time.monotonic()
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds were run."""
+        return self.next - self.first
+
+    @property
+    def missing(self) -> list[str]:
+        """What should have happened, and did not."""
+        return never_happened(self.world, self.counts, self.seeds)
+
+    @property
+    def seconds(self) -> float:
+        """How long they took."""
+        return self.seconds_before + time.monotonic() - self.began_s
+
+    def add(self, outcome: Outcome) -> None:
+        """One more."""
+        self.next += 1
+        self.counts += outcome.counts
+        self.broken += bool(outcome.violations)
+
+    def result(self) -> dict[str, Any]:
+        """As it is written down."""
+        return {
+            "world": self.world.name,
+            "seeds": [self.first, self.next],
+            "violations": self.broken,
+            "never_happened": self.missing,
+            "seconds": round(self.seconds, 1),
+            "happened": dict(sorted(self.counts.items())),
+        }
+
+
+def _one_world(name: str, known: dict[str, Any] | None, options: argparse.Namespace) -> Iterator[_Tally]:
+    """Run its seeds; gives the tally at the end, and now and then before it where that is to be kept."""
+    world = named_world(name)
+    tally = _Tally(world, options.seeds.start, known)
+    seeds, broken = range(tally.next, options.seeds.stop), 0
+    with _outcomes(world, seeds, options) as outcomes:
         for outcome in outcomes:
-            seeds += 1
-            counts += outcome.counts
+            tally.add(outcome)
             if outcome.violations:
                 broken += 1
                 _complain(name, world, outcome, broken, options)
             if len(options.seeds) == 1:
                 _tell(world, outcome)
-            if broken == options.until or _is_late(began, options):
+            if broken == options.until or _is_late(tally.began_s, options):
                 break
-    missing = never_happened(world, counts, seeds)
-    seconds = time.monotonic() - began
-    _say(f"{world.name}: {seeds} seeds, {broken} with violations, {seconds:.1f} s")
-    for what in missing:
+            if options.resume and tally.next % _KEPT_EACH == 0:
+                yield tally
+    _say(f"{world.name}: {tally.seeds} seeds, {tally.broken} with violations, {tally.seconds:.1f} s")
+    for what in tally.missing:
         _say(f"{world.name}: {what!r} never happened, so this run proves nothing about it")
-    return {
-        "world": world.name,
-        "seeds": [options.seeds.start, options.seeds.start + seeds],
-        "violations": broken,
-        "never_happened": missing,
-        "seconds": round(seconds, 1),
-        "happened": dict(sorted(counts.items())),
-    }
+    yield tally
 
 
 def _is_late(began: float, options: argparse.Namespace) -> bool:
@@ -113,13 +177,13 @@ def _is_late(began: float, options: argparse.Namespace) -> bool:
 
 
 @contextmanager
-def _outcomes(world: World, options: argparse.Namespace) -> Iterator[Iterable[Outcome]]:
+def _outcomes(world: World, seeds: range, options: argparse.Namespace) -> Iterator[Iterable[Outcome]]:
     play = partial(simulate, world, only=options.faults)
     if options.jobs == 1:
-        yield map(play, options.seeds)
+        yield map(play, seeds)
         return
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        yield pool.imap(play, options.seeds, _CHUNK)
+        yield pool.imap(play, seeds, _CHUNK)
 
 
 def _complain(name: str, world: World, outcome: Outcome, number: int, options: argparse.Namespace) -> None:

@@ -39,7 +39,8 @@ class _NodeNetwork(Network):
         self._size = 0.0
 
     def strikes(self, fault: str) -> bool:
-        size = self._luck.draw(self._who, fault, getattr(self.plan, fault))
+        chance = getattr(self.plan, fault)
+        size = self._luck.draw(self._who, fault, chance) if chance > 0 else None
         self._size = 0.0 if size is None else size
         return size is not None
 
