@@ -131,7 +131,7 @@ def test_threads_leave_nothing_behind(request: pytest.FixtureRequest, kind: str,
             thread.join(30)
         pressure = backend.pressure()
         assert (pressure.used, pressure.waiting, pressure.errors) == (0, 0, 0)
-        assert pressure.capacity == {"sqlite": 1, "postgres": 10, "valkey": 16}[kind]
+        assert pressure.capacity == {"sqlite": 1, "postgres": 20, "valkey": 16}[kind]
 
 
 @pytest.mark.anyio

@@ -11,10 +11,11 @@ from sqlalchemy import Engine, create_engine, text
 
 from sdpatterns.backends.sqlalchemy import SQLBackend, metadata
 from sdpatterns.backends.sqlalchemy.__main__ import main
-from sdpatterns.backends.sqlalchemy.tables import SCHEMA_VERSION
+from sdpatterns.backends.sqlalchemy.tables import MESSAGES, PARKED, SCHEMA_VERSION
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import UnknownVersion
+from sdpatterns.ports.log import NewEvent
 from sdpatterns.ports.queue import Message
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Look
@@ -28,6 +29,7 @@ SCHEMAS = {
     1: "CREATE TABLE sdp_schema (id INTEGER PRIMARY KEY, version INTEGER NOT NULL, bell BIGINT NOT NULL DEFAULT 0)",
     2: "CREATE TABLE sdp_schema (id INTEGER PRIMARY KEY, version INTEGER NOT NULL, notified BIGINT NOT NULL DEFAULT 0)",
 }
+SCHEMAS[3] = SCHEMAS[2]
 FAR_US = 1 << 60
 
 
@@ -60,6 +62,8 @@ def make_old(engine: Engine, version: int) -> None:
     kinds = {"text": "TEXT", "blob": "BLOB"}
     if engine.dialect.name == "postgresql":
         kinds = {"text": 'TEXT COLLATE "C"', "blob": "BYTEA"}
+    if version >= 3:
+        metadata.create_all(engine, tables=[MESSAGES, PARKED])
     with engine.begin() as connection:
         for statement in (CELLS.format(**kinds), INDEX, SCHEMAS[version]):
             connection.execute(text(statement))
@@ -80,7 +84,7 @@ def version_of(engine: Engine) -> int:
         return int(connection.execute(text("SELECT version FROM sdp_schema")).scalar_one())
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
 def test_an_older_schema_is_refused_with_the_command_to_run(database: Engine, version: int) -> None:
     make_old(database, version)
     with pytest.raises(UnknownVersion, match=rf"version {version} .* needs {SCHEMA_VERSION}: call `await backend.crea"):
@@ -88,7 +92,7 @@ def test_an_older_schema_is_refused_with_the_command_to_run(database: Engine, ve
     assert version_of(database) == version
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
 def test_create_migrates_an_older_schema_with_its_data(database: Engine, version: int) -> None:
     make_old(database, version)
     for turn in range(2):
@@ -99,6 +103,9 @@ def test_create_migrates_an_older_schema_with_its_data(database: Engine, version
             # And so are the tables of the third.
             assert finish(backend.queue("jobs").publish([Message(id="a", payload=b"")])) == [turn == 0]
             assert finish(backend.queue("jobs").parked(1)) == []
+            # And those of the fourth.
+            event = NewEvent(id=f"{turn}", type="noted", data=b"")
+            assert finish(backend.log("events").append("a", turn, [event])).version == turn + 1
     assert version_of(database) == SCHEMA_VERSION
     assert read(url_of(database)) == (41,)
 

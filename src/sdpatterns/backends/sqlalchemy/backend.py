@@ -16,22 +16,27 @@ from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
 from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
 from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
+from sdpatterns.backends.sqlalchemy.log import DEFAULT_LOG, SQLLog
 from sdpatterns.backends.sqlalchemy.postgres.cells import PostgresCells
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
+from sdpatterns.backends.sqlalchemy.postgres.log import PostgresEvents
 from sdpatterns.backends.sqlalchemy.postgres.queue import PostgresMessages
 from sdpatterns.backends.sqlalchemy.queue import DEFAULT, SQLQueue
 from sdpatterns.backends.sqlalchemy.resources import DatabaseResources, Tables
 from sdpatterns.backends.sqlalchemy.signals import SQLSignals
 from sdpatterns.backends.sqlalchemy.sqlite.cells import SQLiteCells
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
+from sdpatterns.backends.sqlalchemy.sqlite.log import SQLiteEvents
 from sdpatterns.backends.sqlalchemy.sqlite.queue import SQLiteMessages
 from sdpatterns.backends.sqlalchemy.states import SQLStates
 from sdpatterns.backends.sqlalchemy.within import CallerTransaction, SQLView
 from sdpatterns.core.judging import plain
+from sdpatterns.core.keys import check_name
 from sdpatterns.core.ranges import number
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.lifespan import Lifespan
+from sdpatterns.ports.log import LogSettings
 from sdpatterns.ports.pressure import Pressure
 from sdpatterns.ports.queue import QueueSettings
 
@@ -41,7 +46,7 @@ T = TypeVar("T")
 
 
 class SQLBackend(Lifespan):
-    """Keeps the state and signals of patterns in a SQLite file or in Postgres, with or without an event loop.
+    """Keeps state, messages, events and signals in a SQLite file or in Postgres, with or without an event loop.
 
     ```
     tasks, threads --> one batch --> one transaction (SQLite), two statements (Postgres)
@@ -74,9 +79,9 @@ class SQLBackend(Lifespan):
         self.runtime = BLOCKING if database.blocking else ASYNCIO
         self._dialect = SQLiteDialect() if database.kind == "sqlite" else PostgresDialect()
         self._tables = (
-            Tables(SQLiteCells(self._dialect), SQLiteMessages(self._dialect))
+            Tables(SQLiteCells(self._dialect), SQLiteMessages(self._dialect), SQLiteEvents(self._dialect))
             if isinstance(self._dialect, SQLiteDialect)
-            else Tables(PostgresCells(self._dialect), PostgresMessages(self._dialect))
+            else Tables(PostgresCells(self._dialect), PostgresMessages(self._dialect), PostgresEvents(self._dialect))
         )
         self._resources = DatabaseResources(
             database, self._dialect, self._tables, timeout_s, plain("random", random), LocalSignals()
@@ -120,7 +125,12 @@ class SQLBackend(Lifespan):
 
     def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> SQLQueue:
         """The queue of that name. Opens nothing; the same name is the same queue, whatever object it comes from."""
-        return SQLQueue(name, settings, self.runtime, self._resources.here, self.shown)
+        return SQLQueue(name, settings, self.runtime, self._resources.here)
+
+    def log(self, name: str, settings: LogSettings = DEFAULT_LOG, /) -> SQLLog:
+        """The log of that name. Opens nothing; the same name is the same log, whatever object it comes from."""
+        check_name("a log", name)
+        return SQLLog(name, settings, self.runtime, self._resources.here, self.signals)
 
     def within(self, transaction: CallerTransaction) -> SQLView:
         """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sdpatterns.backends.sqlalchemy.engine.requests import Request
 from sdpatterns.backends.sqlalchemy.engine.texts import stored_text
-from sdpatterns.backends.sqlalchemy.messages.requests import QueueRequest
 from sdpatterns.backends.sqlalchemy.messages.rows import (
     ClaimOrder,
     Extension,
@@ -18,11 +18,11 @@ from sdpatterns.backends.sqlalchemy.messages.rows import (
     microseconds,
     row,
 )
-from sdpatterns.backends.sqlalchemy.messages.table import Verb
+from sdpatterns.backends.sqlalchemy.messages.verbs import Verb
 from sdpatterns.backends.sqlalchemy.resources import SQLResources
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.runtime import Runtime, current
-from sdpatterns.errors import BackendUnavailable, SdpatternsError
+from sdpatterns.core.runtime import Runtime
+from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.queue import (
     Capability,
     Claimed,
@@ -52,7 +52,6 @@ _LOOKS_MAX = 8
 """How often one claim looks again, for what was not due by its state yet."""
 _PROMOTED = 1000
 _SWEPT = 500
-_PAUSE_S = 0.01
 
 
 class StoredQueue(ABC):
@@ -71,7 +70,7 @@ class StoredQueue(ABC):
         self._after = ""
 
     @abstractmethod
-    async def _carry(self, request: QueueRequest) -> None:
+    async def _carry(self, request: Request) -> None:
         """Have the request done. Raises what it ended with."""
 
     @abstractmethod
@@ -81,7 +80,7 @@ class StoredQueue(ABC):
     async def _ask(self, verb: Verb, items: Sequence[Any]) -> Sequence[Any]:
         if not items:
             return ()
-        request = QueueRequest(verb, self._stored, items)
+        request = Request(verb, self._stored, items)
         await self._carry(request)
         return request.answers
 
@@ -178,35 +177,13 @@ class SQLQueue(StoredQueue):
     loop share. `docs/backends/sql.md` has the rest.
     """
 
-    def __init__(
-        self, name: str, settings: QueueSettings, runtime: Runtime, here: Callable[[], SQLResources], shown: str
-    ) -> None:
+    def __init__(self, name: str, settings: QueueSettings, runtime: Runtime, here: Callable[[], SQLResources]) -> None:
         super().__init__(name, settings)
         self.runtime = runtime
         self._here = here
-        self._shown = shown
 
-    async def _carry(self, request: QueueRequest) -> None:
-        flushes, apart = self._here().flushes, False
-        while True:
-            try:
-                await (flushes.run_apart(request) if apart else flushes.run(request))
-            except BaseException:
-                request.is_abandoned = True
-                # Else the flush that carries it out sees that.
-                if request.is_done:
-                    flushes.give_back(request)
-                raise
-            if request.error is not None:
-                raise request.error
-            if not request.held:
-                return
-            if request.left_s is not None and request.left_s <= 0:
-                raise BackendUnavailable(f"{self._shown}: the deadline has passed and nothing was done: {request.held}")
-            if apart:
-                await current().sleep(_PAUSE_S)
-            request.renew()
-            apart = True
+    async def _carry(self, request: Request) -> None:
+        await self._here().flushes.carry(request)
 
     def _give_back(self, claims: Sequence[Claimed]) -> None:
         if claims:

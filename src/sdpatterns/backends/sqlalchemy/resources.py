@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from sqlalchemy.engine import Connection
@@ -16,8 +16,9 @@ from sdpatterns.backends.sqlalchemy.cells.row_queues import RowQueues
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, payload
-from sdpatterns.backends.sqlalchemy.messages.flushes import Flushes
-from sdpatterns.backends.sqlalchemy.messages.table import MessageTable
+from sdpatterns.backends.sqlalchemy.engine.requests import VerbTable
+from sdpatterns.backends.sqlalchemy.events.flushes import EventFlushes
+from sdpatterns.backends.sqlalchemy.messages.flushes import MessageFlushes
 from sdpatterns.backends.sqlalchemy.postgres.asyncpg import ConnectionFactory, LoopConnections
 from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
 from sdpatterns.backends.sqlalchemy.postgres.listeners import AsyncpgConnector, PsycopgConnector
@@ -42,7 +43,8 @@ class Tables(NamedTuple):
     """The statements of each port."""
 
     cells: CellTable
-    messages: MessageTable
+    messages: VerbTable
+    events: VerbTable
 
 
 class SQLResources(Protocol):
@@ -52,8 +54,12 @@ class SQLResources(Protocol):
     batches: Batches
     queues: RowQueues | None
     """Where steps wait for rows that others hold or write; None where the file is held as a whole."""
-    flushes: Flushes
+    flushes: MessageFlushes
     """Where goes what is asked of queues."""
+    log_writes: EventFlushes
+    """Where goes what changes a log."""
+    log_reads: EventFlushes
+    """Where goes what reads one; beside the writes, where the database lets it."""
 
     @property
     def connections(self) -> Connections:
@@ -63,6 +69,11 @@ class SQLResources(Protocol):
     @property
     def queue_connections(self) -> Connections:
         """Those for queues, so that no step on a cell waits behind a claim; the same ones on SQLite."""
+        ...
+
+    @property
+    def log_connections(self) -> Sequence[Connections]:
+        """Those on which logs are written and read; the same ones on SQLite."""
         ...
 
     @property
@@ -90,6 +101,7 @@ class ThreadResources:
         self,
         connections: ThreadConnections | FileConnections,
         queue_connections: ThreadConnections | FileConnections,
+        log_connections: Sequence[ThreadConnections | FileConnections],
         tables: Tables,
         listener: ThreadListener | FileListener,
         notifier: ThreadNotifier | None = None,
@@ -99,7 +111,9 @@ class ThreadResources:
         self.listener = listener
         self.notifier = notifier
         self.attempts = SQLAttempts(connections, tables.cells)
-        self.flushes = Flushes(queue_connections, tables.messages, threads=True)
+        self.log_connections = log_connections
+        self.flushes = MessageFlushes(queue_connections, tables.messages, threads=True)
+        self.log_writes, self.log_reads = [EventFlushes(each, tables.events, threads=True) for each in log_connections]
         self.batches = Batches.of_threads(self.attempts)
         self.queues = RowQueues(self.attempts, threads=True) if connections.waits_for_rows else None
 
@@ -113,6 +127,8 @@ class ThreadResources:
         await self.listener.stop()
         if self.notifier is not None:
             await self.notifier.stop()
+        for each in self.log_connections:
+            each.close()
         self.queue_connections.close()
         self.connections.close()
 
@@ -125,12 +141,15 @@ class FileResources:
 
     def __init__(self, connections: FileConnections, tables: Tables, file: FileListener, writer: Writer) -> None:
         self.connections = self.queue_connections = connections
+        self.log_connections = (connections,)
         self.listener = WriterListener(file, writer)
         self._file = file
         self._writer = writer
         self.attempts = SQLAttempts(connections, tables.cells)
         self.batches = Batches.of_tasks(self.attempts, writer.run)
-        self.flushes = Flushes(connections, tables.messages, threads=False, in_thread=writer.run)
+        self.flushes = MessageFlushes(connections, tables.messages, threads=False, in_thread=writer.run)
+        self.log_writes = EventFlushes(connections, tables.events, threads=False, in_thread=writer.run)
+        self.log_reads = self.log_writes
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
         """Run a task on a connection of its own that commits each statement by itself."""
@@ -153,6 +172,7 @@ class TaskResources:
         self,
         connections: LoopConnections,
         queue_connections: LoopConnections,
+        log_connections: Sequence[LoopConnections],
         tables: Tables,
         listener: TaskListener,
         notifier: TaskNotifier,
@@ -163,7 +183,9 @@ class TaskResources:
         self.notifier = notifier
         self.attempts = SQLAttempts(connections, tables.cells)
         self.batches = Batches.of_tasks(self.attempts)
-        self.flushes = Flushes(queue_connections, tables.messages, threads=False)
+        self.log_connections = log_connections
+        self.flushes = MessageFlushes(queue_connections, tables.messages, threads=False)
+        self.log_writes, self.log_reads = [EventFlushes(each, tables.events, threads=False) for each in log_connections]
         self.queues: RowQueues | None = RowQueues(self.attempts, threads=False)
 
     async def on_one(self, task: Callable[[Connection], T], /) -> T:
@@ -174,6 +196,8 @@ class TaskResources:
         """Close it all; it may be used again."""
         await self.listener.stop()
         await self.notifier.stop()
+        for each in self.log_connections:
+            await each.close()
         await self.queue_connections.close()
         await self.connections.close()
 
@@ -216,18 +240,18 @@ class DatabaseResources(Resources[SQLResources]):
         if loop is None:
             engine = self._database.make()
             aside = ThreadNotifier(ThreadConnections(engine, self._dialect, shown, timeout_s))
-            threads, for_queues = [
-                ThreadConnections(engine, self._dialect, shown, timeout_s, aside.announce) for _ in range(2)
+            threads, for_queues, *for_logs = [
+                ThreadConnections(engine, self._dialect, shown, timeout_s, aside.announce) for _ in range(4)
             ]
             hears = ThreadListener(PsycopgConnector(engine, shown, timeout_s), self._local, self._random)
-            return ThreadResources(threads, for_queues, self._tables, hears, aside)
+            return ThreadResources(threads, for_queues, for_logs, self._tables, hears, aside)
         factory = ConnectionFactory(self._database.make_async())
         notifier = TaskNotifier(LoopConnections(factory, self._dialect, shown, timeout_s))
-        tasks, loop_queues = [
-            LoopConnections(factory, self._dialect, shown, timeout_s, notifier.announce) for _ in range(2)
+        tasks, loop_queues, *loop_logs = [
+            LoopConnections(factory, self._dialect, shown, timeout_s, notifier.announce) for _ in range(4)
         ]
         listener = TaskListener(AsyncpgConnector(factory, shown, timeout_s), self._local, self._random)
-        return TaskResources(tasks, loop_queues, self._tables, listener, notifier)
+        return TaskResources(tasks, loop_queues, loop_logs, self._tables, listener, notifier)
 
     def _of_file(self, dialect: SQLiteDialect, *, in_loop: bool) -> SQLResources:
         # Loops share one connection to the file, and threads without a loop have another of their own.
@@ -236,7 +260,7 @@ class DatabaseResources(Resources[SQLResources]):
             connections = FileConnections(engine, dialect, shown, self._timeout_s, _waking(self._local))
             listener = FileListener(connections, self._local)
             if not in_loop:
-                return ThreadResources(connections, connections, self._tables, listener)
+                return ThreadResources(connections, connections, [connections] * 2, self._tables, listener)
             writer = Writer()
             # A backend that is never closed must not leave its thread behind.
             self._finalizer = weakref.finalize(self, _let_go, connections, writer)
@@ -258,9 +282,13 @@ class DatabaseResources(Resources[SQLResources]):
         """How busy the connections are, and how many steps wait for the next batch."""
         found = self.all_open()
         # The loops at one SQLite file share its connection.
-        shared = {id(each): each for one in found for each in (one.connections, one.queue_connections)}.values()
+        shared = {
+            id(each): each for one in found for each in (one.connections, one.queue_connections, *one.log_connections)
+        }.values()
         busy = [Pressure(each.usage.used, each.capacity, 0, each.usage.errors) for each in shared]
-        return sum_of(busy, waiting=sum(each.batches.waiting + each.flushes.waiting for each in found))
+        # On SQLite the writes and reads of logs wait together.
+        lines = {id(line): line for one in found for line in (one.flushes, one.log_writes, one.log_reads)}.values()
+        return sum_of(busy, waiting=sum(each.batches.waiting for each in found) + sum(each.waiting for each in lines))
 
 
 def _waking(local: LocalSignals) -> Announce:

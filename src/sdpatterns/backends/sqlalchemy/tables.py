@@ -28,9 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
-__all__ = ["CELLS", "MESSAGES", "PARKED", "SCHEMA", "SCHEMA_VERSION", "metadata"]
+__all__ = [
+    "CELLS", "EVENTS", "LOGS", "MESSAGES", "PARKED", "SCHEMA", "SCHEMA_VERSION", "STREAMS", "metadata",
+]  # fmt: skip
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """The version of these tables. A change of them needs a step in `migrations`."""
 
 metadata = MetaData()
@@ -126,6 +128,54 @@ def _clean_up_soon(_table: Table, connection: Connection, **_: object) -> None:
     if connection.dialect.name == "postgresql":
         settings = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 2000"
         connection.execute(text(f"ALTER TABLE sdp_messages SET ({settings}, autovacuum_vacuum_cost_delay = 0)"))
+
+
+EVENTS = Table(
+    "sdp_events",
+    metadata,
+    Column("log", _KEY, primary_key=True),
+    # Postgres numbers all logs together; in SQLite each counts by itself, in `sdp_logs`.
+    Column("position", BigInteger, Identity(always=True), primary_key=True),
+    Column("stream", _KEY, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("id", _KEY, nullable=False),
+    Column("type", _KEY, nullable=False),
+    Column("recorded_us", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("metadata", Text),
+    UniqueConstraint("log", "stream", "version", name="sdp_events_version"),
+    sqlite_with_rowid=False,
+)
+"""Events of all logs."""
+
+STREAMS = Table(
+    "sdp_streams",
+    metadata,
+    Column("log", _KEY, primary_key=True),
+    Column("stream", _KEY, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The newest version of each stream, also where its events are no longer kept."""
+
+LOGS = Table(
+    "sdp_logs",
+    metadata,
+    Column("log", _KEY, primary_key=True),
+    # The last one given out, in SQLite.
+    Column("position", BigInteger, nullable=False),
+    # Up to where all events, and those of single streams, were dropped.
+    Column("trimmed", BigInteger, nullable=False),
+    Column("thinned", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What is known of a log as a whole; on Postgres there is no row before the first trim."""
+
+
+@event.listens_for(STREAMS, "after_create")
+def _leave_room_for_versions(_table: Table, connection: Connection, **_: object) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ALTER TABLE sdp_streams SET (fillfactor = 80)"))
 
 
 SCHEMA = Table(

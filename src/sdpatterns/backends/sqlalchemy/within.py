@@ -14,20 +14,25 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Dialect
+from sdpatterns.backends.sqlalchemy.engine.requests import Request, RequestUnit, VerbTable
 from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction, ViewTransaction
-from sdpatterns.backends.sqlalchemy.messages.requests import QueueRequest, QueueUnit
-from sdpatterns.backends.sqlalchemy.messages.table import MessageTable
+from sdpatterns.backends.sqlalchemy.events.flushes import event_unit
+from sdpatterns.backends.sqlalchemy.events.rows import Conflict
+from sdpatterns.backends.sqlalchemy.log import DEFAULT_LOG, StoredLog
+from sdpatterns.backends.sqlalchemy.messages.flushes import message_unit
 from sdpatterns.backends.sqlalchemy.queue import DEFAULT, StoredQueue
 from sdpatterns.backends.sqlalchemy.resources import Tables
 from sdpatterns.backends.sqlalchemy.states import name_cells
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.steps import PendingStep
+from sdpatterns.ports.log import LIMIT, LogPage, LogSettings
+from sdpatterns.ports.log_subscription import LogSubscription
 from sdpatterns.ports.queue import Claimed, QueueSettings
 from sdpatterns.ports.states import Cells, Space
 from sdpatterns.ports.timekeeping import SERVER, StoreClock
 
-__all__ = ["CallerTransaction", "SQLView", "ViewQueue", "ViewStates"]
+__all__ = ["CallerTransaction", "SQLView", "ViewLog", "ViewQueue", "ViewStates"]
 
 S = TypeVar("S")
 
@@ -56,11 +61,17 @@ class SQLView:
         announce_here: Callable[[], Announce | None],
     ) -> None:
         self.states = ViewStates(dialect, tables.cells, transaction, announce_here)
-        self._queue = partial(ViewQueue, dialect, tables.messages, transaction, announce_here)
+        place = _Place(dialect, transaction, announce_here)
+        self._queue = partial(ViewQueue, place, tables.messages)
+        self._log = partial(ViewLog, place, tables.events)
 
     def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> ViewQueue:
         """The queue of that name, as this transaction sees it."""
         return self._queue(name, settings)
+
+    def log(self, name: str, settings: LogSettings = DEFAULT_LOG, /) -> ViewLog:
+        """The log of that name, as this transaction sees it."""
+        return self._log(name, settings)
 
 
 class ViewStates:
@@ -117,6 +128,40 @@ class ViewStates:
             _announce(self._dialect, self._announce_here(), inner, tx, batch.topics)
 
 
+class _Place:
+    """The caller's transaction, as a place where requests to a queue or log are carried out."""
+
+    def __init__(
+        self, dialect: Dialect, transaction: CallerTransaction, announce_here: Callable[[], Announce | None]
+    ) -> None:
+        is_async = isinstance(transaction, AsyncSession | AsyncConnection)
+        self.runtime: Runtime = ASYNCIO if is_async else BLOCKING
+        self._dialect = dialect
+        self._transaction = transaction
+        self._announce_here = announce_here
+
+    async def carry(self, unit: RequestUnit) -> None:
+        """Run the unit, and announce its topics when the caller commits."""
+        work = partial(self._work, unit)
+        if isinstance(self._transaction, AsyncSession | AsyncConnection):
+            await self._transaction.run_sync(work)
+        else:
+            work(self._transaction)
+
+    def _work(self, unit: RequestUnit, inner: Session | Connection) -> None:
+        connection = inner.connection() if isinstance(inner, Session) else inner
+        self._dialect.join(connection)
+        tx = ViewTransaction(connection)
+        # A savepoint of its own, so that a statement that fails leaves the caller's transaction usable.
+        with connection.begin_nested() as savepoint:
+            finish(unit.run(tx, in_transaction=True))
+            # And what was refused keeps no lock.
+            if any(isinstance(answer, Conflict) for answer in unit.answers):
+                savepoint.rollback()
+        if unit.topics:
+            _announce(self._dialect, self._announce_here(), inner, tx, unit.topics)
+
+
 class ViewQueue(StoredQueue):
     """See `MessageQueue`: on the caller's transaction.
 
@@ -126,43 +171,57 @@ class ViewQueue(StoredQueue):
     with keys.
     """
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        table: MessageTable,
-        transaction: CallerTransaction,
-        announce_here: Callable[[], Announce | None],
-        name: str,
-        settings: QueueSettings,
-    ) -> None:
+    def __init__(self, place: _Place, table: VerbTable, name: str, settings: QueueSettings) -> None:
         super().__init__(name, settings)
-        is_async = isinstance(transaction, AsyncSession | AsyncConnection)
-        self.runtime: Runtime | None = ASYNCIO if is_async else BLOCKING
-        self._dialect = dialect
+        self.runtime: Runtime | None = place.runtime
+        self._place = place
         self._table = table
-        self._transaction = transaction
-        self._announce_here = announce_here
 
-    async def _carry(self, request: QueueRequest) -> None:
-        work = partial(self._work, request)
-        if isinstance(self._transaction, AsyncSession | AsyncConnection):
-            await self._transaction.run_sync(work)
-        else:
-            work(self._transaction)
+    async def _carry(self, request: Request) -> None:
+        unit = message_unit(self._table, [request], math.inf)
+        await self._place.carry(unit)
+        request.end(unit.answers)
 
     def _give_back(self, claims: Sequence[Claimed]) -> None:
         """Nothing: the caller's transaction decides."""
 
-    def _work(self, request: QueueRequest, inner: Session | Connection) -> None:
-        connection = inner.connection() if isinstance(inner, Session) else inner
-        self._dialect.join(connection)
-        unit, tx = QueueUnit(self._table, [request], math.inf), ViewTransaction(connection)
-        # A savepoint of its own, so that a statement that fails leaves the caller's transaction usable.
-        with connection.begin_nested():
-            finish(unit.run(tx, in_transaction=True))
+
+class ViewLog(StoredLog):
+    """See `EventLog`: on the caller's transaction.
+
+    **Keeps**: others see the events when the caller commits, and never if it rolls back. Another writer of the same
+    stream waits until then, one of another stream does not; readers of the whole log stop before these events
+    meanwhile, so keep the transaction short. **May fail** with `VersionConflict`, and with SQLAlchemy's own
+    exceptions; nothing is repeated. **Costs**: a savepoint and one statement.
+
+    The whole log is read, subscribed to and trimmed outside of a transaction.
+    """
+
+    def __init__(self, place: _Place, table: VerbTable, name: str, settings: LogSettings) -> None:
+        super().__init__(name, settings)
+        self.runtime: Runtime | None = place.runtime
+        self._place = place
+        self._table = table
+
+    async def _carry(self, request: Request) -> None:
+        unit = event_unit(self._table, [request], math.inf)
+        await self._place.carry(unit)
         request.end(unit.answers)
-        if unit.topics:
-            _announce(self._dialect, self._announce_here(), inner, tx, unit.topics)
+
+    async def read_all(self, after: int = 0, limit: int = LIMIT, /) -> LogPage:
+        raise self._refusal("read_all")
+
+    async def trim(self, before: int, /) -> int:
+        raise self._refusal("trim")
+
+    async def trim_stream(self, stream: str, before: int, /) -> int:
+        raise self._refusal("trim_stream")
+
+    def subscribe(self, after: int = 0, /) -> LogSubscription:
+        raise self._refusal("subscribe")
+
+    def _refusal(self, verb: str) -> TypeError:
+        return TypeError(f"{verb} works outside of a transaction: backend.log({self.name!r}).{verb}(...)")
 
 
 def _announce(

@@ -5,6 +5,7 @@
 | 0 | 1 | `sdp_schema` counts notifications in a column, `bell` |
 | 1 | 2 | that column is called `notified` |
 | 2 | 3 | `sdp_messages` and `sdp_parked` hold the messages of queues |
+| 3 | 4 | `sdp_events`, `sdp_streams` and `sdp_logs` hold the events of logs |
 
 A database without a version was made by the migrations of its owner, from `metadata`: it is accepted if every
 column is there. Versions 0 and 1 are from before the first release.
@@ -27,6 +28,7 @@ _STEPS: Sequence[Sequence[str]] = (
     ("ALTER TABLE sdp_schema ADD COLUMN bell BIGINT NOT NULL DEFAULT 0",),
     ("ALTER TABLE sdp_schema RENAME COLUMN bell TO notified",),
     (),  # new tables, which `create_all` makes
+    (),
 )
 """What leads from version n, its place here, to the next one. Both databases understand each statement."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sqlalchemy.engine import Connection
@@ -9,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sdpatterns.backends.sqlalchemy.engine.dialect import Unit, payload
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
 
-__all__ = ["CHANNEL", "NOW", "PostgresDialect", "notify", "prepare"]
+__all__ = ["CHANNEL", "NOW", "PostgresDialect", "limit_wait", "notify", "prepare"]
 
 CHANNEL = "sdpatterns"
 """Of all notifications: a payload says which topic it is."""
@@ -19,6 +20,7 @@ NOW = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 
 _ALONE = 0x5D9A_77E2  # any number that no other program is likely to lock
 _INSERT_WAIT = "250ms"
+_WAIT_SLICE_S = 1.0
 
 _NOTIFY = Statement(
     "SELECT pg_notify(:channel, t.topic) FROM unnest(:topics) AS t (topic)", channel="text", topics="text[]"
@@ -53,6 +55,13 @@ class PostgresDialect:
 async def notify(tx: Transaction, payloads: Sequence[str]) -> None:
     """Tell all that listen, when the transaction commits."""
     await tx.fetch(_NOTIFY, CHANNEL, payloads)
+
+
+async def limit_wait(tx: Transaction, wait_max_s: float) -> None:
+    """In a transaction that may wait for others: wait no longer than this for a lock, and no longer than a second."""
+    # In slices, so that a caller whose deadline has passed hears of it.
+    if 0 < wait_max_s < math.inf:
+        await tx.execute(f"SET LOCAL lock_timeout = '{max(1, round(1000 * min(_WAIT_SLICE_S, wait_max_s)))}ms'")
 
 
 async def prepare(tx: Transaction) -> None:

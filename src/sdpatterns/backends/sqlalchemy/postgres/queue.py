@@ -7,11 +7,11 @@ marker, which a worker clears later.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from secrets import token_hex
 from typing import Any, TypeVar
 
+from sdpatterns.backends.sqlalchemy.engine.requests import Done
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
 from sdpatterns.backends.sqlalchemy.messages.rows import (
     MARKER_US,
@@ -26,20 +26,18 @@ from sdpatterns.backends.sqlalchemy.messages.rows import (
     parked,
     runs,
 )
-from sdpatterns.backends.sqlalchemy.messages.table import Done, Verb
+from sdpatterns.backends.sqlalchemy.messages.verbs import Verb
 from sdpatterns.backends.sqlalchemy.postgres import queue_statements as sql
-from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
+from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect, limit_wait
 from sdpatterns.ports.queue import QueueDepth
 
 __all__ = ["PostgresMessages"]
 
 T = TypeVar("T")
 
-_WAIT_SLICE_S = 1.0
-
 
 class PostgresMessages:
-    """See `MessageTable`."""
+    """See `VerbTable`."""
 
     def __init__(self, dialect: PostgresDialect) -> None:
         self._dialect = dialect
@@ -58,9 +56,7 @@ class PostgresMessages:
         self, verb: Verb, tx: Transaction, queue: str, items: Sequence[Any], /, *, wait_max_s: float
     ) -> Done | None:
         """Do it; None where another client holds what it needs."""
-        if 0 < wait_max_s < math.inf:
-            # In slices, so that a caller whose deadline has passed hears of it.
-            await tx.execute(f"SET LOCAL lock_timeout = '{max(1, round(1000 * min(_WAIT_SLICE_S, wait_max_s)))}ms'")
+        await limit_wait(tx, wait_max_s)
         done: Done | None = await getattr(_Work(tx, queue, self._dialect.shift_us, wait=wait_max_s > 0), verb)(items)
         return done
 

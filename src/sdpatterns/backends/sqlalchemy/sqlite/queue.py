@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sdpatterns.backends.sqlalchemy.engine.requests import Done
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
 from sdpatterns.backends.sqlalchemy.messages.rows import (
     BEHIND,
@@ -23,7 +24,7 @@ from sdpatterns.backends.sqlalchemy.messages.rows import (
     in_turn,
     parked,
 )
-from sdpatterns.backends.sqlalchemy.messages.table import Done, Verb
+from sdpatterns.backends.sqlalchemy.messages.verbs import Verb
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.fence import next_fence
@@ -100,7 +101,7 @@ _KEPT = Statement("SELECT count(*) FROM sdp_parked WHERE queue = ? AND expires_u
 
 
 class SQLiteMessages:
-    """See `MessageTable`."""
+    """See `VerbTable`."""
 
     def __init__(self, dialect: SQLiteDialect) -> None:
         self._dialect = dialect
