@@ -10,11 +10,14 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.testing.contracts import (
     BackendContract,
     BackendUnderTest,
+    CancelledLogContract,
     CancelledQueueContract,
     CancelledSignalsContract,
     CancelledStatesContract,
+    EventLogContract,
     MessageQueueContract,
     PreciseSignalsContract,
+    SharedLogContract,
     SharedQueueContract,
     SharedSignalsContract,
     SignalBusContract,
@@ -94,3 +97,15 @@ class TestClusterQueuesUnderAsyncio(OnCluster, MessageQueueContract, CancelledQu
 
 class TestClusterQueuesInThreads(OnCluster, MessageQueueContract, SharedQueueContract):
     runtime = "blocking"
+
+
+class TestLogsUnderAsyncio(OnValkey, EventLogContract, CancelledLogContract, SharedLogContract):
+    runtime = "asyncio"
+
+
+class TestLogsInThreads(OnValkey, EventLogContract, SharedLogContract):
+    runtime = "blocking"
+
+
+class TestClusterLogsUnderAsyncio(OnCluster, EventLogContract, CancelledLogContract, SharedLogContract):
+    runtime = "asyncio"

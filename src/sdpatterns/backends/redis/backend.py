@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.facts import Facts, facts_of
 from sdpatterns.backends.redis.failures import Lost, NotSent
+from sdpatterns.backends.redis.log import RedisLog
 from sdpatterns.backends.redis.names import cell_space
 from sdpatterns.backends.redis.queue import RedisQueue
 from sdpatterns.backends.redis.resources import RedisResources
@@ -25,6 +26,7 @@ from sdpatterns.core.judging import plain
 from sdpatterns.core.runtime import Runtime, finish
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.lifespan import Lifespan
+from sdpatterns.ports.log import LogSettings
 from sdpatterns.ports.pressure import Pressure
 from sdpatterns.ports.queue import QueueSettings
 
@@ -32,10 +34,11 @@ __all__ = ["RedisBackend"]
 
 _OLDEST = (6, 2)
 _QUEUE_SETTINGS = QueueSettings()
+_LOG_SETTINGS = LogSettings()
 
 
 class RedisBackend(Lifespan):
-    """Keeps the state, the signals and the queues of patterns on a Redis or Valkey server, or on a cluster.
+    """Keeps the state, signals, queues and logs of patterns on a Redis or Valkey server, or on a cluster.
 
     Keeps what a port promises as long as the server keeps its data: with `appendfsync everysec`,
     the default of most servers that persist at all, a crash loses the last second of writes.
@@ -115,6 +118,10 @@ class RedisBackend(Lifespan):
     def queue(self, name: str, /, settings: QueueSettings = _QUEUE_SETTINGS) -> RedisQueue:
         """The queue of that name. Opens nothing; the same name is the same queue."""
         return RedisQueue(self._resources, name, settings)
+
+    def log(self, name: str, /, settings: LogSettings = _LOG_SETTINGS) -> RedisLog:
+        """The log of that name. Opens nothing; the same name is the same log."""
+        return RedisLog(self._resources, name, settings, self.signals)
 
     def stream_target(
         self,

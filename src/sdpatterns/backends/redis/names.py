@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["cell_name", "cell_space", "queue_head", "turn_head", "turn_name"]
+__all__ = ["cell_name", "cell_space", "log_head", "queue_head", "turn_head", "turn_name"]
 
 _ODD = re.compile(r"[%{}/]")
 _ESCAPES = {"%": "%25", "{": "%7B", "}": "%7D", "/": "%2F"}
@@ -39,6 +39,11 @@ def queue_head(prefix: str, name: str) -> bytes:
     """What the names of a queue's keys begin with. No cell's name does, for the same reason as with a turn."""
     # Not the name alone, because an empty hash tag is none.
     return f"{prefix}:{{%queue/{_escaped(name, slashes=False)}}}".encode()
+
+
+def log_head(prefix: str, name: str) -> bytes:
+    """What the names of a log's keys begin with."""
+    return f"{prefix}:{{%log/{_escaped(name, slashes=False)}}}".encode()
 
 
 def cell_name(start: bytes, key: str) -> bytes:

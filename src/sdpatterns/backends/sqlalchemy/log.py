@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sdpatterns.backends.sqlalchemy.engine.requests import Request
+from sdpatterns.backends.sqlalchemy.engine.requests import VerbRequest
 from sdpatterns.backends.sqlalchemy.engine.texts import stored_text
 from sdpatterns.backends.sqlalchemy.events.rows import (
-    Conflict,
     Cut,
     Dropping,
-    Found,
+    OtherVersion,
     PageFound,
     PageOrder,
+    StreamFound,
     StreamOrder,
     append_of,
     found_in_log,
@@ -61,11 +61,11 @@ class StoredLog(ABC):
         self._stored = stored_text(name)
 
     @abstractmethod
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         """Have the request done. Raises what it ended with."""
 
     async def _ask(self, verb: Verb, item: Any, *, is_harmless: bool = True) -> Any:
-        request = Request(verb, self._stored, [item], is_harmless=is_harmless)
+        request = VerbRequest(verb, self._stored, [item], is_harmless=is_harmless)
         await self._carry(request)
         [answer] = request.answers
         return answer
@@ -74,14 +74,14 @@ class StoredLog(ABC):
         check_append(stream, expected, events, self.settings)
         # With a version, a repeat is recognised by the events' ids.
         item = append_of(stream, expected, events)
-        answer: Appended | Conflict = await self._ask("append", item, is_harmless=expected is not ANY)
-        if isinstance(answer, Conflict):
+        answer: Appended | OtherVersion = await self._ask("append", item, is_harmless=expected is not ANY)
+        if isinstance(answer, OtherVersion):
             raise VersionConflict(self.name, stream, item.expected, answer.found)
         return answer
 
     async def read(self, stream: str, /, after: int = 0, limit: int = LIMIT, *, backwards: bool = False) -> StreamPage:
         check_read(after, limit)
-        found: Found = await self._ask("read", StreamOrder(stored_text(stream), after, limit, backwards))
+        found: StreamFound = await self._ask("read", StreamOrder(stored_text(stream), after, limit, backwards))
         events = found_in_stream(stream, found.rows)
         if not backwards and after < found.version:
             first = events[0].version if events else found.version + 1
@@ -121,7 +121,7 @@ class SQLLog(StoredLog):
         # Up to this position all that will ever be there is there, as a look before has shown.
         self._safe = 0
 
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         here = self._here()
         await (here.log_reads if request.verb in READS else here.log_writes).carry(request)
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sdpatterns.backends.sqlalchemy.engine.requests import Request
+from sdpatterns.backends.sqlalchemy.engine.requests import VerbRequest
 from sdpatterns.backends.sqlalchemy.engine.texts import stored_text
 from sdpatterns.backends.sqlalchemy.messages.rows import (
     ClaimOrder,
@@ -70,7 +70,7 @@ class StoredQueue(ABC):
         self._after = ""
 
     @abstractmethod
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         """Have the request done. Raises what it ended with."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class StoredQueue(ABC):
     async def _ask(self, verb: Verb, items: Sequence[Any]) -> Sequence[Any]:
         if not items:
             return ()
-        request = Request(verb, self._stored, items)
+        request = VerbRequest(verb, self._stored, items)
         await self._carry(request)
         return request.answers
 
@@ -182,7 +182,7 @@ class SQLQueue(StoredQueue):
         self.runtime = runtime
         self._here = here
 
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         await self._here().flushes.carry(request)
 
     def _give_back(self, claims: Sequence[Claimed]) -> None:

@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from sdpatterns.backends.sqlalchemy.cells.batch import CellTable, StepBatch
 from sdpatterns.backends.sqlalchemy.engine.dialect import Announce, Dialect
-from sdpatterns.backends.sqlalchemy.engine.requests import Request, RequestUnit, VerbTable
+from sdpatterns.backends.sqlalchemy.engine.requests import RequestUnit, VerbRequest, VerbTable
 from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction, ViewTransaction
 from sdpatterns.backends.sqlalchemy.events.flushes import event_unit
-from sdpatterns.backends.sqlalchemy.events.rows import Conflict
+from sdpatterns.backends.sqlalchemy.events.rows import OtherVersion
 from sdpatterns.backends.sqlalchemy.log import DEFAULT_LOG, StoredLog
 from sdpatterns.backends.sqlalchemy.messages.flushes import message_unit
 from sdpatterns.backends.sqlalchemy.queue import DEFAULT, StoredQueue
@@ -156,7 +156,7 @@ class _Place:
         with connection.begin_nested() as savepoint:
             finish(unit.run(tx, in_transaction=True))
             # And what was refused keeps no lock.
-            if any(isinstance(answer, Conflict) for answer in unit.answers):
+            if any(isinstance(answer, OtherVersion) for answer in unit.answers):
                 savepoint.rollback()
         if unit.topics:
             _announce(self._dialect, self._announce_here(), inner, tx, unit.topics)
@@ -177,7 +177,7 @@ class ViewQueue(StoredQueue):
         self._place = place
         self._table = table
 
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         unit = message_unit(self._table, [request], math.inf)
         await self._place.carry(unit)
         request.end(unit.answers)
@@ -203,7 +203,7 @@ class ViewLog(StoredLog):
         self._place = place
         self._table = table
 
-    async def _carry(self, request: Request) -> None:
+    async def _carry(self, request: VerbRequest) -> None:
         unit = event_unit(self._table, [request], math.inf)
         await self._place.carry(unit)
         request.end(unit.answers)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.failures import lost_reply, unavailable
 from sdpatterns.backends.sqlalchemy.engine.judging import judge_failure
-from sdpatterns.backends.sqlalchemy.engine.requests import Request, RequestUnit
+from sdpatterns.backends.sqlalchemy.engine.requests import RequestUnit, VerbRequest
 from sdpatterns.core import clock
 from sdpatterns.core.runtime import current, finish
 from sdpatterns.errors import BackendUnavailable, SdpatternsError
@@ -48,7 +48,7 @@ class Flushes(ABC):
     def __init__(self, connections: Connections, *, threads: bool, in_thread: InThread | None = None) -> None:
         self._connections = connections
         self._in_thread = in_thread
-        self._batcher: Batcher[Request, None] = (
+        self._batcher: Batcher[VerbRequest, None] = (
             ThreadBatcher(self._together, at_most=_REQUESTS_MAX)
             if threads
             else TaskBatcher(self._together, at_most=_REQUESTS_MAX, alone="in a task")
@@ -59,7 +59,7 @@ class Flushes(ABC):
         """How many requests wait for the next flush."""
         return self._batcher.waiting
 
-    async def run(self, request: Request) -> None:
+    async def run(self, request: VerbRequest) -> None:
         """With whatever else waits."""
         try:
             await self._batcher.run(request)
@@ -68,11 +68,11 @@ class Flushes(ABC):
             if not request.is_done:
                 raise
 
-    async def run_apart(self, request: Request) -> None:
+    async def run_apart(self, request: VerbRequest) -> None:
         """Alone, where it may wait for what others hold."""
         await self._carry([request], apart=True)
 
-    async def carry(self, request: Request) -> None:
+    async def carry(self, request: VerbRequest) -> None:
         """Have it done, also behind other clients. Raises what it ended with."""
         apart = False
         while True:
@@ -97,22 +97,22 @@ class Flushes(ABC):
             apart = True
 
     @abstractmethod
-    def _unit(self, requests: Sequence[Request], wait_max_s: float) -> RequestUnit:
+    def _unit(self, requests: Sequence[VerbRequest], wait_max_s: float) -> RequestUnit:
         """The requests of one group as one unit."""
 
     @abstractmethod
-    def _groups(self, requests: Sequence[Request]) -> Iterable[list[Request]]:
+    def _groups(self, requests: Sequence[VerbRequest]) -> Iterable[list[VerbRequest]]:
         """Those of one verb and name together, as long as they are not too much for one statement."""
 
     @abstractmethod
-    def _give_back(self, request: Request) -> None:
+    def _give_back(self, request: VerbRequest) -> None:
         """What is to be done where a request is done and its caller is gone."""
 
     @abstractmethod
-    async def _see_to(self, request: Request) -> None:
+    async def _see_to(self, request: VerbRequest) -> None:
         """The same within the flush that carried it out."""
 
-    async def _together(self, requests: Sequence[Request]) -> Sequence[None]:
+    async def _together(self, requests: Sequence[VerbRequest]) -> Sequence[None]:
         late = await self._carry(requests, apart=False)
         for request in requests:
             if request.is_abandoned:
@@ -122,7 +122,7 @@ class Flushes(ABC):
             self._batcher.send_away(lambda request: _sent_away(request, unavailable(self._connections.shown, late)))
         return [None] * len(requests)
 
-    async def _carry(self, requests: Sequence[Request], *, apart: bool) -> BaseException | None:
+    async def _carry(self, requests: Sequence[VerbRequest], *, apart: bool) -> BaseException | None:
         if self._in_thread is None:
             return await self._each(requests, apart=apart)
 
@@ -137,7 +137,7 @@ class Flushes(ABC):
         late: BaseException | None = await self._in_thread(job)
         return late
 
-    async def _each(self, requests: Sequence[Request], *, apart: bool) -> BaseException | None:
+    async def _each(self, requests: Sequence[VerbRequest], *, apart: bool) -> BaseException | None:
         """One unit after another; what went wrong where the database did not answer in time."""
         late: BaseException | None = None
         try:
@@ -154,7 +154,7 @@ class Flushes(ABC):
                 if not request.is_done:
                     request.fail(self._unknown(ConnectionAbortedError("the client was stopped")))
 
-    async def _try(self, requests: Sequence[Request], *, apart: bool) -> BaseException | None:
+    async def _try(self, requests: Sequence[VerbRequest], *, apart: bool) -> BaseException | None:
         todo, is_last = requests, False
         while todo:
             try:
@@ -171,7 +171,7 @@ class Flushes(ABC):
                 return None
         return None
 
-    async def _one_by_one(self, requests: Sequence[Request], *, apart: bool) -> BaseException | None:
+    async def _one_by_one(self, requests: Sequence[VerbRequest], *, apart: bool) -> BaseException | None:
         for place, request in enumerate(requests):
             late = await self._try([request], apart=apart)
             if late is not None:
@@ -180,7 +180,7 @@ class Flushes(ABC):
                 return late
         return None
 
-    async def _attempt(self, requests: Sequence[Request], *, apart: bool) -> None:
+    async def _attempt(self, requests: Sequence[VerbRequest], *, apart: bool) -> None:
         connections, began = self._connections, clock.SYSTEM.monotonic()
         unit = self._unit(requests, _wait_max_s(requests) if apart else 0.0)
         holder = self._held
@@ -200,10 +200,10 @@ class Flushes(ABC):
             self._answer(request, unit.done.answers[begin:end])
             begin = end
 
-    def _answer(self, request: Request, answers: Sequence[Any]) -> None:
+    def _answer(self, request: VerbRequest, answers: Sequence[Any]) -> None:
         request.end(answers)
 
-    def _is_sent_again(self, request: Request, lost: Lost, *, is_last: bool) -> bool:
+    def _is_sent_again(self, request: VerbRequest, lost: Lost, *, is_last: bool) -> bool:
         request.in_doubt = request.in_doubt or isinstance(lost, ReplyLost)
         if not is_last and may_repeat(lost, harmless=request.is_harmless, in_doubt=request.in_doubt):
             return True
@@ -215,7 +215,7 @@ class Flushes(ABC):
         return lost_reply(self._connections.shown, cause)
 
 
-def _wait_max_s(requests: Sequence[Request]) -> float:
+def _wait_max_s(requests: Sequence[VerbRequest]) -> float:
     lefts_s = [left_s for each in requests if (left_s := each.left_s) is not None]
     return max(0.001, min(lefts_s, default=math.inf))
 
@@ -224,14 +224,14 @@ def _cause(lost: Lost) -> BaseException:
     return lost.cause if isinstance(lost.cause, BaseException) else lost
 
 
-def _sent_away(request: Request, away: SdpatternsError) -> SdpatternsError:
+def _sent_away(request: VerbRequest, away: SdpatternsError) -> SdpatternsError:
     request.fail(away)
     return away
 
 
-def parts(requests: Sequence[Request], weigh: Callable[[Any], int]) -> Iterable[list[Request]]:
+def parts(requests: Sequence[VerbRequest], weigh: Callable[[Any], int]) -> Iterable[list[VerbRequest]]:
     """The requests in their order, in parts that are not too much for one statement. `weigh` says bytes of an item."""
-    part: list[Request] = []
+    part: list[VerbRequest] = []
     items = size = 0
     for request in requests:
         weight = sum(map(weigh, request.items))

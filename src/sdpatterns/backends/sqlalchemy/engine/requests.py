@@ -9,7 +9,7 @@ from sdpatterns.backends.sqlalchemy.engine.transactions import Transaction
 from sdpatterns.core import clock
 from sdpatterns.core.context import Until, deadline_at
 
-__all__ = ["Done", "Request", "RequestUnit", "VerbTable"]
+__all__ = ["Done", "RequestUnit", "VerbRequest", "VerbTable"]
 
 
 class Done(NamedTuple):
@@ -36,7 +36,7 @@ class VerbTable(Protocol):
         ...
 
 
-class Request:
+class VerbRequest:
     """What one caller asks of a queue or log: a verb and its items, then an answer for each, or an error.
 
     `held` says that nothing of it happened, because another client holds what it needs; `in_doubt`, that an earlier
@@ -107,7 +107,7 @@ class RequestUnit:
     def __init__(
         self,
         table: VerbTable,
-        requests: Sequence[Request],
+        requests: Sequence[VerbRequest],
         wait_max_s: float,
         *,
         reads: bool,

@@ -7,16 +7,16 @@ from typing import Any
 
 from sdpatterns.backends.sqlalchemy.engine.connections import Connections
 from sdpatterns.backends.sqlalchemy.engine.flushes import Flushes, InThread, parts
-from sdpatterns.backends.sqlalchemy.engine.requests import Request, RequestUnit, VerbTable
+from sdpatterns.backends.sqlalchemy.engine.requests import RequestUnit, VerbRequest, VerbTable
 from sdpatterns.backends.sqlalchemy.engine.texts import given_text
-from sdpatterns.backends.sqlalchemy.events.rows import Append, Held
+from sdpatterns.backends.sqlalchemy.events.rows import Append, StreamHeld
 from sdpatterns.backends.sqlalchemy.events.verbs import READS
 from sdpatterns.ports.log import log_topic_of
 
 __all__ = ["EventFlushes", "event_unit"]
 
 
-def event_unit(table: VerbTable, requests: Sequence[Request], wait_max_s: float) -> RequestUnit:
+def event_unit(table: VerbTable, requests: Sequence[VerbRequest], wait_max_s: float) -> RequestUnit:
     """Requests of one verb to one log as one unit."""
     verb, name = requests[0].verb, requests[0].name
     news = (log_topic_of(given_text(name)),) if verb == "append" else ()
@@ -34,23 +34,23 @@ class EventFlushes(Flushes):
         super().__init__(connections, threads=threads, in_thread=in_thread)
         self._table = table
 
-    def _give_back(self, request: Request) -> None:
+    def _give_back(self, request: VerbRequest) -> None:
         """Nothing: an append that happened stays."""
 
-    async def _see_to(self, request: Request) -> None:
+    async def _see_to(self, request: VerbRequest) -> None:
         """Nothing, as well."""
 
-    def _unit(self, requests: Sequence[Request], wait_max_s: float) -> RequestUnit:
+    def _unit(self, requests: Sequence[VerbRequest], wait_max_s: float) -> RequestUnit:
         return event_unit(self._table, requests, wait_max_s)
 
-    def _answer(self, request: Request, answers: Sequence[Any]) -> None:
-        if any(isinstance(answer, Held) for answer in answers):
+    def _answer(self, request: VerbRequest, answers: Sequence[Any]) -> None:
+        if any(isinstance(answer, StreamHeld) for answer in answers):
             request.hold(self._held)
         else:
             request.end(answers)
 
-    def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
-        appends: dict[str, list[Request]] = {}
+    def _groups(self, requests: Sequence[VerbRequest]) -> Iterator[list[VerbRequest]]:
+        appends: dict[str, list[VerbRequest]] = {}
         for request in requests:
             if request.verb == "append":
                 appends.setdefault(request.name, []).append(request)

@@ -12,13 +12,13 @@ from sdpatterns.ports.log import ANY, Expected, NewEvent, RecordedEvent
 __all__ = [
     "ANY_VERSION",
     "Append",
-    "Conflict",
     "Cut",
     "Dropping",
-    "Found",
-    "Held",
+    "OtherVersion",
     "PageFound",
     "PageOrder",
+    "StreamFound",
+    "StreamHeld",
     "StreamOrder",
     "append_of",
     "found_in_log",
@@ -41,13 +41,13 @@ class Append(NamedTuple):
     metadata: list[str | None]
 
 
-class Conflict(NamedTuple):
+class OtherVersion(NamedTuple):
     """The stream has another version, and not because of these events."""
 
     found: int
 
 
-class Held(NamedTuple):
+class StreamHeld(NamedTuple):
     """Another transaction writes to the stream: nothing happened."""
 
 
@@ -60,7 +60,7 @@ class StreamOrder(NamedTuple):
     backwards: bool
 
 
-class Found(NamedTuple):
+class StreamFound(NamedTuple):
     """The newest version of a stream, and rows of `found_in_stream`."""
 
     version: int

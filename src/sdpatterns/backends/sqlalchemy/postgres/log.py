@@ -14,13 +14,13 @@ from sdpatterns.backends.sqlalchemy.engine.requests import Done
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement, Transaction
 from sdpatterns.backends.sqlalchemy.events.rows import (
     Append,
-    Conflict,
     Cut,
     Dropping,
-    Found,
-    Held,
+    OtherVersion,
     PageFound,
     PageOrder,
+    StreamFound,
+    StreamHeld,
     StreamOrder,
     runs,
 )
@@ -84,7 +84,7 @@ class _Work:
             [text for item in items for text in item.metadata],
         )
         answers: list[Any] = [
-            Held() if is_held else None if position is None else Appended(version, position)
+            StreamHeld() if is_held else None if position is None else Appended(version, position)
             for version, position, is_held in found
         ]
         lost = [place for place, answer in enumerate(answers) if answer is None]
@@ -102,11 +102,11 @@ class _Work:
     async def read(self, items: Sequence[StreamOrder]) -> Done:
         return Done([await self._read(item) for item in items])
 
-    async def _read(self, item: StreamOrder) -> Found:
+    async def _read(self, item: StreamOrder) -> StreamFound:
         statement, place = (sql.BACKWARDS, item.after or _FAR) if item.backwards else (sql.FORWARD, item.after)
         rows = await self._fetch(statement, item.stream, place, item.limit)
         # A stream without such events has one row all the same, which says its version.
-        return Found(rows[0][0] if rows else 0, [row[1:] for row in rows if row[1] is not None])
+        return StreamFound(rows[0][0] if rows else 0, [row[1:] for row in rows if row[1] is not None])
 
     async def page(self, items: Sequence[PageOrder]) -> Done:
         return Done([await self._page(item) for item in items])
@@ -142,8 +142,10 @@ def _about(items: Sequence[Append]) -> tuple[list[str], list[int], list[int]]:
     return [item.stream for item in items], [item.expected for item in items], [len(item.ids) for item in items]
 
 
-def _judged(item: Append, version: int, ids: Sequence[str], position: int | None) -> Appended | Conflict | Held:
+def _judged(
+    item: Append, version: int, ids: Sequence[str], position: int | None
+) -> Appended | OtherVersion | StreamHeld:
     if position is not None and list(ids) == item.ids:
         return Appended(item.expected + len(item.ids), position)
     # The stream came to this version between the two statements: try again.
-    return Held() if version == item.expected else Conflict(version)
+    return StreamHeld() if version == item.expected else OtherVersion(version)

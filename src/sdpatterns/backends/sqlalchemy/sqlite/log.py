@@ -10,12 +10,12 @@ from sdpatterns.backends.sqlalchemy.engine.transactions import ForEachRow, State
 from sdpatterns.backends.sqlalchemy.events.rows import (
     ANY_VERSION,
     Append,
-    Conflict,
     Cut,
     Dropping,
-    Found,
+    OtherVersion,
     PageFound,
     PageOrder,
+    StreamFound,
     StreamOrder,
 )
 from sdpatterns.backends.sqlalchemy.events.verbs import Verb
@@ -90,7 +90,7 @@ class _Work:
         if log is None:
             await self._tx.fetch(_NEW_LOG, self._log)
         position = before = 0 if log is None else log[0]
-        answers: list[Appended | Conflict] = []
+        answers: list[Appended | OtherVersion] = []
         for item in items:
             answer = await self._append(item, position)
             if isinstance(answer, Appended):
@@ -100,7 +100,7 @@ class _Work:
             await self._tx.fetch(_MOVE, position, self._log)
         return Done(answers, position > before)
 
-    async def _append(self, item: Append, position: int) -> Appended | Conflict:
+    async def _append(self, item: Append, position: int) -> Appended | OtherVersion:
         there = await self._tx.fetch(_VERSION, self._log, item.stream)
         found = there[0][0] if there else 0
         if item.expected not in {ANY_VERSION, found}:
@@ -115,23 +115,23 @@ class _Work:
         await self._tx.fetch(_INSERT, rows)
         return Appended(version, position + len(rows))
 
-    async def _appended_before(self, item: Append, found: int) -> Appended | Conflict:
+    async def _appended_before(self, item: Append, found: int) -> Appended | OtherVersion:
         """The answer to an append that happened already, which its events' ids tell."""
         last = item.expected + len(item.ids)
         there = await self._tx.fetch(_THERE, self._log, item.stream, item.expected, last)
         if [row[0] for row in there] == item.ids:
             return Appended(last, there[-1][1])
-        return Conflict(found)
+        return OtherVersion(found)
 
     async def read(self, items: Sequence[StreamOrder]) -> Done:
         return Done([await self._read(item) for item in items])
 
-    async def _read(self, item: StreamOrder) -> Found:
+    async def _read(self, item: StreamOrder) -> StreamFound:
         there = await self._tx.fetch(_VERSION, self._log, item.stream)
         if not there:
-            return Found(0, ())
+            return StreamFound(0, ())
         statement, place = (_BACKWARDS, item.after or _FAR) if item.backwards else (_FORWARD, item.after)
-        return Found(there[0][0], await self._tx.fetch(statement, self._log, item.stream, place, item.limit))
+        return StreamFound(there[0][0], await self._tx.fetch(statement, self._log, item.stream, place, item.limit))
 
     async def page(self, items: Sequence[PageOrder]) -> Done:
         position, trimmed, thinned = await self._about() or (0, 0, 0)

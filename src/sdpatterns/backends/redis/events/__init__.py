@@ -1,0 +1,1 @@
+"""Logs on Redis: the scripts, and the names of their keys."""
