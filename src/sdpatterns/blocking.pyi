@@ -9,8 +9,8 @@ from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.coordination.election.candidate import Election
 from sdpatterns.coordination.election.service import LeaderService
 from sdpatterns.coordination.election.watch import Leader
-from sdpatterns.coordination.idempotency.claim import Replay
-from sdpatterns.coordination.idempotency.policy import Idempotency, Key
+from sdpatterns.coordination.idempotency.claim import Key, Replay
+from sdpatterns.coordination.idempotency.policy import Idempotency
 from sdpatterns.coordination.lease.guard import Lease, LeaseAnswer, LeasedGuard
 from sdpatterns.coordination.lease.held import Held
 from sdpatterns.coordination.lease.permits import Refusal
@@ -516,6 +516,8 @@ class BlockingSpareCells(BlockingCells[S]):
     def run(self, step: PendingStep, /) -> Any: ...
 
 class BlockingClaim:
+    @property
+    def key(self) -> str: ...
     @property
     def is_settled(self) -> bool: ...
     @property

@@ -55,6 +55,10 @@ def check_key(key: object) -> str:
 
 def join_key(*parts: str) -> str:
     """Several parts as one key, so that different parts never give the same key."""
+    joined = "/".join(parts)
+    if "%" not in joined and joined.count("/") == len(parts) - 1:
+        # No part has a character that would need an escape, as with most keys.
+        return joined
     # A list, because `join` makes one of a generator all the same.
     return "/".join([part.replace("%", "%25").replace("/", "%2F") for part in parts])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sdpatterns.coordination.idempotency.answers import ErrorCodec
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig
@@ -22,15 +22,23 @@ from sdpatterns.errors import AnswerNotKept, BackendError, ClaimLost, OutcomeUnk
 from sdpatterns.ports.states import Cells, DirectCells, Space, StateStore
 from sdpatterns.ports.within import View
 
-__all__ = ["Claim", "ClaimTable", "Replay", "current_claim"]
+__all__ = ["Claim", "ClaimTable", "Key", "Replay", "current_claim", "shown"]
 
 T = TypeVar("T")
+
+Key: TypeAlias = str | tuple[str, ...]
+"""One name, or several parts that are joined so that different parts never collide."""
 
 _RELEASE_MAX_S = 5.0
 _PAUSE_FIRST_S = 0.05
 _PAUSE_MAX_S = 1.0
 
 _CURRENT: ContextVar[Claim | None] = ContextVar("sdpatterns_claim", default=None)
+
+
+def shown(key: Key) -> str:
+    """The key as errors and notices name it."""
+    return key if isinstance(key, str) else join_key(*key)
 
 
 def within_deadline_s(seconds: float) -> float:
@@ -124,17 +132,22 @@ class Claim:
     **Costs** one step to store or release, one per third of a lease to renew.
     """
 
-    __slots__ = ("_cell", "_ended", "_heartbeat", "_released", "_table", "fence", "key", "owner")
+    __slots__ = ("_cell", "_ended", "_heartbeat", "_key", "_released", "_table", "fence", "owner")
 
-    def __init__(self, table: ClaimTable, key: str, cell: str, owner: str, fence: int, until: float) -> None:
+    def __init__(self, table: ClaimTable, key: Key, cell: str, owner: str, fence: int, until: float) -> None:
         self._table = table
         self._cell = cell
-        self.key = key
+        self._key = key
         self.owner = owner
         self.fence = fence
         self._heartbeat = Heartbeat(table.config.lease_s, until, self._renew, self._loss)
         self._ended = False
         self._released = False
+
+    @property
+    def key(self) -> str:
+        """What it is a claim on; several parts as one text."""
+        return shown(self._key)
 
     @property
     def is_settled(self) -> bool:

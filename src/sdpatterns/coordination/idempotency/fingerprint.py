@@ -79,7 +79,11 @@ def _write(value: Any, pieces: list[bytes], depth: int) -> None:
     elif kind is list or isinstance(value, list | tuple):
         pieces.append(b"l%d:" % len(value))
         for item in value:
-            _write(item, pieces, depth + 1)
+            # Without a call, because most lists hold little else.
+            if type(item) is bytes:
+                pieces.append(b"y%d:%b" % (len(item), item))
+            else:
+                _write(item, pieces, depth + 1)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         pieces.append(_framed(b"c", type(value).__qualname__.encode()))

@@ -6,10 +6,10 @@ import contextlib
 import functools
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any, ClassVar, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from sdpatterns.coordination.idempotency.answers import ErrorCodec, StoredErrors
-from sdpatterns.coordination.idempotency.claim import Claim, ClaimTable, Replay, within_deadline_s
+from sdpatterns.coordination.idempotency.claim import Claim, ClaimTable, Key, Replay, shown, within_deadline_s
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
 from sdpatterns.coordination.idempotency.decision import ClaimResult, ClaimStatus, Release, TakeClaim
 from sdpatterns.coordination.idempotency.doubtful import DoubtfulClaims
@@ -39,13 +39,10 @@ from sdpatterns.errors import (
 from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import KEYS_MAX, StateStore, check_store, rely_on
 
-__all__ = ["Idempotency", "Key"]
+__all__ = ["Idempotency"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Key: TypeAlias = str | tuple[str, ...]
-"""One name, or several parts that are joined so that different parts never collide."""
 
 _ASK_AGAIN_S = 1.0
 _SWEEP_S = 1.0
@@ -189,7 +186,7 @@ class Idempotency(Undivided, Policy):
             return False
         self._table.outage.met(error)
         if LISTENERS:
-            tell(ClaimBypassed(name=self.name, key=_shown(key), error=str(error)))
+            tell(ClaimBypassed(name=self.name, key=shown(key), error=str(error)))
         return True
 
     async def forget(self, key: Key) -> None:
@@ -235,7 +232,7 @@ class Idempotency(Undivided, Policy):
             taken = await self._wait(key, cell, fingerprint)
         if isinstance(taken, ClaimResult):
             self._refused(key, "held")
-            raise ClaimHeld(self.name, _shown(key), retry_after_s=min(_ASK_AGAIN_S, taken.left_us / 1e6))
+            raise ClaimHeld(self.name, shown(key), retry_after_s=min(_ASK_AGAIN_S, taken.left_us / 1e6))
         if span is not None:
             span.note("sdpatterns.replayed", isinstance(taken, Replay))
         return taken
@@ -255,14 +252,14 @@ class Idempotency(Undivided, Policy):
             raise BackendUnavailable(f"the store took longer to answer than the lease of {self.name!r} lasts")
         if found.status is ClaimStatus.CLAIMED:
             if LISTENERS:
-                tell(ClaimTaken(name=self.name, key=_shown(key), fence=found.fence))
-            return Claim(self._table, _shown(key), cell, owner, found.fence, until)
+                tell(ClaimTaken(name=self.name, key=shown(key), fence=found.fence))
+            return Claim(self._table, key, cell, owner, found.fence, until)
         if found.status is ClaimStatus.REUSED:
             self._refused(key, "reused")
-            raise KeyReused(self.name, _shown(key))
+            raise KeyReused(self.name, shown(key))
         if found.status is ClaimStatus.SPENT:
             self._refused(key, "spent")
-            raise AnswerNotKept(self.name, _shown(key))
+            raise AnswerNotKept(self.name, shown(key))
         return found if found.status is ClaimStatus.BUSY else self._replay(key, found)
 
     async def _found(self, cell: str, step: TakeClaim) -> ClaimResult:
@@ -343,14 +340,14 @@ class Idempotency(Undivided, Policy):
 
     def _replay(self, key: Key, found: ClaimResult) -> Replay:
         if LISTENERS:
-            tell(AnswerReplayed(name=self.name, key=_shown(key), fence=found.fence))
+            tell(AnswerReplayed(name=self.name, key=shown(key), fence=found.fence))
         if found.status is ClaimStatus.FAILED:
             return Replay(None, found.fence, self._table.errors.decode(found.answer))
         return Replay(self._table.codec.decode(found.answer), found.fence)
 
     def _refused(self, key: Key, why: str) -> None:
         if LISTENERS:
-            tell(ClaimRefused(name=self.name, key=_shown(key), why=why))
+            tell(ClaimRefused(name=self.name, key=shown(key), why=why))
 
 
 def _pause_s(left_s: float, busy: ClaimResult, at_most_s: float) -> float:
@@ -365,7 +362,3 @@ def _are_text(parts: object) -> bool:
         if not isinstance(part, str):
             return False
     return True
-
-
-def _shown(key: Key) -> str:
-    return key if isinstance(key, str) else join_key(*key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from sdpatterns.coordination.idempotency import Claim
 from sdpatterns.core.asking import told
@@ -12,7 +12,7 @@ from sdpatterns.errors import AnswerNotKept, BackendError, SdpatternsError
 from sdpatterns.web.asgi.protocol import WITHOUT_BYTES, Headers, Message, Send, send_problem
 from sdpatterns.web.problems import Problem
 
-__all__ = ["Recorder", "StoredAnswer"]
+__all__ = ["Recorder", "send_stored", "stored_form"]
 
 # Hop-by-hop fields (RFC 9110, 7.6.1) belong to a connection, Date to a moment, a cookie to the
 # client that asked first; the server writes the hop-by-hop fields and Date again.
@@ -22,36 +22,23 @@ _LEFT_OUT = frozenset(
 )
 
 
-class StoredAnswer(NamedTuple):
-    """Status, headers and body; a body of None says that it was carried out and not kept."""
+def stored_form(status: int, headers: Headers, body: bytes | None) -> list[Any]:
+    """The plain form in which an answer is stored; a body of None says that it was carried out and not kept."""
+    kept = [
+        [name.decode("latin-1"), value.decode("latin-1")] for name, value in headers if name.lower() not in _LEFT_OUT
+    ]
+    return [status, kept, body]
 
-    status: int
-    headers: Headers
-    body: bytes | None
 
-    def dumped(self) -> list[Any]:
-        """Its plain form."""
-        headers = [
-            [name.decode("latin-1"), value.decode("latin-1")]
-            for name, value in self.headers
-            if name.lower() not in _LEFT_OUT
-        ]
-        return [self.status, headers, self.body]
-
-    @classmethod
-    def loaded(cls, plain: list[Any]) -> StoredAnswer:
-        """What `dumped` gave."""
-        status, headers, body = plain
-        listed = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        return cls(status, listed, body)
-
-    async def send(self, send: Send) -> None:
-        """Answer with it."""
-        if self.body is None:
-            await send_problem(send, _NOT_KEPT)
-            return
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+async def send_stored(answer: list[Any], send: Send) -> None:
+    """Answer with what `stored_form` gave."""
+    status, headers, body = answer
+    if body is None:
+        await send_problem(send, _NOT_KEPT)
+        return
+    listed = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": listed})
+    await send({"type": "http.response.body", "body": body})
 
 
 _NOT_KEPT = Problem(
@@ -134,7 +121,7 @@ class Recorder:
             await self._claim.release()
             return
         try:
-            await self._claim.store(StoredAnswer(self._start["status"], self._start["headers"], body).dumped())
+            await self._claim.store(stored_form(self._start["status"], self._start["headers"], body))
         except AnswerNotKept:
             # This client gets it all the same; a later one learns that it was carried out.
             return

@@ -23,7 +23,7 @@ from sdpatterns.coordination.idempotency import Claim, Idempotency, Replay
 from sdpatterns.core.asking import asked
 from sdpatterns.core.judging import answering, callable_of
 from sdpatterns.errors import AnswerNotKept, BackendError, ClaimHeld, ClaimLost, KeyReused
-from sdpatterns.web.asgi.answer import Recorder, StoredAnswer
+from sdpatterns.web.asgi.answer import Recorder, send_stored
 from sdpatterns.web.asgi.protocol import (
     ASGIApp,
     BodyTooLarge,
@@ -201,7 +201,7 @@ class IdempotencyMiddleware:
                 await send_problem(send, _problem_of(error))
             return
         if isinstance(taken, Replay):
-            await StoredAnswer.loaded(taken.result()).send(send)
+            await send_stored(taken.result(), send)
         else:
             await self._first(taken, body, scope, receive, send)
 
