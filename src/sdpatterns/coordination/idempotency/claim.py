@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from sdpatterns.coordination.idempotency.answers import ErrorCodec
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig
 from sdpatterns.coordination.idempotency.decision import ClaimStatus, Record, RecordCodec, Release, Renew, Settle
 from sdpatterns.coordination.idempotency.notices import AnswerNotStored, AnswerStored, ClaimLeft, ClaimReleased
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.context import deadline_left_s
+from sdpatterns.core.error_codec import ErrorCodec
 from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.keys import join_key
 from sdpatterns.core.notices import LISTENERS, tell

@@ -8,7 +8,6 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
-from sdpatterns.coordination.idempotency.answers import ErrorCodec, StoredErrors
 from sdpatterns.coordination.idempotency.claim import Claim, ClaimTable, Key, Replay, shown, within_deadline_s
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig, OnBusy, OnOutage
 from sdpatterns.coordination.idempotency.decision import ClaimResult, ClaimStatus, Release, TakeClaim
@@ -18,6 +17,7 @@ from sdpatterns.coordination.idempotency.fingerprint import of_call
 from sdpatterns.coordination.idempotency.notices import AnswerReplayed, ClaimBypassed, ClaimRefused, ClaimTaken
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import Codec
+from sdpatterns.core.error_codec import ErrorCodec, StoredErrors
 from sdpatterns.core.judging import at_once, plain
 from sdpatterns.core.keys import KeyOf, check_name, join_key, short_key
 from sdpatterns.core.notices import LISTENERS, tell

@@ -1,4 +1,4 @@
-"""Declared errors as bytes, and back."""
+"""Declared exceptions as bytes, and back."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ StoredErrors: TypeAlias = builtins.type[Exception] | Sequence[builtins.type[Exce
 class ErrorCodec:
     """The exceptions that count as answers, by their exact class; no other is ever built from bytes.
 
-    An exception is kept as its `args` and attributes, which have to be values that `ValueCodec` takes.
+    `setting` is what the list of them is called where it is given. An exception is kept as its `args` and attributes, which have to be values that `ValueCodec` takes.
     """
 
-    __slots__ = ("_body", "_kinds")
+    __slots__ = ("_body", "_kinds", "_setting")
 
-    def __init__(self, kinds: StoredErrors) -> None:
+    def __init__(self, kinds: StoredErrors, setting: str = "store_errors") -> None:
         listed = [kinds] if isinstance(kinds, type) else list(kinds)
         for kind in listed:
-            _check(kind)
+            _check(kind, setting)
+        self._setting = setting
         # By name without the module, so that a stored error is still read after its class has moved.
         self._kinds = {kind.__qualname__: kind for kind in listed}
         if len(self._kinds) != len(set(listed)):
-            raise ValueError("store_errors must list classes with different names")
+            raise ValueError(f"{setting} must list classes with different names")
         self._body = ValueCodec()
 
     def knows(self, error: BaseException) -> bool:
@@ -49,7 +50,7 @@ class ErrorCodec:
         name, args, attributes = plain
         kind = self._kinds.get(name)
         if kind is None:
-            raise CodecError(f"the stored error {name!r} is not among store_errors")
+            raise CodecError(f"the stored error {name!r} is not among {self._setting}")
         # Built as it was, without asking __init__, which may want other arguments than `args`.
         error = kind.__new__(kind, *args)
         error.args = tuple(args)
@@ -57,9 +58,9 @@ class ErrorCodec:
         return error
 
 
-def _check(kind: object) -> None:
+def _check(kind: object, setting: str) -> None:
     if not isinstance(kind, type) or not issubclass(kind, Exception):
-        raise ValueError(f"store_errors must list classes of exceptions, got {title_of(kind)}")  # noqa: TRY004 - a setting
+        raise ValueError(f"{setting} must list classes of exceptions, got {title_of(kind)}")  # noqa: TRY004 - a setting
 
 
 def _dump(error: Exception) -> list[Any]:
