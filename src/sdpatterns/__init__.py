@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sdpatterns.messaging.outbox import Relay as Relay
     from sdpatterns.messaging.requests import Requests as Requests
     from sdpatterns.messaging.requests import Responder as Responder
+    from sdpatterns.messaging.saga import Sagas as Sagas
+    from sdpatterns.messaging.saga import SagaWorker as SagaWorker
     from sdpatterns.messaging.schema import EventSchema as EventSchema
     from sdpatterns.messaging.schema import EventType as EventType
     from sdpatterns.messaging.topics import Subscriber as Subscriber
@@ -81,6 +83,8 @@ _HOMES = {
     "Requests": "sdpatterns.messaging.requests",
     "Responder": "sdpatterns.messaging.requests",
     "Retry": "sdpatterns.resilience.retry",
+    "SagaWorker": "sdpatterns.messaging.saga",
+    "Sagas": "sdpatterns.messaging.saga",
     "Semaphore": "sdpatterns.coordination.semaphore",
     "Subscriber": "sdpatterns.messaging.topics",
     "Timeout": "sdpatterns.resilience.timeout",

@@ -20,6 +20,9 @@ Exception
     ├── EventsTrimmed            a reader asks for events that a log no longer keeps
     ├── JobFailed                a job ended without a result: it was parked
     ├── JobCancelled             a job was cancelled before it ended
+    ├── SagaCancelled            a run was cancelled: raised in the saga, which is then undone
+    ├── SagaUndone               a run failed, and what it had done was undone
+    ├── SagaNotStarted           a run was begun too late, and never will run
     ├── RequestFailed            the handler of a request raised
     ├── BackendError             the store, not the caller, is at fault
     │   ├── BackendUnavailable   away: nothing happened
@@ -247,6 +250,44 @@ class JobFailed(SdpatternsError):
 
     def __str__(self) -> str:
         return f"job {self.job_id!r} of {self.name!r} failed: {self.reason}"
+
+
+class SagaCancelled(SdpatternsError):
+    """The run `run_id` was asked to stop; `reason` is what was said of it. What is done will be undone."""
+
+    def __init__(self, name: str, run_id: str, reason: str) -> None:
+        self.name = name
+        self.run_id = run_id
+        self.reason = reason
+        super().__init__(name, run_id, reason)
+
+    def __str__(self) -> str:
+        return f"run {self.run_id!r} of {self.name!r} was cancelled: {self.reason}"
+
+
+class SagaUndone(SdpatternsError):
+    """The run failed, and each step that it had done was undone. Its cause is the exception, if it was declared."""
+
+    def __init__(self, name: str, run_id: str, reason: str) -> None:
+        self.name = name
+        self.run_id = run_id
+        self.reason = reason
+        super().__init__(name, run_id, reason)
+
+    def __str__(self) -> str:
+        return f"run {self.run_id!r} of {self.name!r} was undone: {self.reason}"
+
+
+class SagaNotStarted(SdpatternsError):
+    """The run `run_id` was begun too late: a worker had closed its journal. Nothing was run; use another id."""
+
+    def __init__(self, name: str, run_id: str) -> None:
+        self.name = name
+        self.run_id = run_id
+        super().__init__(name, run_id)
+
+    def __str__(self) -> str:
+        return f"run {self.run_id!r} of {self.name!r} was not started: it came too late, and was closed"
 
 
 class RequestFailed(SdpatternsError):

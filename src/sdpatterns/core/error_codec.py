@@ -18,7 +18,8 @@ StoredErrors: TypeAlias = builtins.type[Exception] | Sequence[builtins.type[Exce
 class ErrorCodec:
     """The exceptions that count as answers, by their exact class; no other is ever built from bytes.
 
-    `setting` is what the list of them is called where it is given. An exception is kept as its `args` and attributes, which have to be values that `ValueCodec` takes.
+    `setting` is what the list of them is called where it is given. An exception is kept as its `args` and attributes,
+    which have to be values that `ValueCodec` takes.
     """
 
     __slots__ = ("_body", "_kinds", "_setting")

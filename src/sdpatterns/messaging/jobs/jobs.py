@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
+from sdpatterns.core.arguments import arguments_of
 from sdpatterns.core.carried import DEADLINE, carried
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
@@ -25,7 +26,7 @@ from sdpatterns.messaging.jobs.chains import GROUPS, GroupState, StartGroup, mem
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
-from sdpatterns.messaging.jobs.payload import JobCall, arguments_of, encoded
+from sdpatterns.messaging.jobs.payload import JobCall, encoded
 from sdpatterns.messaging.jobs.presence import PRESENCES, Presences
 from sdpatterns.messaging.jobs.record import RECORDS, JobRecord
 from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times

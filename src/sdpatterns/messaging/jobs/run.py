@@ -9,6 +9,7 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
+from sdpatterns.core.arguments import fitting
 from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, with_deadline
@@ -21,7 +22,7 @@ from sdpatterns.messaging.jobs.chains import MemberDone, following, in_group
 from sdpatterns.messaging.jobs.handle import ended_topic
 from sdpatterns.messaging.jobs.jobs import Job, Jobs
 from sdpatterns.messaging.jobs.notices import JobAbandoned, JobCompleted, JobLost, JobRequeued
-from sdpatterns.messaging.jobs.payload import CODEC, JobCall, decoded, fitting
+from sdpatterns.messaging.jobs.payload import CODEC, JobCall, decoded
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus, PutRecord
 from sdpatterns.messaging.jobs.schedule import Scheduled
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement

@@ -1,0 +1,263 @@
+"""Drive runs: each by one worker at a time, and by another one where that one dies."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import Any
+
+from sdpatterns.core.arguments import fitting
+from sdpatterns.core.carried import CORRELATION, trace_in
+from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.context import correlation_id, trace
+from sdpatterns.core.error_codec import ErrorCodec
+from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.runtime import current
+from sdpatterns.core.tracing import TRACERS, Opened
+from sdpatterns.errors import BackendError, CodecError, VersionConflict
+from sdpatterns.messaging.consumer import Consumer, Delivery
+from sdpatterns.messaging.saga.journal import Journal, RunBroken, RunEnded, RunFailed, RunParked, RunStarted, RunStatus
+from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
+from sdpatterns.messaging.saga.run import SagaRun, Suspended
+from sdpatterns.messaging.saga.sagas import WAKER, Saga, Sagas
+from sdpatterns.messaging.saga.writer import JournalWriter, load
+from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
+
+__all__ = ["SagaWorker"]
+
+_UNKNOWN_VERSION_S = 60.0
+_WOKEN_LATER_S = 366 * 86_400.0
+_WAKE_AGAIN_S = 0.05
+_WAKE_AGAIN_MAX_S = 2.0
+_FLUSH_MAX_S = 5.0
+_CRASHES_MAX = 20
+
+
+class SagaWorker(Consumer):
+    """Drives the runs of one `Sagas`, up to `concurrency` at once: `async with worker:` or `await worker.run()`.
+
+    Run as many as you like. A run goes on at most `lease_s` after its worker died. What it keeps and costs is said in
+    `Consumer` and in `Sagas`.
+    """
+
+    def __init__(
+        self,
+        sagas: Sagas,
+        *,
+        concurrency: int = 50,
+        lease_s: float = 8.0,
+        poll_s: float = 5.0,
+        drain_s: float = 30.0,
+    ) -> None:
+        super().__init__(
+            sagas.name, sagas.queue, sagas.signals,
+            concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
+        )  # fmt: skip
+        self._sagas = sagas
+
+    def deliver(self, claimed: Claimed, until_s: float, /) -> Delivery:
+        """A run, or a message that wakes one."""
+        kind = WakeDelivery if claimed.payload == WAKER else RunDelivery
+        return kind(self._sagas, claimed, self.lease_s, until_s)
+
+
+class WakeDelivery(Delivery):
+    """Makes the driver of a run due, as soon as no worker has it."""
+
+    def __init__(self, sagas: Sagas, claimed: Claimed, lease_s: float, until_s: float) -> None:
+        super().__init__(sagas.queue, claimed, lease_s, until_s)
+        self._sagas = sagas
+
+    async def handle(self) -> Settlement:
+        """Wake it, or try again soon."""
+        run_id = self.claimed.headers["run"]
+        journal = Journal()
+        await self.insist(partial(load, self._sagas.log, run_id, journal))
+        if journal.ended is not None or journal.parked is not None:
+            return Complete(self.claimed)
+        is_due = False
+
+        async def wake() -> None:
+            nonlocal is_due
+            [is_due] = await self._sagas.queue.publish((self._sagas.driver(run_id, replace=True),))
+
+        await self.insist(wake)
+        if is_due:
+            return Complete(self.claimed)
+        return Requeue(self.claimed, min(_WAKE_AGAIN_S * self.claimed.attempt, _WAKE_AGAIN_MAX_S))
+
+    def lost(self) -> None:
+        """Another worker has it, and wakes the run."""
+
+
+class RunDelivery(Delivery):
+    """Drives one run as far as it goes now."""
+
+    def __init__(self, sagas: Sagas, claimed: Claimed, lease_s: float, until_s: float) -> None:
+        super().__init__(sagas.queue, claimed, lease_s, until_s)
+        self._sagas = sagas
+        self._claimed_s = SYSTEM.monotonic()
+        self._journal = journal = Journal()
+        # The fence is this worker's alone, so that no other one's entries have the same ids.
+        self._writer = JournalWriter(sagas.log, claimed.id, journal, str(claimed.fence), self.insist)
+
+    @property
+    def _now_us(self) -> int:
+        """The store's time, as far as this machine can tell since the claim."""
+        return self.claimed_us + round((SYSTEM.monotonic() - self._claimed_s) * 1_000_000)
+
+    async def handle(self) -> Settlement:
+        """Drive it; what is to become of its message."""
+        claimed, journal = self.claimed, self._journal
+        try:
+            try:
+                await self.insist(partial(load, self._sagas.log, claimed.id, journal))
+                if journal.started is None and journal.ended is None:
+                    # Its starter is late. Once this entry is there, the starter's own is refused, and it is told.
+                    await self._writer.write(RunEnded(RunStatus.CLOSED.value, None))
+                if journal.ended is None:
+                    await self._drive()
+            except CodecError as error:
+                raise RunBroken(str(error)) from error
+        except Suspended as wait:
+            await self._writer.write()
+            after_s = _WOKEN_LATER_S if wait.due_us is None else max(0.0, (wait.due_us - self._now_us) / 1_000_000)
+            return Requeue(claimed, min(after_s, _WOKEN_LATER_S), counts=False)
+        except RunBroken as broken:
+            return await self._park(str(broken))
+        except VersionConflict:
+            # Another worker had it meanwhile: begin again with what that one has written.
+            return Requeue(claimed, counts=False)
+        await self._tell_ended()
+        return Complete(claimed)
+
+    async def _drive(self) -> None:
+        saga = self._found()
+        if self.claimed.attempt > _CRASHES_MAX:
+            raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
+        started = self._journal.started
+        assert started is not None
+        arguments = fitting(saga.signature, started.arguments)
+        run = SagaRun(self._sagas, self.claimed.id, saga.config, self._writer, lambda: self._now_us)
+        correlation_id.set(started.headers.get(CORRELATION))
+        if not TRACERS:
+            trace.set(trace_in(started.headers))
+            await self._run(saga, run, arguments.args, arguments.kwargs)
+            return
+        facts = {"messaging.destination.name": self._sagas.name, "messaging.message.id": run.id}
+        with Opened(f"saga {saga.name}", "consumer", facts, parent=trace_in(started.headers)):
+            await self._run(saga, run, arguments.args, arguments.kwargs)
+
+    async def _run(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        try:
+            await self._forward(saga, run, args, kwargs)
+            if self._journal.ended is None:
+                await self._backward(run)
+        except (Suspended, RunBroken, VersionConflict):
+            raise
+        except BaseException:
+            # Cancelled, as at the end of the worker: what is done need not be done again.
+            with contextlib.suppress(Exception):
+                await current().shield(self._writer.write, at_most_s=_FLUSH_MAX_S)
+            raise
+
+    async def _forward(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run its function: to its end, or to its failure, which stands in the journal then."""
+        journal = self._journal
+        try:
+            result = await saga.function(run, *args, **kwargs)
+        except (VersionConflict, BackendError) as error:
+            # The journal's own; a step's is judged where it is run.
+            if journal.failed is None:
+                raise
+            raise RunBroken(str(error)) from error
+        except Exception as error:  # noqa: BLE001 - the saga's failure
+            await self._failed(saga, run, error)
+        except Suspended:
+            # A run that has failed only asks for its steps again, so that they can be undone.
+            if journal.failed is None:
+                raise
+        else:
+            if journal.failed is None:
+                run.check_all_asked("is at its end")
+                await self._end(RunStatus.COMPLETED, result)
+
+    async def _failed(self, saga: Saga[Any, Any], run: SagaRun, error: Exception) -> None:
+        if self._journal.failed is not None:
+            return
+        run.check_all_asked("fails")
+        await self._writer.write()
+        told = f"{type(error).__qualname__}: {error}"[:1000]
+        if any(record.kind == "pivot" and record.is_done for record in self._journal.steps.values()):
+            raise RunBroken(f"failed after its pivot: {told}")
+        errors = ErrorCodec(saga.config.give_up_on, "give_up_on")
+        await self._writer.write(RunFailed(told, errors.encode(error) if errors.knows(error) else b""))
+
+    async def _backward(self, run: SagaRun) -> None:
+        """Undo what is done, the last step first."""
+        journal = self._journal
+        for name in reversed(list(journal.done)):
+            if journal.steps[name].is_undone:
+                continue
+            if name not in run.asked:
+                raise RunBroken(f"the code has changed: it does not ask for {name!r}, which is to be undone")
+            if name in run.undos:
+                await run.undo(name)
+        await self._end(RunStatus.UNDONE, None)
+
+    async def _end(self, status: RunStatus, value: Any) -> None:
+        try:
+            await self._writer.write(RunEnded(status.value, value))
+        except TypeError as error:
+            raise RunBroken(f"its result cannot be stored: {error}") from error
+
+    def _found(self) -> Saga[Any, Any]:
+        started = self._journal.started
+        assert started is not None
+        saga = self._sagas.known.get((started.saga, started.version))
+        if saga is not None:
+            return saga
+        have = self._sagas.versions_of(started.saga)
+        if not have or started.version > have[-1]:
+            # A worker of a newer release has it.
+            raise Suspended(self._now_us + round(_UNKNOWN_VERSION_S * 1_000_000), is_settled=True)
+        raise RunBroken(f"version {started.version} of {started.saga!r} is gone from the code, which has {have}")
+
+    async def _park(self, reason: str) -> Settlement:
+        if self._journal.started is not None:
+            with contextlib.suppress(VersionConflict):
+                await self._writer.write(RunParked(reason))
+        if LISTENERS:
+            tell(SagaParked(name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, reason=reason))
+        return Park(self.claimed, reason)
+
+    async def _tell_ended(self) -> None:
+        """Tell those that wait for its end; again, where a worker died after the last entry."""
+        ended, started = self._journal.ended, self._journal.started
+        assert ended is not None
+        if started is not None and started.parent:
+            parent, name = started.parent
+            failed = self._journal.failed
+            value = ended.value if ended.status == RunStatus.COMPLETED else "" if failed is None else failed.reason
+
+            async def tell_parent() -> None:
+                await self._sagas.handle(parent).signal(name, [ended.status, value])
+
+            await self.insist(tell_parent)
+        with contextlib.suppress(BackendError):
+            await self._sagas.signals.notify(self._sagas.ended_topic(self.claimed.id))
+        if LISTENERS:
+            tell(SagaEnded(
+                name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, status=ended.status,
+                duration_s=max(0.0, (self._now_us - self.claimed.published_us) / 1_000_000),
+            ))  # fmt: skip
+
+    @property
+    def _saga_name(self) -> str:
+        started: RunStarted | None = self._journal.started
+        return "?" if started is None else started.saga
+
+    def lost(self) -> None:
+        """Say so: another worker goes on."""
+        if LISTENERS:
+            tell(SagaLost(name=self._sagas.name, saga=self._saga_name, id=self.claimed.id))

@@ -1,0 +1,162 @@
+"""A worker of sagas dies at each of its calls of the store, before it or after it: the next one ends the run."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from typing import Any
+
+import anyio
+import pytest
+
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.messaging.saga import RunStatus, SagaHandle, SagaRun, Sagas, SagaWorker, current_step
+from tests.loops import virtual_asyncio
+
+pytestmark = pytest.mark.anyio
+anyio_backend = virtual_asyncio
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Mortal:
+    """Calls a log or a queue for a process that dies at its call number `at`, before it is made or after."""
+
+    def __init__(self, inner: Any, life: Life) -> None:
+        self._inner = inner
+        self._life = life
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in {"append", "read", "publish", "claim", "extend", "settle"}:
+            return found
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self._life.call(before=True)
+            answer = await found(*args, **kwargs)
+            self._life.call(before=False)
+            return answer
+
+        return call
+
+
+class Life:
+    """When a process dies."""
+
+    def __init__(self, at: int, *, before: bool) -> None:
+        self.calls = 0
+        self._at = at
+        self._before = before
+        self.is_over = False
+
+    def call(self, *, before: bool) -> None:
+        self.calls += before
+        self.is_over = self.is_over or (self.calls == self._at and before == self._before)
+        if self.is_over:
+            raise Died
+
+
+class MortalBackend:
+    """A backend as one process sees it."""
+
+    def __init__(self, backend: MemoryBackend, life: Life) -> None:
+        self._backend = backend
+        self._life = life
+        self.signals = backend.signals
+
+    def log(self, name: str) -> Any:
+        return Mortal(self._backend.log(name), self._life)
+
+    def queue(self, name: str) -> Any:
+        return Mortal(self._backend.queue(name), self._life)
+
+
+class Declined(Exception):
+    """The card is not good."""
+
+
+class Provider:
+    """What the services know, by the keys of the requests."""
+
+    def __init__(self, *, declines: bool) -> None:
+        self.book: dict[str, int] = {}
+        self.asked: Counter[str] = Counter()
+        self._declines = declines
+
+    async def add(self, amount: int) -> int:
+        return self._noted(amount)
+
+    async def take_away(self, amount: int) -> None:
+        self._noted(-amount)
+
+    async def decide(self) -> str:
+        if self._declines:
+            raise Declined
+        return "fine"
+
+    def _noted(self, amount: int) -> int:
+        key = current_step().idempotency_key
+        self.asked[key] += 1
+        self.book.setdefault(key, amount)
+        return amount
+
+
+def sagas_on(backend: Any, provider: Provider) -> Sagas:
+    sagas = Sagas("orders", backend=backend)
+
+    @sagas.saga(give_up_on=(Declined,))
+    async def order(run: SagaRun, amount: int) -> str:
+        await run.step("reserve", provider.add, amount, undo=provider.take_away)
+        await run.parallel(
+            run.step("charge", provider.add, 2 * amount, undo=provider.take_away),
+            run.step("stamp", provider.add, 0, undo=provider.take_away),
+        )
+        await run.sleep("rest", 30)
+        return await run.step("decide", provider.decide)
+
+    return sagas
+
+
+async def _until_ended(handle: SagaHandle[str], life: Life) -> None:
+    while not life.is_over and (await handle.journal()).ended is None:  # noqa: ASYNC110 - a death tells no one
+        await anyio.sleep(1)
+
+
+async def played(at: int, *, before: bool, declines: bool) -> tuple[bool, RunStatus, Provider]:
+    """One life of a worker, and then another worker; whether the first one died, and how the run ended."""
+    backend, provider = MemoryBackend(), Provider(declines=declines)
+    safe = sagas_on(backend, provider)
+    handle = await safe.known["order", 1].options(id="1").start(7)
+    life = Life(at, before=before)
+    with contextlib.suppress(Died):
+        async with SagaWorker(sagas_on(MortalBackend(backend, life), provider)):
+            await _until_ended(handle, life)
+    has_died = life.is_over
+    async with SagaWorker(safe):
+        with anyio.fail_after(300):
+            await _until_ended(handle, Life(0, before=True))
+    return has_died, await handle.status(), provider
+
+
+@pytest.mark.parametrize("declines", [False, True], ids=["completes", "is undone"])
+@pytest.mark.parametrize("before", [True, False], ids=["before the call", "after the call"])
+async def test_the_run_ends_and_each_effect_is_there_once(*, before: bool, declines: bool) -> None:
+    deaths, repeated = 0, 0
+    for at in itertools.count(1):
+        has_died, status, provider = await played(at, before=before, declines=declines)
+        deaths += has_died
+        repeated += sum(times - 1 for times in provider.asked.values())
+        total = sum(provider.book.values())
+        if declines:
+            assert (status, total) == (RunStatus.UNDONE, 0), at
+            assert len(provider.book) == 6
+        else:
+            assert (status, total) == (RunStatus.COMPLETED, 21), at
+        if not has_died:
+            break
+    # It died at each call that a whole run makes, and some of the deaths made a step run twice, with one key.
+    assert deaths >= 10
+    assert repeated >= 1
