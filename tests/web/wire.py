@@ -93,16 +93,23 @@ class Wire:
 @asynccontextmanager
 async def wired(wire: Wire) -> AsyncIterator[str]:
     """The server on a free port of the loopback; gives its URL."""
-    server = await asyncio.start_server(wire, "127.0.0.1", 0)
+    connections: list[tuple[asyncio.Task[None], asyncio.StreamWriter]] = []
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append((asyncio.ensure_future(wire(reader, writer)), writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        # Its connections are other tasks of this loop; they hang on purpose.
-        others = [task for task in asyncio.all_tasks() if "Wire.__call__" in repr(task.get_coro())]
-        for task in others:
+        # They hang on purpose. Aborted, because one that was cancelled before it began has closed nothing.
+        for task, _ in connections:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.gather(*(task for task, _ in connections), return_exceptions=True)
+        for _, writer in connections:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 @contextmanager
