@@ -98,11 +98,13 @@ class SagaHandle(Generic[R]):
 
     async def resume(self) -> bool:
         """Let a run go on that was parked, with all its attempts; False where it was not parked."""
-        done = await self._tell(RunResumed(), lambda journal: journal.parked is not None, wakes=False)
-        await self._sagas.queue.redrive((self.id,))
-        return done
+        if await self._tell(RunResumed(), lambda journal: journal.parked is not None):
+            return True
+        # A journal that cannot be read, or was never begun, does not say that it is parked.
+        [is_redriven] = await self._sagas.queue.redrive((self.id,))
+        return is_redriven
 
-    async def _tell(self, entry: Entry, is_wanted: Callable[[Journal], bool], *, wakes: bool = True) -> bool:
+    async def _tell(self, entry: Entry, is_wanted: Callable[[Journal], bool]) -> bool:
         kind, data = encoded(entry)
         journal = Journal()
         while True:
@@ -118,8 +120,7 @@ class SagaHandle(Generic[R]):
                 # The run has moved on meanwhile.
                 continue
             break
-        if wakes:
-            await self._sagas.wake(self.id)
+        await self._sagas.wake(self.id)
         return True
 
     def __repr__(self) -> str:

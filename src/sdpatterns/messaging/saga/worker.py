@@ -225,8 +225,10 @@ class RunDelivery(Delivery):
 
     async def _park(self, reason: str) -> Settlement:
         if self._journal.started is not None:
-            with contextlib.suppress(VersionConflict):
+            try:
                 await self._writer.write(RunParked(reason))
+            except VersionConflict:
+                return Requeue(self.claimed, counts=False)
         if LISTENERS:
             tell(SagaParked(name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, reason=reason))
         return Park(self.claimed, reason)
