@@ -362,7 +362,9 @@ async def test_a_branch_that_fails_waits_for_the_answers_of_the_others(sagas: Sa
         with pytest.raises(SagaUndone, match="none"):
             await (await order.start()).result(timeout_s=600)
     # The charge timed out, so it is not known whether it was made: it is made with its key, and then refunded.
-    assert shop.calls == ["reserve", "charge", "charge", "refund 900"]
+    assert shop.calls[-2:] == ["charge", "refund 900"]
+    # Which branch begins first is for the runtime to say.
+    assert sorted(shop.calls[:2]) == ["charge", "reserve"]
 
 
 async def test_a_child_runs_by_itself_and_its_parent_gets_the_result(sagas: Sagas, shop: Shop) -> None:
