@@ -2,6 +2,7 @@
 
 from sdpatterns.ports.backend import Backend, HasLogs, HasQueues, HasSignals, HasStates
 from sdpatterns.ports.log import EventLog
+from sdpatterns.ports.log_archive import LogArchive
 from sdpatterns.ports.log_subscription import LogSubscription
 from sdpatterns.ports.queue import MessageQueue
 from sdpatterns.ports.signals import SignalBus, Subscription
@@ -10,5 +11,5 @@ from sdpatterns.ports.within import View
 
 __all__ = [
     "Backend", "Cells", "DirectCells", "EventLog", "ForgetfulStore", "HasLogs", "HasQueues", "HasSignals", "HasStates",
-    "LogSubscription", "MessageQueue", "SignalBus", "StateStore", "Subscription", "View",
+    "LogArchive", "LogSubscription", "MessageQueue", "SignalBus", "StateStore", "Subscription", "View",
 ]  # fmt: skip

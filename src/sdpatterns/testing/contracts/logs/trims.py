@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from sdpatterns.errors import EventsTrimmed, VersionConflict
-from sdpatterns.ports.log import EventLog
+from sdpatterns.ports.log import EventLog, RecordedEvent
+from sdpatterns.ports.log_archive import LogArchive
 from sdpatterns.testing.contracts.logs.scenes import append, ids_of, log_scene, numbered, read_ids, walk
 from sdpatterns.testing.contracts.stage import BackendContract, Stage
 from sdpatterns.testing.contracts.verdicts import assert_same
@@ -96,3 +99,31 @@ class LogTrims(BackendContract):
         assert ids_of(await walk(log)) == ["a3"]
         assert await log.trim((await log.head()).position + 1) == 1
         assert (await append(log, "a", "a4", expected=4)).version == 5
+
+    @log_scene
+    async def test_an_archive_gets_events_before_they_are_dropped(self, stage: Stage, log: EventLog) -> None:
+        await log.append("a", 0, numbered(5, "a"))
+        await log.append("b", 0, numbered(4, "b"))
+        kept: list[str] = []
+
+        def keep(events: Sequence[RecordedEvent]) -> None:
+            if len(kept) == 4:
+                raise OSError("the archive is full")
+            kept.extend(ids_of(events))
+
+        async def keep_later(events: Sequence[RecordedEvent]) -> None:
+            kept.extend(ids_of(events))
+
+        # Of a stream, then of the rest; one that fails drops nothing more.
+        assert await LogArchive(log, keep, limit=2).trim_stream("a", 5) == 4
+        assert kept == ["a0", "a1", "a2", "a3"]
+        cut = (await log.read("b")).events[2].position
+        with pytest.raises(OSError, match="full"):
+            await LogArchive(log, keep, limit=2).trim(cut)
+        assert_same(ids_of(await walk(log)), ["a4", "b0", "b1", "b2", "b3"])
+        assert await LogArchive(log, keep_later, limit=2).trim(cut) == 3
+        assert kept[4:] == ["a4", "b0", "b1"]
+        assert await LogArchive(log, keep_later, limit=2).trim_stream("b", 4) == 1
+        assert await LogArchive(log, keep_later).trim_stream("b", 4) == 0
+        assert kept[7:] == ["b2"]
+        assert_same(ids_of(await walk(log, 10, cut - 1)), ["b3"])
