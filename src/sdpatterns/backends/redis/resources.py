@@ -11,7 +11,7 @@ from sdpatterns.backends.redis.connection import PipelinedConnection
 from sdpatterns.backends.redis.durability import Durability
 from sdpatterns.backends.redis.listener import RedisConnector
 from sdpatterns.backends.redis.pool import Pool
-from sdpatterns.backends.redis.scripts import SagaStep, StepScript
+from sdpatterns.backends.redis.scripts import StepCall, StepScript
 from sdpatterns.backends.redis.sender import Sender
 from sdpatterns.backends.redis.server import Node, Server
 from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher
@@ -34,7 +34,7 @@ class RedisLoopResources:
         self.loop = loop
         self.server = server
         self.lines = Lines(loop, at_most=_STEPS_MAX)
-        self._steps: dict[StepScript, Batcher[SagaStep, Any]] = {}
+        self._steps: dict[StepScript, Batcher[StepCall, Any]] = {}
         self.seed = self._connect_to(None)
         self.sender: Sender = self.seed
         if server.cluster:
@@ -45,7 +45,7 @@ class RedisLoopResources:
     def _connect_to(self, node: Node | None) -> Sender:
         return Pool(self.server, node) if self.loop is None else PipelinedConnection(self.server, node)
 
-    async def step(self, script: StepScript, call: SagaStep) -> Any:
+    async def step(self, script: StepScript, call: StepCall) -> Any:
         """The reply to one step; on one server, those of one turn are one call of the script."""
         # Threads block on a connection each, and the keys of several callers live on several nodes of a cluster.
         if self.loop is None or self.server.cluster:

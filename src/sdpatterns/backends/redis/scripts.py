@@ -18,7 +18,7 @@ from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.names import turn_head
 from sdpatterns.backends.redis.protocol import bulk, pack_after
 
-__all__ = ["READ", "SLACK_MS", "SagaStep", "ServerScript", "StepScript", "compare_and_set", "step_script"]
+__all__ = ["READ", "SLACK_MS", "ServerScript", "StepCall", "StepScript", "compare_and_set", "step_script"]
 
 SLACK_MS = 5_000
 """How much longer than it has to be a cell is kept, for clocks that disagree after a failover."""
@@ -184,7 +184,7 @@ return 1
 """
 
 
-class SagaStep(NamedTuple):
+class StepCall(NamedTuple):
     """One caller's step: its cells, the chunk's arguments, and the shift of time in microseconds."""
 
     names: Sequence[bytes]
@@ -223,7 +223,7 @@ class StepScript:
         self._of_one = of_one
         self._others = others
 
-    async def steps(self, sender: Any, calls: Sequence[SagaStep]) -> Any:
+    async def steps(self, sender: Any, calls: Sequence[StepCall]) -> Any:
         """The replies to several steps, made one after another in one go of the server."""
         # A caller alone gets the shorter script, because the frame for many costs the server half as much again.
         if len(calls) == 1 and len(calls[0].names) == 1:

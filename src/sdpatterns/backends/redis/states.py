@@ -11,7 +11,7 @@ from sdpatterns.backends.redis.failures import Lost, NotSent
 from sdpatterns.backends.redis.names import cell_name, cell_space
 from sdpatterns.backends.redis.protocol import pack
 from sdpatterns.backends.redis.resources import RedisResources
-from sdpatterns.backends.redis.scripts import SagaStep, step_script
+from sdpatterns.backends.redis.scripts import StepCall, step_script
 from sdpatterns.backends.redis.versioned import RedisAttempts, found_in
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.step import Script
@@ -71,7 +71,7 @@ class RedisCells(Cells[S]):
     async def _by_script(self, step: PendingStep, script: Script[Any]) -> Any:
         args, names = script.args(), step.names
         of_server = step_script(script.source, self._head or "", self._resources.server.channel)
-        call = SagaStep(names, args, self._resources.shift_us)
+        call = StepCall(names, args, self._resources.shift_us)
         here = self._resources.here()
         try:
             try:
