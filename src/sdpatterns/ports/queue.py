@@ -206,7 +206,9 @@ class Parked(NamedTuple):
 class QueueDepth(NamedTuple):
     """How much there is: `due` may be claimed now, `waiting` is delayed or behind another message of its key.
 
-    `lag_s` is how long the earliest message that is due now has been due.
+    `lag_s` is how long the earliest message that is due now has been due. Where `at_least` is True there may be more
+    than that, and an earlier one: a store that would have to look at each message looks at a bounded number (SQL:
+    10,000 of each kind).
     """
 
     due: int
@@ -214,6 +216,7 @@ class QueueDepth(NamedTuple):
     leased: int
     parked: int
     lag_s: float
+    at_least: bool = False
 
 
 class MessageQueue(Protocol):

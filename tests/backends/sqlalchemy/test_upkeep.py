@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from sdpatterns.backends.sqlalchemy import SQLBackend, metadata
 from sdpatterns.backends.sqlalchemy.cells.rows import expiry_us, stored_text
 from sdpatterns.backends.sqlalchemy.engine.dialect import payload
 from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.notices import Notice, listen
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.queue import DeadLettersDropped, Message, Park, QueueSettings
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 from sdpatterns.testing.contracts.values import ODD_KEYS
@@ -90,6 +93,52 @@ async def test_garbage_goes_by_itself_where_keys_come_and_go(
     assert rows(engine, space) < 2000
 
 
+async def test_a_depth_looks_at_a_bounded_number_of_messages(backend: SQLBackend, engine: Engine) -> None:
+    """With a million messages it looked at each of them."""
+    name = f"bounded {engine.dialect.name} {backend.runtime}"
+    numbered = "" if engine.dialect.name == "postgresql" else "number, "
+    # Of each ten: six are due, two delayed, and two behind another one of their key.
+    columns = f"queue, id, {numbered}tenant, key, state, is_leased, due_us, rank_us, order_us, fence, attempt"
+    insert = f"""INSERT INTO sdp_messages ({columns}, published_us, payload)
+        WITH RECURSIVE g (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < :n)
+        SELECT :queue, 'm' || n, {numbered and "n, "}'t' || (n % 20), CASE WHEN n % 10 > 7 THEN 'k' || (n % 100) END,
+        CASE WHEN n % 10 < 6 THEN 0 WHEN n % 10 < 8 THEN 1 ELSE 2 END, false,
+        CASE WHEN n % 10 BETWEEN 6 AND 7 THEN 9000000000000000 ELSE n END, 0, n, 0, 0, 0, :payload FROM g"""
+    queue, lags_s = backend.queue(name), list[float]()
+    for count in (1_000, 20_000):
+        with engine.begin() as connection:
+            connection.execute(text("DELETE FROM sdp_messages WHERE queue = :queue"), {"queue": name})
+            connection.execute(text(insert), {"queue": name, "n": count, "payload": b"x"})
+        depth = await queue.depth()
+        assert depth.at_least is (count == 20_000)
+        expected = (600, 400, 0, 0) if count == 1_000 else (10_000, 8_000, 0, 0)
+        assert depth[:4] == expected
+        lags_s.append(depth.lag_s)
+    assert all(lag_s > 1e9 for lag_s in lags_s), "the earliest is due since 1970"
+
+
+async def test_dead_letters_of_a_queue_that_is_no_longer_used_are_swept_too(backend: SQLBackend) -> None:
+    names, heard = [f"up\\keep {place}" for place in (1, 2)], list[Notice]()
+    for name in names:
+        queue = backend.queue(name, QueueSettings(parked_keep_s=1_000.0))
+        await queue.publish([Message(id=f"{number}", payload=b"") for number in range(30)])
+        await queue.settle([Park(each, "") for each in (await queue.claim(30, 60.0)).messages])
+    backend.shift(900.0)
+    while await backend.sweep():
+        pass
+    assert [(await backend.queue(name).depth()).parked for name in names] == [30, 30]
+    backend.shift(200.0)
+    with listen(heard.append):
+        while await backend.sweep(limit=20):
+            pass
+    dropped = Counter[str]()
+    for notice in heard:
+        assert isinstance(notice, DeadLettersDropped)
+        assert notice.count <= 20
+        dropped[notice.name] += notice.count
+    assert [dropped[name] for name in names] == [30, 30]
+
+
 @given(st.integers(0, 2**52), st.floats(0.0, 1e12))
 def test_garbage_is_never_early_and_little_late(now_us: int, keep_s: float) -> None:
     expires_us = expiry_us(now_us, keep_s)
@@ -121,7 +170,9 @@ OTHER = """
 import sys
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core.notices import Notice, listen
 from sdpatterns.core.runtime import finish
+from sdpatterns.ports.queue import DeadLettersDropped, Message, Park, QueueSettings
 from sdpatterns.ports.states import Space
 from sdpatterns.testing.contracts.steps import Add
 from sdpatterns.ports.states import Space

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
 from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
+from sdpatterns.backends.sqlalchemy.engine.texts import given_text
 from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.log import DEFAULT_LOG, SQLLog
 from sdpatterns.backends.sqlalchemy.postgres.cells import PostgresCells
@@ -29,16 +30,18 @@ from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.backends.sqlalchemy.sqlite.log import SQLiteEvents
 from sdpatterns.backends.sqlalchemy.sqlite.queue import SQLiteMessages
 from sdpatterns.backends.sqlalchemy.states import SQLStates
+from sdpatterns.backends.sqlalchemy.tables import PARKED
 from sdpatterns.backends.sqlalchemy.within import CallerTransaction, SQLView
 from sdpatterns.core.judging import plain
 from sdpatterns.core.keys import check_name
+from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.ranges import number
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.ports.fanout import LocalSignals
 from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.log import LogSettings
 from sdpatterns.ports.pressure import Pressure
-from sdpatterns.ports.queue import QueueSettings
+from sdpatterns.ports.queue import DeadLettersDropped, QueueSettings
 
 __all__ = ["SQLBackend"]
 
@@ -118,10 +121,15 @@ class SQLBackend(Lifespan):
         return await self._on_one(self._migrate)
 
     async def sweep(self, *, limit: int = 500) -> int:
-        """Delete up to `limit` cells whose time has passed; how many it were. Call it again while there were some."""
-        return await self._on_one(
-            lambda connection: finish(self._tables.cells.sweep(ViewTransaction(connection), limit))
-        )
+        """Delete up to `limit` cells whose time has passed, and as many dead letters of each queue; how many it were.
+
+        Call it again while there were some. Listeners get `DeadLettersDropped`.
+        """
+        cells, letters = await self._on_one(lambda connection: self._swept(connection, limit))
+        if LISTENERS:
+            for name, count in letters.items():
+                tell(DeadLettersDropped(name=given_text(name), count=count))
+        return cells + sum(letters.values())
 
     def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> SQLQueue:
         """The queue of that name. Opens nothing; the same name is the same queue, whatever object it comes from."""
@@ -152,6 +160,20 @@ class SQLBackend(Lifespan):
             return await self._resources.here().on_one(task)
         except Exception as error:
             raise unavailable(self.shown, error) from error
+
+    def _swept(self, connection: Connection, limit: int) -> tuple[int, dict[str, int]]:
+        """How many cells, and how many dead letters of which queues."""
+        tx = ViewTransaction(connection)
+        cells, letters = finish(self._tables.cells.sweep(tx, limit)), dict[str, int]()
+        # A queue that no program uses any more sweeps nothing itself. The next name is one look at an index.
+        first = select(func.min(PARKED.c.queue))
+        name = connection.execute(first).scalar()
+        while name is not None:
+            done = finish(self._tables.messages.run("sweep", tx, name, [limit], wait_max_s=0.0))
+            if done is not None and done.answers[0]:
+                letters[name] = done.answers[0]
+            name = connection.execute(first.where(PARKED.c.queue > name)).scalar()
+        return cells, letters
 
     def _migrate(self, connection: Connection) -> tuple[int | None, int]:
         # Two processes that start at once would both make the tables.

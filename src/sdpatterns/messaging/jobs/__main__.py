@@ -72,15 +72,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_SHOW_DEAD = "python -m sdpatterns.messaging.jobs ... dead shows them"
+
+
 async def _status(jobs: Jobs, _: Any) -> Lines:
     depth = await jobs.queue.depth()
     paused = " (paused)" if await jobs.is_paused() else ""
     lines = [f"{jobs.name}{paused}"]
+    more = " or more" if depth.at_least else ""
     lines += columns([
-        ("due", depth.due, f"the oldest for {_lasting(depth.lag_s)}" if depth.due else ""),
-        ("waiting", depth.waiting, ""),
-        ("running", depth.leased, ""),
-        ("dead", depth.parked, "python -m sdpatterns.messaging.jobs ... dead shows them" if depth.parked else ""),
+        ("due", f"{depth.due}{more}", f"the oldest for {_lasting(depth.lag_s)}" if depth.due else ""),
+        ("waiting", f"{depth.waiting}{more}", ""),
+        ("running", f"{depth.leased}{more}", ""),
+        ("dead", f"{depth.parked}{more}", _SHOW_DEAD if depth.parked else ""),
     ])  # fmt: skip
     if jobs.schedules:
         lines += ["", "schedules"]

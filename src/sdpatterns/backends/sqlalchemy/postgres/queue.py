@@ -195,8 +195,8 @@ class _Work:
     # ---- upkeep
 
     async def depth(self, items: Sequence[None]) -> Done:
-        [[due, waiting, leased, kept, lag_us]] = await self._fetch(sql.DEPTH)
-        return Done([QueueDepth(due, waiting, leased, kept, max(0, lag_us) / 1e6)] * len(items))
+        [[due, waiting, leased, kept, lag_us, at_least]] = await self._fetch(sql.DEPTH)
+        return Done([QueueDepth(due, waiting, leased, kept, max(0, lag_us) / 1e6, at_least)] * len(items))
 
     async def withdraw(self, items: Sequence[str]) -> Done:
         out = await self._take_out(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sdpatterns.backends.sqlalchemy.engine.transactions import Statement
+from sdpatterns.backends.sqlalchemy.messages.verbs import COUNTED_MAX
 from sdpatterns.backends.sqlalchemy.postgres.dialect import NOW
 
 __all__ = [
@@ -275,14 +276,28 @@ SWEEP = _statement(
     n="bigint",
 )
 
+# Each part reads a bounded piece of one index. A part for all states would have to read all rows of the queue.
 DEPTH = _statement(
-    f"""WITH {_AT}, m AS (
-  SELECT m.due_us, {_IS_OUT.format("now_us")} AS is_out, m.state < 2 AND m.due_us <= now_us AS is_due
-  FROM sdp_messages m CROSS JOIN at WHERE m.queue = :queue AND m.payload IS NOT NULL
+    f"""WITH {_AT}, ready AS (
+  SELECT due_us FROM sdp_messages WHERE queue = :queue AND state = 0
+  ORDER BY tenant, order_us, number LIMIT {COUNTED_MAX}
+), later AS (
+  SELECT due_us, is_leased, payload IS NOT NULL AS is_message FROM sdp_messages WHERE queue = :queue AND state = 1
+  ORDER BY due_us LIMIT {COUNTED_MAX}
+), keyed AS (
+  SELECT state FROM sdp_messages WHERE queue = :queue AND key IS NOT NULL ORDER BY key, number LIMIT {COUNTED_MAX}
+), kept AS (
+  SELECT 1 FROM sdp_parked WHERE {_IS_KEPT} LIMIT {COUNTED_MAX}
+), m AS (
+  SELECT due_us, false AS is_leased, true AS is_message FROM ready UNION ALL SELECT * FROM later
 )
-SELECT count(*) FILTER (WHERE is_due), count(*) FILTER (WHERE NOT is_due AND NOT is_out),
-  count(*) FILTER (WHERE is_out),
-  (SELECT count(*) FROM sdp_parked WHERE {_IS_KEPT}),
-  coalesce((SELECT now_us FROM at) - min(due_us) FILTER (WHERE is_due), 0)
-FROM m"""
+SELECT count(*) FILTER (WHERE is_message AND due_us <= now_us),
+  count(*) FILTER (WHERE is_message AND due_us > now_us AND NOT is_leased)
+    + (SELECT count(*) FROM keyed WHERE state = 2),
+  count(*) FILTER (WHERE is_message AND due_us > now_us AND is_leased),
+  (SELECT count(*) FROM kept),
+  coalesce(max(now_us) - min(due_us) FILTER (WHERE is_message AND due_us <= now_us), 0),
+  greatest((SELECT count(*) FROM ready), (SELECT count(*) FROM later), (SELECT count(*) FROM keyed),
+    (SELECT count(*) FROM kept)) >= {COUNTED_MAX}
+FROM m CROSS JOIN at"""
 )

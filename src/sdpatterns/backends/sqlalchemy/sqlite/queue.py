@@ -24,7 +24,7 @@ from sdpatterns.backends.sqlalchemy.messages.rows import (
     in_turn,
     parked,
 )
-from sdpatterns.backends.sqlalchemy.messages.verbs import Verb
+from sdpatterns.backends.sqlalchemy.messages.verbs import COUNTED_MAX, Verb
 from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.fence import next_fence
@@ -91,13 +91,26 @@ _SWEEP = Statement(
 # Not RETURNING, which a SQLite before 3.35 does not know.
 _CHANGES = Statement("SELECT changes()")
 
+# Each part reads a bounded piece of one index. A part for all states would have to read all rows of the queue.
 _DEPTH = Statement(
-    "SELECT count(*), coalesce(sum(state < 2 AND due_us <= n.now_us), 0),"
-    " coalesce(sum(is_leased AND state = 1 AND due_us > n.now_us), 0),"
-    " min(CASE WHEN state < 2 AND due_us <= n.now_us THEN due_us END)"
-    " FROM sdp_messages, (SELECT ? AS now_us) AS n WHERE queue = ?"
+    "WITH at AS (SELECT ? AS now_us, ? AS queue), ready AS (SELECT due_us FROM sdp_messages, at"
+    " WHERE sdp_messages.queue = at.queue AND state = 0"
+    f" ORDER BY tenant, order_us, number LIMIT {COUNTED_MAX}),"
+    " later AS (SELECT due_us, is_leased, payload IS NOT NULL AS is_message FROM sdp_messages, at"
+    f" WHERE sdp_messages.queue = at.queue AND state = 1 ORDER BY due_us LIMIT {COUNTED_MAX}),"
+    " keyed AS (SELECT state FROM sdp_messages, at WHERE sdp_messages.queue = at.queue AND key IS NOT NULL"
+    f" ORDER BY key, number LIMIT {COUNTED_MAX}),"
+    " kept AS (SELECT 1 FROM sdp_parked, at WHERE sdp_parked.queue = at.queue AND expires_us > at.now_us"
+    f" LIMIT {COUNTED_MAX}),"
+    " m AS (SELECT due_us, 0 AS is_leased, 1 AS is_message FROM ready UNION ALL SELECT * FROM later)"
+    " SELECT coalesce(sum(is_message AND due_us <= now_us), 0),"
+    " coalesce(sum(is_message AND due_us > now_us AND NOT is_leased), 0)"
+    " + (SELECT count(*) FROM keyed WHERE state = 2),"
+    " coalesce(sum(is_message AND due_us > now_us AND is_leased), 0), (SELECT count(*) FROM kept),"
+    " max(now_us) - min(CASE WHEN is_message AND due_us <= now_us THEN due_us END),"
+    " max((SELECT count(*) FROM ready), (SELECT count(*) FROM later), (SELECT count(*) FROM keyed),"
+    f" (SELECT count(*) FROM kept)) >= {COUNTED_MAX} FROM m, at"
 )
-_KEPT = Statement("SELECT count(*) FROM sdp_parked WHERE queue = ? AND expires_us > ?")
 
 
 class SQLiteMessages:
@@ -254,10 +267,8 @@ class _Locked:
         return True
 
     async def depth(self, items: Sequence[None]) -> Done:
-        [[every, due, leased, first_us]] = await self._tx.fetch(_DEPTH, self._now_us, self._queue)
-        [[kept]] = await self._tx.fetch(_KEPT, self._queue, self._now_us)
-        lag_s = 0.0 if first_us is None else (self._now_us - first_us) / 1e6
-        return Done([QueueDepth(due, every - due - leased, leased, kept, lag_s)] * len(items))
+        [[due, waiting, leased, kept, lag_us, at_least]] = await self._tx.fetch(_DEPTH, self._now_us, self._queue)
+        return Done([QueueDepth(due, waiting, leased, kept, (lag_us or 0) / 1e6, bool(at_least))] * len(items))
 
     async def withdraw(self, items: Sequence[str]) -> Done:
         answers = []
