@@ -11,7 +11,9 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.notices import Notice, listen
 from sdpatterns.errors import DeadlineExceeded, SagaCancelled, SagaNotStarted, SagaUndone
 from sdpatterns.messaging.saga import RunStatus, SagaRun, Sagas, SagaWorker, current_step
+from sdpatterns.messaging.saga.journal import StepDone, encoded
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaParked, StepRepeated
+from sdpatterns.ports.log import NewEvent
 from tests.loops import each_virtual_loop
 
 anyio_backend = each_virtual_loop
@@ -501,6 +503,31 @@ async def test_a_journal_that_does_not_fit_the_code_parks_the_run(
         await anyio.sleep(120)
     assert why in ((await handle.journal()).parked or "")
     assert shop.calls == ["reserve", "charge"]
+
+
+async def test_a_saga_cannot_take_the_loss_of_its_run_for_a_failure(sagas: Sagas, shop: Shop) -> None:
+    caught: list[Exception] = []
+
+    async def taken_over() -> str:
+        if not shop.calls:
+            shop.calls.append("taken over")
+            kind, data = encoded(StepDone("slow", "by the other worker"))
+            await sagas.log.append("order-7", 2, (NewEvent(id="other", type=kind, data=data),))
+        return "by this worker"
+
+    @sagas.saga
+    async def order(run: SagaRun) -> str:
+        found = await run.step("slow", taken_over)
+        try:
+            await run.step("ship", shop.ship)
+        except Exception as error:  # noqa: BLE001 - as careless sagas do
+            caught.append(error)
+        return found
+
+    async with SagaWorker(sagas):
+        handle = await order.options(id="order-7").start()
+        assert await handle.result(timeout_s=60) == "by the other worker"
+    assert (caught, shop.calls) == ([], ["taken over", "ship"])
 
 
 async def test_who_starts_too_late_is_told_and_nothing_is_run(sagas: Sagas, shop: Shop, backend: MemoryBackend) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "CancelRequested",
     "Entry",
     "Journal",
+    "NotWritten",
     "RunBroken",
     "RunEnded",
     "RunFailed",
@@ -212,6 +213,17 @@ class StepRecord:
     due_us: int = 0
 
 
+class NotWritten(BaseException):
+    """An entry could not be appended: the run is another owner's now, or the store was away too long.
+
+    No exception that a saga could take for a failure of its step. `error` is what the log, or the lease, raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class RunBroken(BaseException):
     """The run cannot go on without a person; the reason is the text. Not for a saga to catch."""
 
@@ -250,7 +262,10 @@ class Journal:
     def read(self, events: Iterable[RecordedEvent]) -> None:
         """Take events in the order of their versions."""
         for event in events:
-            self.apply(decoded(event))
+            try:
+                self.apply(decoded(event))
+            except KeyError as cause:
+                raise CodecError(f"entry {event.version} is about a step that has not begun: {cause}") from cause
             self.version = event.version
 
     def apply(self, entry: Entry) -> None:

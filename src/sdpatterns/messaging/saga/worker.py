@@ -16,7 +16,16 @@ from sdpatterns.core.runtime import current
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import BackendError, CodecError, VersionConflict
 from sdpatterns.messaging.consumer import Consumer, Delivery
-from sdpatterns.messaging.saga.journal import Journal, RunBroken, RunEnded, RunFailed, RunParked, RunStarted, RunStatus
+from sdpatterns.messaging.saga.journal import (
+    Journal,
+    NotWritten,
+    RunBroken,
+    RunEnded,
+    RunFailed,
+    RunParked,
+    RunStarted,
+    RunStatus,
+)
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
 from sdpatterns.messaging.saga.run import SagaRun, Suspended
 from sdpatterns.messaging.saga.sagas import WAKER, Saga, Sagas
@@ -31,6 +40,7 @@ _WAKE_AGAIN_S = 0.05
 _WAKE_AGAIN_MAX_S = 2.0
 _FLUSH_MAX_S = 5.0
 _CRASHES_MAX = 20
+_AWAY_US = 1_000_000
 
 
 class SagaWorker(Consumer):
@@ -108,6 +118,15 @@ class RunDelivery(Delivery):
 
     async def handle(self) -> Settlement:
         """Drive it; what is to become of its message."""
+        try:
+            return await self._driven()
+        except NotWritten as refusal:
+            if isinstance(refusal.error, VersionConflict):
+                # Another worker had it meanwhile: begin again with what that one has written.
+                return Requeue(self.claimed, counts=False)
+            raise refusal.error from None
+
+    async def _driven(self) -> Settlement:
         claimed, journal = self.claimed, self._journal
         try:
             try:
@@ -125,9 +144,6 @@ class RunDelivery(Delivery):
             return Requeue(claimed, min(after_s, _WOKEN_LATER_S), counts=False)
         except RunBroken as broken:
             return await self._park(str(broken))
-        except VersionConflict:
-            # Another worker had it meanwhile: begin again with what that one has written.
-            return Requeue(claimed, counts=False)
         await self._tell_ended()
         return Complete(claimed)
 
@@ -153,11 +169,11 @@ class RunDelivery(Delivery):
             await self._forward(saga, run, args, kwargs)
             if self._journal.ended is None:
                 await self._backward(run)
-        except (Suspended, RunBroken, VersionConflict):
+        except (Suspended, RunBroken, NotWritten):
             raise
         except BaseException:
             # Cancelled, as at the end of the worker: what is done need not be done again.
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception, NotWritten):
                 await current().shield(self._writer.write, at_most_s=_FLUSH_MAX_S)
             raise
 
@@ -166,11 +182,9 @@ class RunDelivery(Delivery):
         journal = self._journal
         try:
             result = await saga.function(run, *args, **kwargs)
-        except (VersionConflict, BackendError) as error:
-            # The journal's own; a step's is judged where it is run.
-            if journal.failed is None:
-                raise
-            raise RunBroken(str(error)) from error
+        except BackendError as error:
+            # Outside of a step: a step's is judged where it is run. The store may be there again in a moment.
+            raise Suspended(self._now_us + _AWAY_US, is_settled=True) from error
         except Exception as error:  # noqa: BLE001 - the saga's failure
             await self._failed(saga, run, error)
         except Suspended:
@@ -191,7 +205,12 @@ class RunDelivery(Delivery):
         if any(record.kind == "pivot" and record.is_done for record in self._journal.steps.values()):
             raise RunBroken(f"failed after its pivot: {told}")
         errors = ErrorCodec(saga.config.give_up_on, "give_up_on")
-        await self._writer.write(RunFailed(told, errors.encode(error) if errors.knows(error) else b""))
+        data = b""
+        if errors.knows(error):
+            # One that cannot be stored is told by its text alone: the run has to be undone all the same.
+            with contextlib.suppress(TypeError):
+                data = errors.encode(error)
+        await self._writer.write(RunFailed(told, data))
 
     async def _backward(self, run: SagaRun) -> None:
         """Undo what is done, the last step first."""
@@ -225,10 +244,7 @@ class RunDelivery(Delivery):
 
     async def _park(self, reason: str) -> Settlement:
         if self._journal.started is not None:
-            try:
-                await self._writer.write(RunParked(reason))
-            except VersionConflict:
-                return Requeue(self.claimed, counts=False)
+            await self._writer.write(RunParked(reason))
         if LISTENERS:
             tell(SagaParked(name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, reason=reason))
         return Park(self.claimed, reason)
