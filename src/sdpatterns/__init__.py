@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sdpatterns.messaging.jobs import Worker as Worker
     from sdpatterns.messaging.outbox import Outbox as Outbox
     from sdpatterns.messaging.outbox import Relay as Relay
+    from sdpatterns.messaging.projection import Projection as Projection
     from sdpatterns.messaging.requests import Requests as Requests
     from sdpatterns.messaging.requests import Responder as Responder
     from sdpatterns.messaging.saga import Sagas as Sagas
@@ -76,6 +77,7 @@ _HOMES = {
     "OptimisticLock": "sdpatterns.coordination.optimistic",
     "Outbox": "sdpatterns.messaging.outbox",
     "Pipeline": "sdpatterns.core.pipeline",
+    "Projection": "sdpatterns.messaging.projection",
     "Quota": "sdpatterns.traffic.quota",
     "Rate": "sdpatterns.traffic.ratelimit",
     "RateLimiter": "sdpatterns.traffic.ratelimit",
@@ -124,6 +126,7 @@ __all__ = [
     "OptimisticLock",
     "Outbox",
     "Pipeline",
+    "Projection",
     "Quota",
     "Rate",
     "RateLimiter",

@@ -94,6 +94,8 @@ class Cipher:
         self.forgotten.add(subject)
 
     def encrypt(self, subject: str, data: bytes) -> Any:
+        if subject in self.forgotten:
+            raise LookupError(f"the key of {subject} is gone")
         key = self.keys.setdefault(subject, len(self.keys) + 1)
         return self._given(bytes(byte ^ key for byte in data))
 

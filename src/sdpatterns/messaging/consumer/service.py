@@ -21,6 +21,7 @@ from sdpatterns.errors import BackendError
 from sdpatterns.messaging.consumer.delivery import Delivery
 from sdpatterns.messaging.consumer.places import GROW_AFTER_S, Places
 from sdpatterns.messaging.consumer.settling import Settling
+from sdpatterns.messaging.wakeups import wake_on_signals, wake_on_stop
 from sdpatterns.ports.queue import Claimed, Claims, MessageQueue
 from sdpatterns.ports.signals import SignalBus
 
@@ -127,8 +128,11 @@ class Consumer(Service):
         wait_s = _LISTEN_S if runtime is BLOCKING else None
         async with runtime.group() as group:
             if stop is not None:
-                group.start(partial(self._await_stop, stop))
-            group.start(self._listen)
+                group.start(partial(wake_on_stop, stop, self._stop_claiming, lambda: self._is_over))
+            # Without the signals it still looks each `poll_s`.
+            group.start(partial(
+                wake_on_signals, self._signals, self.queue.topic, wake.wake, lambda: self._is_over, self.poll_s
+            ))  # fmt: skip
             group.start(partial(settling.serve, wait_s, lambda: self._is_over, lambda: self._is_stopping))
             try:
                 await self._serve(group, wake, settling, is_endless=stop is not None)
@@ -213,26 +217,7 @@ class Consumer(Service):
             self._running.discard(delivery)
             self._wake.wake()
 
-    async def _await_stop(self, stop: Waiter) -> None:
-        # In a thread nothing can cancel the wait, so that it looks again.
-        while not self._is_over and not await stop.wait(_LISTEN_S if current() is BLOCKING else None):
-            pass
+    def _stop_claiming(self) -> None:
         self._is_stopping = True
         assert self._wake is not None
         self._wake.wake()
-
-    async def _listen(self) -> None:
-        """Wake the loop when something became due. Without the signals it still looks each `poll_s`."""
-        assert self._wake is not None
-        pause_s = _PAUSE_FIRST_S
-        while not self._is_over:
-            try:
-                async with self._signals.subscribe(self.queue.topic) as subscription:
-                    pause_s = _PAUSE_FIRST_S
-                    self._wake.wake()
-                    while not self._is_over:
-                        if await subscription.wait(_LISTEN_S if current() is BLOCKING else None):
-                            self._wake.wake()
-            except BackendError:
-                await current().sleep(pause_s)
-                pause_s = min(2 * pause_s, self.poll_s)
