@@ -11,17 +11,21 @@ a test compares them.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plots
+from sdpatterns.backends import from_url
+from sdpatterns.ports.timekeeping import Skewed
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 DRAWINGS = HERE.parent / "docs" / "drawings"
+STORES_PAGE = HERE.parent / "docs" / "how-to" / "choose-a-store.md"
 PROGRAMS = [
     "resilience",
     "limiter_memory",
@@ -34,6 +38,7 @@ PROGRAMS = [
     "clients",
     "shop",
     "limiter_admits",
+    "store_losses",
 ]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
@@ -170,6 +175,76 @@ def page() -> str:
     return "\n\n".join([HEAD.rstrip(), *map(table, TITLES), before(), admits(), simulation()]) + "\n"
 
 
+_URLS = {
+    "memory": "memory://",
+    "SQLite": "sqlite+aiosqlite:///file",
+    "Postgres": "postgresql+asyncpg://host/database",
+    "Redis, Valkey": "redis://host",
+    "NATS": "nats://host",
+    "etcd": "etcd://host",
+}
+
+
+def ports() -> str:
+    """What each store can do, as its backend says."""
+    rows = ["| | states | signals | log of events | queues, with | `within` your transaction | `blocking()` | clock |"]
+    rows.append("|---|---|---|---|---|---|---|---|")
+    for name, url in _URLS.items():
+        backend: Any = from_url(url)
+        queue = ", ".join(sorted(backend.queue("any").capabilities)) if hasattr(backend, "queue") else "no"
+        clock = backend.states.clock
+        words = [
+            _yes(hasattr(backend, "states")),
+            _yes(hasattr(backend, "signals")),
+            _yes(hasattr(backend, "log")),
+            queue,
+        ]
+        words += [_yes(hasattr(backend, "within")), _yes(_blocks(url))]
+        rows.append(f"| {' | '.join([name, *words, 'skewed' if isinstance(clock, Skewed) else 'server'])} |")
+    return "\n".join(rows)
+
+
+def _yes(is_so: object, /) -> str:
+    return "yes" if is_so else "no"
+
+
+def _blocks(url: str) -> bool:
+    try:
+        from_url(re.sub(r"\+\w+", "", url), blocking=True)
+    except TypeError:
+        return False
+    return True
+
+
+def losses() -> str:
+    """What was acknowledged and what was gone when a server or a program was killed."""
+    facts = read("store_losses")
+    rows = ["| store, setting | killed | steps acknowledged | lost | messages acknowledged | lost "]
+    rows[0] += "| settled | handed out again |"
+    rows.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for name, found in facts["stores"].items():
+        for whom in ("server", "program"):
+            if figures := found.get(f"killed {whom}"):
+                words = ("acknowledged", "lost", "messages", "messages_lost", "settled", "settled_again")
+                cells = [f"{figures[word]:,}" if word in figures else "" for word in words]
+                rows.append(f"| {' | '.join([name, f'the {whom}', *cells])} |")
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    rounds = min(found["rounds"] for found in facts["stores"].values())
+    made = f"`{facts['command']}`: {rounds} rounds, so as many kills for each line."
+    made += f" Python {facts['python']}, {facts['system']}, {facts['when'][:10]}; {versions}."
+    return "\n".join([*rows, "", made])
+
+
+def stores_page(text: str) -> str:
+    """The page on stores with its tables as they are now."""
+    for name, table_now in (("ports", ports()), ("losses", losses())):
+        mark, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
+        before_it, _, rest = text.partition(mark)
+        after_it = rest.partition(end)[2]
+        text = f"{before_it}{mark}\n{table_now}\n\n{end}{after_it}"
+    return text
+
+
 def main() -> None:
     words = sys.argv[1:]
     if words != ["--page"]:
@@ -177,6 +252,7 @@ def main() -> None:
             print(f">>> {name}", flush=True)
             subprocess.run([sys.executable, f"{HERE.name}/{name}.py"], check=True, cwd=HERE.parent)
     PAGE.write_text(page())
+    STORES_PAGE.write_text(stores_page(STORES_PAGE.read_text()))
     for name, drawing in drawings().items():
         (DRAWINGS / f"{name}.svg").write_text(drawing)
 

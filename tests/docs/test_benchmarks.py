@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, TITLES, drawings, page
+from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, STORES_PAGE, TITLES, drawings, page, stores_page
 from benchmarks.limiter_admits import PLACE, facts
 
 DOCS = PAGE.parent
@@ -86,6 +86,26 @@ def test_the_page_is_what_the_results_give():
     assert PAGE.read_text() == page(), "run: python -m benchmarks --page"
 
 
+def test_the_tables_of_the_page_on_stores_are_what_the_backends_say_and_what_was_measured():
+    assert STORES_PAGE.read_text() == stores_page(STORES_PAGE.read_text()), "run: python -m benchmarks --page"
+
+
+def test_stores_on_their_strongest_settings_lost_nothing_and_the_weak_ones_did():
+    """A run that kills nothing, or looks at nothing, finds that nothing is lost."""
+    stores = json.loads((RESULTS / "store_losses.json").read_text())["stores"]
+    lost = {}
+    for name, found in stores.items():
+        for whom in ("killed server", "killed program"):
+            if figures := found.get(whom):
+                assert figures["acknowledged"] > 500
+                counted = [figures.get(word, 0) for word in ("lost", "messages_lost", "settled_again")]
+                lost[name.partition(" (")[0], whom] = sum(counted)
+    weak = [("memory", "killed program"), ("Valkey, no persistence", "killed server")]
+    weak.append(("Postgres, `synchronous_commit=off`", "killed server"))
+    assert all(lost.pop(each) > 0 for each in weak)
+    assert set(lost.values()) == {0}, lost
+
+
 def test_every_result_is_shown():
     assert {path.stem for path in RESULTS.glob("*.json")} == {
         *TITLES,
@@ -94,6 +114,7 @@ def test_every_result_is_shown():
         "simulation_mutants",
         "simulation_nodes",
         "jobs_crash",
+        "store_losses",
         "web_before",
     }
 
@@ -110,6 +131,7 @@ def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
         "simulation_mutants",
         "simulation_nodes",
         "jobs_crash",
+        "store_losses",
     }
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
 
