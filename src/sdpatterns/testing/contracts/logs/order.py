@@ -28,7 +28,8 @@ class LogOrder(BackendContract):
     async def test_an_empty_log(self, stage: Stage, log: EventLog) -> None:
         page = await log.read_all()
         assert (list(page.events), page.is_more, page.held_s, page.thinned) == ([], False, None, 0)
-        assert page.position == page.head == (await log.head()).position
+        # Logs may share their numbers, so that others move the head.
+        assert page.position == page.head <= (await log.head()).position
         assert (await log.head())[1:] == (0, 0)
 
     @log_scene
@@ -41,7 +42,8 @@ class LogOrder(BackendContract):
         head = await log.head()
         assert head.position >= given[-1].position
         page = await log.read_all(given[-1].position)
-        assert (list(page.events), page.position, page.head) == ([], head.position, head.position)
+        assert list(page.events) == []
+        assert page.position == page.head >= head.position
 
     @log_scene
     async def test_readers_that_begin_anywhere_see_the_same_sequence(self, stage: Stage, log: EventLog) -> None:
@@ -114,4 +116,4 @@ class LogOrder(BackendContract):
                 assert each.id == "x"
                 break
             assert ids_of((await events.next_page()).events) == ["y", "z"]
-            assert events.position == (await log.head()).position
+            assert events.position >= (await log.read("a")).events[-1].position
