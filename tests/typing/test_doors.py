@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-DOORS = ["async_door.py", "blocking_door.py"]
+DOORS = ["async_door.py", "blocking_door.py", "messages.py"]
 
 
 def check(*command: str) -> None:

@@ -131,11 +131,11 @@ class SQLBackend(Lifespan):
                 tell(DeadLettersDropped(name=given_text(name), count=count))
         return cells + sum(letters.values())
 
-    def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> SQLQueue:
+    def queue(self, name: str, /, settings: QueueSettings = DEFAULT) -> SQLQueue:
         """The queue of that name. Opens nothing; the same name is the same queue, whatever object it comes from."""
         return SQLQueue(name, settings, self.runtime, self._resources.here)
 
-    def log(self, name: str, settings: LogSettings = DEFAULT_LOG, /) -> SQLLog:
+    def log(self, name: str, /, settings: LogSettings = DEFAULT_LOG) -> SQLLog:
         """The log of that name. Opens nothing; the same name is the same log, whatever object it comes from."""
         check_name("a log", name)
         return SQLLog(name, settings, self.runtime, self._resources.here, self.signals)

@@ -115,7 +115,7 @@ class SQLLog(StoredLog):
         signals: SignalBus,
     ) -> None:
         super().__init__(name, settings)
-        self.runtime = runtime
+        self.runtime: Runtime | None = runtime
         self._here = here
         self._signals = signals
         # Up to this position all that will ever be there is there, as a look before has shown.

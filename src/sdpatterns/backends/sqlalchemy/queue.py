@@ -179,7 +179,7 @@ class SQLQueue(StoredQueue):
 
     def __init__(self, name: str, settings: QueueSettings, runtime: Runtime, here: Callable[[], SQLResources]) -> None:
         super().__init__(name, settings)
-        self.runtime = runtime
+        self.runtime: Runtime | None = runtime
         self._here = here
 
     async def _carry(self, request: VerbRequest) -> None:

@@ -65,11 +65,11 @@ class SQLView:
         self._queue = partial(ViewQueue, place, tables.messages)
         self._log = partial(ViewLog, place, tables.events)
 
-    def queue(self, name: str, settings: QueueSettings = DEFAULT, /) -> ViewQueue:
+    def queue(self, name: str, /, settings: QueueSettings = DEFAULT) -> ViewQueue:
         """The queue of that name, as this transaction sees it."""
         return self._queue(name, settings)
 
-    def log(self, name: str, settings: LogSettings = DEFAULT_LOG, /) -> ViewLog:
+    def log(self, name: str, /, settings: LogSettings = DEFAULT_LOG) -> ViewLog:
         """The log of that name, as this transaction sees it."""
         return self._log(name, settings)
 

@@ -277,7 +277,7 @@ class Saga(Generic[P, R]):
     def __init__(
         self,
         sagas: Sagas,
-        function: Callable[..., Awaitable[Any]],
+        function: Callable[..., Any],
         name: str,
         config: SagaConfig,
         run_id: str | None = None,

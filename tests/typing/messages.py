@@ -1,0 +1,60 @@
+"""What type checkers must find where work is published: jobs, sagas and their steps, on each kind of store.
+
+Checked, never run: see `async_door.py`.
+"""
+
+# pyright: strict
+
+from typing import Any, assert_type
+
+from sdpatterns import Jobs, Sagas, SagaWorker, Worker
+from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.messaging.jobs import JobHandle
+from sdpatterns.messaging.saga import SagaBackend, SagaHandle, SagaRun
+
+sql = SQLBackend.from_url("postgresql+asyncpg://localhost/shop")
+backends: list[SagaBackend] = [MemoryBackend(), RedisBackend.from_url("redis://localhost:6379"), sql]
+jobs = Jobs("mail", backend=sql)
+sagas = Sagas("orders", backend=sql)
+workers = [Worker(jobs), SagaWorker(sagas)]
+
+
+@jobs.job(attempts_max=3)
+async def send(to: str, copies: int = 1) -> int:
+    return copies
+
+
+async def reserve(article: str, count: int) -> str:
+    return article * count
+
+
+async def release(reservation: str) -> None: ...
+
+
+async def refund(cents: int) -> None: ...
+
+
+@sagas.saga(give_up_on=(ValueError,))
+async def place_order(run: SagaRun, article: str, *, cents: int) -> tuple[str, int]:
+    reservation = await run.step("reserve", reserve, article, 2, undo=release)
+    assert_type(reservation, str)
+    await run.step("reserve", reserve, article)  # type: ignore[arg-type]
+    await run.step("reserve", reserve, article, 2, undo=refund)  # type: ignore[misc]
+    both = await run.parallel(run.step("a", reserve, article, 1), run.sleep("b", 5))
+    assert_type(both, tuple[str, None])
+    assert_type(await run.signal("approved", timeout_s=60), Any)
+    assert_type(await run.child("again", place_order, article, cents=cents), tuple[str, int])
+    return reservation, cents
+
+
+async def main() -> None:
+    handle = await send.enqueue("Ada", copies=2)
+    assert_type(handle, JobHandle[int])
+    await send.enqueue(7)  # type: ignore[arg-type]
+    run = await place_order.options(id="order-1").start("lamp", cents=900)
+    assert_type(run, SagaHandle[tuple[str, int]])
+    assert_type(await run.result(timeout_s=5), tuple[str, int])
+    await place_order.start("lamp")  # type: ignore[call-arg]
+    await place_order.within(sql.within(object())).start("lamp", cents=9)  # type: ignore[arg-type]
