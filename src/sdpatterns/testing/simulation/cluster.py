@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.step import Repeats
+from sdpatterns.ports.log import EventLog, LogSettings
 from sdpatterns.ports.queue import Capability, MessageQueue, QueueSettings
 from sdpatterns.testing.faults import FaultPlan, FaultyQueue, Outages, SteppedClock
 from sdpatterns.testing.simulation.database import NodeTransaction
 from sdpatterns.testing.simulation.loop import Life, NodeLoop
-from sdpatterns.testing.simulation.network import NodeClient, NodeSignals, NodeStates
+from sdpatterns.testing.simulation.network import NodeClient, NodeLog, NodeSignals, NodeStates
 from sdpatterns.testing.simulation.record import Happened, QueueCall, WatchedQueue, WatchedStates
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ Program: TypeAlias = Callable[["Node"], Coroutine[Any, Any, None]]
 class Node:
     """One machine: its program, its way to the store, its own random numbers in `chance`.
 
-    A node is a backend: `states`, `signals` and `queue(name)` are what patterns are built on. Build them in the
-    program, because a node that crashed starts with nothing.
+    A node is a backend: `states`, `signals`, `queue(name)` and `log(name)` are what patterns are built on. Build them in
+    the program, because a node that crashed starts with nothing.
     """
 
     def __init__(self, cluster: Cluster, name: str) -> None:
@@ -92,6 +93,10 @@ class Node:
     def queue(self, name: str, /, settings: QueueSettings | None = None) -> MessageQueue:
         """The queue of that name, as this node reaches it."""
         return FaultyQueue(self._cluster.queue(name, settings), self.client)
+
+    def log(self, name: str, /, settings: LogSettings | None = None) -> EventLog:
+        """The log of that name, as this node reaches it."""
+        return NodeLog(self._cluster.log(name, settings), self.client, self.signals)
 
     def ids(self) -> str:
         """An id that no other call gives, and the same in each run of a seed."""
@@ -186,6 +191,10 @@ class Cluster:
         in_transactions: frozenset[Capability] = frozenset({"transaction"})
         queue.capabilities |= in_transactions
         return queue
+
+    def log(self, name: str, settings: LogSettings | None = None) -> EventLog:
+        """The log of that name, as the judge reaches it: without faults."""
+        return self.backend.log(name, settings)
 
     def start(self, program: Program) -> None:
         """Start all nodes."""

@@ -1,4 +1,4 @@
-"""Nodes that enqueue jobs and run them, crash in the middle of one, stand still, and come back late.
+"""Nodes that enqueue jobs and run them, crash in the middle of one, stand still, are restarted, and come back late.
 
 Promises: each job that was enqueued is done once, behind an inbox, or is a dead letter in the end; none is lost. The
 jobs of a key are done in the order in which they were enqueued, behind the fence of each attempt. A job whose handler
@@ -66,10 +66,20 @@ class _Payments:
     async def live(self) -> None:
         """Everything."""
         self.cluster.start(self.program)
+        deploy = asyncio.create_task(self.deploy())
         await self.cluster.suffer(_LEASES * self.lease_s)
+        deploy.cancel()
         await self.drained()
         await self.cluster.stop()
         await self.judge()
+
+    async def deploy(self) -> None:
+        """End the program of each node as a rolling deploy does, some time, and start it again."""
+        for node in self.cluster.nodes:
+            await asyncio.sleep(self.run.chance.random() * _LEASES * self.lease_s)
+            await node.stop()
+            if node.state == "down":
+                node.start(self.program)
 
     async def drained(self) -> None:
         """All copies have arrived, and every job has come to its end."""

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,12 +14,14 @@ from typing import Any, Self, TypeVar
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import ASYNCIO, Runtime
 from sdpatterns.core.step import Repeats
+from sdpatterns.ports.log import ANY, LIMIT, Appended, EventLog, Expected, LogHead, LogPage, NewEvent, StreamPage
+from sdpatterns.ports.log_subscription import LogSubscription
 from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import Cells, Space, StateStore
 from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyCells, FaultyClient, Network, Outages
 from sdpatterns.testing.simulation.luck import Luck
 
-__all__ = ["NodeClient", "NodeSignals", "NodeStates"]
+__all__ = ["NodeClient", "NodeLog", "NodeSignals", "NodeStates"]
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -159,3 +161,40 @@ class NodeSubscription:
                 return False
             if self.client.hears():
                 return True
+
+
+class NodeLog:
+    """A log as one node reaches it: an `EventLog`. An append that expects a version may arrive twice."""
+
+    def __init__(self, inner: EventLog, client: NodeClient, signals: NodeSignals) -> None:
+        self.name = inner.name
+        self.topic = inner.topic
+        self.runtime: Runtime | None = ASYNCIO
+        self._inner = inner
+        self._client = client
+        self._signals = signals
+
+    async def append(self, stream: str, expected: Expected, events: Sequence[NewEvent], /) -> Appended:
+        repeats: Repeats = "unsafe" if expected is ANY else "harmless"
+        return await self._client.send(repeats, lambda: self._inner.append(stream, expected, events), copies=True)
+
+    async def read(self, stream: str, /, after: int = 0, limit: int = LIMIT, *, backwards: bool = False) -> StreamPage:
+        return await self._send(lambda: self._inner.read(stream, after, limit, backwards=backwards))
+
+    async def read_all(self, after: int = 0, limit: int = LIMIT, /) -> LogPage:
+        return await self._send(lambda: self._inner.read_all(after, limit))
+
+    async def head(self) -> LogHead:
+        return await self._send(self._inner.head)
+
+    async def trim(self, before: int, /) -> int:
+        return await self._send(lambda: self._inner.trim(before))
+
+    async def trim_stream(self, stream: str, before: int, /) -> int:
+        return await self._send(lambda: self._inner.trim_stream(stream, before))
+
+    def subscribe(self, after: int = 0, /) -> LogSubscription:
+        return LogSubscription(self, self._signals, after)
+
+    async def _send(self, call: Callable[[], Awaitable[A]]) -> A:
+        return await self._client.send("harmless", call, copies=False)

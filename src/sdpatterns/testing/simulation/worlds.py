@@ -11,6 +11,7 @@ from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.jobs import JobsWorld
 from sdpatterns.testing.simulation.lease import LeaseWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld
+from sdpatterns.testing.simulation.log import LogWorld
 from sdpatterns.testing.simulation.outbox import OutboxWorld
 from sdpatterns.testing.simulation.queue import QueueWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
@@ -33,6 +34,7 @@ WORLDS: dict[str, World] = {
         ElectionWorld(),
         JobsWorld(),
         OutboxWorld(),
+        LogWorld(),
     )
 }
 
