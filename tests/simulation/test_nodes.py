@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.core.runtime import Waiter
+from sdpatterns.core.service import Service
 from sdpatterns.errors import BackendError, OutcomeUnknown
 from sdpatterns.testing.faults import FaultPlan
 from sdpatterns.testing.simulation import Cluster, Node, Outcome, Run, Trouble, simulate
@@ -152,6 +154,39 @@ def test_numbers_that_the_code_draws_itself_are_the_seeds() -> None:
     played(story, 6)
     assert drawn[0] == drawn[1] != drawn[2]
     assert random.getstate() == before
+
+
+class Slow(Service):
+    """Ends two seconds after it was told to."""
+
+    async def work(self, stop: Waiter, /) -> None:
+        await stop.wait()
+        await asyncio.sleep(2.0)
+
+
+def test_a_service_whose_node_stood_still_while_it_drained_is_cancelled_as_any_other() -> None:
+    """Found by the world of jobs: its user got a TimeoutError in place of the cancellation."""
+
+    async def story(run: Run) -> None:
+        async def program(node: Node) -> None:
+            async with Slow("slow", drain_s=1.0):
+                await asyncio.Event().wait()
+
+        cluster = run.cluster(nodes=1, trouble=CALM)
+        [node] = cluster.nodes
+        cluster.start(program)
+        await asyncio.sleep(1.0)
+        stopping = asyncio.create_task(node.stop())
+        await asyncio.sleep(0.5)
+        node.stand_still()
+        await asyncio.sleep(10.0)
+        node.go_on()
+        await stopping
+        run.note("stopped")
+
+    outcome = played(story)
+    assert outcome.violations == ()
+    assert outcome.counts["stopped"] == 1
 
 
 class Fragile:

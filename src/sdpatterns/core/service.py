@@ -12,6 +12,7 @@ none outlives its block.
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, TypeAlias
@@ -118,8 +119,10 @@ class Service(ABC):
         self.stop()
         try:
             if not self._is_over:
-                # Also when the block was cancelled, because work that has begun must be finished.
-                await current().shield(lambda: over.wait(self.drain_s), at_most_s=self.drain_s + 1.0)
+                # Also when the block was cancelled, because work that has begun must be finished. On a machine that
+                # stood still both times are over at once; what is left is cancelled below, as after any drain.
+                with contextlib.suppress(TimeoutError):
+                    await current().shield(lambda: over.wait(self.drain_s), at_most_s=self.drain_s + 1.0)
         except BaseException as late:
             kind, error, trace = type(late), late, late.__traceback__
             raise

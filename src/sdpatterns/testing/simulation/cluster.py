@@ -73,8 +73,8 @@ Program: TypeAlias = Callable[["Node"], Coroutine[Any, Any, None]]
 class Node:
     """One machine: its program, its way to the store, its own random numbers in `chance`.
 
-    A node is a backend: `states`, `signals`, `queue(name)` and `log(name)` are what patterns are built on. Build them in
-    the program, because a node that crashed starts with nothing.
+    A node is a backend: `states`, `signals`, `queue(name)` and `log(name)` are what patterns are built on. Build them
+    in the program, because a node that crashed starts with nothing.
     """
 
     def __init__(self, cluster: Cluster, name: str) -> None:
