@@ -24,8 +24,8 @@ from sdpatterns.ports.log import RecordedEvent
 __all__ = [
     "CancelRequested",
     "Entry",
+    "EntryNotWritten",
     "Journal",
-    "NotWritten",
     "RunBroken",
     "RunEnded",
     "RunFailed",
@@ -213,7 +213,7 @@ class StepRecord:
     due_us: int = 0
 
 
-class NotWritten(BaseException):
+class EntryNotWritten(BaseException):
     """An entry could not be appended: the run is another owner's now, or the store was away too long.
 
     No exception that a saga could take for a failure of its step. `error` is what the log, or the lease, raised.

@@ -17,8 +17,8 @@ from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import BackendError, CodecError, VersionConflict
 from sdpatterns.messaging.consumer import Consumer, Delivery
 from sdpatterns.messaging.saga.journal import (
+    EntryNotWritten,
     Journal,
-    NotWritten,
     RunBroken,
     RunEnded,
     RunFailed,
@@ -120,7 +120,7 @@ class RunDelivery(Delivery):
         """Drive it; what is to become of its message."""
         try:
             return await self._driven()
-        except NotWritten as refusal:
+        except EntryNotWritten as refusal:
             if isinstance(refusal.error, VersionConflict):
                 # Another worker had it meanwhile: begin again with what that one has written.
                 return Requeue(self.claimed, counts=False)
@@ -169,11 +169,11 @@ class RunDelivery(Delivery):
             await self._forward(saga, run, args, kwargs)
             if self._journal.ended is None:
                 await self._backward(run)
-        except (Suspended, RunBroken, NotWritten):
+        except (Suspended, RunBroken, EntryNotWritten):
             raise
         except BaseException:
             # Cancelled, as at the end of the worker: what is done need not be done again.
-            with contextlib.suppress(Exception, NotWritten):
+            with contextlib.suppress(Exception, EntryNotWritten):
                 await current().shield(self._writer.write, at_most_s=_FLUSH_MAX_S)
             raise
 

@@ -8,7 +8,7 @@ from functools import partial
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.runtime import Waiter, current
 from sdpatterns.errors import VersionConflict
-from sdpatterns.messaging.saga.journal import EXTERNAL, Entry, Journal, NotWritten, decoded, encoded
+from sdpatterns.messaging.saga.journal import EXTERNAL, Entry, EntryNotWritten, Journal, decoded, encoded
 from sdpatterns.ports.log import EventLog, NewEvent
 
 __all__ = ["JournalWriter", "load"]
@@ -29,8 +29,8 @@ class JournalWriter:
     """Appends entries in the order in which they are given, one append at a time.
 
     `note` leaves an entry for the next append, so that the end of a step and the beginning of the next cost one trip.
-    `insist` makes a call again while the store is away. Raises `NotWritten` where that took longer than the lease, or
-    where another owner has appended.
+    `insist` makes a call again while the store is away. Raises `EntryNotWritten` where that took longer than the lease,
+    or where another owner has appended.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class JournalWriter:
             try:
                 await self._append()
             except Exception as error:
-                raise NotWritten(error) from error
+                raise EntryNotWritten(error) from error
             finally:
                 self._leave()
 
