@@ -24,7 +24,7 @@ from sdpatterns.errors import BackendUnavailable, DeadlineExceeded, EventsTrimme
 from sdpatterns.messaging.eventstore import EventStore, StoredEvent
 from sdpatterns.messaging.projection import Projection
 from sdpatterns.messaging.projection.notices import ProjectionAdvanced, StreamParked, VersionPublished
-from sdpatterns.ports.log import ANY, NewEvent
+from sdpatterns.ports.log import ANY, LogPage, NewEvent
 from tests.backends.everywhere import PATIENCE_S, ShiftedMemory, opened, opened_blocking
 from tests.messaging.eventstore.shop_events import ORDERS, SCHEMA, Cipher, Paid, Place, Placed
 
@@ -102,6 +102,14 @@ async def test_it_runs_beside_the_block_and_a_reader_sees_its_own_write(stage: S
     # It was released at the end of the block, so that another one need not wait for the lease.
     await stage.append("order/1")
     assert await stage.projection().run_due() == 1
+
+
+async def test_those_that_wait_are_woken_when_it_has_moved(stage: Stage) -> None:
+    projection = stage.projection()
+    await stage.append("a")
+    async with stage.backend.signals.subscribe(projection._topic) as subscription:
+        await projection.run_due()
+        assert await subscription.wait(1)
 
 
 async def test_an_event_that_fails_holds_up_its_stream_alone_and_is_tried_again(stage: Stage) -> None:
@@ -214,6 +222,21 @@ async def test_readers_are_told_of_a_new_version_once_it_has_caught_up(stage: St
     assert stage.view.of("a") == [1, 2, 3, 1, 2, 3]
 
 
+async def test_a_version_that_waits_before_a_gap_of_the_log_has_not_caught_up(stage: Stage) -> None:
+    read_all = stage.store.log.read_all
+
+    async def before_a_gap(after: int, limit: int) -> LogPage:
+        return LogPage((), after, after + 1)
+
+    stage.store.log.read_all = before_a_gap  # type: ignore[method-assign, assignment]
+    projection = stage.projection()
+    await projection.run_due()
+    assert await projection.live_version() == 0
+    stage.store.log.read_all = read_all  # type: ignore[method-assign]
+    await projection.run_due()
+    assert await projection.live_version() == 1
+
+
 async def test_while_the_store_is_away_it_waits(stage: Stage) -> None:
     log, is_away = stage.store.log, [True] * 3
     read_all = log.read_all
@@ -252,6 +275,19 @@ async def test_a_runner_that_lost_its_lease_between_two_events_stops(stage: Stag
     assert await first.run_due() == 0
     assert stage.view.of("a") == [1]
     assert await second.run_due() == 3
+
+
+async def test_a_runner_whose_lease_was_taken_over_frees_no_stream_that_another_one_tries_again(stage: Stage) -> None:
+    stage.view.fails = lambda _: True
+    await stage.append("bad")
+    first, second = stage.projection(attempts_max=1), stage.projection()
+    await first.run_due()
+    held = await first._hold()
+    stage.backend.shift(31)
+    assert (await second._hold()).is_mine
+    # The position is the same for both.
+    assert not await first._commit(held, [], held.state.position, {"bad": None})
+    assert list(await second.parked()) == ["bad"]
 
 
 @dataclasses.dataclass
@@ -323,6 +359,21 @@ async def test_a_runner_whose_lease_was_taken_over_changes_nothing_in_its_transa
     assert not await first._commit(held, page.events, page.position)
     assert await database.rows() == [1, 2, 3]
     assert first_runner == second._runner
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_page_has_before_the_event_that_fails_is_kept(database: Database) -> None:
+    async def but_third(stored: StoredEvent, session: AsyncSession) -> None:
+        await insert(stored, session)
+        if stored.stream == "bad":
+            raise ArithmeticError
+
+    for stream in ("a", "b", "bad", "c"):
+        await database.store.append(stream, 0, [Paid(1)])
+    projection = database.projection(but_third, attempts_max=1)
+    await projection.run_due()
+    assert await database.rows() == [1, 2, 4]
+    assert list(await projection.parked()) == ["bad"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
