@@ -13,7 +13,7 @@ from sdpatterns.backends.etcd.connection import EtcdLink
 from sdpatterns.backends.etcd.server import EtcdServer
 from sdpatterns.errors import SdpatternsError
 from sdpatterns.ports.engine.failures import NotSent
-from sdpatterns.ports.engine.looped import away, failure_of
+from sdpatterns.ports.engine.looped import NotedSource, away, failure_of
 from sdpatterns.ports.engine.source import Hears, Source
 
 __all__ = ["EtcdConnector"]
@@ -54,15 +54,14 @@ class EtcdConnector:
         return isinstance(error, rpc.AioRpcError) and isinstance(self._server.lost(error).cause, SdpatternsError)
 
 
-class _EtcdSource:
+class _EtcdSource(NotedSource):
     """See `Source`."""
 
     def __init__(self, link: EtcdLink, listener: Hears, timeout_s: float) -> None:
+        super().__init__()
         self._link = link
         self._listener = listener
         self._timeout_s = timeout_s
-        self._news = asyncio.Event()
-        self._wanted: list[tuple[Sequence[str], Sequence[str]]] = []
         self._channels: dict[int, str] = {}
         self._ids: dict[str, int] = {}
         self._count = 0
@@ -95,13 +94,8 @@ class _EtcdSource:
             if event.type == rpc.Event.PUT:
                 self._listener.heard(event.kv.value.decode("utf-8", "surrogatepass"))
 
-    def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
-        """Noted, and written to the stream by the owner of the connection. The server confirms each channel."""
-        self._wanted.append((add, drop))
-        self._news.set()
-        return ()
-
-    async def _write(self, add: Sequence[str], drop: Sequence[str]) -> None:
+    async def change(self, add: Sequence[str], drop: Sequence[str], /) -> None:
+        """Written to the stream; the server confirms each channel there."""
         for channel in drop:
             watch_id = self._ids.pop(channel, None)
             if watch_id is not None:
@@ -115,28 +109,15 @@ class _EtcdSource:
             wanted = rpc.WatchCreateRequest(key=first, range_end=first[:-1] + b"0", watch_id=self._count)
             await self._watch.write(rpc.WatchRequest(create_request=wanted))
 
-    async def receive(self, within_s: float, /) -> bool:
-        """Ask for what is wanted, and wait for news; they are told as they come."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        self._news.clear()
-        if self._broken is not None:
-            raise self._broken
-        while self._wanted:
-            await self._write(*self._wanted.pop(0))
-        return True
+    def broken(self) -> Exception | None:
+        """What ended the watch."""
+        return self._broken
 
     async def prove(self) -> None:
         """A small request on the same connection."""
         stub: Any = rpc.KVStub(self._link.channel)
         ask = rpc.RangeRequest(key=b"\0", count_only=True, serializable=True)
         await stub.Range(ask, timeout=self._timeout_s, metadata=self._link.metadata)
-
-    def interrupt(self) -> None:
-        """Nothing: what changes is asked for from the loop itself."""
 
     async def close(self) -> None:
         """Close it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from nats.aio.msg import Msg
@@ -11,7 +10,7 @@ from nats.aio.subscription import Subscription
 from sdpatterns.backends.nats.connection import NatsLink
 from sdpatterns.backends.nats.server import NatsServer
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.engine.looped import away
+from sdpatterns.ports.engine.looped import NotedSource, away
 from sdpatterns.ports.engine.source import Hears, Source
 
 __all__ = ["NatsConnector"]
@@ -41,29 +40,22 @@ class NatsConnector:
         return False
 
 
-class _NatsSource:
+class _NatsSource(NotedSource):
     """See `Source`."""
 
     def __init__(self, link: NatsLink, listener: Hears, timeout_s: float) -> None:
+        super().__init__(link.news)  # shared with the link, which sets it at its end
         self._link = link
         self._listener = listener
         self._timeout_s = timeout_s
         self._subscriptions: dict[str, Subscription] = {}
-        self._wanted: list[tuple[Sequence[str], Sequence[str]]] = []
-        # Shared with the link: it is set for news and at the end.
-        self._news = self._link.news
 
     async def _heard(self, message: Msg) -> None:
         self._listener.heard(message.data.decode("utf-8", "surrogatepass"))
         self._news.set()
 
-    def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
-        """Noted, and done by the owner of the connection, which awaits the server's confirmation."""
-        self._wanted.append((add, drop))
-        self._news.set()
-        return ()
-
-    async def _subscribe(self, add: Sequence[str], drop: Sequence[str]) -> None:
+    async def change(self, add: Sequence[str], drop: Sequence[str], /) -> None:
+        """What was sent before the proof has been taken by the server once that is there, so it confirms all."""
         for channel in drop:
             if channel in self._subscriptions:
                 await self._subscriptions.pop(channel).unsubscribe()
@@ -74,26 +66,13 @@ class _NatsSource:
         for channel in add:
             self._listener.confirmed(channel)
 
-    async def receive(self, within_s: float, /) -> bool:
-        """Do what was asked for, and wait for news; they are told as they come."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        self._news.clear()
-        if self._link.has_ended:
-            raise ConnectionResetError("the connection broke")
-        while self._wanted:
-            await self._subscribe(*self._wanted.pop(0))
-        return True
+    def broken(self) -> Exception | None:
+        """See `NatsLink`."""
+        return ConnectionResetError("the connection broke") if self._link.has_ended else None
 
     async def prove(self) -> None:
         """See `NatsLink`."""
         await self._link.prove(self._timeout_s)
-
-    def interrupt(self) -> None:
-        """Nothing: what changes is asked for from the loop itself."""
 
     async def close(self) -> None:
         """Close it."""

@@ -10,6 +10,7 @@ your backend --> LoopBackend --states---> VersionedStates --> your map  --\
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -30,7 +31,7 @@ from sdpatterns.ports.lifespan import Lifespan
 from sdpatterns.ports.pressure import Pressed, Pressure, sum_of
 from sdpatterns.ports.timekeeping import StoreClock
 
-__all__ = ["LoopBackend", "LoopConnection", "Looped", "ShiftedMap", "away", "failure_of"]
+__all__ = ["LoopBackend", "LoopConnection", "Looped", "NotedSource", "ShiftedMap", "away", "failure_of"]
 
 
 class LoopConnection(Pressed, Protocol):
@@ -151,3 +152,47 @@ class LoopBackend(Lifespan, Generic[C]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._resources.close()
+
+
+class NotedSource(ABC):
+    """A `Source` for an event loop whose client hands over news as they come.
+
+    What is asked for is noted, and done by the task that owns the connection, because `ask` must not wait.
+    """
+
+    def __init__(self, news: asyncio.Event | None = None) -> None:
+        self._news = asyncio.Event() if news is None else news
+        self._wanted: list[tuple[Sequence[str], Sequence[str]]] = []
+
+    @abstractmethod
+    async def change(self, add: Sequence[str], drop: Sequence[str], /) -> None:
+        """Ask the server for channels, and to leave others."""
+
+    @abstractmethod
+    def broken(self) -> Exception | None:
+        """What the connection has broken of; None while it is open."""
+
+    def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
+        """Noted. The server confirms each channel."""
+        self._wanted.append((add, drop))
+        self._news.set()
+        return ()
+
+    async def receive(self, within_s: float, /) -> bool:
+        """Do what was asked for, and wait for news, which are told as they come."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        self._news.clear()
+        error = self.broken()
+        if error is not None:
+            raise error
+        while self._wanted:
+            await self.change(*self._wanted.pop(0))
+        return True
+
+    def interrupt(self) -> None:
+        """Nothing: what changes is asked for from the loop itself."""
+        return
