@@ -13,6 +13,10 @@ DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 900}}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DEVICES = {"desktop": DESKTOP, "phone": PHONE}
 BOTH = pytest.mark.parametrize("device", list(DEVICES))
+"""For what is drawn otherwise on a phone."""
+_LONG = {name: pytest.param(name, marks=pytest.mark.long) for name in DEVICES}
+DESKTOP_AND_LONG_PHONE = pytest.mark.parametrize("device", ["desktop", _LONG["phone"]])
+PHONE_AND_LONG_DESKTOP = pytest.mark.parametrize("device", ["phone", _LONG["desktop"]])
 
 # Who waits for what a page shows waits long: a machine with other work is slow, and only a fault takes so long.
 expect.set_options(timeout=60_000)

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from .browsing import BOTH, GOOD_CARD, focused, visit
+from .browsing import DESKTOP_AND_LONG_PHONE, GOOD_CARD, focused, visit
 
 STOPS_MAX = 80  # the next thing to do must not be further away
 # A ring around it (drawings have theirs on their frame), and on the screen once the page has scrolled there.
@@ -46,7 +46,7 @@ def write(page: Page, label: str, words: str) -> None:
     page.keyboard.type(words)
 
 
-@BOTH
+@DESKTOP_AND_LONG_PHONE
 def test_a_purchase_and_its_return_by_keyboard_alone(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/")
@@ -85,7 +85,7 @@ def test_a_purchase_and_its_return_by_keyboard_alone(browser: Browser, url: str,
         expect(page.get_by_role("heading", level=1)).to_have_text("Your order is cancelled.")
 
 
-@BOTH
+@DESKTOP_AND_LONG_PHONE
 @pytest.mark.parametrize("path", ["/", "/products", "/products/SP-00040", "/control"])
 def test_the_first_stop_skips_to_what_the_page_is_about(browser: Browser, url: str, path: str, device: str) -> None:
     with visit(browser, url, device) as page:
@@ -97,7 +97,7 @@ def test_the_first_stop_skips_to_what_the_page_is_about(browser: Browser, url: s
         assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
-@BOTH
+@DESKTOP_AND_LONG_PHONE
 def test_the_drawer_keeps_the_focus_and_gives_it_back(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/products/SP-00040")
@@ -145,7 +145,7 @@ def test_the_focus_stays_on_a_quantity_that_was_changed_in_the_drawer(browser: B
         assert page.evaluate("document.activeElement !== document.body && drawer.contains(document.activeElement)")
 
 
-@BOTH
+@DESKTOP_AND_LONG_PHONE
 def test_the_control_room_is_walked_from_its_first_stop_to_its_last(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/control")

@@ -6,12 +6,15 @@ What differs is put into `test-results/looks/`: the baseline, the page, and the 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from . import looks
 from .browsing import BOTH, visit
+from .conftest import opened
 from .pages import STOPS, Customer, Stop
 
 SHARE_MAX = 0.005
@@ -22,6 +25,13 @@ TRIES_MAX = 10
 
 class DrawnWithOtherToolsWarning(UserWarning):
     """The browser or the fonts are not those that the baselines were made with."""
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory, stocked: Callable[[Path], None]) -> Iterator[str]:
+    """A shop that no other test has touched, because its pages show what was done to it."""
+    with opened(tmp_path_factory, stocked) as at:
+        yield at
 
 
 @pytest.fixture(scope="module")

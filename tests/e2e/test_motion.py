@@ -9,27 +9,18 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from .browsing import BOTH, visit
-from .pages import STOPS, Customer, Stop
+from .browsing import DESKTOP_AND_LONG_PHONE, visit
 
 MOVING = "document.getAnimations().map(one => one.animationName || one.transitionProperty)"
 SMOOTH = "getComputedStyle(document.documentElement).scrollBehavior"
 
 
-@pytest.fixture(scope="module")
-def customer(url: str) -> Customer:
-    return Customer.of(url)
+NOTHING: tuple[list[str], str] = ([], "auto")
 
 
-@BOTH
-@pytest.mark.parametrize("stop", [stop for stop in STOPS if stop.name != "too many"], ids=lambda stop: stop.name)
-def test_nothing_moves(browser: Browser, url: str, customer: Customer, stop: Stop, device: str) -> None:
-    with visit(browser, url, device, refused=stop.refused, reduced_motion="reduce") as page:
-        customer.remembered_by(page, url)
-        stop.open(page, url, customer)
-        for link in page.get_by_role("link").all()[:3]:
-            link.focus()
-        assert (page.evaluate(MOVING), page.evaluate(SMOOTH)) == ([], "auto")
+def moving(page: Page) -> tuple[list[str], str]:
+    """What moves on a page, and how it scrolls; `test_accessibility` asks it of every page."""
+    return page.evaluate(MOVING), page.evaluate(SMOOTH)
 
 
 def open_drawer(page: Page) -> list[str]:
@@ -59,7 +50,7 @@ def visitors(url: str) -> Iterator[None]:
     httpx.put(f"{url}/control/api/load", json={"visitors": 0}).raise_for_status()
 
 
-@BOTH
+@DESKTOP_AND_LONG_PHONE
 @pytest.mark.usefixtures("visitors")
 def test_the_control_room_counts_instead_of_drawing_dots(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device, reduced_motion="reduce") as page:

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser
 
 from tests.machine import slowness
 
-from .browsing import BOTH
+from .browsing import PHONE_AND_LONG_DESKTOP
 from .pages import Customer, Stop
 from .timings import MEASURED, seen, server_ms
 
@@ -20,12 +20,7 @@ TRIES_MAX = 5  # other tests share the machine: the quietest of some moments is 
 every_page = pytest.mark.parametrize("stop", MEASURED, ids=lambda stop: stop.name)
 
 
-@pytest.fixture(scope="module")
-def customer(url: str) -> Customer:
-    return Customer.of(url)
-
-
-@BOTH
+@PHONE_AND_LONG_DESKTOP
 @every_page
 def test_a_page_is_small_and_does_not_shift(
     browser: Browser, url: str, customer: Customer, stop: Stop, device: str

@@ -62,6 +62,7 @@ def fill_form(page: Page, card: str) -> None:
     fill_card(page, card)
 
 
+@pytest.mark.long  # `e2e/test_journeys` buys, with scripts and without
 @pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
 def test_a_customer_buys_a_lamp(browser: Browser, url: str, width: int, scripts: bool) -> None:

@@ -127,14 +127,14 @@ async def test_the_key_of_a_cancelled_order_buys_nothing_new(
         await is_undone(visitor, order)
 
 
-async def test_the_orders_of_a_cart_come_newest_first(visitor: Visitor) -> None:
+async def test_the_orders_of_a_cart_come_newest_first(shared: Visitor) -> None:
     cart_id = new_name("regular")
     expected = []
     for quantity in (1, 2):
-        await visitor.http.put(f"/api/v1/carts/{cart_id}/items/{PLENTY}", json={"quantity": quantity})
-        expected.insert(0, (await visitor.check_out(cart_id)).json())
-    await bought(visitor, PLENTY, 1)
-    async with httpx.AsyncClient(base_url=visitor.settings.address("ordering")) as ordering:
+        await shared.http.put(f"/api/v1/carts/{cart_id}/items/{PLENTY}", json={"quantity": quantity})
+        expected.insert(0, (await shared.check_out(cart_id)).json())
+    await bought(shared, PLENTY, 1)
+    async with httpx.AsyncClient(base_url=shared.settings.address("ordering")) as ordering:
         listed = (await ordering.get("/internal/orders", params={"cart_id": cart_id})).json()["orders"]
         assert (await ordering.get("/internal/orders")).status_code == 422
     assert all(order.pop("placed_at").startswith("20") for order in listed)
@@ -158,6 +158,6 @@ async def test_the_ledger_has_the_figures_that_the_checks_need(visitor: Visitor)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "bare"}, {"Idempotency-Key": '""'}])
-async def test_a_checkout_without_a_valid_key_is_refused(visitor: Visitor, headers: dict[str, str]) -> None:
-    response = await visitor.http.post("/api/v1/checkout", json=checkout_body("c"), headers=headers)
+async def test_a_checkout_without_a_valid_key_is_refused(shared: Visitor, headers: dict[str, str]) -> None:
+    response = await shared.http.post("/api/v1/checkout", json=checkout_body("c"), headers=headers)
     assert response.status_code == 400

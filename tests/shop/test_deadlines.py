@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 Opening = Callable[[], AbstractAsyncContextManager[Visitor]]
 
 
-@pytest.mark.parametrize("deadline_s", [0.005, 0.02, 0.05, 0.1])
+@pytest.mark.parametrize("deadline_s", [0.02, 0.1, *(pytest.param(s, marks=pytest.mark.long) for s in (0.005, 0.05))])
 async def test_a_deadline_at_any_step_leaves_nothing_half_done(
     opening: Opening, monkeypatch: pytest.MonkeyPatch, deadline_s: float
 ) -> None:

@@ -14,9 +14,7 @@ from sdpatterns.testing.processes import owned_directory
 
 from .running import fill_cart, gone, running
 from .test_processes import killed_one_by_one, paid_once, settled
-from .visitor import DROP, PLENTY, checkout_body
-
-RUSH = 100
+from .visitor import DROP, PATIENCE_S, PLENTY, checkout_body, told_pause
 
 
 @pytest.fixture
@@ -27,39 +25,53 @@ def open_dir() -> Iterator[Path]:
         yield directory / "data"
 
 
-async def rush(http: httpx.AsyncClient) -> Counter[int]:
-    """A hundred customers with full carts press Pay in one moment for the last ten pieces."""
-    names = [f"rush-{number}" for number in range(RUSH)]
+async def rush(http: httpx.AsyncClient, customers: int) -> Counter[int]:
+    """Customers with full carts press Pay in one moment for the last ten pieces."""
+    names = [f"rush-{number}" for number in range(customers)]
     for name in names:
         line = await http.put(f"/api/v1/carts/{name}/items/{DROP}", json={"quantity": 1})
         assert line.status_code == 200, line.text
 
-    async def buy(name: str) -> int:
-        key = {"Idempotency-Key": f'"{name}"'}
-        return (await http.post("/api/v1/checkout", json=checkout_body(name), headers=key)).status_code
-
-    return Counter(await asyncio.gather(*map(buy, names)))
+    return Counter(answer.status_code for answer in await asyncio.gather(*(pressed(http, name) for name in names)))
 
 
-async def pressed_often(http: httpx.AsyncClient) -> set[str]:
-    """One customer pressing fifty times with one key; gives the orders that were answered."""
+async def pressed(http: httpx.AsyncClient, name: str) -> httpx.Response:
+    """The answer to a checkout; the customer presses again, with the same key, where the shop is too busy."""
+    key = {"Idempotency-Key": f'"{name}"'}
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await http.post("/api/v1/checkout", json=checkout_body(name), headers=key)
+            if answer.status_code != 503:
+                return answer
+            await told_pause(answer)
+
+
+async def pressed_often(http: httpx.AsyncClient, times: int) -> set[str]:
+    """One customer pressing so often with one key; gives the orders that were answered."""
     await http.put(f"/api/v1/carts/often/items/{PLENTY}", json={"quantity": 1})
-    key = {"Idempotency-Key": '"often"'}
-    presses = [http.post("/api/v1/checkout", json=checkout_body("often"), headers=key) for _ in range(50)]
-    answers = await asyncio.gather(*presses)
+    answers = await asyncio.gather(*(pressed(http, "often") for _ in range(times)))
     assert {answer.status_code for answer in answers} == {201}
     return {answer.json()["order_id"] for answer in answers}
 
 
 @pytest.mark.anyio
-async def test_a_fleet_keeps_its_limits_survives_kills_and_resumes(open_dir: Path) -> None:
-    limits = httpx.Limits(max_connections=RUSH)
+@pytest.mark.parametrize(
+    ("customers", "kinds"),
+    [
+        pytest.param(24, ("ordering", "gateway"), id="few"),
+        pytest.param(100, ("ordering", "inventory", "payments", "gateway"), id="many", marks=pytest.mark.long),
+    ],
+)
+async def test_a_fleet_keeps_its_limits_survives_kills_and_resumes(
+    open_dir: Path, customers: int, kinds: tuple[str, ...]
+) -> None:
+    limits = httpx.Limits(max_connections=customers)
     with running(open_dir, "--procs", "--replicas", "2", "--fleet") as shop:
         async with httpx.AsyncClient(base_url=shop.url, timeout=120, limits=limits) as http:
-            assert await rush(http) == {201: 10, 409: RUSH - 10}
-            (order_id,) = await pressed_often(http)
-            buyers = await killed_one_by_one(shop, http, ("ordering", "inventory", "payments", "gateway"))
-            orders = await settled(http)
+            assert await rush(http, customers) == {201: 10, 409: customers - 10}
+            (order_id,) = await pressed_often(http, customers // 2)
+            buyers = await killed_one_by_one(shop, http, kinds, buyers_each=4)
+            orders = await settled(shop, http)
             assert orders["paid"]["orders"] == 10 + 1 + len(buyers)
             await paid_once(http, buyers)
         family = shop.family()

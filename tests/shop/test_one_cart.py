@@ -20,35 +20,35 @@ async def in_cart(visitor: Visitor, cart_id: str) -> dict[str, int]:
     return {item["sku"]: item["quantity"] for item in cart["items"]}
 
 
-async def test_thirty_checkouts_of_one_cart_with_thirty_keys_are_one_order(visitor: Visitor) -> None:
-    cart_id = await visitor.fill_cart(PLENTY, 2)
-    before = await visitor.free(PLENTY)
+async def test_thirty_checkouts_of_one_cart_with_thirty_keys_are_one_order(shared: Visitor) -> None:
+    cart_id = await shared.fill_cart(PLENTY, 2)
+    before = await shared.free(PLENTY)
     answers: list[httpx.Response] = []
     placed: set[str] = set()
     async with asyncio.timeout(PATIENCE_S):
         while not placed:  # on a busy machine all thirty may be over their time limit: they press again
             keys = [f"tab-{number}" for number in range(30)]
-            answers += await asyncio.gather(*(visitor.check_out(cart_id, key=key) for key in keys))
+            answers += await asyncio.gather(*(shared.check_out(cart_id, key=key) for key in keys))
             placed = {answer.json()["order_id"] for answer in answers if answer.status_code == 201}
     assert len(placed) == 1
     assert {answer.status_code for answer in answers} <= {201, 422, 503}
-    await visitor.settled()
-    assert await visitor.free(PLENTY) == before - 2
-    assert await in_cart(visitor, cart_id) == {}
-    orders = (await visitor.http.get("/api/v1/orders/" + placed.pop())).json()
+    await shared.settled()
+    assert await shared.free(PLENTY) == before - 2
+    assert await in_cart(shared, cart_id) == {}
+    orders = (await shared.http.get("/api/v1/orders/" + placed.pop())).json()
     assert [line["quantity"] for line in orders["items"]] == [2]
     # The same key may be sent again: it gets its own answer, and no second order.
-    again = await visitor.check_out(cart_id, key="tab-7")
+    again = await shared.check_out(cart_id, key="tab-7")
     assert again.status_code in {201, 422}
-    await visitor.all_holds()
+    await shared.all_holds()
 
 
-async def test_a_declined_card_puts_the_lines_back(visitor: Visitor) -> None:
-    cart_id = await visitor.fill_cart(PLENTY, 3)
-    assert (await visitor.check_out(cart_id, card=DECLINED_CARD)).status_code == 402
-    assert await in_cart(visitor, cart_id) == {PLENTY: 3}
-    assert (await visitor.check_out(cart_id)).status_code == 201
-    assert await in_cart(visitor, cart_id) == {}
+async def test_a_declined_card_puts_the_lines_back(shared: Visitor) -> None:
+    cart_id = await shared.fill_cart(PLENTY, 3)
+    assert (await shared.check_out(cart_id, card=DECLINED_CARD)).status_code == 402
+    assert await in_cart(shared, cart_id) == {PLENTY: 3}
+    assert (await shared.check_out(cart_id)).status_code == 201
+    assert await in_cart(shared, cart_id) == {}
 
 
 async def test_a_payment_in_doubt_puts_the_lines_back_at_once(visitor: Visitor) -> None:
@@ -76,13 +76,13 @@ async def test_lines_added_during_a_payment_stay_and_returned_lines_join_them(vi
     assert await in_cart(visitor, cart_id) == {PLENTY: 3, "SP-00041": 1}
 
 
-async def test_a_cancelled_order_does_not_fill_the_cart_again(visitor: Visitor) -> None:
-    cart_id = await visitor.fill_cart(PLENTY)
-    order = (await visitor.check_out(cart_id)).json()
-    assert (await visitor.http.post(f"/api/v1/orders/{order['order_id']}/cancel")).status_code in {200, 202}
-    await visitor.settled()
-    assert await in_cart(visitor, cart_id) == {}
-    await visitor.all_holds()
+async def test_a_cancelled_order_does_not_fill_the_cart_again(shared: Visitor) -> None:
+    cart_id = await shared.fill_cart(PLENTY)
+    order = (await shared.check_out(cart_id)).json()
+    assert (await shared.http.post(f"/api/v1/orders/{order['order_id']}/cancel")).status_code in {200, 202}
+    await shared.settled()
+    assert await in_cart(shared, cart_id) == {}
+    await shared.all_holds()
 
 
 async def test_without_the_defence_the_invariant_shows_the_cart_that_was_bought_again(visitor: Visitor) -> None:

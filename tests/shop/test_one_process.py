@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import shop.payments.defences
+from shop.__main__ import main
 from shop.launch import shop as opened
 from shop.serving import bind
 from shop.settings import CONTEXTS, WATCHING
@@ -23,7 +24,7 @@ from shop.stage.control.service import Control
 from shop.stage.stop_signals import stop_signal
 
 from .conftest import EXAMPLES
-from .running import command, fill_cart, refused, running
+from .running import command, fill_cart, refused, refused_here, running
 from .visitor import DROP, PLENTY, Visitor, checkout_body, visiting
 
 READY_MAX_S = 5.0
@@ -120,7 +121,7 @@ def test_a_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("delay_s", [0.0, 0.02, 0.05, 0.1, 0.2])
+@pytest.mark.parametrize("delay_s", [0.02, 0.1, *(pytest.param(s, marks=pytest.mark.long) for s in (0.0, 0.05, 0.2))])
 async def test_a_crash_during_checkouts_leaves_nothing_half_done(stocked_dir: Path, delay_s: float) -> None:
     with running(stocked_dir) as running_shop:
         for number in range(12):
@@ -147,6 +148,7 @@ async def test_a_crash_during_checkouts_leaves_nothing_half_done(stocked_dir: Pa
 
 
 @pytest.mark.anyio
+@pytest.mark.long  # the key is held for its lease; in `test_processes` buyers press again while processes are killed
 async def test_a_second_press_after_a_crash_buys_once(stocked_dir: Path) -> None:
     with running(stocked_dir) as running_shop:
         fill_cart(running_shop.url, "c", DROP)
@@ -179,12 +181,12 @@ async def assert_settled(visitor: Visitor, promised: list[str]) -> None:
     await visitor.all_holds()
 
 
-def test_a_port_that_is_taken(data_dir: Path) -> None:
+def test_a_port_that_is_taken(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        line = refused(data_dir, "--port", str(port))
+        line = refused_here(capsys, data_dir, "--port", str(port))
     assert f"127.0.0.1:{port}" in line
     assert "--port" in line
 
@@ -197,10 +199,10 @@ def test_two_shops_on_neighbouring_ports_and_on_the_same_data(data_dir: Path, tm
 
 
 @pytest.mark.parametrize("name", ["catalog", "cart", "ordering", "ordering-keys", "payments", "fulfilment", "psp"])
-def test_a_damaged_file(data_dir: Path, name: str) -> None:
+def test_a_damaged_file(data_dir: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     data_dir.mkdir()
     (data_dir / f"{name}.sqlite3").write_bytes(b"this was a database once" * 1_000)
-    line = refused(data_dir, "--port", "0")
+    line = refused_here(capsys, data_dir, "--port", "0")
     assert f"{name}.sqlite3" in line
     assert "--data-dir" in line
 
@@ -216,14 +218,14 @@ def test_a_file_damaged_in_the_middle(stocked_dir: Path) -> None:
     assert "catalog.sqlite3" in refused(stocked_dir, "--port", "0")
 
 
-def test_a_file_of_a_later_version(data_dir: Path) -> None:
+def test_a_file_of_a_later_version(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import sqlite3
 
     data_dir.mkdir()
     with sqlite3.connect(data_dir / "cart.sqlite3") as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
-    assert "version 99" in refused(data_dir, "--port", "0")
+    assert "version 99" in refused_here(capsys, data_dir, "--port", "0")
 
 
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux lets us fill a disk for one process")
@@ -253,41 +255,41 @@ def test_a_full_disk_is_reported_and_the_shop_recovers(stocked_dir: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["ordering", "ordering-keys"])
-def test_a_file_of_another_program(data_dir: Path, name: str) -> None:
+def test_a_file_of_another_program(data_dir: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     import sqlite3
 
     data_dir.mkdir()
     with sqlite3.connect(data_dir / f"{name}.sqlite3") as connection:
         connection.execute("CREATE TABLE orders (anything)")
     connection.close()
-    line = refused(data_dir, "--port", "0")
+    line = refused_here(capsys, data_dir, "--port", "0")
     assert f"{name}.sqlite3" in line
     assert "not made by this shop" in line
 
 
-def test_a_log_that_cannot_be_written(data_dir: Path) -> None:
+def test_a_log_that_cannot_be_written(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data_dir / "shop.log").mkdir(parents=True)
-    line = refused(data_dir, "--port", "0")
+    line = refused_here(capsys, data_dir, "--port", "0")
     assert "shop.log" in line
     assert "--data-dir" in line
 
 
 @pytest.mark.parametrize("port", ["abc", "-1", "65536", "1.5", ""])
-def test_an_invalid_port_is_refused(data_dir: Path, port: str) -> None:
-    ended = subprocess.run(
-        command(data_dir, f"--port={port}"), cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].endswith("argument --port: must be a whole number from 0 to 65535")
+def test_an_invalid_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["up", f"--port={port}"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].endswith("argument --port: must be a whole number from 0 to 65535")
 
 
-def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
+def test_a_data_directory_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert "--data-dir" in refused(tmp_path / "file", "--port", "0")
+    assert "--data-dir" in refused_here(capsys, tmp_path / "file", "--port", "0")
 
 
-def test_a_data_directory_that_cannot_be_made() -> None:
-    assert "--data-dir" in refused(Path("/proc/nowhere"), "--port", "0")
+def test_a_data_directory_that_cannot_be_made(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--data-dir" in refused_here(capsys, Path("/proc/nowhere"), "--port", "0")
 
 
 @pytest.mark.anyio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,11 +14,17 @@ import httpx
 import psutil
 import pytest
 
+from shop.__main__ import main
+
+from .pulses import pulse, until
 from .running import PATIENCE_S, Buyer, Running, fill_cart, gone, refused, running
 from .visitor import DROP, PLENTY, checkout_body
 
 SEVERAL = ("gateway", "catalog", "cart", "inventory", "ordering", "payments", "fulfilment")
 ALONE = ("psp", "control")
+DEFENCES = {"limiter": "gateway", "breaker": "payments", "idempotency": "ordering", "fencing": "payments"}
+HANG = {"target": "psp", "kind": "hang", "percent": 40, "ttl_s": 120, "seed": 7}
+SLOW = {"target": "cart", "kind": "slow", "percent": 30, "ttl_s": 120, "seed": 9}
 
 
 def pid_of(shop: Running, deployable: str, replica: int = 1) -> int:
@@ -26,17 +33,30 @@ def pid_of(shop: Running, deployable: str, replica: int = 1) -> int:
     return pid
 
 
-async def settled(http: httpx.AsyncClient, within_s: float = 150.0) -> dict[str, Any]:
+def address_of(shop: Running, context: str) -> str:
+    """The address of the first replica of a context."""
+    return str(next(row["addresses"][context] for row in shop.replicas() if context in row["addresses"]))
+
+
+async def settled(shop: Running, http: httpx.AsyncClient) -> dict[str, Any]:
     """Wait until no order is in flight and all invariants hold; gives the orders by status."""
-    async with asyncio.timeout(within_s):
-        while True:
-            state = await http.get("/control/api/state")
-            verdicts = await http.get("/control/api/invariants")
-            if state.is_success and verdicts.is_success and not state.json()["orders"].keys() & {"pending", "undoing"}:
-                assert all(verdict["holds"] for verdict in verdicts.json().values()), verdicts.json()
-                orders: dict[str, Any] = state.json()["orders"]
-                return orders
+    orders: dict[str, Any] = {}
+
+    async def is_done() -> bool:
+        with contextlib.suppress(httpx.TransportError):  # the replica was killed a moment ago
+            answer = await http.get(f"{address_of(shop, 'ordering')}/internal/counts")
+            if answer.is_success:
+                orders.clear()
+                orders.update(answer.json())
+                return not orders.keys() & {"pending", "undoing"}
+        return False
+
+    await until(is_done, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (verdicts := await http.get("/control/api/invariants")).is_success:  # noqa: ASYNC110 - from outside
             await asyncio.sleep(0.25)
+    assert all(verdict["holds"] for verdict in verdicts.json().values()), verdicts.json()
+    return orders
 
 
 async def paid_once(http: httpx.AsyncClient, buyers: list[Buyer]) -> None:
@@ -47,7 +67,9 @@ async def paid_once(http: httpx.AsyncClient, buyers: list[Buyer]) -> None:
         assert [line["refunded_minor"] for line in charges] == [0]
 
 
-async def killed_one_by_one(shop: Running, http: httpx.AsyncClient, names: tuple[str, ...]) -> list[Buyer]:
+async def killed_one_by_one(
+    shop: Running, http: httpx.AsyncClient, names: tuple[str, ...], buyers_each: int
+) -> list[Buyer]:
     """Customers keep buying while a replica of each kind is killed; gives them when all have their order."""
     buyers: list[Buyer] = []
     shopping: list[asyncio.Task[None]] = []
@@ -58,10 +80,10 @@ async def killed_one_by_one(shop: Running, http: httpx.AsyncClient, names: tuple
         await asyncio.sleep(0.05)
 
     for place, name in enumerate(names):
-        for number in range(8):
+        for number in range(buyers_each):
             await come(place * 8 + number)
         psutil.Process(pid_of(shop, name)).send_signal(signal.SIGKILL)
-        for number in range(100, 104):
+        for number in range(100, 100 + buyers_each // 2):
             await come(place * 8 + number)
     await asyncio.gather(*shopping)
     return buyers
@@ -108,6 +130,7 @@ def killed_supervisor_leaves_no_orphans(shop: Running, other: Running, tmp_path:
 
 
 @pytest.mark.anyio
+@pytest.mark.long  # nine processes are started twice; the fleet and `ended_in_order` below do the same in a smaller way
 async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data_and_leaves_no_orphans_when_killed(
     stocked_dir: Path, tmp_path: Path, several: Callable[[], Running]
 ) -> None:
@@ -131,7 +154,7 @@ async def test_requests_in_flight_are_finished_and_the_next_start_has_the_data_a
     bought = [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
     with running(stocked_dir, "--procs") as shop:
         async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
-            orders = await settled(http)
+            orders = await settled(shop, http)
             for order_id in bought:
                 assert (await http.get(f"/api/v1/orders/{order_id}")).json()["status"] == "paid"
             free = (await http.get(f"/api/v1/products/{DROP}")).json()["available"]
@@ -150,6 +173,7 @@ async def election(http: httpx.AsyncClient, holds: Callable[[dict[str, Any]], bo
 
 
 @pytest.mark.anyio
+@pytest.mark.long  # `test_payouts` pauses the leader inside a process
 async def test_when_the_process_of_the_leader_is_frozen_the_other_replica_pays_the_sellers(
     several: Callable[[], Running],
 ) -> None:
@@ -169,34 +193,111 @@ async def test_when_the_process_of_the_leader_is_frozen_the_other_replica_pays_t
             frozen.resume()
         assert seen["leader"] not in (leader, None)
         assert seen["payouts"] == 1
-        await settled(http)
+        await settled(shop, http)
         assert (await http.post(f"/api/v1/orders/{buyer.order_id}/cancel")).is_success  # others count what is paid
 
 
+async def killed(shop: Running, *names: str) -> None:
+    """Kill the first replica of each kind, and wait until others stand in their place."""
+    before = {name: pid_of(shop, name) for name in names}
+    for pid in before.values():
+        psutil.Process(pid).kill()
+
+    async def all_new() -> bool:
+        return all(pid_of(shop, name) != pid for name, pid in before.items())
+
+    await until(all_new)
+
+
 @pytest.mark.anyio
-async def test_a_replica_of_each_kind_is_killed_under_load(several: Callable[[], Running]) -> None:
+async def test_killed_replicas_get_their_switches_and_what_is_left_of_their_faults(
+    several: Callable[[], Running],
+) -> None:
+    shop = several()
+    async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
+        for name in DEFENCES:
+            assert (await http.put(f"/control/api/switches/{name}", json={"on": False})).status_code == 200
+        for fault in (HANG, SLOW):
+            assert (await http.put("/control/api/fault", json=fault)).status_code == 200
+        await killed(shop, *dict.fromkeys(DEFENCES.values()), "psp", "cart")
+
+        async def told_again() -> bool:
+            thrown = [(await pulse(http, address_of(shop, at)))["switches"].get(name) for name, at in DEFENCES.items()]
+            met = [(await pulse(http, address_of(shop, at)))["fault"] for at in ("psp", "cart")]
+            return thrown == [False] * len(DEFENCES) and None not in met
+
+        await until(told_again)
+        for fault in (HANG, SLOW):
+            found = (await pulse(http, address_of(shop, str(fault["target"]))))["fault"]
+            assert found.pop("left_s") < 120, "it ends when it would have ended"
+            assert found == fault
+
+        await killed(shop, "control")  # and with it what was wanted
+
+        async def put_back() -> bool:
+            answer = await http.get("/control/api/state")
+            state = answer.json() if answer.is_success else {}
+            return bool(state) and not state["faults"] and all(d["on"] for d in state["defences"].values())
+
+        await until(put_back)
+
+
+async def ended_in_order(shop: Running, http: httpx.AsyncClient) -> str:
+    """End the shop while checkouts are on their way: none is cut off, and no process is left. Gives what it said."""
+    names = [f"last-{number}" for number in range(4)]
+    for name in names:
+        assert (await http.put(f"/api/v1/carts/{name}/items/{PLENTY}", json={"quantity": 1})).status_code == 200
+    slow = {"target": "psp", "kind": "slow", "percent": 40, "ttl_s": 60, "seed": 1}
+    assert (await http.put("/control/api/fault", json=slow)).status_code == 200
+
+    async def buy(name: str) -> httpx.Response:
+        key = {"Idempotency-Key": f'"{name}"'}
+        return await http.post("/api/v1/checkout", json=checkout_body(name), headers=key)
+
+    buying = [asyncio.create_task(buy(name)) for name in names]
+
+    async def have_begun() -> bool:
+        counts = (await http.get(f"{address_of(shop, 'ordering')}/internal/counts")).json()
+        return "pending" in counts or all(task.done() for task in buying)
+
+    await until(have_begun)
+    family = shop.family()
+    out, err = await asyncio.to_thread(shop.stop, signal.SIGTERM)
+    assert {answer.status_code for answer in await asyncio.gather(*buying)} <= {201, 503}
+    assert (shop.process.returncode, out.splitlines()[-1]) == (0, "Closed.")
+    assert "Traceback" not in err
+    assert gone(family, 60.0) == []
+    return err
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("kinds", "buyers_each"),
+    [
+        pytest.param(("ordering", "payments", "gateway", "psp"), 4, id="some"),
+        pytest.param((*SEVERAL, *ALONE), 8, id="all", marks=pytest.mark.long),
+    ],
+)
+async def test_replicas_are_killed_under_load(
+    several: Callable[[], Running], kinds: tuple[str, ...], buyers_each: int
+) -> None:
     shop = several()
     before = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
     assert before.keys() == {(name, replica) for name in SEVERAL for replica in (1, 2)} | {(name, 1) for name in ALONE}
     async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
-        buyers = await killed_one_by_one(shop, http, ("ordering", "payments", "fulfilment", *SEVERAL[:4], *ALONE))
+        paid = (await settled(shop, http)).get("paid", {"orders": 0})["orders"]  # by the tests before
+        buyers = await killed_one_by_one(shop, http, kinds, buyers_each)
         assert {answer for buyer in buyers for answer in buyer.answers} <= {200, 201, 409, 503, 0}
-        orders = await settled(http)
-        assert orders["paid"]["orders"] == len(buyers)
+        orders = await settled(shop, http)
+        assert orders["paid"]["orders"] == paid + len(buyers)
         await paid_once(http, buyers)
-    after = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
-    assert {name for (name, replica) in before if before[name, replica] != after[name, replica]} == {
-        *SEVERAL,
-        *ALONE,
-    }
-    family = shop.family()
-    out, err = shop.stop()
-    assert shop.process.returncode == 0
-    assert out.splitlines()[-1] == "Closed."
-    assert err.count("was ended by SIGKILL; starting it again") == len(SEVERAL) + len(ALONE)
-    assert gone(family, 60.0) == []
+        after = {(row["deployable"], row["replica"]): row["pid"] for row in shop.replicas()}
+        assert {name for (name, replica) in before if before[name, replica] != after[name, replica]} == {*kinds}
+        err = await ended_in_order(shop, http)
+    assert err.count("was ended by SIGKILL; starting it again") >= len(kinds)
 
 
+@pytest.mark.long  # a supervisor that ends because of a replica; `test_one_process` has the line for each file
 def test_a_broken_file_is_reported_in_one_line(stocked_dir: Path) -> None:
     (stocked_dir / "cart.sqlite3").write_bytes(b"this was a database once" * 1_000)
     line = refused(stocked_dir, "--port", "0", "--procs")
@@ -204,14 +305,8 @@ def test_a_broken_file_is_reported_in_one_line(stocked_dir: Path) -> None:
     assert "--data-dir" in line
 
 
-def test_replicas_need_processes(data_dir: Path) -> None:
-    import subprocess
-
-    from .conftest import EXAMPLES
-    from .running import command
-
-    ended = subprocess.run(
-        command(data_dir, "--replicas", "2"), cwd=EXAMPLES, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ended.returncode == 2
-    assert ended.stderr.splitlines()[-1].endswith("--replicas needs --procs")
+def test_replicas_need_processes(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["up", "--data-dir", str(data_dir), "--replicas", "2"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("--replicas needs --procs")

@@ -14,7 +14,7 @@ import pytest
 from shop.inventory.domain import RESERVATION_S
 from shop.payments.domain import DOUBT_S
 
-from .visitor import DROP, PLENTY, Visitor
+from .visitor import DROP, PATIENCE_S, PLENTY, Visitor
 
 pytestmark = pytest.mark.anyio
 
@@ -65,10 +65,12 @@ async def test_some_of_the_failed_calls_had_charged_and_are_refunded(visitor: Vi
 async def test_a_charge_that_comes_late_is_refunded(visitor: Visitor) -> None:
     await visitor.break_provider("late", ttl_s=2)
     assert_unavailable(await visitor.buy(DROP))
-    await asyncio.sleep(4)  # the provider's own delay: it charges long after we hung up
+    book = f"{visitor.settings.address('psp')}/psp/v1/ledger"
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await visitor.get(book))["orders"]:  # noqa: ASYNC110 - it charges long after we hung up
+            await asyncio.sleep(0.1)
     assert await visitor.settled() == {"failed": 1}
-    async with httpx.AsyncClient(base_url=visitor.settings.address("psp")) as http:
-        (row,) = (await http.get("/psp/v1/ledger")).json()["orders"]
+    (row,) = (await visitor.get(book))["orders"]
     assert row["charges"] == 1
     assert row["refunded_minor"] == row["amount_minor"] > 0
     await visitor.all_holds()
@@ -127,6 +129,7 @@ async def test_a_fault_ends_by_itself(visitor: Visitor) -> None:
     assert (await visitor.buy()).status_code == 201
 
 
+@pytest.mark.long  # each of them is met alone by a test of its own
 async def test_several_faults_at_once_under_load(visitor: Visitor) -> None:
     answers: Counter[int] = Counter()
     for kind in ("fail", "twice", "hang", "slow", "late"):

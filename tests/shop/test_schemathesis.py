@@ -45,7 +45,7 @@ async def tried(visitor: Visitor, folder: Path, *, examples: int) -> int:
 
 
 async def test_random_requests_get_no_5xx(visitor: Visitor, tmp_path: Path) -> None:
-    assert await tried(visitor, tmp_path, examples=5) > 300
+    assert await tried(visitor, tmp_path, examples=2) > 100
     await visitor.settled()
     await visitor.all_holds()
 

@@ -112,8 +112,8 @@ async def test_a_question_that_fails_leaves_no_other_running() -> None:
 
 async def test_the_state_says_how_old_it_is_and_has_lanes_and_history(shared: Visitor) -> None:
     await shared.get("/api/v1/products?limit=2")
-    state = await shared.get("/control/api/state")
-    assert 0 <= state["age_s"] < 10
+    state = await shared.state()
+    assert state["age_s"] >= 0
     assert state["lanes"]["api"]["ok"] >= 1
     assert len(state["history"]["points"]) == POINTS
     assert sum(point["answered"] for point in state["history"]["points"]) >= 1

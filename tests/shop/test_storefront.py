@@ -85,11 +85,11 @@ async def test_a_list_offers_each_choice_to_be_taken_back(shared: Visitor) -> No
         assert f'<li><a href="/products?{"&amp;".join(left)}"><span class="hidden">Remove' in text
 
 
-async def test_in_stock_leaves_out_what_is_sold_out(visitor: Visitor) -> None:
-    assert (await visitor.buy("SP-00002", 10)).status_code == 201
+async def test_in_stock_leaves_out_what_is_sold_out(shared: Visitor) -> None:
+    assert (await shared.check_out_in_the_end(await shared.fill_cart("SP-00002", 10))).status_code == 201
     path = "/products?q=drop"
-    assert "/products/SP-00002" in await page(visitor, path)
-    left = await page(visitor, f"{path}&stock=in")
+    assert "/products/SP-00002" in await page(shared, path)
+    left = await page(shared, f"{path}&stock=in")
     assert "/products/SP-00002" not in left
     assert "/products/SP-00003" in left
 
@@ -123,16 +123,16 @@ async def test_the_opening_stays_where_it_was_after_a_restart(opening: Any) -> N
         assert (await second.get(f"/api/v1/products/{UPCOMING}"))["opens_at"] == before
 
 
-async def test_a_review_is_shown_once_and_counted(visitor: Visitor) -> None:
-    text = await page(visitor, f"/products/{PLENTY}")
+async def test_a_review_is_shown_once_and_counted(shared: Visitor) -> None:
+    text = await page(shared, f"/products/{PLENTY}")
     before = summary(seeded_stars(PLENTY, 1))["count"]
     assert f"{before} reviews" in text
     form = {**hidden(text), "author": "Mira", "stars": "2", "text": "Smaller than <b>I</b> thought."}
     form["key"] = new_name("review")
     for _ in range(2):
-        sent = await visitor.http.post(f"/products/{PLENTY}/reviews", data=form, headers=HTML)
+        sent = await shared.http.post(f"/products/{PLENTY}/reviews", data=form, headers=HTML)
         assert sent.headers["location"] == f"/products/{PLENTY}?thanks#reviews"
-    text = await page(visitor, f"/products/{PLENTY}?thanks")
+    text = await page(shared, f"/products/{PLENTY}?thanks")
     assert f"{before + 1} reviews" in text
     assert "Smaller than &lt;b&gt;I&lt;/b&gt; thought." in text
     assert "Thank you. Your review is below." in text
@@ -150,12 +150,12 @@ async def test_an_empty_review_is_shown_again_with_its_errors(shared: Visitor) -
 
 
 @pytest.fixture
-async def mute(visitor: Visitor) -> AsyncIterator[Visitor]:
+async def mute(shared: Visitor) -> AsyncIterator[Visitor]:
     """A shop whose reviews take a request and never answer."""
     fault = {"target": "reviews", "kind": "hang", "percent": 100, "ttl_s": 60, "seed": 1}
-    assert (await visitor.http.put("/control/api/fault", json=fault)).status_code == 200
-    yield visitor
-    await visitor.heal_provider()
+    assert (await shared.http.put("/control/api/fault", json=fault)).status_code == 200
+    yield shared
+    await shared.heal_provider()
 
 
 async def test_a_purchase_works_without_reviews(mute: Visitor) -> None:

@@ -33,7 +33,7 @@ async def harm(visitor: Visitor, name: str) -> int:
     return int((await defence(visitor, name))["harm"]["count"])
 
 
-async def double_clicks(visitor: Visitor, buyers: int = 8) -> None:
+async def double_clicks(visitor: Visitor, buyers: int = 3) -> None:
     async def one() -> None:
         cart_id, key = await visitor.fill_cart("SP-00050"), new_name("twice")
         await asyncio.gather(visitor.check_out(cart_id, key=key), visitor.check_out(cart_id, key=key))
@@ -47,10 +47,10 @@ async def test_idempotency(visitor: Visitor) -> None:
     await double_clicks(visitor)
     assert await harm(visitor, "idempotency") == 0
     await throw(visitor, "idempotency", on=False)
-    await double_clicks(visitor)
-    seen = await defence(visitor, "idempotency")
-    assert seen["on"] is False
-    assert seen["harm"]["count"] > 0
+    async with asyncio.timeout(PATIENCE_S):
+        while await harm(visitor, "idempotency") == 0:  # on a busy machine a press may be refused
+            await double_clicks(visitor)
+    assert (await defence(visitor, "idempotency"))["on"] is False
     await only_carts_were_bought_twice(visitor)
     await throw(visitor, "idempotency", on=True)
     await double_clicks(visitor)
@@ -68,7 +68,7 @@ async def only_carts_were_bought_twice(visitor: Visitor) -> None:
 
 async def buy_in_vain(visitor: Visitor) -> None:
     """Some find out that the provider is down, and when all of them know, others come."""
-    for buyers in (7, 5):
+    for buyers in (6, 2):
         answers = await asyncio.gather(*(visitor.buy("SP-00051") for _ in range(buyers)))
         assert {answer.status_code for answer in answers} == {503}
 

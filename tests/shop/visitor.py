@@ -128,10 +128,10 @@ class Visitor:
         """Wait until no order is in flight; gives the number of orders in each status."""
         async with asyncio.timeout(within_s):
             while True:
-                state = await self.state()
-                if not state["orders"].keys() & {"pending", "undoing"}:
-                    return {status: row["orders"] for status, row in state["orders"].items()}
-                await asyncio.sleep(0.2)
+                counts = await self.get(f"{self.settings.address('ordering')}/internal/counts")
+                if not counts.keys() & {"pending", "undoing"}:
+                    return {status: row["orders"] for status, row in counts.items()}
+                await asyncio.sleep(0.1)
 
 
 @asynccontextmanager

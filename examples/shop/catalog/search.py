@@ -68,8 +68,10 @@ class PageRequest:
 
 def words_of(text: str) -> tuple[str, ...]:
     """The words of a text as they are looked up: lower case, without accents."""
-    plain = unicodedata.normalize("NFKD", text.lower())
-    return tuple(_WORD.findall("".join(each for each in plain if not unicodedata.combining(each))))
+    plain = text.lower()
+    if not plain.isascii():
+        plain = "".join(each for each in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(each))
+    return tuple(_WORD.findall(plain))
 
 
 def indexed_words(product: Product) -> set[str]:
