@@ -134,6 +134,8 @@ __all__ = [
     "Requests",
     "Responder",
     "Retry",
+    "SagaWorker",
+    "Sagas",
     "Semaphore",
     "Subscriber",
     "Timeout",

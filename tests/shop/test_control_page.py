@@ -171,7 +171,7 @@ def test_a_scenario_shows_its_progress_and_can_be_stopped(browser: Browser, shop
         expect(story).to_be_hidden()
 
 
-def test_a_scenario_that_somebody_else_began_shows_what_holds(browser: Browser, shop: httpx.Client) -> None:
+def test_a_scenario_that_another_client_began_shows_what_holds(browser: Browser, shop: httpx.Client) -> None:
     fast = {"pace": 50, "size": 0.1}
     assert shop.post("/control/api/scenarios/double-click", json=fast).status_code == 202
     page = browser.new_page()  # on a busy machine its stream breaks off now and then, and begins again

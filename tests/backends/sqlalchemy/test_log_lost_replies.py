@@ -24,6 +24,8 @@ async def log(proxy: Proxy) -> AsyncIterator[EventLog]:
     """A log whose connection has prepared the statement."""
     async with SQLBackend(proxy.url("asyncpg"), timeout_s=5.0) as backend:
         await backend.create()
+        # The connection that notifies is made now, so that no cut can hit it while it is made.
+        await backend.signals.notify(unique("lost"))
         log = backend.log(unique("lost"))
         for version in range(2):
             await log.append("warm", version, events(f"{version}"))

@@ -72,7 +72,7 @@ def test_a_changed_version_is_refused_field_by_field_until_it_is_accepted(check:
     code, lines = check(changed)
     assert code == 1
     assert lines[1:4] == [
-        "placed 1 backward currency added without a default: stored events do not have it",
+        "placed 1 backward currency added without a default",
         "placed 1 both order retyped: string before, integer now",
         "placed 1 forward amount removed: earlier readers need it",
     ]

@@ -71,7 +71,7 @@ def _objects(before: _Pair, after: _Pair, path: str, depth: int) -> Iterator[Bre
     added, removed = [it for it in new if it not in old], [it for it in old if it not in new]
     for name in added:
         if name in needed:
-            yield Break("backward", _at(path, name), "added without a default: stored events do not have it")
+            yield Break("backward", _at(path, name), "added without a default")
         elif before.schema.get("additionalProperties") is False:
             yield Break("forward", _at(path, name), "added: earlier readers forbid fields that they do not know")
     for name in removed:
