@@ -187,7 +187,7 @@ class SagaRun:
 
         Where one fails, the others go on until each of their steps has ended; then the failure is raised.
         """
-        outcomes: list[_Outcome] = [_Outcome() for _ in branches]
+        outcomes: list[BranchOutcome] = [BranchOutcome() for _ in branches]
         self._branches += 1
         try:
             async with current().group() as group:
@@ -310,7 +310,7 @@ class SagaRun:
             raise SagaCancelled(self._sagas.name, self.id, self._journal.cancelled)
 
 
-class _Outcome:
+class BranchOutcome:
     """How one branch ended."""
 
     __slots__ = ("error", "value")
