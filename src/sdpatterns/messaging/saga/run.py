@@ -320,6 +320,7 @@ class BranchOutcome:
         self.error: BaseException | None = None
 
     async def of(self, branch: Awaitable[Any]) -> None:
+        """Await the branch, and keep what it gave or raised."""
         try:
             self.value = await branch
         except (Exception, Suspended, RunBroken) as error:  # noqa: BLE001 - raised again when all branches have ended
