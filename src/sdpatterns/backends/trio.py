@@ -55,6 +55,8 @@ class InThreads:
     def cells(self, space: Space[S], /) -> Cells[S]:
         """The cells of the store inside."""
         inner = self._inside.cells(space)
+        # Not abandoned on a cancellation: the step may have been sent, and its connection must not be left in the
+        # middle.
         return Cells(space, lambda step: _hop(inner.run, step))
 
     def relied_on_by(self, who: str, /) -> None:

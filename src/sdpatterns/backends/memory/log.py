@@ -92,6 +92,7 @@ class MemoryLog:
             self._make_room(len(events))
             if known is None:
                 known = self._streams[stream] = _Stream()
+            # A stream without events counts as one event against `events_max`; now it has some again.
             elif not known.events:
                 self._empty -= 1
             now_us = self._last_us = max(self._last_us, self._clock.now_us())
@@ -112,6 +113,7 @@ class MemoryLog:
             self._position = first + len(recorded) - 1
             known.events += recorded
             self._all += recorded
+        # Outside of the lock: waking runs code of the subscribers' runtimes.
         self._signals.wake((self.topic,))
         return Appended(recorded[-1].version, recorded[-1].position)
 
@@ -136,6 +138,7 @@ class MemoryLog:
                 raise EventsTrimmed(self.name, "", after, self._trimmed)
             place = self._place(after)
             events = self._all[place : place + limit]
+            # At the end of the log the position is that of the log, because events in between may have been trimmed.
             is_more = place + limit < len(self._all)
             position = events[-1].position if is_more else max(after, self._position)
             return LogPage(events, position, self._position, is_more, None, self._thinned)
@@ -198,6 +201,7 @@ class MemoryLog:
         if known is not None and known.trimmed <= expected < found:
             begin = expected - known.trimmed
             there = known.events[begin : begin + len(events)]
+            # All ids, not the first alone: another append may begin with the same event.
             if [each.id for each in there] == [each.id for each in events]:
                 return Appended(there[-1].version, there[-1].position)
         raise VersionConflict(self.name, stream, expected, found)

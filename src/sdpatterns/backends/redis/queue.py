@@ -150,6 +150,7 @@ class RedisQueue:
             size = min(limit - len(found), _PAGE)
             reply = await self._called("parked", [b"%d" % size, b"%d" % after], leaves_doubt=False)
             found += [_parked(reply[at : at + 8]) for at in range(0, len(reply), 8)]
+            # A short page is the last one, which saves the call that would find nothing.
             if len(reply) < 8 * size:
                 break
             after = found[-1].position
@@ -189,6 +190,7 @@ class RedisQueue:
         for some in _split(parts):
             try:
                 answers = await self._run(here, verb, [word for part in some for word in part.words])
+            # The calls before this one were answered: only the callers in it and behind it get the error.
             except (Lost, ResponseError) as error:
                 if not results:
                     raise
@@ -223,6 +225,7 @@ class RedisQueue:
         try:
             dropped, *reply = await script.run(here.sender, self._keys, args)
         except Lost as lost:
+            # The last word tells the script whether an earlier attempt may have run, so that it looks for its traces.
             args[-1] = b"%d" % isinstance(lost, ReplyLost)
             again = functools.partial(script.run, here.sender, self._keys, args)
             dropped, *reply = await repeat(lost, again, harmless=harmless, leaves_doubt=leaves_doubt)

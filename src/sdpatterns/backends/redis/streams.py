@@ -72,6 +72,7 @@ class RedisStreamTarget:
             try:
                 await _ADD_ONCE.run(here.sender, keys, words)
             except Lost as lost:
+                # Safe to send again: the mark was set in the same script as the entry.
                 await repeat(lost, lambda: _ADD_ONCE.run(here.sender, keys, words))
         except (Lost, ResponseError) as error:
             raise server.failure(error, f"an event was not added to stream {stream!r}") from error
@@ -81,6 +82,7 @@ class RedisStreamTarget:
 
 def _mark(stream: str, identity: str) -> str:
     """The key of an event's mark, in the slot of its stream."""
+    # The script touches the stream and the mark, so a cluster must keep both in one slot: same hash tag.
     begin = stream.find("{")
     if begin >= 0 and stream.find("}", begin) > begin + 1:
         return f"{stream}:event:{identity}"

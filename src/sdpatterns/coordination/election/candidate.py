@@ -75,6 +75,7 @@ class Election(Undivided):
         self.config = LeaseConfig(lease_s=lease_s, waiters_max=waiters_max)
         self._store = store
         self._signals = signals
+        # Quoted, because a name with `;`, `:` or `|` would break the text in the cell that the script searches.
         title = quote(self.candidate, safe="")
         self._permits = permits_of(
             "Election", name, store, signals, self.config,
@@ -95,6 +96,7 @@ class Election(Undivided):
         Its `fence` is the number of the term. The term is not renewed by itself: use `leading`, or `renew`. Raises
         `LeaseNotGranted` where another leads for too long.
         """
+        # A bound in any case, because the same wait serves leases, which always have one.
         wait_s = ALWAYS_S if max_wait_s is None else seconds("max_wait_s", max_wait_s, zero=True)
         taken = await self._permits.wait("", wait_s)
         if isinstance(taken, Refusal):

@@ -115,6 +115,7 @@ class LeaderService(Service):
             except LeaseLost:
                 continue
             except BackendError:
+                # The store is away. A pause, so that a service without a store does not use a whole core to campaign.
                 await stop.wait(_AWAY_S)
 
     async def _campaigned(self, stop: Waiter) -> Held | None:
@@ -138,6 +139,8 @@ class LeaderService(Service):
         try:
             await current().beside(campaign, give_up)
         except _Stopping:
+            # The term was given in the moment of the stop. Given back, the next candidate need not wait for its lease
+            # to end.
             for held in taken_here:
                 await self._permits.release(held)
             return None

@@ -80,12 +80,14 @@ class LeaderWatch:
     async def __anext__(self) -> Leader | None:
         while True:
             leader, left_s = await self._cells.transact("", LookForLeader())
+            # Compared with the last one given: a signal may be sent twice, or for a change that is over.
             if leader != self._last:
                 self._last = leader
                 return leader
             # A leader that dies announces nothing: so it looks when the lease would be over.
             pause_s = max(left_s if leader is not None else self._lease_s, _PAUSE_MIN_S)
             if self._subscription is None:
+                # Without signals a new leader shows only in a look, so look often.
                 await current().sleep(min(pause_s, _LOOK_S))
             else:
                 await self._subscription.wait(pause_s)

@@ -136,6 +136,7 @@ class TakeClaim:
             # Kept for a second lease, so that an owner who is late but alone may still settle.
             return (taken,), ClaimResult(ClaimStatus.CLAIMED, fence, self.lease_us), (2 * self.lease_us / _MICRO,), ()
         left_us = state.until_us - now_us
+        # Before the status: another request must not get the answer of this key, whether that is ready or not.
         if state.fingerprint != self.fingerprint:
             return unchanged(ClaimResult(ClaimStatus.REUSED, state.fence, left_us))
         if state.status is not ClaimStatus.CLAIMED:
@@ -195,6 +196,7 @@ class Settle:
         [state] = states
         if state is None or not _is_mine(state, self.owner, self.fence):
             return unchanged(answer=False)
+        # Settled already, by this very owner: a repeat of a step whose reply was lost. The first answer stays.
         if state.status is not ClaimStatus.CLAIMED:
             return unchanged(state.status is not ClaimStatus.FREE)
         until_us = now_us + self.keep_us

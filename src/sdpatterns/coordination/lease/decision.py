@@ -151,6 +151,7 @@ class _Serving:
 
     def __init__(self, line: Line, now_us: int) -> None:
         self.fence = line.fence
+        # Leases that have ended are dropped here, so each step frees what a dead holder had; no sweep is needed.
         self.holders = [holder for holder in line.holders if holder.until_us > now_us]
         self.queue = list(line.queue)
         self.granted: list[Grant] = []
@@ -170,6 +171,8 @@ class _Serving:
         while self.queue:
             first = self.queue[0]
             if first.alive_us > now_us:
+                # A large request at the head blocks smaller ones behind it. If they could pass, it might wait without
+                # end.
                 if not self.fits(first.permits, slots):
                     return
                 self.grant(first.who, first.permits, first.lease_us, now_us)
@@ -188,6 +191,7 @@ def _kept_us(line: Line, now_us: int) -> int:
 
 
 def _topics(serving: _Serving, me: str, announce: str, *, changed: bool) -> tuple[str, ...]:
+    # The caller itself learns it from the answer, so a message to its own inbox would be one too many.
     woken = [f"inbox/{grant.who}" for grant in serving.granted if grant.who != me]
     return (*woken, announce) if announce and changed else tuple(woken)
 
@@ -232,6 +236,7 @@ class Ask:
         before = states[0] or Line()
         for holder in before.holders:
             if holder.who == self.who and holder.until_us > now_us:
+                # The reply to an earlier attempt was lost: the same fence again, so that it holds once.
                 return unchanged(Turn(TurnStatus.HELD, holder.fence, holder.until_us - now_us))
         serving = _Serving(before, now_us)
         stands = self._stand(serving, now_us)
@@ -265,6 +270,8 @@ class Ask:
             if not self.alive_us:
                 return Turn(TurnStatus.BUSY, serving.fence, self._until_free_us(serving, now_us))
             if len(serving.queue) >= self.waiters_max:
+                # The dead are passed over only at the head, so those further back may fill the line. Drop them before
+                # refusing.
                 serving.queue = [place for place in serving.queue if place.alive_us > now_us]
             if len(serving.queue) >= self.waiters_max:
                 return Turn(TurnStatus.FULL, serving.fence, self._until_free_us(serving, now_us))

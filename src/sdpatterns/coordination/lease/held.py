@@ -91,10 +91,12 @@ class Holding:
             raise RuntimeError("a block of a lease is entered once: call guard() again")
         opened = self._opened = opened_by(self._pattern, self._pattern.name) if TRACERS else None
         try:
+            # Stored before the heartbeat begins, so that a cancellation in between still gives the lease back.
             held = self._held = await self._enter()
             await held.heartbeat.begin()
         except BaseException as error:
             if self._held is not None:
+                # Taken, but its heartbeat could not begin: nothing would renew it, so it is given back at once.
                 await self._pattern.release(self._held)
             if opened is not None:
                 opened.__exit__(None, error, None)

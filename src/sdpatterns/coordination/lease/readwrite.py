@@ -66,6 +66,7 @@ class ReadWriteLease(Undivided):
             "ReadWriteLease", name, store, signals, config, slots=_READERS_MAX, keys_max=keys_max, callers=callers
         )
         self.name = name
+        # Both sides stand in one line, so that readers and writers are served in the order in which they came.
         self.readers = ReadSide(permits, store)
         self.writers = WriteSide(permits, store, _READERS_MAX)
 

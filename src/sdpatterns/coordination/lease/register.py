@@ -66,6 +66,7 @@ class FenceRegister(Undivided):
         """Take `fence` as seen. Raises `StaleFence` when the resource has seen a larger one."""
         whole("fence", fence, 1, FENCE_MAX)
         seen = await self._cells.transact(short_key(resource), RaiseFence(fence, self._keep_s))
+        # Equal is allowed: it is the same holder, with its next request.
         if fence < seen:
             raise StaleFence(resource, presented=fence, seen=seen)
 

@@ -35,7 +35,11 @@ class HoldingAll:
         until_s = SYSTEM.monotonic() + self._wait_max_s
         held: dict[str, Held] = {}
         try:
+            # The same order in every process. Two callers with common keys then cannot each hold what the other waits
+            # for.
             for key in sorted(self._keys):
+                # One bound for all keys together: with one for each, a caller could wait `wait_max_s` times their
+                # number.
                 left_s = max(0.0, until_s - SYSTEM.monotonic())
                 held[key] = await self._stack.enter_async_context(self._take(key, left_s))
         except BaseException:

@@ -101,11 +101,13 @@ class Waiters:
 
     def end_leaving(self, cell: str, begin_s: float, granted: tuple[Grant, ...]) -> None:
         """It has ended: tell those that got something. Their leases count from `begin_s`, before it was sent."""
+        # Several releases of one key may be on their way at once, in several threads, so they are counted.
         with self._lock:
             left = self._leaving.pop(cell, 1) - 1
             if left:
                 self._leaving[cell] = left
             told = [(self._waiting.get(grant.who), grant) for grant in granted]
+        # Outside of the lock: waking may run code of the runtime, and no lock is held across it.
         for waiting, grant in told:
             if waiting is not None:
                 waiting.granted = Granted(grant.fence, begin_s + grant.lease_us / 1e6)

@@ -90,6 +90,8 @@ class OptimisticLock(Undivided, Generic[T]):
 
     async def write(self, key: str, value: T, expected: int) -> int:
         """Write a value on the version that was read, 0 for a new one; its version. Raises `VersionConflict`."""
+        # A name for this attempt: where the reply is lost, the repeated step finds its own write and is not a
+        # conflict.
         step = CompareAndSet(self._writers(), expected, self._codec.encode(value), self._keep_s)
         version, is_mine = await self._cells.transact(key, step)
         if not is_mine:

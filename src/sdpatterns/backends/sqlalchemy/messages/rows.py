@@ -141,6 +141,8 @@ def ending(settlement: Settlement, keep_us: int) -> Ending:
         case Park(reason=reason):
             return Ending(name, was.fence, key, reason=kept_reason(reason), keep_us=keep_us)
         case Requeue(after_s=after_s, counts=counts, payload=payload, headers=headers):
+            # None keeps the headers that are stored; an empty mapping has to be written, so it needs a text of its
+            # own.
             told = None if headers is None else _headers(headers) or "{}"
             return Ending(name, was.fence, key, microseconds(after_s), int(not counts), payload, told)
 
@@ -185,6 +187,7 @@ def in_turn(found: Sequence[tuple[str, T]], after: str) -> Sequence[tuple[str, T
         by_tenant.setdefault(each[0], []).append(each)
     if len(by_tenant) < 2:
         return found
+    # Tenants behind the last one served come first; False sorts before True.
     ring = sorted(by_tenant, key=lambda tenant: (tenant <= after, tenant))
     lines = [by_tenant[tenant] for tenant in ring]
     longest = max(map(len, lines), default=0)
@@ -200,6 +203,7 @@ def runs(rows: Sequence[MessageRow]) -> list[Sequence[MessageRow]]:
     parts: list[list[MessageRow]] = []
     names: set[str] = set()
     for each in rows:
+        # One statement cannot insert an id and replace it: the second of two equal ids needs a statement of its own.
         if not parts or each.id in names or parts[-1][0].replace != each.replace:
             parts.append([])
             names = set()

@@ -59,6 +59,7 @@ class PsycopgConnector(_Connector):
             driver = bound.made(self._detached, lambda late: late.close())
             try:
                 bound.watch(driver)
+                # Without it LISTEN would open a transaction, and a session in a transaction hears nothing.
                 driver.autocommit = True
                 driver.execute(f"LISTEN {CHANNEL}")
             except BaseException:
@@ -69,6 +70,7 @@ class PsycopgConnector(_Connector):
     def _detached(self) -> Any:
         connection = self._engine.raw_connection()
         driver = connection.driver_connection
+        # Out of the pool for good: a connection that listens would hand its notifications to its next user.
         connection.detach()
         return driver
 
@@ -81,6 +83,7 @@ class _PsycopgSource(_Source):
         self._wait = SocketWait(driver.fileno())
 
     async def receive(self, within_s: float, /) -> bool:
+        # First what has been read already: bytes that an earlier call took off the socket wake no `wait`.
         if not self._take() and not self._wait.wait(within_s):
             return False
         self._driver.pgconn.consume_input()
@@ -148,6 +151,7 @@ class _AsyncpgSource(_Source):
 
     async def receive(self, within_s: float, /) -> bool:
         had_news = await self._news.wait(within_s)
+        # asyncpg closes without raising in the task that waits, so that this has to be said here.
         if self._is_over:
             raise ConnectionError("the connection that listens was closed")
         return had_news

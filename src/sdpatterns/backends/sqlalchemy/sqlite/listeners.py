@@ -63,6 +63,8 @@ class FileListener:
     def _watch(self, stopped: threading.Event) -> None:
         while not stopped.wait(_LOOK_S):
             with self._lock:
+                # Judged under the lock of `start`, so that a new subscriber never counts on a thread that is about to
+                # end.
                 if not self.local.has_subscribers and self._thread is threading.current_thread():
                     self._thread = None
                     return
