@@ -1,8 +1,8 @@
 """A log in SQL beside eventsourcing: appends one by one, in batches of 100, and the load of a stream of 1,000 events.
 
 Both write to the same server or the same kind of file (WAL, `synchronous=FULL`), in one process. Ours runs in a
-loop of asyncio, one caller alone unless said otherwise; eventsourcing has no asyncio and runs plainly. Beside its bare
-recorder, which like ours takes and gives bytes, stands its application, which makes objects of them.
+loop of asyncio, one caller alone unless said otherwise; eventsourcing has no asyncio and runs plainly, or in threads.
+Beside its bare recorder, which like ours takes and gives bytes, stands its application, which makes objects of them.
 
     python benchmarks/log_sql.py [rounds]
 """
@@ -16,6 +16,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,6 +113,14 @@ class Recorder:
     def singles(self) -> float:
         return self._append(SINGLES, 1)
 
+    def singles_at_once(self) -> float:
+        each = SINGLES // 10
+        with ThreadPoolExecutor(TASKS) as threads:
+            began = time.perf_counter()
+            for done in [threads.submit(self._append, each, 1) for _ in range(TASKS)]:
+                done.result()
+            return (time.perf_counter() - began) / (each * TASKS)
+
     def batches(self) -> float:
         return self._append(BATCHES, BATCH)
 
@@ -203,6 +212,7 @@ def main() -> None:
                 }
                 if title == "singles":
                     cases["sdpatterns, 32 tasks"] = case(ours.singles_at_once)
+                    cases["eventsourcing, recorder, 32 threads"] = recorder.singles_at_once
                 interleaved(cases, 1)
                 report(f"log_{kind}_{title}", interleaved(cases, rounds), "eventsourcing, recorder", PACKAGES)
             runner.run(ours.close())

@@ -156,20 +156,20 @@ STREAMS = Table(
     Column("version", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The newest version of each stream, also where its events are no longer kept."""
+"""The newest version of each stream, also where its events are no longer kept; in SQLite only of such streams."""
 
 LOGS = Table(
     "sdp_logs",
     metadata,
     Column("log", _KEY, primary_key=True),
-    # The last one given out, in SQLite.
+    # The last one given out before the last trim, in SQLite.
     Column("position", BigInteger, nullable=False),
     # Up to where all events, and those of single streams, were dropped.
     Column("trimmed", BigInteger, nullable=False),
     Column("thinned", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""What is known of a log as a whole; on Postgres there is no row before the first trim."""
+"""What is known of a log as a whole; there is no row before the first trim."""
 
 
 @event.listens_for(STREAMS, "after_create")

@@ -30,27 +30,41 @@ __all__ = ["SQLiteEvents"]
 _COLUMNS = "version, position, id, type, data, metadata, recorded_us"
 _STREAM = " FROM sdp_events WHERE log = ? AND stream = ? AND version"
 
-_LOG = Statement("SELECT position, trimmed, thinned FROM sdp_logs WHERE log = ?")
-_NEW_LOG = Statement("INSERT INTO sdp_logs (log, position, trimmed, thinned) VALUES (?, 0, 0, 0)")
-_MOVE = Statement("UPDATE sdp_logs SET position = ? WHERE log = ?")
-_MARK = Statement("UPDATE sdp_logs SET trimmed = max(trimmed, ?), thinned = max(thinned, ?) WHERE log = ?")
-_VERSION = Statement("SELECT version FROM sdp_streams WHERE log = ? AND stream = ?")
-_NEW_STREAM = Statement("INSERT INTO sdp_streams (version, log, stream) VALUES (?, ?, ?)")
-_NEXT_VERSION = Statement("UPDATE sdp_streams SET version = ? WHERE log = ? AND stream = ?")
+# Events say by themselves how far their log and their stream have come, so that an append writes nothing but events.
+# The two other tables speak for events that were dropped.
+_POSITION = (
+    "max(coalesce((SELECT max(position) FROM sdp_events WHERE log = ?), 0),"
+    " coalesce((SELECT position FROM sdp_logs WHERE log = ?), 0))"
+)
+_VERSION_OF = (
+    "max(coalesce((SELECT max(version) FROM sdp_events WHERE log = ? AND stream = ?), 0),"
+    " coalesce((SELECT version FROM sdp_streams WHERE log = ? AND stream = ?), 0))"
+)
+_END = Statement(f"SELECT {_POSITION}, {_VERSION_OF}")
+_VERSION = Statement(f"SELECT {_VERSION_OF}")
+_HEAD = Statement(f"SELECT {_POSITION}")
+_CUTS = Statement("SELECT trimmed, thinned FROM sdp_logs WHERE log = ?")
+_MARK = Statement(
+    "INSERT INTO sdp_logs (log, position, trimmed, thinned) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (log) DO UPDATE SET position = max(position, excluded.position),"
+    " trimmed = max(trimmed, excluded.trimmed), thinned = max(thinned, excluded.thinned)"
+)
 _INSERT = ForEachRow(f"INSERT INTO sdp_events (log, stream, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
 _THERE = Statement(f"SELECT id, position{_STREAM} > ? AND version <= ? ORDER BY version")
 _FORWARD = Statement(f"SELECT {_COLUMNS}{_STREAM} > ? ORDER BY version LIMIT ?")
 _BACKWARDS = Statement(f"SELECT {_COLUMNS}{_STREAM} < ? ORDER BY version DESC LIMIT ?")
 _PAGE = Statement(f"SELECT {_COLUMNS}, stream FROM sdp_events WHERE log = ? AND position > ? ORDER BY position LIMIT ?")
 _LAST_OF = Statement(f"SELECT max(version), max(position){_STREAM} <= ?")
-_DROP = Statement(
-    "DELETE FROM sdp_events WHERE log = ? AND position IN"
-    " (SELECT position FROM sdp_events WHERE log = ? AND position <= ? ORDER BY position LIMIT ?)"
+_SOME = " FROM sdp_events WHERE log = ? AND position <= ? ORDER BY position LIMIT ?"
+_SOME_OF = " FROM sdp_events WHERE log = ? AND stream = ? AND version <= ? ORDER BY version LIMIT ?"
+_KEEP = (
+    "INSERT INTO sdp_streams (log, stream, version)"
+    " SELECT log, stream, max(version) FROM (SELECT log, stream, version{}) WHERE true GROUP BY log, stream"
+    " ON CONFLICT (log, stream) DO UPDATE SET version = max(version, excluded.version)"
 )
-_DROP_OF = Statement(
-    f"DELETE{_STREAM} IN"
-    " (SELECT version FROM sdp_events WHERE log = ? AND stream = ? AND version <= ? ORDER BY version LIMIT ?)"
-)
+_DROP = "DELETE FROM sdp_events WHERE log = ? AND position IN (SELECT position{})"
+_KEEP_VERSIONS, _DROP_EVENTS = Statement(_KEEP.format(_SOME)), Statement(_DROP.format(_SOME))
+_KEEP_VERSION, _DROP_OF = Statement(_KEEP.format(_SOME_OF)), Statement(_DROP.format(_SOME_OF))
 # Not RETURNING, which a SQLite before 3.35 does not know.
 _CHANGES = Statement("SELECT changes()")
 
@@ -81,39 +95,32 @@ class _Work:
         self._log = log
         self._now_us = now_us
 
-    async def _about(self) -> Sequence[Any] | None:
-        rows = await self._tx.fetch(_LOG, self._log)
-        return rows[0] if rows else None
+    def _twice(self, stream: str) -> tuple[str, str, str, str]:
+        return (self._log, stream, self._log, stream)
+
+    async def _head(self) -> int:
+        [[position]] = await self._tx.fetch(_HEAD, self._log, self._log)
+        return int(position)
+
+    async def _version(self, stream: str) -> int:
+        [[version]] = await self._tx.fetch(_VERSION, *self._twice(stream))
+        return int(version)
 
     async def append(self, items: Sequence[Append]) -> Done:
-        log = await self._about()
-        if log is None:
-            await self._tx.fetch(_NEW_LOG, self._log)
-        position = before = 0 if log is None else log[0]
-        answers: list[Appended | OtherVersion] = []
-        for item in items:
-            answer = await self._append(item, position)
-            if isinstance(answer, Appended):
-                position = max(position, answer.position)
-            answers.append(answer)
-        if position > before:
-            await self._tx.fetch(_MOVE, position, self._log)
-        return Done(answers, position > before)
+        answers = [await self._append(item) for item in items]
+        return Done(answers, any(isinstance(answer, Appended) for answer in answers))
 
-    async def _append(self, item: Append, position: int) -> Appended | OtherVersion:
-        there = await self._tx.fetch(_VERSION, self._log, item.stream)
-        found = there[0][0] if there else 0
+    async def _append(self, item: Append) -> Appended | OtherVersion:
+        [[position, found]] = await self._tx.fetch(_END, self._log, self._log, *self._twice(item.stream))
         if item.expected not in {ANY_VERSION, found}:
             return await self._appended_before(item, found)
-        version = found + len(item.ids)
-        await self._tx.fetch(_NEXT_VERSION if there else _NEW_STREAM, version, self._log, item.stream)
         log, stream, now_us = self._log, item.stream, self._now_us
         rows = [
             (log, stream, found + place, position + place, *row, now_us)
             for place, row in enumerate(zip(item.ids, item.types, item.data, item.metadata, strict=True), 1)
         ]
         await self._tx.fetch(_INSERT, rows)
-        return Appended(version, position + len(rows))
+        return Appended(found + len(rows), position + len(rows))
 
     async def _appended_before(self, item: Append, found: int) -> Appended | OtherVersion:
         """The answer to an append that happened already, which its events' ids tell."""
@@ -127,42 +134,41 @@ class _Work:
         return Done([await self._read(item) for item in items])
 
     async def _read(self, item: StreamOrder) -> StreamFound:
-        there = await self._tx.fetch(_VERSION, self._log, item.stream)
-        if not there:
+        version = await self._version(item.stream)
+        if not version:
             return StreamFound(0, ())
         statement, place = (_BACKWARDS, item.after or _FAR) if item.backwards else (_FORWARD, item.after)
-        return StreamFound(there[0][0], await self._tx.fetch(statement, self._log, item.stream, place, item.limit))
+        return StreamFound(version, await self._tx.fetch(statement, self._log, item.stream, place, item.limit))
 
     async def page(self, items: Sequence[PageOrder]) -> Done:
-        position, trimmed, thinned = await self._about() or (0, 0, 0)
+        head = await self._head()
+        cuts = await self._tx.fetch(_CUTS, self._log)
+        trimmed, thinned = cuts[0] if cuts else (0, 0)
         pages = [await self._tx.fetch(_PAGE, self._log, item.after, item.limit) if item.limit else () for item in items]
-        return Done([PageFound(rows, position, position, position, trimmed, thinned, None) for rows in pages])
+        return Done([PageFound(rows, head, head, head, trimmed, thinned, None) for rows in pages])
 
     async def mark(self, items: Sequence[Cut]) -> Done:
         return Done([await self._mark(item) for item in items])
 
     async def _mark(self, item: Cut) -> int:
-        log = await self._about()
-        if log is None:
-            return 0
+        head = await self._head()
         if item.stream is None:
-            upto = min(item.upto, log[0])
-            await self._tx.fetch(_MARK, upto, 0, self._log)
-            return int(upto)
+            upto = min(item.upto, head)
+            await self._tx.fetch(_MARK, self._log, head, upto, 0)
+            return upto
         [[version, last]] = await self._tx.fetch(_LAST_OF, self._log, item.stream, item.upto)
         if version is None:
             return 0
-        await self._tx.fetch(_MARK, 0, last, self._log)
+        await self._tx.fetch(_MARK, self._log, head, 0, last)
         return int(version)
 
     async def drop(self, items: Sequence[Dropping]) -> Done:
         return Done([await self._drop(item) for item in items])
 
     async def _drop(self, item: Dropping) -> int:
-        if item.stream is None:
-            await self._tx.fetch(_DROP, self._log, self._log, item.upto, item.limit)
-        else:
-            place = (self._log, item.stream)
-            await self._tx.fetch(_DROP_OF, *place, *place, item.upto, item.limit)
+        of_log = item.stream is None
+        some = (self._log, item.upto, item.limit) if of_log else (self._log, item.stream, item.upto, item.limit)
+        await self._tx.fetch(_KEEP_VERSIONS if of_log else _KEEP_VERSION, *some)
+        await self._tx.fetch(_DROP_EVENTS if of_log else _DROP_OF, self._log, *some)
         [[gone]] = await self._tx.fetch(_CHANGES)
         return int(gone)
