@@ -23,6 +23,7 @@ Exception
     ├── SagaCancelled            a run was cancelled: raised in the saga, which is then undone
     ├── SagaUndone               a run failed, and what it had done was undone
     ├── SagaNotStarted           a run was begun too late, and never will run
+    ├── ReplayFailed             recorded journals do not fit the code any more
     ├── RequestFailed            the handler of a request raised
     ├── BackendError             the store, not the caller, is at fault
     │   ├── BackendUnavailable   away: nothing happened
@@ -40,6 +41,7 @@ never leaves one.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 
 class SdpatternsError(Exception):
@@ -288,6 +290,21 @@ class SagaNotStarted(SdpatternsError):
 
     def __str__(self) -> str:
         return f"run {self.run_id!r} of {self.name!r} was not started: it came too late, and was closed"
+
+
+class ReplayFailed(SdpatternsError):
+    """Some of `count` recorded journals do not fit the code any more; `differences` says for each file why."""
+
+    def __init__(self, name: str, count: int, differences: Mapping[str, str]) -> None:
+        self.name = name
+        self.count = count
+        self.differences = dict(differences)
+        super().__init__(name, count, self.differences)
+
+    def __str__(self) -> str:
+        lines = [f"  {path}: {text}" for path, text in self.differences.items()]
+        head = f"{len(lines)} of {self.count} journals of {self.name!r} do not fit the code:"
+        return "\n".join([head, *lines])
 
 
 class RequestFailed(SdpatternsError):

@@ -5,6 +5,7 @@ Checked, never run: see `async_door.py`.
 
 # pyright: strict
 
+from pathlib import Path
 from typing import Any, assert_type
 
 from sdpatterns import Jobs, Sagas, SagaWorker, Worker
@@ -56,5 +57,8 @@ async def main() -> None:
     run = await place_order.options(id="order-1").start("lamp", cents=900)
     assert_type(run, SagaHandle[tuple[str, int]])
     assert_type(await run.result(timeout_s=5), tuple[str, int])
+    assert_type(await sagas.record("order-1", to="journals"), list[Path])
+    assert_type(await sagas.replay("journals"), list[Path])
+    await sagas.record("order-1")  # type: ignore[call-arg]
     await place_order.start("lamp")  # type: ignore[call-arg]
     await place_order.within(sql.within(object())).start("lamp", cents=9)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -86,8 +87,26 @@ def test_it_draws_a_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_it_resumes_and_cancels_runs(sagas: Sagas, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "resume", "good", "bad") == "good: is not parked\nbad: goes on\n"
+    assert said(capsys, "retry", "good") == "good: is not parked\n"
     assert said(capsys, "cancel", "good", "bad") == "good: is too far for that\nbad: stops at its next step\n"
     assert finish(sagas.queue.depth()).due == 1
+
+
+def test_it_records_runs_and_replays_them_with_other_code(
+    sagas: Sagas, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "journals" / "order-1-good.journal.jsonl"
+    assert said(capsys, "record", "good", "--to", str(path.parent)) == f"{path}\n"
+    assert said(capsys, "replay", str(path.parent)) == f"{path}: fits\n"
+
+    async def order(run: SagaRun, *, fails: bool) -> None:
+        await run.step("call", away)
+
+    sagas.known["order", 1].function = order
+    assert said(capsys, "replay", str(path.parent), code=1).splitlines() == [
+        "1 of 1 journals of 'orders' do not fit the code:",
+        f"  {path}: the code has changed: the journal goes on with 'count', and the code asks for step 'call'",
+    ]
 
 
 def test_a_wrong_name_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

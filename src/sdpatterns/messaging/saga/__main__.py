@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 from sdpatterns.core.command import columns, named
 from sdpatterns.core.runtime import BLOCKING, finish
-from sdpatterns.errors import BackendError
+from sdpatterns.errors import BackendError, ReplayFailed
 from sdpatterns.messaging.saga.diagram import as_mermaid
 from sdpatterns.messaging.saga.journal import Journal, RunStatus, decoded
+from sdpatterns.messaging.saga.recording import events_of
 from sdpatterns.messaging.saga.sagas import Sagas
 from sdpatterns.ports.log import RecordedEvent
 
@@ -28,7 +29,7 @@ Lines: TypeAlias = list[str]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; 0 where it worked, 1 where the store is away, 2 for a wrong command."""
+    """Run one command; 0 where it worked, 1 where it did not, 2 for a wrong command."""
     given = _parser().parse_args(words)
     try:
         sagas = named(given.sagas, Sagas, "app.orders:sagas")
@@ -39,7 +40,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         work: Any = command(sagas, given)
         lines = finish(work) if sagas.runtime is BLOCKING else asyncio.run(work)
-    except (BackendError, LookupError) as cause:
+    except (BackendError, LookupError, ReplayFailed) as cause:
         print(cause, file=sys.stderr)  # noqa: T201 - a command's answer
         return 1
     print("\n".join(lines))  # noqa: T201 - a command's answer
@@ -51,8 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("sagas", help="the Sagas, as module:attribute")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def add(name: str, command: Callable[[Sagas, Any], Awaitable[Lines]], told: str) -> argparse.ArgumentParser:
-        found = commands.add_parser(name, help=told, description=told)
+    def add(
+        name: str, command: Callable[[Sagas, Any], Awaitable[Lines]], told: str, *aliases: str
+    ) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=told, description=told, aliases=aliases)
         found.set_defaults(command=command)
         return found
 
@@ -60,10 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--status", choices=[status.value for status in RunStatus], help="only those that are so")
     add("show", _show, "what has happened in one run").add_argument("id")
     add("diagram", _diagram, "one run as a Mermaid diagram").add_argument("id")
-    add("resume", _resume, "let parked runs go on, with all their attempts").add_argument("ids", nargs="+")
+    resume_told = "let parked runs go on: the step that failed is tried again, with all its attempts"
+    add("resume", _resume, resume_told, "retry").add_argument("ids", nargs="+")
     add("cancel", _cancel, "let runs stop at their next step, and undo what they have done").add_argument(
         "ids", nargs="+"
     )
+    record = add("record", _record, "write the journals of runs to files, for replay")
+    record.add_argument("ids", nargs="+")
+    record.add_argument("--to", required=True, metavar="DIR", help="the directory of the files")
+    replayed = add("replay", _replay, "check that runs with the journals in a directory would go on with this code")
+    replayed.add_argument("directory", metavar="DIR")
     return parser
 
 
@@ -93,7 +102,7 @@ def _where(journal: Journal) -> str:
 
 
 async def _show(sagas: Sagas, given: Any) -> Lines:
-    events = await _events(sagas, given.id)
+    events = await events_of(sagas, given.id)
     rows = [
         (event.version, f"{(event.recorded_us - events[0].recorded_us) / 1e6:.3f}", *_told(event)) for event in events
     ]
@@ -108,17 +117,16 @@ def _told(event: RecordedEvent) -> tuple[str, str, str]:
 
 
 async def _diagram(sagas: Sagas, given: Any) -> Lines:
-    await _events(sagas, given.id)
+    await events_of(sagas, given.id)
     return as_mermaid(await sagas.handle(given.id).journal())
 
 
-async def _events(sagas: Sagas, run_id: str) -> list[RecordedEvent]:
-    events: list[RecordedEvent] = []
-    while page := (await sagas.log.read(run_id, len(events), _PAGE)).events:
-        events += page
-    if not events:
-        raise LookupError(f"there is no run {run_id!r} of {sagas.name!r}")
-    return events
+async def _record(sagas: Sagas, given: Any) -> Lines:
+    return [str(path) for path in await sagas.record(*given.ids, to=given.to)]
+
+
+async def _replay(sagas: Sagas, given: Any) -> Lines:
+    return [f"{path}: fits" for path in await sagas.replay(given.directory)]
 
 
 async def _resume(sagas: Sagas, given: Any) -> Lines:

@@ -44,6 +44,7 @@ __all__ = [
     "UndoRetried",
     "decoded",
     "encoded",
+    "fields_of",
 ]
 
 _VALUES = ValueCodec()
@@ -196,6 +197,14 @@ def decoded(event: RecordedEvent) -> Entry:
         return kind(*_VALUES.decode(event.data))  # type: ignore[no-any-return] # one of the entries
     except TypeError as cause:
         raise CodecError(f"{event.type!r} has other fields than this release knows") from cause
+
+
+def fields_of(kind: str) -> tuple[str, ...]:
+    """The names of the values in an event of that type. Raises `CodecError`."""
+    if kind not in _KINDS:
+        raise CodecError(f"not an entry of a saga's journal: {kind!r}")
+    fields: tuple[str, ...] = _KINDS[kind]._fields
+    return fields
 
 
 @dataclasses.dataclass(slots=True)

@@ -35,7 +35,7 @@ from sdpatterns.messaging.saga.journal import (
     UndoRetried,
 )
 from sdpatterns.messaging.saga.notices import StepRepeated
-from sdpatterns.messaging.saga.writer import JournalWriter
+from sdpatterns.messaging.saga.writer import EntryWriter
 
 if TYPE_CHECKING:
     from sdpatterns.messaging.saga.sagas import Saga, Sagas
@@ -91,17 +91,17 @@ class SagaRun:
     """
 
     def __init__(
-        self, sagas: Sagas, run_id: str, config: SagaConfig, writer: JournalWriter, now_us: Callable[[], int]
+        self, sagas: Sagas, run_id: str, config: SagaConfig, writer: EntryWriter, now_us: Callable[[], int]
     ) -> None:
         self.id = run_id
         self.undos: dict[str, Callable[[Any], Any]] = {}
         self.asked: dict[str, StepKind] = {}
         self._sagas = sagas
         self._config = config
-        self._errors = ErrorCodec(config.give_up_on, "give_up_on")
         self._writer = writer
         self._journal = writer.journal
         self._now_us = now_us
+        self._errors = ErrorCodec(config.give_up_on, "give_up_on")
         self._branches = 0
 
     async def step(
@@ -216,6 +216,10 @@ class SagaRun:
             record = self._journal.steps[name]
         elif self._now_us() < record.due_us:
             raise Suspended(record.due_us, is_settled=False)
+        return await self.attempt(name, record, function)
+
+    async def attempt(self, name: str, record: StepRecord, function: Callable[[], Awaitable[R]]) -> R:
+        """Run a step, and note how it ended. Never called by a saga."""
         try:
             with self._running(name, record.attempts + 1, name):
                 result = await awaited(function())

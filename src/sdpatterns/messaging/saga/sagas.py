@@ -6,7 +6,8 @@ import functools
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
 from sdpatterns.core.arguments import arguments_of
@@ -22,14 +23,13 @@ from sdpatterns.messaging.saga.config import SagaConfig
 from sdpatterns.messaging.saga.handle import SagaHandle
 from sdpatterns.messaging.saga.journal import Journal, RunStarted, RunStatus, encoded
 from sdpatterns.messaging.saga.notices import SagaStarted
+from sdpatterns.messaging.saga.recording import events_of, write_recording
+from sdpatterns.messaging.saga.replay import replay
 from sdpatterns.messaging.saga.run import SagaRun
 from sdpatterns.ports.backend import HasLogs, HasQueues, HasSignals
 from sdpatterns.ports.log import EventLog, NewEvent
 from sdpatterns.ports.queue import Message, MessageQueue, require
 from sdpatterns.ports.signals import SignalBus
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["DRIVER", "WAKER", "Saga", "SagaBackend", "Sagas"]
 
@@ -190,6 +190,23 @@ class Sagas(Undivided):
     def handle(self, run_id: str) -> SagaHandle[Any]:
         """The handle of a run by its id."""
         return SagaHandle(self, run_id)
+
+    async def record(self, *run_ids: str, to: str | Path) -> list[Path]:
+        """Write the journals of runs to files in a directory, for `replay`; gives their paths.
+
+        They hold the arguments and results of the runs: look at them before you commit them. Raises `LookupError` for
+        a run that is not there.
+        """
+        return [write_recording(Path(to), self.name, await events_of(self, run_id)) for run_id in run_ids]
+
+    async def replay(self, directory: str | Path) -> list[Path]:
+        """Check in a test that runs with the journals in a directory would go on with today's code; gives their paths.
+
+        For each entry of a journal it asks what a worker would do that takes the run over there. No step is run, and
+        nothing is read from the store or written. Raises `ReplayFailed` where a run would be parked because the code
+        has changed, and `LookupError` for a directory without journals. A journal of n entries is run n times.
+        """
+        return await replay(self, Path(directory))
 
     def driver(self, run_id: str, *, delay_s: float = 0.0, replace: bool = False) -> Message:
         """The message whose owner drives a run."""

@@ -10,18 +10,17 @@ from sdpatterns.core.arguments import fitting
 from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, trace
-from sdpatterns.core.error_codec import ErrorCodec
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import current
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import BackendError, CodecError, VersionConflict
 from sdpatterns.messaging.consumer import Consumer, Delivery
+from sdpatterns.messaging.saga.drive import Drive, version_of
 from sdpatterns.messaging.saga.journal import (
     EntryNotWritten,
     Journal,
     RunBroken,
     RunEnded,
-    RunFailed,
     RunParked,
     RunStarted,
     RunStatus,
@@ -40,7 +39,6 @@ _WAKE_AGAIN_S = 0.05
 _WAKE_AGAIN_MAX_S = 2.0
 _FLUSH_MAX_S = 5.0
 _CRASHES_MAX = 20
-_AWAY_US = 1_000_000
 
 
 class SagaWorker(Consumer):
@@ -148,11 +146,11 @@ class RunDelivery(Delivery):
         return Complete(claimed)
 
     async def _drive(self) -> None:
-        saga = self._found()
-        if self.claimed.attempt > _CRASHES_MAX:
-            raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
         started = self._journal.started
         assert started is not None
+        saga = self._found(started)
+        if self.claimed.attempt > _CRASHES_MAX:
+            raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
         arguments = fitting(saga.signature, started.arguments)
         run = SagaRun(self._sagas, self.claimed.id, saga.config, self._writer, lambda: self._now_us)
         correlation_id.set(started.headers.get(CORRELATION))
@@ -166,9 +164,7 @@ class RunDelivery(Delivery):
 
     async def _run(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            await self._forward(saga, run, args, kwargs)
-            if self._journal.ended is None:
-                await self._backward(run)
+            await Drive(saga, run, self._writer, lambda: self._now_us).go(args, kwargs)
         except (Suspended, RunBroken, EntryNotWritten):
             raise
         except BaseException:
@@ -177,70 +173,12 @@ class RunDelivery(Delivery):
                 await current().shield(self._writer.write, at_most_s=_FLUSH_MAX_S)
             raise
 
-    async def _forward(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Run its function: to its end, or to its failure, which stands in the journal then."""
-        journal = self._journal
-        try:
-            result = await saga.function(run, *args, **kwargs)
-        except BackendError as error:
-            # Outside of a step: a step's is judged where it is run. The store may be there again in a moment.
-            raise Suspended(self._now_us + _AWAY_US, is_settled=True) from error
-        except Exception as error:  # noqa: BLE001 - the saga's failure
-            await self._failed(saga, run, error)
-        except Suspended:
-            # A run that has failed only asks for its steps again, so that they can be undone.
-            if journal.failed is None:
-                raise
-        else:
-            if journal.failed is None:
-                run.check_all_asked("is at its end")
-                await self._end(RunStatus.COMPLETED, result)
-
-    async def _failed(self, saga: Saga[Any, Any], run: SagaRun, error: Exception) -> None:
-        if self._journal.failed is not None:
-            return
-        run.check_all_asked("fails")
-        await self._writer.write()
-        told = f"{type(error).__qualname__}: {error}"[:1000]
-        if any(record.kind == "pivot" and record.is_done for record in self._journal.steps.values()):
-            raise RunBroken(f"failed after its pivot: {told}")
-        errors = ErrorCodec(saga.config.give_up_on, "give_up_on")
-        data = b""
-        if errors.knows(error):
-            # One that cannot be stored is told by its text alone: the run has to be undone all the same.
-            with contextlib.suppress(TypeError):
-                data = errors.encode(error)
-        await self._writer.write(RunFailed(told, data))
-
-    async def _backward(self, run: SagaRun) -> None:
-        """Undo what is done, the last step first."""
-        journal = self._journal
-        for name in reversed(list(journal.done)):
-            if journal.steps[name].is_undone:
-                continue
-            if name not in run.asked:
-                raise RunBroken(f"the code has changed: it does not ask for {name!r}, which is to be undone")
-            if name in run.undos:
-                await run.undo(name)
-        await self._end(RunStatus.UNDONE, None)
-
-    async def _end(self, status: RunStatus, value: Any) -> None:
-        try:
-            await self._writer.write(RunEnded(status.value, value))
-        except TypeError as error:
-            raise RunBroken(f"its result cannot be stored: {error}") from error
-
-    def _found(self) -> Saga[Any, Any]:
-        started = self._journal.started
-        assert started is not None
-        saga = self._sagas.known.get((started.saga, started.version))
-        if saga is not None:
-            return saga
-        have = self._sagas.versions_of(started.saga)
-        if not have or started.version > have[-1]:
+    def _found(self, started: RunStarted) -> Saga[Any, Any]:
+        saga = version_of(self._sagas, started)
+        if saga is None:
             # A worker of a newer release has it.
             raise Suspended(self._now_us + round(_UNKNOWN_VERSION_S * 1_000_000), is_settled=True)
-        raise RunBroken(f"version {started.version} of {started.saga!r} is gone from the code, which has {have}")
+        return saga
 
     async def _park(self, reason: str) -> Settlement:
         if self._journal.started is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 from sdpatterns.core.forks import new_lock
 from sdpatterns.core.runtime import Waiter, current
@@ -11,7 +12,7 @@ from sdpatterns.errors import VersionConflict
 from sdpatterns.messaging.saga.journal import EXTERNAL, Entry, EntryNotWritten, Journal, decoded, encoded
 from sdpatterns.ports.log import EventLog, NewEvent
 
-__all__ = ["JournalWriter", "load"]
+__all__ = ["EntryWriter", "JournalWriter", "load"]
 
 _PAGE = 500
 
@@ -23,6 +24,20 @@ async def load(log: EventLog, stream: str, journal: Journal) -> None:
         journal.read(page.events)
         if journal.version >= page.version or not page.events:
             return
+
+
+class EntryWriter(Protocol):
+    """What a run needs to write its journal: see `JournalWriter`."""
+
+    journal: Journal
+
+    def note(self, entry: Entry) -> None:
+        """Append it with the next entry that is written. Raises TypeError for a value that cannot be stored."""
+        ...
+
+    async def write(self, *entries: Entry) -> None:
+        """Append all that was noted, and these."""
+        ...
 
 
 class JournalWriter:
@@ -55,14 +70,12 @@ class JournalWriter:
         self._waiting: list[Waiter] = []
 
     def note(self, entry: Entry) -> None:
-        """Append it with the next entry that is written. Raises TypeError for a value that cannot be stored."""
         kind, data = encoded(entry)
         with self._lock:
             self._pending.append((entry, kind, data))
             self._noted += 1
 
     async def write(self, *entries: Entry) -> None:
-        """Append all that was noted, and these."""
         for entry in entries:
             self.note(entry)
         with self._lock:
