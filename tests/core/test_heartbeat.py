@@ -118,6 +118,19 @@ async def test_a_store_that_never_answers_does_not_outlive_the_lease() -> None:
     assert SYSTEM.monotonic() - holder.began_s == pytest.approx(LEASE_S)
 
 
+async def test_work_ends_with_the_lease_where_the_last_answer_leaves_less_than_a_pause() -> None:
+    """Found by seed 7957 of the simulated world of leases: two holders worked at once for 570 µs."""
+
+    async def refuse_just_before_the_end() -> bool:
+        await anyio.sleep(max(0.0, holder.heartbeat.left_s - 0.0004))
+        raise BackendUnavailable("away")
+
+    holder = Holder(refuse_just_before_the_end)
+    with pytest.raises(Gone):
+        await holder.hold(lasts(100.0))
+    assert SYSTEM.monotonic() - holder.began_s <= LEASE_S
+
+
 async def test_nothing_is_renewed_after_the_end() -> None:
     holder = Holder(held)
 

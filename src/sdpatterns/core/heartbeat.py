@@ -121,7 +121,8 @@ class Heartbeat:
         try:
             is_held = await current().beside(self._renew, self._at_the_end, after_s=self.left_s)
         except BackendError as error:
-            if self.left_s <= 0:
+            # With less than the shortest pause left, the pause would end after the lease, and the work with it.
+            if self.left_s <= _WAIT_MIN_S:
                 raise self.lose(str(error)) from error
             return False
         if not is_held and self._beats:
