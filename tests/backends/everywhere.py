@@ -107,6 +107,13 @@ async def each_backend_with_queues(request: pytest.FixtureRequest, tmp_path: Pat
         yield found
 
 
+@pytest.fixture(params=[kind for kind in KINDS if kind != "etcd"])
+async def each_backend_with_logs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
+    """Those that keep events: `backend = each_backend_with_logs`."""
+    async with opened(request, request.param, tmp_path) as found:
+        yield found
+
+
 @pytest.fixture(params=BLOCKING_KINDS)
 def each_blocking_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     """The same without a loop: `blocking_backend = each_blocking_backend`."""

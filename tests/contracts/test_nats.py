@@ -7,9 +7,12 @@ import pytest
 from sdpatterns.backends.nats import NatsBackend
 from sdpatterns.testing.contracts import (
     BackendUnderTest,
+    CancelledLogContract,
     CancelledSignalsContract,
     CancelledStatesContract,
+    EventLogContract,
     PreciseSignalsContract,
+    SharedLogContract,
     SharedSignalsContract,
     SignalBusContract,
     StateStoreContract,
@@ -36,4 +39,8 @@ class TestNatsStates(OnNats, StateStoreContract, CancelledStatesContract, Stored
 class TestNatsSignals(
     OnNats, SignalBusContract, CancelledSignalsContract, SharedSignalsContract, PreciseSignalsContract
 ):
+    pass
+
+
+class TestNatsLogs(OnNats, EventLogContract, CancelledLogContract, SharedLogContract):
     pass

@@ -18,10 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.ports.log import ANY, EventLog, NewEvent, RecordedEvent
-from tests.backends.everywhere import PATIENCE_S, each_backend_with_queues, unique
+from tests.backends.everywhere import PATIENCE_S, each_backend_with_logs, unique
 
 pytestmark = pytest.mark.anyio
-backend = each_backend_with_queues
+backend = each_backend_with_logs
 
 WRITERS, READERS = 8, 3
 FEW, MANY = 2_000, int(os.environ.get("SDP_EVENTS", "100000"))

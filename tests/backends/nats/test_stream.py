@@ -36,9 +36,10 @@ def counters(backend: NatsBackend) -> Cells[tuple[int, ...]]:
     return backend.states.cells(Space("things", IntegersCodec()))
 
 
-async def asked(backend: NatsBackend, verb: str, words: Any = None) -> dict[str, Any]:
+async def asked(backend: NatsBackend, verb: str, words: Any = None, *, log: str | None = None) -> dict[str, Any]:
     payload = b"" if words is None else json.dumps(words).encode()
-    [said] = await backend._connection().call_all([Call(f"$JS.API.{verb}.{backend._server.prefix}", payload)])
+    stream = backend._server.prefix if log is None else backend._server.log(log)[0]
+    [said] = await backend._connection().call_all([Call(f"$JS.API.{verb}.{stream}", payload)])
     found: dict[str, Any] = json.loads(said.data)
     return found
 

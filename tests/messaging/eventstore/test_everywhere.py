@@ -19,7 +19,7 @@ from tests.messaging.eventstore.shop_events import ORDERS, SCHEMA, Cipher, Named
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "valkey"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "valkey", "nats"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     async with opened(request, request.param, tmp_path) as found:
         yield found

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sdpatterns.backends.nats.connection import Call, NatsConnection
+from sdpatterns.backends.nats.connection import NatsConnection
+from sdpatterns.backends.nats.events.reading import LogStream
 from sdpatterns.backends.nats.listener import NatsConnector
-from sdpatterns.backends.nats.server import NatsServer, answered
+from sdpatterns.backends.nats.log import NatsLog
+from sdpatterns.backends.nats.server import NatsServer, told
+from sdpatterns.backends.nats.stored import make_stream
 from sdpatterns.backends.nats.target import JetStreamTarget
 from sdpatterns.backends.nats.versioned import NatsMap
 from sdpatterns.core.envelope import EnvelopeMode, Event
+from sdpatterns.core.keys import check_name
 from sdpatterns.errors import BackendUnavailable
-from sdpatterns.ports.engine.failures import Lost
-from sdpatterns.ports.engine.looped import LoopBackend, failure_of
+from sdpatterns.ports.engine.looped import LoopBackend
+from sdpatterns.ports.log import LogSettings
 from sdpatterns.ports.timekeeping import SERVER
 
 __all__ = ["NatsBackend"]
 
 _OLDEST = (2, 12)
-_IN_USE = 10058
-"""The stream is there and is set otherwise."""
+_LOG_SETTINGS = LogSettings()
 
 
 class NatsBackend(LoopBackend[NatsConnection]):
@@ -62,6 +64,7 @@ class NatsBackend(LoopBackend[NatsConnection]):
             urls=tuple(url.split(",")), prefix=prefix, replicas=replicas, timeout_s=timeout_s, options=options
         )
         self._server = server
+        self._logs: dict[str, LogStream] = {}
         super().__init__(
             shown=server.shown,
             clock=SERVER,
@@ -71,35 +74,36 @@ class NatsBackend(LoopBackend[NatsConnection]):
             random=random,
         )
 
+    def log(self, name: str, /, settings: LogSettings = _LOG_SETTINGS) -> NatsLog:
+        """The log of that name. Opens nothing; the same name is the same log.
+
+        Its first use makes its stream, unless it is there.
+        """
+        stream = self._logs.get(check_name("a log", name))
+        if stream is None:
+            # Shared by all objects for it, because it knows where its streams end.
+            stream = self._logs.setdefault(name, LogStream(self._server, name, self._resources.here))
+        return NatsLog(stream, settings, lambda: self._map.shift_us, self.signals)
+
     def stream_target(
         self, subject: str | Callable[[Event], str], *, mode: EnvelopeMode = "structured"
     ) -> JetStreamTarget:
         """Where a relay takes events: a subject, or a function of the event that names one. Opens nothing.
 
-        Make the stream that takes it yourself: this backend's own is for cells.
+        Make the stream that takes it yourself: this backend's own are for cells and logs.
         """
         return JetStreamTarget(self._server, self._connection, subject, mode)
 
     async def create(self) -> None:
-        """Make the stream, or see that the one that is there is fit.
+        """Make the stream of the cells, or see that the one that is there is fit.
 
         May fail with `BackendUnavailable`, in one line that names the URL and the fix.
         """
-        wanted, name, call_all = self._server.stream(), self._server.prefix, self._connection().call_all
-        try:
-            version = await self._connection().version()
-            if version < _OLDEST:
-                found = ".".join(map(str, version))
-                raise BackendUnavailable(f"{self._server.shown} runs version {found}; 2.12 or newer is needed")
-            [made] = await call_all([Call(f"$JS.API.STREAM.CREATE.{name}", json.dumps(wanted).encode())])
-            if json.loads(made.data).get("error", {}).get("err_code") == _IN_USE:
-                [made] = await call_all([Call(f"$JS.API.STREAM.INFO.{name}")])
-            self._check(answered(self._server, made)["config"], wanted)
-        except Lost as lost:
-            raise failure_of(self._server.shown, lost) from lost
+        await told(self._server, self._create())
 
-    def _check(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        wrong = [field for field, value in wanted.items() if found.get(field, False) != value]
-        if wrong:
-            words = [f"{field} is {found.get(field, False)!r} and must be {wanted[field]!r}" for field in wrong]
-            raise BackendUnavailable(f"stream {self._server.prefix!r} at {self._server.shown}: {'; '.join(words)}")
+    async def _create(self) -> None:
+        version = await self._connection().version()
+        if version < _OLDEST:
+            found = ".".join(map(str, version))
+            raise BackendUnavailable(f"{self._server.shown} runs version {found}; 2.12 or newer is needed")
+        await make_stream(self._server, self._connection(), self._server.stream())

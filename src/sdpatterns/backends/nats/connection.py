@@ -25,19 +25,40 @@ from sdpatterns.ports.engine.looped import away
 from sdpatterns.ports.engine.reopened import Reopened
 from sdpatterns.ports.pressure import Pressure
 
-__all__ = ["Call", "NatsConnection", "NatsLink"]
+__all__ = ["EXPECTED", "Call", "NatsConnection", "NatsLink", "batch_of"]
+
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+"""The header with the sequence number that the last message of a subject must have."""
 
 _ASKERS_MAX = 256
 _CLOSE_S = 1.0
 
 
 class Call(NamedTuple):
-    """One message to send. `answers` is False for one that is not answered."""
+    """One message to send. `answers` is False for one that is not answered.
+
+    Where `into` is given, several messages answer it: they come there, and the last one, which has a status, is
+    the answer.
+    """
 
     subject: str
     payload: bytes = b""
     headers: Mapping[str, str] | None = None
     answers: bool = True
+    into: list[Msg] | None = None
+
+
+def batch_of(calls: Sequence[Call]) -> Sequence[Call]:
+    """The same messages as one: the last one commits all, or tells that one of them was refused."""
+    if len(calls) == 1:
+        return calls
+    name, batch = secrets.token_hex(8), []
+    for number, call in enumerate(calls, 1):
+        of_batch = {**(call.headers or {}), "Nats-Batch-Id": name, "Nats-Batch-Sequence": str(number)}
+        if number == len(calls):
+            of_batch["Nats-Batch-Commit"] = "1"
+        batch.append(Call(call.subject, call.payload, of_batch, answers=number == len(calls)))
+    return batch
 
 
 class NatsLink:
@@ -49,6 +70,7 @@ class NatsLink:
     def __init__(self) -> None:
         self.client = Client()
         self.waiting: dict[str, asyncio.Future[Msg | None]] = {}
+        self.pages: dict[str, list[Msg]] = {}
         self.news = asyncio.Event()
         self.has_ended = False
         self._inbox = f"_INBOX.{secrets.token_hex(11)}"
@@ -104,6 +126,10 @@ class NatsLink:
                 future.set_result(None)
 
     async def _heard(self, message: Msg) -> None:
+        page = self.pages.get(message.subject)
+        if page is not None and "Status" not in (message.headers or ()):
+            page.append(message)
+            return
         future = self.waiting.get(message.subject)
         if future is not None and not future.done():
             future.set_result(message)
@@ -111,8 +137,11 @@ class NatsLink:
     async def send(self, calls: Sequence[Call]) -> list[str]:
         """Send them in one go; where their answers will come. None of it waits."""
         replies = []
-        for subject, payload, headers, answers in calls:
+        for subject, payload, headers, answers, into in calls:
             reply = self._expect() if answers else ""
+            if into is not None:
+                into.clear()  # of an attempt before
+                self.pages[reply] = into
             await self.client.publish(subject, payload, reply=reply, headers=dict(headers) if headers else None)
             replies += [reply] if answers else []
         return replies
@@ -122,6 +151,11 @@ class NatsLink:
         reply = f"{self._inbox}.{self._calls}"
         self.waiting[reply] = asyncio.get_running_loop().create_future()
         return reply
+
+    def forget(self, reply: str) -> None:
+        """What comes there is no longer wanted."""
+        del self.waiting[reply]
+        self.pages.pop(reply, None)
 
     async def prove(self, within_s: float) -> None:
         """A message to itself. The server takes all in order: with this one, it has taken what was sent before."""
@@ -198,7 +232,7 @@ class NatsConnection:
             raise NotSent(away(error), again=link is not None) from error
         finally:
             for reply in sent:
-                del link.waiting[reply]  # type: ignore[union-attr] # it has sent them
+                link.forget(reply)  # type: ignore[union-attr] # it has sent them
         if None in answers:
             self._links.give_up(link)
             raise ReplyLost(ConnectionResetError("the connection broke"))

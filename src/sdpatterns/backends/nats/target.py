@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from sdpatterns.backends.nats.connection import Call, NatsConnection
-from sdpatterns.backends.nats.server import NatsServer, answered
+from sdpatterns.backends.nats.server import NatsServer, answered, told
 from sdpatterns.core.envelope import EnvelopeMode, Event, check_mode, enclosed
 from sdpatterns.core.keys import key_of
 from sdpatterns.core.runtime import ASYNCIO, Runtime
-from sdpatterns.errors import BackendError, OutcomeUnknown
-from sdpatterns.ports.engine.failures import Lost, ReplyLost, repeat
-from sdpatterns.ports.engine.looped import failure_of
+from sdpatterns.errors import BackendError
+from sdpatterns.ports.engine.failures import Lost, repeat
 
 __all__ = ["JetStreamTarget"]
 
@@ -44,15 +44,13 @@ class JetStreamTarget:
         headers, body = enclosed(event, self._mode)
         subject = self._subject_of(event)
         calls = [Call(subject, body, {**headers, "Nats-Msg-Id": event.identity})]
-        try:
-            try:
-                [answer] = await self._here().call_all(calls)
-            except Lost as lost:
-                [answer] = await repeat(lost, lambda: self._here().call_all(calls))
-            said = answered(self._server, answer)
-        except ReplyLost as lost:
-            raise OutcomeUnknown(f"{self._server.shown}: the reply was lost ({lost})") from lost
-        except Lost as lost:
-            raise failure_of(self._server.shown, lost) from lost
+        said = await told(self._server, self._published(calls))
         if "stream" not in said:
             raise BackendError(f"{self._server.shown}: what answers on {subject!r} is no stream")
+
+    async def _published(self, calls: Sequence[Call]) -> dict[str, Any]:
+        try:
+            [answer] = await self._here().call_all(calls)
+        except Lost as lost:
+            [answer] = await repeat(lost, lambda: self._here().call_all(calls))
+        return answered(self._server, answer)

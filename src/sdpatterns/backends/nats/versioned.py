@@ -12,19 +12,14 @@ write    one message, if its subject's last one is still that                   
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import datetime as dt
-import json
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from nats.aio.msg import Msg
-
-from sdpatterns.backends.nats.connection import Call, NatsConnection
+from sdpatterns.backends.nats.connection import EXPECTED, Call, NatsConnection, batch_of
 from sdpatterns.backends.nats.server import NatsServer, answered
+from sdpatterns.backends.nats.stored import Stored, info_call, instant_us, last_call, stored_in
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError
 from sdpatterns.ports.engine.failures import Lost, repeat
@@ -37,8 +32,6 @@ SLACK_S = 5
 """Seconds that a cell is kept beyond its time: the server's clock may be stepped."""
 _GONE_S = 60
 _KEPT_MAX_S = 3_000_000_000
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MICROSECOND = dt.timedelta(microseconds=1)
 
 
 class _Version(NamedTuple):
@@ -52,11 +45,11 @@ class _Version(NamedTuple):
 _ABSENT = _Version(0)
 
 
-def _found(sequence: int | str, data: bytes, kept_s: str) -> Found:
-    version = _Version(int(sequence), data, kept_s)
-    last, bar, payload = data.partition(b"|")
+def _found(cell: Stored) -> Found:
+    version = _Version(cell.sequence, cell.data, cell.kept_s)
+    last, bar, payload = cell.data.partition(b"|")
     if not last.isdigit():
-        return Found(version, CodecError(f"not a cell of this backend: {data[:40]!r}"), 0)
+        return Found(version, CodecError(f"not a cell of this backend: {cell.data[:40]!r}"), 0)
     return Found(version, payload if bar else None, int(last))
 
 
@@ -69,39 +62,22 @@ class NatsMap:
         self._here = here
 
     async def read(self, keys: Sequence[CellKey], /) -> Snapshot:
-        calls = [self._ask(self._server.cell(*key)) for key in keys]
-        calls.append(Call(f"$JS.API.STREAM.INFO.{self._server.prefix}"))
+        stream = self._server.prefix
+        calls = [last_call(self._server, stream, self._server.cell(*key)) for key in keys]
+        calls.append(info_call(stream))
         try:
             *messages, info = await self._here().ask(calls)
         except Lost as lost:
             *messages, info = await repeat(lost, lambda: self._here().ask(calls), leaves_doubt=False)
-        now = dt.datetime.fromisoformat(answered(self._server, info)["ts"])
-        found = {key: self._parsed(message) for key, message in zip(keys, messages, strict=True)}
-        return Snapshot(found, (now - _EPOCH) // _MICROSECOND + self.shift_us)
-
-    def _ask(self, subject: str) -> Call:
-        if self._server.replicas == 1:
-            return Call(f"$JS.API.DIRECT.GET.{self._server.prefix}.{subject}")
-        # By the stream's leader, because another replica may be behind.
-        words = json.dumps({"last_by_subj": subject}).encode()
-        return Call(f"$JS.API.STREAM.MSG.GET.{self._server.prefix}", words)
-
-    def _parsed(self, message: Msg) -> Found | None:
-        if self._server.replicas == 1:
-            headers = message.headers or {}
-            is_there = headers.get("Status") != "404"
-            return _found(headers["Nats-Sequence"], message.data, headers.get("Nats-TTL", "")) if is_there else None
-        said = answered(self._server, message).get("message")
-        if said is None:
-            return None
-        lines = base64.b64decode(said.get("hdrs", "")).decode()
-        kept_s = lines.partition("Nats-TTL: ")[2].partition("\r\n")[0]
-        return _found(said["seq"], base64.b64decode(said.get("data", "")), kept_s)
+        now_us = instant_us(answered(self._server, info)["ts"])
+        stored = [stored_in(self._server, message) for message in messages]
+        found = {key: each and _found(each) for key, each in zip(keys, stored, strict=True)}
+        return Snapshot(found, now_us + self.shift_us)
 
     async def write(self, changes: Sequence[Change], topics: Sequence[str], /) -> Conflict | None:
         if changes:
             calls = [_publish(self._server.cell(*change.key), change) for change in changes]
-            [answer] = await self._here().call_all(calls if len(calls) == 1 else _batch(calls))
+            [answer] = await self._here().call_all(batch_of(calls))
             if "error" in answered(self._server, answer):
                 return Conflict([change.key for change in changes])
         heard = dict.fromkeys([*topics, *(topic for change in changes for topic in change.topics)])
@@ -121,18 +97,7 @@ def _publish(subject: str, change: Change) -> Call:
     else:
         data = b"%d|%b" % (change.last_us, change.payload)
         kept_s = str(min(math.ceil(max(change.keep_s, 0.0)) + SLACK_S, _KEPT_MAX_S))
-    headers = {"Nats-Expected-Last-Subject-Sequence": str(version.sequence)}
+    headers = {EXPECTED: str(version.sequence)}
     if kept_s:
         headers["Nats-TTL"] = kept_s
     return Call(subject, data, headers)
-
-
-def _batch(calls: Sequence[Call]) -> list[Call]:
-    """The same calls as one: the last one commits all, or tells that one of them was refused."""
-    name, batch = secrets.token_hex(8), []
-    for number, (subject, data, headers, _) in enumerate(calls, 1):
-        of_batch = {**(headers or {}), "Nats-Batch-Id": name, "Nats-Batch-Sequence": str(number)}
-        if number == len(calls):
-            of_batch["Nats-Batch-Commit"] = "1"
-        batch.append(Call(subject, data, of_batch, answers=number == len(calls)))
-    return batch

@@ -69,6 +69,7 @@ class Looped(Generic[C]):
 
     def __init__(self, connection: C, connector: Connector, random: Callable[[], float]) -> None:
         self.connection = connection
+        self.random = random
         self.lines = Lines(asyncio.get_running_loop())
         self.listener = TaskListener(connector, LocalSignals(), random)
 
