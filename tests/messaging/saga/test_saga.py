@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import anyio
 import pytest
@@ -13,7 +13,7 @@ from sdpatterns.errors import DeadlineExceeded, SagaCancelled, SagaNotStarted, S
 from sdpatterns.messaging.saga import RunStatus, SagaRun, Sagas, SagaWorker, current_step
 from sdpatterns.messaging.saga.journal import StepDone, encoded
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaParked, StepRepeated
-from sdpatterns.ports.log import NewEvent
+from sdpatterns.ports.log import Appended, Expected, NewEvent
 from tests.loops import each_virtual_loop
 
 anyio_backend = each_virtual_loop
@@ -329,6 +329,34 @@ async def test_a_run_that_is_cancelled_is_undone(sagas: Sagas, shop: Shop) -> No
         assert not await handle.cancel()
     assert shop.calls == ["reserve", "release reserved lamp"]
     assert len(seen) == 1
+
+
+async def test_a_cancellation_that_is_accepted_while_the_pivot_begins_is_kept(
+    sagas: Sagas, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by the simulated world of sagas, seed 139: the customer was told yes, and charged."""
+    append = sagas.log.append
+    accepted: list[bool] = []
+
+    async def interrupted(stream: str, expected: Expected, events: Sequence[NewEvent], /) -> Appended:
+        if not accepted and any(event.type == "step-began" and b"charge" in event.data for event in events):
+            accepted.append(True)
+            accepted[0] = await sagas.handle(stream).cancel("too dear")
+        return await append(stream, expected, events)
+
+    monkeypatch.setattr(sagas.log, "append", interrupted)
+
+    @sagas.saga
+    async def order(run: SagaRun) -> None:
+        await run.step("reserve", shop.reserve, "lamp", undo=shop.release)
+        await run.pivot("charge", shop.charge, 900)
+
+    async with SagaWorker(sagas):
+        handle = await order.start()
+        with pytest.raises(SagaUndone, match="too dear"):
+            await handle.result(timeout_s=60)
+    assert accepted == [True]
+    assert shop.calls == ["reserve", "release reserved lamp"]
 
 
 async def test_branches_run_side_by_side(sagas: Sagas, shop: Shop) -> None:

@@ -265,8 +265,12 @@ class Journal:
 
     @property
     def is_pivoted(self) -> bool:
-        """Whether it has begun the step from which on nothing is undone, and that step has not failed."""
-        return any(record.kind == "pivot" and record.error is None for record in self.steps.values())
+        """Whether it has begun the step from which on nothing is undone, and that step has not failed.
+
+        A pivot that stands behind an accepted cancellation is not run, so it does not count.
+        """
+        pivots = [it for it in self.steps.values() if it.kind == "pivot" and it.error is None]
+        return any(it.is_done or self.cancelled is None for it in pivots)
 
     def read(self, events: Iterable[RecordedEvent]) -> None:
         """Take events in the order of their versions."""

@@ -7,6 +7,7 @@ clock, no random numbers, no reads (make them steps).
 
 from __future__ import annotations
 
+import inspect
 import random as random_numbers
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -195,6 +196,10 @@ class SagaRun:
                     group.start(partial(outcome.of, branch))
         finally:
             self._branches -= 1
+            for branch in branches:
+                # Cancelled before it had begun: nothing else would end it.
+                if inspect.iscoroutine(branch):
+                    branch.close()
         errors = [outcome.error for outcome in outcomes if outcome.error is not None]
         if errors:
             raise _first_of(errors)
@@ -216,6 +221,9 @@ class SagaRun:
             record = self._journal.steps[name]
         elif self._now_us() < record.due_us:
             raise Suspended(record.due_us, is_settled=False)
+        if kind == "pivot":
+            # A cancellation that came between the look and its entry was accepted.
+            self._check_cancelled()
         return await self.attempt(name, record, function)
 
     async def attempt(self, name: str, record: StepRecord, function: Callable[[], Awaitable[R]]) -> R:

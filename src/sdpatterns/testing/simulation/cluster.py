@@ -112,8 +112,12 @@ class Node:
         return await self.client.send(repeats, call, copies=True)
 
     def transaction(self) -> NodeTransaction:
-        """A transaction on the store: rows of your own, cells and messages, all or nothing."""
+        """A transaction on the store: rows of your own, cells, messages and events, all or nothing."""
         return NodeTransaction(self, self._cluster)
+
+    def within(self, transaction: NodeTransaction) -> NodeTransaction:
+        """The ports inside a transaction of this node's: the transaction itself has them."""
+        return transaction
 
     def start(self, program: Program) -> None:
         """Begin a life."""

@@ -15,6 +15,7 @@ from sdpatterns.testing.simulation.log import LogWorld
 from sdpatterns.testing.simulation.outbox import OutboxWorld
 from sdpatterns.testing.simulation.queue import QueueWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
+from sdpatterns.testing.simulation.saga import SagaWorld
 from sdpatterns.testing.simulation.semaphore import SemaphoreWorld
 from sdpatterns.testing.simulation.world import World
 
@@ -35,6 +36,7 @@ WORLDS: dict[str, World] = {
         JobsWorld(),
         OutboxWorld(),
         LogWorld(),
+        SagaWorld(),
     )
 }
 
