@@ -17,7 +17,17 @@ import pytest
 from sdpatterns.testing.simulation import TROUBLES, simulate
 from sdpatterns.testing.simulation.__main__ import WORLDS, main, never_happened
 
-SEEDS = {"lease": 40, "semaphore": 30, "election": 20, "jobs": 25, "outbox": 40, "log": 30, "saga": 14}
+SEEDS = {
+    "lease": 40,
+    "semaphore": 30,
+    "election": 20,
+    "jobs": 25,
+    "outbox": 40,
+    "log": 30,
+    "saga": 14,
+    "projection": 10,
+    "eventstore": 20,
+}
 """Worlds of nodes are larger than the others, and have fewer seeds here: about two seconds of them each."""
 OTHERS = 40
 

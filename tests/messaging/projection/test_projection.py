@@ -237,6 +237,24 @@ async def test_a_version_that_waits_before_a_gap_of_the_log_has_not_caught_up(st
     assert await projection.live_version() == 1
 
 
+async def test_a_version_is_published_though_the_store_is_away_when_it_has_caught_up(stage: Stage) -> None:
+    projection = stage.projection()
+    transact, calls = projection._live.transact, list[Any]()
+
+    async def sometimes(*words: Any) -> Any:
+        calls.append(words)
+        if len(calls) == 1:
+            raise BackendUnavailable("away")
+        return await transact(*words)
+
+    projection._live.transact = sometimes  # type: ignore[method-assign]
+    await stage.append("a")
+    with pytest.raises(BackendUnavailable):
+        await projection.run_due()
+    await projection.run_due()
+    assert await projection.live_version() == 1
+
+
 async def test_while_the_store_is_away_it_waits(stage: Stage) -> None:
     log, is_away = stage.store.log, [True] * 3
     read_all = log.read_all
@@ -374,6 +392,25 @@ async def test_what_a_page_has_before_the_event_that_fails_is_kept(database: Dat
     await projection.run_due()
     assert await database.rows() == [1, 2, 4]
     assert list(await projection.parked()) == ["bad"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_event_that_fails_while_those_before_a_failure_are_applied_again_is_parked(database: Database) -> None:
+    """Found by the simulated world of projections, seed 27: the runner ended with the failure."""
+    tries: list[str] = []
+
+    async def shaky(stored: StoredEvent, session: AsyncSession) -> None:
+        tries.append(stored.stream)
+        if stored.stream == "bad" or (stored.stream == "moody" and tries.count("moody") == 2):
+            raise ArithmeticError
+        await insert(stored, session)
+
+    for stream in ("a", "moody", "bad", "c"):
+        await database.store.append(stream, 0, [Paid(1)])
+    projection = database.projection(shaky, attempts_max=1)
+    await projection.run_due()
+    assert await database.rows() == [1, 4]
+    assert list(await projection.parked()) == ["moody", "bad"]
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -236,30 +236,32 @@ class Projection(Service):
         return held
 
     async def _page(self, held: HeldProjection, events: Sequence[RecordedEvent], to: int, head: int) -> int | None:
-        count = len(events)
-        try:
-            done = await self._commit(held, events, to)
-        except EventNotApplied as failed:
-            if isinstance(failed.error, UnknownVersion):
-                return await self._up_to_the_newer(held, events[: failed.place])
-            parked = self._park(failed.recorded, 0, held.now_us, failed.error)
-            # What came before has had its effect, unless the transaction undid it.
-            before = [] if self._transactions is None else events[: failed.place]
-            done, to = await self._commit(held, before, failed.recorded.position, parked), failed.recorded.position
-            count = failed.place
+        """Apply events and move to `to`; only to the first that fails, whose stream is parked with the same move."""
+        count, parked, is_newer = len(events), dict[str, ParkedStream | None](), False
+        while True:
+            try:
+                done = await self._commit(held, events, to, parked)
+                break
+            except EventNotApplied as failed:
+                # One before it may fail in the next attempt, and is then the first.
+                count, before = failed.place, events[: failed.place]
+                is_newer = isinstance(failed.error, UnknownVersion)
+                if is_newer:
+                    to, parked = before[-1].position if before else held.state.position, {}
+                else:
+                    to = failed.recorded.position
+                    parked = self._park(failed.recorded, 0, held.now_us, failed.error)
+                # What came before has had its effect, unless the transaction undid it.
+                events = [] if self._transactions is None else before
         if done and LISTENERS:
             tell(ProjectionAdvanced(
                 name=self.name, version=self.version, events=count, position=to, lag=max(0, head - to)
             ))  # fmt: skip
+        if is_newer:
+            # A runner of the newer release has to go on from here.
+            await self._cells.transact(self._key, ReleaseProjection(self._runner, self._topic))
+            return None
         return count if done else 0
-
-    async def _up_to_the_newer(self, held: HeldProjection, before: Sequence[RecordedEvent]) -> int | None:
-        """An event of a newer release: a runner of that release has to go on from here."""
-        if before:
-            again = [] if self._transactions is None else before
-            await self._commit(held, again, before[-1].position)
-        await self._cells.transact(self._key, ReleaseProjection(self._runner, self._topic))
-        return None
 
     async def _try_parked(self, held: HeldProjection) -> int | None:
         """One event of a stream that is due again."""
@@ -338,8 +340,10 @@ class Projection(Service):
         """Make this version the one to read, once it has all events."""
         if self._is_live or head > held.state.position or held.state.parked:
             return
+        is_first = await self._live.transact(self.name, PublishVersion(self.version))
+        # Only now, because the step may fail.
         self._is_live = True
-        if await self._live.transact(self.name, PublishVersion(self.version)) and LISTENERS:
+        if is_first and LISTENERS:
             tell(VersionPublished(name=self.name, version=self.version))
 
 

@@ -159,8 +159,8 @@ class Node:
 class Cluster:
     """Some nodes and one store: `run.cluster(nodes=3, trouble=run.trouble())`.
 
-    `rows` are those that transactions have committed. `tell` gets each step on the store's cells, and `told` each call
-    of a queue, at the moment at which it takes effect.
+    It is a backend too, for the judge: without faults. `rows` are those that transactions have committed. `tell` gets
+    each step on the store's cells, and `told` each call of a queue, at the moment at which it takes effect.
     """
 
     def __init__(
@@ -177,6 +177,7 @@ class Cluster:
         self.clock = SteppedClock(run.now_us)
         self.backend = MemoryBackend(clock=self.clock)
         self.states = WatchedStates(self.backend.states, self._told_of(tell))
+        self.signals = self.backend.signals
         self.outages = Outages()
         self.rows: dict[Hashable, Any] = {}
         self.ended_lives: list[Life] = []

@@ -12,7 +12,6 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from sdpatterns.errors import BackendError, SagaNotStarted
@@ -104,9 +103,7 @@ class _Agency:
         self.started: set[str] = set()
         self.refused: set[str] = set()
         self.cancelled: set[str] = set()
-        cluster = self.cluster
-        office = SimpleNamespace(log=cluster.log, queue=cluster.queue, signals=cluster.backend.signals)
-        self.office = Sagas(_NAME, backend=office)
+        self.office = Sagas(_NAME, backend=self.cluster)
 
     async def live(self) -> None:
         """Everything."""

@@ -7,12 +7,14 @@ import importlib
 from sdpatterns.testing.simulation.algorithms import AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
 from sdpatterns.testing.simulation.election import ElectionWorld
+from sdpatterns.testing.simulation.eventstore import EventStoreWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
 from sdpatterns.testing.simulation.jobs import JobsWorld
 from sdpatterns.testing.simulation.lease import LeaseWorld
 from sdpatterns.testing.simulation.limiter import LimiterWorld
 from sdpatterns.testing.simulation.log import LogWorld
 from sdpatterns.testing.simulation.outbox import OutboxWorld
+from sdpatterns.testing.simulation.projection import ProjectionWorld
 from sdpatterns.testing.simulation.queue import QueueWorld
 from sdpatterns.testing.simulation.quota import QuotaWorld
 from sdpatterns.testing.simulation.saga import SagaWorld
@@ -36,7 +38,9 @@ WORLDS: dict[str, World] = {
         JobsWorld(),
         OutboxWorld(),
         LogWorld(),
+        EventStoreWorld(),
         SagaWorld(),
+        ProjectionWorld(),
     )
 }
 
