@@ -53,7 +53,7 @@ class ProjectionWorld:
 
 @dataclasses.dataclass(frozen=True)
 class _Booked:
-    """An event; what is `sick` cannot be applied before a mended release, and what is `hopeless` never."""
+    """An event; what is `faulty` cannot be applied before a mended release, and what is `hopeless` never."""
 
     cents: int
     health: str = ""
@@ -164,7 +164,7 @@ class _Bank:
         """The effect of one event: the row of its stream has the sum, and the versions that are in it."""
         chance, health = node.chance, stored.event.health
         await asyncio.sleep(chance.choice([0.0, 0.0, 0.2]) * chance.random() * self.lease_s)
-        if health == "hopeless" or (health == "sick" and not self.is_mended):
+        if health == "hopeless" or (health == "faulty" and not self.is_mended):
             self.run.note("failed", stored.id)
             raise ValueError(f"{stored.id} is {health}")
         if self.cluster.is_troubled and chance.random() < 0.03:
@@ -186,7 +186,7 @@ class _Bank:
             if not self.cluster.is_troubled:
                 return
             stream = chance.choice(_STREAMS)
-            health = chance.choice([*[""] * 12, "sick", "hopeless"])
+            health = chance.choice([*[""] * 12, "faulty", "hopeless"])
             try:
                 events = [_Booked(chance.randint(1, 9), health if place == 0 else "") for place in range(2)]
                 appended = await store.append(stream, ANY, events)
@@ -262,7 +262,7 @@ class _Bank:
         waiting = 0
         for stream, parked in (await projection.parked()).items():
             health = events[stream, parked.version].event.health
-            if health == "sick" and not self.is_mended:
+            if health == "faulty" and not self.is_mended:
                 continue
             waiting += 1
             if parked.due_us is None:
@@ -281,7 +281,7 @@ class _Bank:
         ended: set[str] = set()
         for it in await self.recorded():
             health = it.event.health
-            if health == "sick" and not self.is_mended:
+            if health == "faulty" and not self.is_mended:
                 ended.add(it.stream)
             if it.stream not in ended and health != "hopeless":
                 cents, seen = wanted.get(it.stream, (0, ()))

@@ -161,7 +161,7 @@ class _Agency:
             await asyncio.Event().wait()
 
     async def customer(self, node: Node, trip: Saga[Any, Any]) -> None:
-        """Starts a trip, sends again what there is no answer for, and approves of it or thinks better of it."""
+        """Starts a trip, sends again what there is no answer for, and approves of it or cancels it."""
         chance, name = node.chance, node.ids()
         await asyncio.sleep(chance.random() * _LEASES / 2 * self.lease_s)
         declines = chance.choice(["", "", "flight", "hotel", "car", "pay"])
