@@ -23,6 +23,7 @@ Exception
     ├── SagaCancelled            a run was cancelled: raised in the saga, which is then undone
     ├── SagaUndone               a run failed, and what it had done was undone
     ├── SagaNotStarted           a run was begun too late, and never will run
+    ├── SagaDropped              a run has ended so long ago that its journal is no longer kept
     ├── ReplayFailed             recorded journals do not fit the code any more
     ├── RequestFailed            the handler of a request raised
     ├── BackendError             the store, not the caller, is at fault
@@ -290,6 +291,18 @@ class SagaNotStarted(SdpatternsError):
 
     def __str__(self) -> str:
         return f"run {self.run_id!r} of {self.name!r} was not started: it came too late, and was closed"
+
+
+class SagaDropped(SdpatternsError):
+    """The run `run_id` has ended, and its journal with the result is no longer kept: see `keep_s` of `Sagas`."""
+
+    def __init__(self, name: str, run_id: str) -> None:
+        self.name = name
+        self.run_id = run_id
+        super().__init__(name, run_id)
+
+    def __str__(self) -> str:
+        return f"run {self.run_id!r} of {self.name!r} has ended, and its journal is no longer kept"
 
 
 class ReplayFailed(SdpatternsError):

@@ -87,6 +87,29 @@ async def test_a_run_of_a_worker_that_died_goes_on(backend: Any, book: Book) -> 
         assert await handle.result(PATIENCE_S) == 3
 
 
+async def test_a_run_is_dropped_some_time_after_its_end_and_never_runs_again(backend: Any, book: Book) -> None:
+    sagas = Sagas(unique("saga"), backend=backend, keep_s=3600.0)
+
+    @sagas.saga
+    async def order(run: SagaRun) -> int:
+        return await run.step("reserve", book.add, 7)
+
+    handle = await order.options(id="1").start()
+    await SagaWorker(sagas).run_due()
+    backend.shift(3599.0)
+    await SagaWorker(sagas).run_due()
+    assert await handle.result(PATIENCE_S) == 7
+    backend.shift(3601.0)
+    await SagaWorker(sagas).run_due()
+    assert await handle.status() is RunStatus.DROPPED
+    await order.options(id="1").start()
+    await SagaWorker(sagas).run_due()
+    assert await handle.status() is RunStatus.DROPPED
+    assert book.effects == {f"{sagas.name}/1/reserve": 7}
+    depth = await sagas.queue.depth()
+    assert depth[:4] == (0, 0, 0, 0)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def sql_url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
     if request.param == "sqlite":

@@ -576,6 +576,30 @@ async def test_who_starts_too_late_is_told_and_nothing_is_run(sagas: Sagas, shop
         await sagas.handle("order-5").result(timeout_s=1)
 
 
+async def test_a_worker_that_is_quicker_than_a_start_waits_for_its_journal(sagas: Sagas, shop: Shop) -> None:
+    place_order = declare(sagas, shop)
+    trips: list[str] = []
+    publish, append = sagas.queue.publish, sagas.log.append
+
+    async def published(messages):  # type: ignore[no-untyped-def] # as it is called
+        trips.append("publish")
+        return await publish(messages)
+
+    async def slow(stream, expected, events):  # type: ignore[no-untyped-def] # as it is called
+        if events[0].type == "run-started":
+            trips.append("append")
+            await anyio.sleep(3)
+        return await append(stream, expected, events)
+
+    sagas.queue.publish, sagas.log.append = published, slow  # type: ignore[method-assign]
+    async with SagaWorker(sagas):
+        handle = await place_order.options(id="order-8").start("lamp", 900)
+        assert trips == ["publish", "append"]
+        with anyio.fail_after(4):
+            await handle.result(timeout_s=60)
+    assert shop.calls == ["reserve", "charge", "ship"]
+
+
 async def test_a_start_that_is_repeated_starts_one_run(sagas: Sagas, shop: Shop) -> None:
     place_order = declare(sagas, shop)
     async with SagaWorker(sagas):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
-from sdpatterns.errors import DeadlineExceeded, SagaNotStarted, SagaUndone, VersionConflict
+from sdpatterns.errors import DeadlineExceeded, EventsTrimmed, SagaDropped, SagaNotStarted, SagaUndone, VersionConflict
 from sdpatterns.messaging.saga.journal import (
     CancelRequested,
     Entry,
@@ -40,20 +40,29 @@ class SagaHandle(Generic[R]):
         self.id = run_id
 
     async def journal(self) -> Journal:
-        """What has happened in it."""
+        """What has happened in it. Raises `SagaDropped` where that is no longer kept."""
         journal = Journal()
-        await load(self._sagas.log, self.id, journal)
+        await self._load(journal)
         return journal
+
+    async def _load(self, journal: Journal) -> None:
+        try:
+            await load(self._sagas.log, self.id, journal)
+        except EventsTrimmed as error:
+            raise SagaDropped(self._sagas.name, self.id) from error
 
     async def status(self) -> RunStatus:
         """How it is."""
-        return (await self.journal()).status
+        try:
+            return (await self.journal()).status
+        except SagaDropped:
+            return RunStatus.DROPPED
 
     async def result(self, timeout_s: float) -> R:
         """What its function returned, waiting for it.
 
-        **May fail** with `SagaUndone`, `SagaNotStarted`, or `DeadlineExceeded` where it has not ended in `timeout_s` or
-        by the caller's deadline, as a run that is parked; it goes on then.
+        **May fail** with `SagaUndone`, `SagaNotStarted`, `SagaDropped`, or `DeadlineExceeded` where it has not ended in
+        `timeout_s` or by the caller's deadline, as a run that is parked; it goes on then.
         **Costs** a read of the journal each time the run moves on, and a subscription, shared by all that wait in
         this process.
         """
@@ -62,7 +71,7 @@ class SagaHandle(Generic[R]):
         journal = Journal()
         async with self._sagas.signals.subscribe(self._sagas.ended_topic(self.id)) as subscription:
             while True:
-                await load(self._sagas.log, self.id, journal)
+                await self._load(journal)
                 if journal.ended is not None:
                     return cast("R", self._answer(journal))
                 left_s = until_s - SYSTEM.monotonic()
@@ -108,7 +117,10 @@ class SagaHandle(Generic[R]):
         kind, data = encoded(entry)
         journal = Journal()
         while True:
-            await load(self._sagas.log, self.id, journal)
+            try:
+                await self._load(journal)
+            except SagaDropped:
+                return False
             if journal.started is None and journal.ended is None:
                 raise LookupError(f"there is no run {self.id!r} of {self._sagas.name!r}")
             if not is_wanted(journal):

@@ -53,7 +53,10 @@ StepKind: TypeAlias = Literal["step", "pivot", "sleep", "signal"]
 
 
 class RunStatus(StrEnum):
-    """How a run is. `CLOSED`: it was never started, and cannot be any more."""
+    """How a run is.
+
+    `CLOSED`: it was never started, and cannot be any more. `DROPPED`: it has ended, and its journal is no longer kept.
+    """
 
     UNKNOWN = "unknown"
     RUNNING = "running"
@@ -62,6 +65,7 @@ class RunStatus(StrEnum):
     COMPLETED = "completed"
     UNDONE = "undone"
     CLOSED = "closed"
+    DROPPED = "dropped"
 
 
 class RunStarted(NamedTuple):
@@ -250,6 +254,8 @@ class Journal:
         self.cancelled: str | None = None
         self.failed: RunFailed | None = None
         self.ended: RunEnded | None = None
+        self.ended_us: int | None = None
+        """When it ended, by the store's clock; None where it was this object's owner that ended it."""
         self.parked: str | None = None
 
     @property
@@ -280,6 +286,8 @@ class Journal:
             except KeyError as cause:
                 raise CodecError(f"entry {event.version} is about a step that has not begun: {cause}") from cause
             self.version = event.version
+            if self.ended is not None and self.ended_us is None:
+                self.ended_us = event.recorded_us
 
     def apply(self, entry: Entry) -> None:
         """Take one entry."""

@@ -16,6 +16,7 @@ from sdpatterns.core.error_codec import ErrorCodec
 from sdpatterns.core.judging import is_async, plain, title_of
 from sdpatterns.core.keys import check_key, check_name, join_key
 from sdpatterns.core.notices import LISTENERS, tell
+from sdpatterns.core.ranges import number
 from sdpatterns.core.runtime import Runtime
 from sdpatterns.core.undivided import Undivided
 from sdpatterns.errors import SagaNotStarted, SagaUndone, VersionConflict
@@ -40,9 +41,6 @@ DRIVER = b"run"
 """The payload of the message whose owner drives a run; its id is the run's."""
 WAKER = b"wake"
 """The payload of a message that wakes the driver of a run; its header `run` names it."""
-
-_START_WITHIN_S = 5.0
-"""How long a start may take between its two writes, before a worker closes the run."""
 
 
 class SagaBackend(HasLogs, HasQueues, HasSignals, Protocol):
@@ -100,9 +98,11 @@ class Sagas(Undivided):
 
     **Keeps**: a run that was started ends: completed, undone, or parked with its reason; a worker that dies, or loses
     the store, is followed by another one when its lease ends. A step may run more than once until its end is in the
-    journal, each time with the same idempotency key.
+    journal, each time with the same idempotency key. The journal of a run that has ended is dropped after `keep_s`, but
+    not before its parent has ended; never, where that is None. No second run begins with its id, also after that.
     **May fail** with what the log and the queue raise, when a run is started.
-    **Costs** three trips for a start (one transaction with `within`), one append for each step.
+    **Costs** two trips for a start (one transaction with `within`), one append for each step, one delayed message for
+    each run that has ended, for `keep_s`, and two trips to drop it.
 
     Source: Garcia-Molina and Salem, "Sagas" (1987).
     """
@@ -110,9 +110,15 @@ class Sagas(Undivided):
     _elsewhere = "build it there, at import time, with the same backend"
 
     def __init__(
-        self, name: str, *, backend: SagaBackend, ids: Callable[[], str] = lambda: os.urandom(16).hex()
+        self,
+        name: str,
+        *,
+        backend: SagaBackend,
+        keep_s: float | None = 14 * 86_400.0,
+        ids: Callable[[], str] = lambda: os.urandom(16).hex(),
     ) -> None:
         self.name = check_name("Sagas", name)
+        self.keep_s = None if keep_s is None else number("keep_s", keep_s, 1.0, 10 * 366 * 86_400.0)
         for port in ("log", "queue"):
             if not callable(getattr(backend, port, None)):
                 raise TypeError(f"sagas need a backend with a {port}, and {type(backend).__name__} has none")
@@ -208,9 +214,9 @@ class Sagas(Undivided):
         """
         return await replay(self, Path(directory))
 
-    def driver(self, run_id: str, *, delay_s: float = 0.0, replace: bool = False) -> Message:
-        """The message whose owner drives a run."""
-        return Message(id=run_id, payload=DRIVER, delay_s=delay_s, replace=replace)
+    def driver(self, run_id: str, *, replace: bool = False) -> Message:
+        """The message whose owner drives a run, and drops its journal some time after its end."""
+        return Message(id=run_id, payload=DRIVER, replace=replace)
 
     async def begin(self, run_id: str, started: RunStarted, view: HasLogAndQueue | None = None) -> None:
         """Start a run; again with the same id, it changes nothing."""
@@ -221,15 +227,14 @@ class Sagas(Undivided):
             await view.log(self.log.name).append(run_id, 0, (event,))
             await view.queue(self.queue.name).publish((self.driver(run_id),))
         else:
-            # The driver first, so that no journal is without one; it waits until the journal has begun.
-            await self.queue.publish((self.driver(run_id, delay_s=_START_WITHIN_S),))
+            # The driver first, so that no journal is without one. A worker that is quicker waits for the append.
+            await self.queue.publish((self.driver(run_id),))
             try:
                 await self.log.append(run_id, 0, (event,))
             except VersionConflict:
                 if await self.handle(run_id).status() is RunStatus.CLOSED:
                     raise SagaNotStarted(self.name, run_id) from None
                 return
-            await self.queue.publish((self.driver(run_id, replace=True),))
         if LISTENERS:
             tell(SagaStarted(name=self.name, saga=started.saga, id=run_id))
 

@@ -13,7 +13,7 @@ from sdpatterns.core.context import correlation_id, trace
 from sdpatterns.core.notices import LISTENERS, tell
 from sdpatterns.core.runtime import current
 from sdpatterns.core.tracing import TRACERS, Opened
-from sdpatterns.errors import BackendError, CodecError, VersionConflict
+from sdpatterns.errors import BackendError, CodecError, EventsTrimmed, VersionConflict
 from sdpatterns.messaging.consumer import Consumer, Delivery
 from sdpatterns.messaging.saga.drive import Drive, version_of
 from sdpatterns.messaging.saga.journal import (
@@ -24,17 +24,22 @@ from sdpatterns.messaging.saga.journal import (
     RunParked,
     RunStarted,
     RunStatus,
+    decoded,
 )
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
 from sdpatterns.messaging.saga.run import SagaRun, Suspended
 from sdpatterns.messaging.saga.sagas import WAKER, Saga, Sagas
 from sdpatterns.messaging.saga.writer import JournalWriter, load
+from sdpatterns.ports.log import RecordedEvent
 from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
 
 __all__ = ["SagaWorker"]
 
 _UNKNOWN_VERSION_S = 60.0
 _WOKEN_LATER_S = 366 * 86_400.0
+_START_WITHIN_US = 5_000_000
+_START_FIRST_US = 20_000
+_PARENT_AGAIN_S = 86_400.0
 _WAKE_AGAIN_S = 0.05
 _WAKE_AGAIN_MAX_S = 2.0
 _FLUSH_MAX_S = 5.0
@@ -130,12 +135,15 @@ class RunDelivery(Delivery):
             try:
                 await self.insist(partial(load, self._sagas.log, claimed.id, journal))
                 if journal.started is None and journal.ended is None:
-                    # Its starter is late. Once this entry is there, the starter's own is refused, and it is told.
-                    await self._writer.write(RunEnded(RunStatus.CLOSED.value, None))
+                    await self._close_late_start()
                 if journal.ended is None:
                     await self._drive()
+                elif self._kept_for_s() == 0:
+                    return await self._dropped()
             except CodecError as error:
                 raise RunBroken(str(error)) from error
+            except EventsTrimmed:
+                return await self._trimmed()
         except Suspended as wait:
             await self._writer.write()
             after_s = _WOKEN_LATER_S if wait.due_us is None else max(0.0, (wait.due_us - self._now_us) / 1_000_000)
@@ -143,7 +151,16 @@ class RunDelivery(Delivery):
         except RunBroken as broken:
             return await self._park(str(broken))
         await self._tell_ended()
-        return Complete(claimed)
+        return self._kept()
+
+    async def _close_late_start(self) -> None:
+        """Close a run whose journal has not begun in time. Raises `Suspended` until then: its starter may be slower."""
+        now_us = self._now_us
+        waited_us = now_us - self.claimed.published_us
+        if waited_us < _START_WITHIN_US:
+            raise Suspended(now_us + max(_START_FIRST_US, waited_us), is_settled=True)
+        # Once this entry is there, the starter's own is refused, and it is told.
+        await self._writer.write(RunEnded(RunStatus.CLOSED.value, None))
 
     async def _drive(self) -> None:
         started = self._journal.started
@@ -179,6 +196,59 @@ class RunDelivery(Delivery):
             # A worker of a newer release has it.
             raise Suspended(self._now_us + round(_UNKNOWN_VERSION_S * 1_000_000), is_settled=True)
         return saga
+
+    def _kept_for_s(self) -> float | None:
+        """For how long its journal is still kept; None for as long as there is no end."""
+        ended_us, keep_s = self._journal.ended_us, self._sagas.keep_s
+        if keep_s is None or self._journal.status is RunStatus.CLOSED:
+            return None
+        ended_us = self._now_us if ended_us is None else ended_us
+        return max(0.0, keep_s - (self._now_us - ended_us) / 1_000_000)
+
+    def _kept(self) -> Settlement:
+        """The message of a run that has ended comes back when its journal is to be dropped."""
+        left_s = self._kept_for_s()
+        if left_s is None:
+            return Complete(self.claimed)
+        return Requeue(self.claimed, min(left_s, _WOKEN_LATER_S), counts=False)
+
+    async def _dropped(self) -> Settlement:
+        """Drop its journal, unless its parent may still undo it."""
+        started, claimed = self._journal.started, self.claimed
+        if started is not None and started.parent and not await self._has_ended(started.parent[0]):
+            # If no worker was there at its end, its parent has not been told.
+            await self._tell_ended()
+            return Requeue(claimed, _PARENT_AGAIN_S, counts=False)
+        await self._trim(self._journal.version)
+        return Complete(claimed)
+
+    async def _has_ended(self, run_id: str) -> bool:
+        journal = Journal()
+        try:
+            await self.insist(partial(load, self._sagas.log, run_id, journal))
+        except EventsTrimmed:
+            return True
+        return journal.ended is not None
+
+    async def _trimmed(self) -> Settlement:
+        """Entries of it are gone: a worker died while it dropped them, or `log.trim` was called."""
+        newest: list[RecordedEvent] = []
+
+        async def look() -> None:
+            newest[:] = (await self._sagas.log.read(self.claimed.id, 0, 1, backwards=True)).events
+
+        await self.insist(look)
+        if newest and not isinstance(decoded(newest[0]), RunEnded):
+            raise RunBroken("the beginning of its journal was trimmed, and it has not ended")
+        if newest:
+            await self._trim(newest[0].version)
+        return Complete(self.claimed)
+
+    async def _trim(self, version: int) -> None:
+        async def trim() -> None:
+            await self._sagas.log.trim_stream(self.claimed.id, version + 1)
+
+        await self.insist(trim)
 
     async def _park(self, reason: str) -> Settlement:
         if self._journal.started is not None:
