@@ -1,6 +1,7 @@
 """The backends that the same tests run on: memory, SQLite, Postgres, Valkey, a Valkey Cluster, NATS, etcd.
 
-The contracts and the tests of the backends run on all of them. A pattern stands on the contracts: its
+The contracts and the tests of the backends run on all of them under asyncio (`tests/contracts/brief.py` says what
+of queues and logs runs in threads each time). A pattern stands on the contracts: its
 tests run on memory, on Valkey, which runs scripts, and on one of the two SQL databases, half of the tests
 on each; the rest are marked `long`. On those that have no code of their own in any pattern (`LONG_ALONE`)
 only the contracts and their own folders run each time. `pytest -m ""` runs them all.

@@ -24,6 +24,7 @@ from sdpatterns.testing.contracts import (
     StateStoreContract,
     StoredStatesContract,
 )
+from tests.contracts.brief import BriefQueueContract
 
 
 class OnValkey(BackendContract):
@@ -59,6 +60,7 @@ class TestClusterStatesUnderAsyncio(OnCluster, StateStoreContract, CancelledStat
     runtime = "asyncio"
 
 
+@pytest.mark.long
 class TestClusterStatesInThreads(OnCluster, StateStoreContract, StoredStatesContract):
     runtime = "blocking"
 
@@ -79,6 +81,7 @@ class TestClusterSignalsUnderAsyncio(
     runtime = "asyncio"
 
 
+@pytest.mark.long
 class TestClusterSignalsInThreads(OnCluster, SignalBusContract, SharedSignalsContract, PreciseSignalsContract):
     runtime = "blocking"
 
@@ -87,7 +90,12 @@ class TestQueuesUnderAsyncio(OnValkey, MessageQueueContract, CancelledQueueContr
     runtime = "asyncio"
 
 
-class TestQueuesInThreads(OnValkey, MessageQueueContract, SharedQueueContract):
+class TestQueuesInThreads(OnValkey, BriefQueueContract):
+    runtime = "blocking"
+
+
+@pytest.mark.long
+class TestEveryPromiseOfQueuesInThreads(OnValkey, MessageQueueContract, SharedQueueContract):
     runtime = "blocking"
 
 
@@ -95,6 +103,7 @@ class TestClusterQueuesUnderAsyncio(OnCluster, MessageQueueContract, CancelledQu
     runtime = "asyncio"
 
 
+@pytest.mark.long
 class TestClusterQueuesInThreads(OnCluster, MessageQueueContract, SharedQueueContract):
     runtime = "blocking"
 

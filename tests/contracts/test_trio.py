@@ -1,4 +1,4 @@
-"""The contracts under trio on real stores: blocking clients, a worker thread for each step."""
+"""The contracts under trio, with blocking clients and a worker thread for each step; on SQLite in long runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sdpatterns.testing.contracts import (
     SignalBusContract,
     StateStoreContract,
 )
+from tests.contracts.brief import BriefQueueContract
 from tests.contracts.test_memory import ShiftedBackend
 
 
@@ -93,6 +94,7 @@ class TestStatesOnValkey(OnValkey, StateStoreContract):
     pass
 
 
+@pytest.mark.long
 class TestStatesOnSQLite(OnSQLite, StateStoreContract):
     pass
 
@@ -101,6 +103,7 @@ class TestSignalsOnValkey(OnValkey, SignalBusContract):
     pass
 
 
+@pytest.mark.long
 class TestSignalsOnSQLite(OnSQLite, SignalBusContract):
     pass
 
@@ -109,9 +112,15 @@ class TestQueuesInMemory(InMemory, MessageQueueContract):
     pass
 
 
-class TestQueuesOnValkey(OnValkey, MessageQueueContract):
+class TestQueuesOnValkey(OnValkey, BriefQueueContract):
     pass
 
 
+@pytest.mark.long
+class TestEveryPromiseOfQueuesOnValkey(OnValkey, MessageQueueContract):
+    pass
+
+
+@pytest.mark.long
 class TestQueuesOnSQLite(OnSQLite, MessageQueueContract):
     pass

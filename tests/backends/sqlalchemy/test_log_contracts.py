@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sdpatterns.testing.contracts import (
     CancelledLogContract,
     EventLogContract,
@@ -9,6 +11,7 @@ from sdpatterns.testing.contracts import (
     TransactionalLogContract,
 )
 from tests.backends.sqlalchemy.stages import OnPostgres, OnSQLite
+from tests.contracts.brief import BriefLogContract
 
 
 class EveryLog(EventLogContract, SharedLogContract, TransactionalLogContract):
@@ -30,6 +33,12 @@ class TestPostgresLogsUnderAsyncio(OnPostgres, EveryLog, CancelledLogContract):
     driver = "postgresql+asyncpg"
 
 
-class TestPostgresLogsInThreads(OnPostgres, EveryLog):
+class TestPostgresLogsInThreads(OnPostgres, BriefLogContract):
+    runtime = "blocking"
+    driver = "postgresql+psycopg"
+
+
+@pytest.mark.long
+class TestEveryPromiseOfPostgresLogsInThreads(OnPostgres, EveryLog):
     runtime = "blocking"
     driver = "postgresql+psycopg"

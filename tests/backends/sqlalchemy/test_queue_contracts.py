@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sdpatterns.testing.contracts import (
     CancelledQueueContract,
     MessageQueueContract,
@@ -9,6 +11,7 @@ from sdpatterns.testing.contracts import (
     TransactionalQueueContract,
 )
 from tests.backends.sqlalchemy.stages import OnPostgres, OnSQLite
+from tests.contracts.brief import BriefQueueContract
 
 
 class EveryQueue(MessageQueueContract, SharedQueueContract, TransactionalQueueContract):
@@ -20,7 +23,13 @@ class TestSQLiteQueuesUnderAsyncio(OnSQLite, EveryQueue, CancelledQueueContract)
     driver = "sqlite+aiosqlite"
 
 
-class TestSQLiteQueuesInThreads(OnSQLite, EveryQueue):
+class TestSQLiteQueuesInThreads(OnSQLite, BriefQueueContract, TransactionalQueueContract):
+    runtime = "blocking"
+    driver = "sqlite"
+
+
+@pytest.mark.long
+class TestEveryPromiseOfSQLiteQueuesInThreads(OnSQLite, EveryQueue):
     runtime = "blocking"
     driver = "sqlite"
 
@@ -30,6 +39,12 @@ class TestPostgresQueuesUnderAsyncio(OnPostgres, EveryQueue, CancelledQueueContr
     driver = "postgresql+asyncpg"
 
 
-class TestPostgresQueuesInThreads(OnPostgres, EveryQueue):
+class TestPostgresQueuesInThreads(OnPostgres, BriefQueueContract):
+    runtime = "blocking"
+    driver = "postgresql+psycopg"
+
+
+@pytest.mark.long
+class TestEveryPromiseOfPostgresQueuesInThreads(OnPostgres, EveryQueue):
     runtime = "blocking"
     driver = "postgresql+psycopg"
