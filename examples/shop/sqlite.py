@@ -19,7 +19,7 @@ from shop.failures import StartFailed
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FIX = "move the data directory away or choose another with --data-dir"
 # How long a writer waits for those of other processes.
 _BUSY_TIMEOUT_S = 10.0

@@ -11,10 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from shop.database import Database
-from shop.ordering.domain import BY_CUSTOMER, PAID, UNDOING
-from shop.ordering.store import SCHEMA, OrderStore
+from sdpatterns.messaging.saga.journal import RunStarted
 
+from .left_behind import Desk
 from .visitor import DECLINED_CARD, DROP, PLENTY, Visitor, checkout_body, new_name
 
 pytestmark = pytest.mark.anyio
@@ -90,10 +89,12 @@ async def test_an_order_that_crashed_after_its_decision_is_finished_by_the_next_
 ) -> None:
     async with opening() as visitor:
         order = await bought(visitor)
-        path = visitor.settings.data_dir / "ordering.sqlite3"
-    async with Database.opened(path, SCHEMA) as database:  # as a process leaves it that dies before the first undo
-        store = OrderStore(database)
-        assert await store.change_status(order["order_id"], PAID, UNDOING, 1, ("cancel", "begun"), reason=BY_CUSTOMER)
+        data_dir, order_id = visitor.settings.data_dir, order["order_id"]
+    async with Desk.opened(
+        data_dir, visitor.shift.now_us
+    ) as desk:  # as a process leaves it that dies before the refund
+        begun = desk.started(f"{order_id}-cancel", RunStarted("cancel_order", 1, {"order_id": order_id}, {}, []))
+        assert (await desk.orders.take_back(order_id, begun)).status == "undoing"
     async with opening() as visitor:
         assert await visitor.settled() == {"cancelled": 1}
         await is_undone(visitor, order)

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 import shop.ordering.defences
+from sdpatterns.messaging.saga import SagaHandle
 from shop.ordering.service import Ordering
 from shop.payments.domain import DOUBT_S
 
@@ -54,11 +55,14 @@ async def test_a_checkout_that_finds_the_queue_full_is_refused_at_once(
 
 
 async def test_a_deadline_after_the_last_step_undoes_nothing(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never_ends(*_: object) -> None:
+    done = Ordering._done
+
+    async def never_ends(ordering: Ordering, run: SagaHandle[None]) -> None:
+        await done(ordering, run)
         await asyncio.sleep(60)
 
     monkeypatch.setattr(shop.ordering.defences, "CHECKOUT_S", 1.0)
-    monkeypatch.setattr(Ordering, "_empty_cart", never_ends)
+    monkeypatch.setattr(Ordering, "_done", never_ends)
     async with opening() as visitor:
         response = await visitor.buy()
         assert (response.status_code, response.json()["status"]) == (201, "paid")

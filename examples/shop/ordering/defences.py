@@ -1,16 +1,22 @@
-"""The defences of ordering against a rush, a slow service, a customer who presses twice, and events that are lost."""
+"""The defences of ordering against a rush, a customer who presses twice, lost events, and a crash between two steps."""
 
 from __future__ import annotations
 
-from sdpatterns import Bulkhead, Idempotency, Outbox, Pipeline, Relay, Timeout
+from sdpatterns import Bulkhead, EventStore, Idempotency, Outbox, Pipeline, Projection, Relay, Retry, Timeout
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.errors import VersionConflict
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.outbox import Target
+from sdpatterns.messaging.projection.applying import Apply
+from sdpatterns.messaging.projection.service import Transactions
+from sdpatterns.messaging.saga import Sagas, SagaWorker
 from shop.ordering.domain import CHECKOUT_S
+from shop.ordering.events import SCHEMA_OF_EVENTS
 
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
 KEPT_S, WAIT_S = 24 * 3600.0, 25.0
 LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
+TAKEN_OVER_S = 6.0  # for so long the orders of a process that died stand still
 
 
 def checkout_bulkhead() -> Bulkhead:
@@ -29,6 +35,26 @@ def checkout_once(backend: SQLBackend) -> Idempotency:
     return Idempotency(
         "checkout-keys", store=store, signals=signals, lease_s=LEASE_S, keep_s=KEPT_S, on_busy="wait", wait_max_s=WAIT_S
     )
+
+
+def order_store(backend: SQLBackend) -> EventStore:
+    """What happened to each order, in order; nothing of it is ever changed."""
+    return EventStore("order-events", backend=backend, schema=SCHEMA_OF_EVENTS)
+
+
+def decided_again() -> Retry:
+    """Where two decide about one order at the same time, the later one decides again."""
+    return Retry(on=VersionConflict, attempts_max=10, base_s=0.01, max_s=0.2, idempotent=True)
+
+
+def order_tables(events: EventStore, apply: Apply, backend: SQLBackend, transactions: Transactions) -> Projection:
+    """The orders as tables: each event has its effect on them once."""
+    return Projection("orders", events, apply, backend=backend, transactions=transactions, lease_s=TAKEN_OVER_S)
+
+
+def driven(sagas: Sagas) -> SagaWorker:
+    """Goes on with the orders of a process that died, at the step where it stood."""
+    return SagaWorker(sagas, lease_s=TAKEN_OVER_S, drain_s=CHECKOUT_S)
 
 
 def order_events(backend: SQLBackend) -> Outbox:

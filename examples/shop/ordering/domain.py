@@ -1,19 +1,19 @@
-"""Orders, the steps that lead to them, and the checkout a customer sends."""
+"""Orders as their events tell them, and the checkout a customer sends."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
 
 from shop.validation import Fields
 
 PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "failed", "cancelled"
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
 CART_IN_USE = "cart-in-use"  # the reason of an order that found its cart taken by another one
+INTERRUPTED = "interrupted"  # the reason of an order that nobody gave up, and whose steps were undone all the same
 CHECKOUT_S = 5.0
-ORPHANED_S = 15.0  # no process works on a pending order this old
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -22,7 +22,8 @@ _EXPIRY = re.compile(r"(0[1-9]|1[0-2])/[0-9]{2}")
 _CVC = re.compile(r"[0-9]{3,4}")
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Line:
     """Some pieces of one product, and whose it is, at the price of the moment of ordering."""
 
     sku: str
@@ -43,36 +44,151 @@ class Checkout:
     coupon: str = ""
 
 
-class Order(NamedTuple):
-    """An order as it is stored.
-
-    pending → paid, or pending → undoing → failed, or paid → undoing → cancelled; nothing else.
-    `checkout_key` is what keeps a second order away, `client_key` is what the customer sent. It was
-    decided when it was paid or given up, and a cancellation later does not change that.
-    """
+@dataclass(frozen=True, slots=True)
+class OrderPlaced:
+    """A customer wants what is in a cart. The e-mail and the address are kept apart from the events."""
 
     order_id: str
-    checkout_key: str
     client_key: str
     cart_id: str
-    status: str
+    lines: tuple[Line, ...]
     total_minor: int
     currency: str
-    reason: str
     placed_at_us: int
-    decided_at_us: int | None = None
     coupon: str = ""
     discount_minor: int = 0
 
-    @property
-    def undone_as(self) -> str:
-        """The status it gets when nothing of it is left."""
-        return CANCELLED if self.reason == BY_CUSTOMER else FAILED
+
+@dataclass(frozen=True, slots=True)
+class OrderPaid:
+    """It is charged, and its pieces are sold."""
+
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderGivenUp:
+    """It will not be paid: what was done of it is being undone."""
+
+    reason: str
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFailed:
+    """Nothing is left of an order that was given up."""
+
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTakenBack:
+    """Its customer cancelled it after it was paid: it is being refunded."""
+
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelled:
+    """It is refunded, and its pieces are free again."""
+
+    at_us: int
+
+
+OrderEvent: TypeAlias = OrderPlaced | OrderPaid | OrderGivenUp | OrderFailed | OrderTakenBack | OrderCancelled
+
+
+class Pay(NamedTuple):
+    """Declare an order paid."""
+
+    at_us: int
+
+
+class GiveUp(NamedTuple):
+    """Decide that an order will not be paid."""
+
+    reason: str
+    at_us: int
+
+
+class TakeBack(NamedTuple):
+    """Cancel a paid order."""
+
+    at_us: int
+
+
+class Close(NamedTuple):
+    """Declare that nothing is left of an order."""
+
+    at_us: int
+
+
+Command: TypeAlias = OrderPlaced | Pay | GiveUp | TakeBack | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order, as its events add up; without a status there is none.
+
+    pending → paid, or pending → undoing → failed, or paid → undoing → cancelled; nothing else.
+    It was decided when it was paid or given up, and a cancellation later does not change that.
+    """
+
+    order_id: str = ""
+    client_key: str = ""
+    cart_id: str = ""
+    status: str = ""
+    total_minor: int = 0
+    currency: str = ""
+    reason: str = ""
+    placed_at_us: int = 0
+    decided_at_us: int | None = None
+    coupon: str = ""
+    discount_minor: int = 0
+    since_us: int = 0
+    lines: tuple[Line, ...] = ()
 
     @property
     def is_cancelled(self) -> bool:
         """Whether it was paid and its customer took it back, done with or not."""
-        return self.reason == BY_CUSTOMER and self.status in (UNDOING, CANCELLED)
+        return self.reason == BY_CUSTOMER
+
+
+def decide(order: Order, command: Command) -> Sequence[OrderEvent]:
+    """The events that a command leads to: none where it comes too late, or again."""
+    events: list[OrderEvent] = []
+    match order.status, command:
+        case "", OrderPlaced():
+            events = [command]
+        case "pending", Pay(at_us):
+            events = [OrderPaid(at_us)]
+        case "pending", GiveUp(reason, at_us):
+            events = [OrderGivenUp(reason, at_us)]
+        case "paid", TakeBack(at_us):
+            events = [OrderTakenBack(at_us)]
+        case "pending", Close(at_us):
+            events = [OrderGivenUp(INTERRUPTED, at_us), OrderFailed(at_us)]
+        case "undoing", Close(at_us):
+            events = [OrderCancelled(at_us) if order.is_cancelled else OrderFailed(at_us)]
+    return events
+
+
+def evolve(order: Order, event: OrderEvent) -> Order:
+    """The order after an event."""
+    match event:
+        case OrderPlaced():
+            known = {name: getattr(event, name) for name in event.__dataclass_fields__}
+            return Order(**known, status=PENDING, since_us=event.placed_at_us)
+        case OrderPaid(at_us):
+            return replace(order, status=PAID, since_us=at_us, decided_at_us=at_us)
+        case OrderGivenUp(reason, at_us):
+            return replace(order, status=UNDOING, reason=reason, since_us=at_us, decided_at_us=at_us)
+        case OrderTakenBack(at_us):
+            return replace(order, status=UNDOING, reason=BY_CUSTOMER, since_us=at_us)
+        case OrderFailed(at_us):
+            return replace(order, status=FAILED, since_us=at_us)
+        case OrderCancelled(at_us):
+            return replace(order, status=CANCELLED, since_us=at_us)
 
 
 class PaidOrder(NamedTuple):
@@ -88,12 +204,31 @@ class PaidOrder(NamedTuple):
     currency: str
 
 
+def news(order: Order, contact: Mapping[str, Any]) -> PaidOrder:
+    """A paid order with whom it is for."""
+    whom = (contact["email"], contact["address"])
+    paid_at_us = order.decided_at_us or 0
+    return PaidOrder(
+        order.order_id, order.placed_at_us, paid_at_us, *whom, order.lines, order.total_minor, order.currency
+    )
+
+
 class Step(NamedTuple):
-    """A line of an order's journal."""
+    """A line of an order's history."""
 
     step: str
     state: str
     at_us: int
+
+
+def pieces(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """What to take and to reserve for an order."""
+    return [{"sku": line.sku, "quantity": line.quantity} for line in lines]
+
+
+def items(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """The lines with all that is known of them."""
+    return [asdict(line) for line in lines]
 
 
 def parse_checkout(body: Any, month_now: tuple[int, int]) -> Checkout:

@@ -1,4 +1,4 @@
-"""How the others hear of a paid order: through the outbox, or by hand."""
+"""The events of orders as they are stored, and how the others hear of a paid order: through the outbox, or by hand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from sdpatterns import Outbox
-from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns import Aggregate, EventSchema, EventType, Outbox
+from sdpatterns.backends.sqlalchemy.within import SQLView
 from sdpatterns.messaging.cloudevents import CloudEvent
-from shop.ordering.domain import PaidOrder
+from shop.ordering.domain import (
+    Command,
+    Order,
+    OrderCancelled,
+    OrderEvent,
+    OrderFailed,
+    OrderGivenUp,
+    OrderPaid,
+    OrderPlaced,
+    OrderTakenBack,
+    PaidOrder,
+    decide,
+    evolve,
+    items,
+)
 from shop.problems import Problem
 from shop.service_client import ServiceClient
 
@@ -19,11 +31,21 @@ _log = logging.getLogger("shop.ordering")
 ORDER_PAID = "order.paid"
 Send: TypeAlias = Callable[[CloudEvent], Awaitable[None]]
 
+SCHEMA_OF_EVENTS = EventSchema(
+    EventType("order.placed", OrderPlaced),
+    EventType(ORDER_PAID, OrderPaid),
+    EventType("order.given-up", OrderGivenUp),
+    EventType("order.failed", OrderFailed),
+    EventType("order.taken-back", OrderTakenBack),
+    EventType("order.cancelled", OrderCancelled),
+)
+ORDERS: Aggregate[Order, Command, OrderEvent] = Aggregate(name="order", initial=Order(), decide=decide, evolve=evolve)
+
 
 class Publisher(Protocol):
     """Tells the others of a change, in its transaction or after it."""
 
-    async def with_change(self, paid: PaidOrder, connection: AsyncConnection) -> None:
+    async def with_change(self, paid: PaidOrder, view: SQLView) -> None:
         """Called in the transaction of the change."""
         ...
 
@@ -33,35 +55,34 @@ class Publisher(Protocol):
 
 
 class OutboxPublisher:
-    """Writes the event in the transaction of the change, for a relay to hand on.
+    """Writes the news in the transaction of the change, for a relay to hand on.
 
-    Keeps: there is an event if, and only if, the order is paid.
+    Keeps: there is news if, and only if, the order is paid.
     """
 
-    def __init__(self, outbox: Outbox, backend: SQLBackend) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._backend = backend
 
-    async def with_change(self, paid: PaidOrder, connection: AsyncConnection) -> None:
-        """Write the event."""
-        await self._outbox.publish(event_of(self._outbox, paid), within=self._backend.within(connection))
+    async def with_change(self, paid: PaidOrder, view: SQLView) -> None:
+        """Write the news."""
+        await self._outbox.publish(event_of(self._outbox, paid), within=view)
 
     async def after_change(self, paid: PaidOrder) -> None:
         """Nothing: the relay does the rest."""
 
 
 class HandPublisher:
-    """Sends the event when the change has been committed: lost where the process dies, or the other one is away."""
+    """Sends the news when the change has been committed: lost where the process dies, or the other one is away."""
 
     def __init__(self, outbox: Outbox, send: Send) -> None:
         self._outbox = outbox
         self._send = send
 
-    async def with_change(self, paid: PaidOrder, connection: AsyncConnection) -> None:
+    async def with_change(self, paid: PaidOrder, view: SQLView) -> None:
         """Nothing yet: it may still be rolled back."""
 
     async def after_change(self, paid: PaidOrder) -> None:
-        """Send the event, once."""
+        """Send the news, once."""
         try:
             await self._send(event_of(self._outbox, paid))
         except Problem as problem:
@@ -69,8 +90,8 @@ class HandPublisher:
 
 
 def event_of(outbox: Outbox, paid: PaidOrder) -> CloudEvent:
-    """The event; its subject is the order, so that events of one order stay in order."""
-    data = {**paid._asdict(), "address": dict(paid.address), "items": [line._asdict() for line in paid.items]}
+    """The news as an event; its subject is the order, so that events of one order stay in order."""
+    data = {**paid._asdict(), "address": dict(paid.address), "items": items(paid.items)}
     return outbox.event("/ordering", ORDER_PAID, paid.order_id, data)
 
 

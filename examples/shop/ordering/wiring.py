@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.types import ASGIApp
 
 from sdpatterns import Idempotency
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
-from shop.background import alongside
 from shop.bodies import BODY_MAX_BYTES
 from shop.database import Database
 from shop.ordering.api import is_checkout, routes
-from shop.ordering.defences import bounded_checkouts, checkout_bulkhead, checkout_once, handed_on, order_events
+from shop.ordering.calls import Calls
+from shop.ordering.defences import (
+    bounded_checkouts,
+    checkout_bulkhead,
+    checkout_once,
+    decided_again,
+    driven,
+    handed_on,
+    order_events,
+    order_store,
+    order_tables,
+)
 from shop.ordering.events import HandPublisher, OutboxPublisher, sender
+from shop.ordering.orders import Orders
+from shop.ordering.sagas import order_sagas
 from shop.ordering.service import Ordering
-from shop.ordering.store import SCHEMA, OrderStore
+from shop.ordering.store import SCHEMA, OrderView, apply
 from shop.pattern_backend import pattern_backend, pattern_tables
 from shop.service_app import service_app
 from shop.service_client import service_client
@@ -30,36 +42,53 @@ def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
     return IdempotencyMiddleware(app, once, required=is_checkout, body_bytes_max=BODY_MAX_BYTES)
 
 
+async def other_services(settings: Settings, stack: AsyncExitStack) -> Calls:
+    """The services that take part in an order."""
+    names = ("cart", "inventory", "payments")
+    clients = {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
+    return Calls(**clients)
+
+
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
-    """Ordering, settling what an earlier run left half done."""
+    """Ordering, going on with the orders that an earlier run left half done."""
     async with (
         Database.opened(settings.storage("ordering"), SCHEMA) as database,
         pattern_backend(settings.storage("ordering-keys")) as backend,
         pattern_tables(settings.storage("ordering")) as tables,
-        service_client(settings, "cart") as cart,
-        service_client(settings, "inventory") as inventory,
-        service_client(settings, "payments") as payments,
         service_client(settings, "fulfilment") as fulfilment,
+        AsyncExitStack() as stack,
     ):
         switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
-        telling, events, send = Switch("outbox"), order_events(tables), sender(fulfilment)
-        in_outbox, by_hand = OutboxPublisher(events, tables), HandPublisher(events, send)
+        telling, outbox, send = Switch("outbox"), order_events(tables), sender(fulfilment)
+        in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
+        events, calls = order_store(tables), await other_services(settings, stack)
+        orders = Orders(
+            database,
+            tables,
+            events,
+            publisher=lambda: in_outbox if telling.on else by_hand,
+            again=decided_again(),
+            now_us=settings.now_us,
+        )
+        sagas = order_sagas(tables, calls, orders, lambda: calls)
+        projection = order_tables(events, apply, tables, database.write)
         ordering = Ordering(
-            OrderStore(database, lambda: in_outbox if telling.on else by_hand),
-            cart=cart,
-            inventory=inventory,
-            payments=payments,
+            orders,
+            sagas,
+            calls=calls,
+            events=events,
+            view=OrderView(database),
+            tables=projection,
             bounded=bounded_checkouts(turns),
             now_us=settings.now_us,
-            alone=len(settings.replicas("ordering")) == 1,
             dedupe=lambda client_key, order_id: client_key if switch.on else order_id,
             shares_cart=lambda: not switch.on,
         )
-        async with handed_on(events, send), alongside(ordering.recover()):
+        async with handed_on(outbox, send), projection, driven(sagas.sagas):
             with service_app(
                 "ordering",
-                [*routes(ordering), bulkhead_view(turns), queue_view(outbox=events.queue)],
+                [*routes(ordering), bulkhead_view(turns), queue_view(outbox=outbox.queue)],
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
                 middleware=[switch.middleware(lambda app: guarded(app, once))],

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
+from shop.payments.cards import Cards
 from shop.payments.domain import SETTLED, Card, Payment
 from shop.payments.service import Payments
 from shop.validation import Fields, whole
@@ -16,14 +17,21 @@ from shop.validation import Fields, whole
 _PAGE_MAX = 1_000
 
 
-def routes(payments: Payments) -> list[Route]:
+def routes(payments: Payments, cards: Cards) -> list[Route]:
     """The routes of payments."""
+
+    async def keep(request: Request) -> Response:
+        return JSONResponse({"token": cards.keep(Card(**(await read_json(request))["card"]))}, 201)
 
     async def charge(request: Request) -> Response:
         body = await read_json(request)
-        card = Card(**body["card"])
+        found = await cards.elsewhere(body["card"], request.url.path, body)
+        if found is not None:
+            return JSONResponse(found)
         order_id, amount_minor, coupon = request.path_params["order_id"], body["amount_minor"], body.get("coupon", "")
-        answer = await payments.charge(order_id, amount_minor, card, body["shares"], coupon)
+        answer = await payments.charge(order_id, amount_minor, cards.find(body["card"]), body["shares"], coupon)
+        if answer.outcome != "unknown":
+            cards.forget(body["card"])
         return JSONResponse(answer._asdict())
 
     async def undo(request: Request) -> Response:
@@ -47,6 +55,7 @@ def routes(payments: Payments) -> list[Route]:
         return JSONResponse({"orders": await payments.ledger(after, _PAGE_MAX, since_us)})
 
     return [
+        Route("/internal/cards", keep, methods=["POST"]),
         Route("/internal/payments/{order_id}/charge", charge, methods=["POST"]),
         Route("/internal/payments/{order_id}/undo", undo, methods=["POST"]),
         Route("/internal/payments/{order_id}/settle", settle, methods=["POST"]),

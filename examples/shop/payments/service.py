@@ -41,9 +41,14 @@ class Payments:
         self._now_us = now_us
 
     async def charge(
-        self, order_id: str, amount_minor: int, card: Card, shares: Mapping[str, int], coupon: str = ""
+        self, order_id: str, amount_minor: int, card: Card | None, shares: Mapping[str, int], coupon: str = ""
     ) -> Answer:
-        """Use an order's coupon and charge the rest, at most once; `shares` says whose goods it is for."""
+        """Use an order's coupon and charge the rest, at most once; `shares` says whose goods it is for.
+
+        Without a card, because it was forgotten, it only finds out whether the order is charged already.
+        """
+        if card is None:
+            return await self._charged_before(order_id)
         payment = Payment(order_id, amount_minor, ASKED, wanted=True, charge_id=None, asked_at_us=self._now_us())
         asked = await self._store.ask(payment, shares)
         if not asked.wanted or asked.state in SETTLED:
@@ -55,6 +60,14 @@ class Payments:
         with with_deadline(CHARGE_BUDGET_S):
             answer = await self._provider.charge(order_id, amount_minor, card)
         return await self._note(order_id, answer)
+
+    async def _charged_before(self, order_id: str) -> Answer:
+        payment = await self._store.find(order_id)
+        if payment is not None and payment.state == ASKED and payment.wanted:
+            payment = await self._look_up(payment)
+        if payment is None or not payment.wanted or payment.state in SETTLED:
+            return Answer("refused", reason="card-forgotten")
+        return Answer("charged", payment.charge_id) if payment.state == CHARGED else Answer("unknown")
 
     async def _use(self, coupon: str, order_id: str) -> Answer | None:
         """Use a coupon; an answer where it cannot be used, and then nothing is charged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from starlette.types import ASGIApp
@@ -14,6 +15,7 @@ from shop.background import Unbroken
 from shop.database import Database
 from shop.pattern_backend import pattern_backend
 from shop.payments.api import routes
+from shop.payments.cards import Cards
 from shop.payments.coupon_api import coupon_routes
 from shop.payments.coupon_store import COUPONS, CouponStore
 from shop.payments.coupons import Coupons
@@ -34,7 +36,7 @@ from shop.payments.schema import SCHEMA
 from shop.payments.service import Payments
 from shop.payments.store import PaymentStore
 from shop.service_app import service_app
-from shop.service_client import http_client
+from shop.service_client import ServiceClient, http_client, service_client
 from shop.settings import Settings
 from shop.stage.faults import FaultInjector
 from shop.stage.stoppable import Stoppable, may_stop_briefly
@@ -64,6 +66,16 @@ async def campaigning(
         yield payout_election(backend, backend.states, "nobody")
 
 
+async def other_replicas(settings: Settings, stack: AsyncExitStack) -> dict[int, ServiceClient]:
+    """The other replicas of payments by their numbers, each to be asked by itself."""
+    found: dict[int, ServiceClient] = {}
+    for number, address in enumerate(settings.replicas("payments"), 1):
+        if number != settings.replica:
+            alone = replace(settings, addresses={**settings.addresses, "payments": (address,)})
+            found[number] = await stack.enter_async_context(service_client(alone, "payments"))
+    return found
+
+
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Payments with its client of the provider, its coupons, and the candidates for paying the sellers."""
@@ -86,7 +98,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         payouts = Payouts(payout_store, unbroken)
         election = await stack.enter_async_context(campaigning(settings, backend, payouts, injector))
         view = partial(payouts.view, election, max(2, len(settings.replicas("payments"))))
-        own = [*routes(payments), *coupon_routes(coupon_store), *payout_routes(payout_store, view)]
+        cards = Cards(settings.replica, await other_replicas(settings, stack))
+        own = [*routes(payments, cards), *coupon_routes(coupon_store), *payout_routes(payout_store, view)]
         with service_app(
             "payments",
             [*own, breaker_view(breaker)],

@@ -6,7 +6,7 @@ A worker does this with a run that is under way, and a replay with a journal of 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from sdpatterns.core.error_codec import ErrorCodec
@@ -35,14 +35,22 @@ def version_of(sagas: Sagas, started: RunStarted) -> Saga[Any, Any] | None:
 
 
 class Drive:
-    """One run, for as long as it is driven: `await drive.go(...)`."""
+    """One run, for as long as it is driven: `await drive.go(...)`. `tell_failed` is called once its failure is written."""
 
-    def __init__(self, saga: Saga[Any, Any], run: SagaRun, writer: EntryWriter, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        saga: Saga[Any, Any],
+        run: SagaRun,
+        writer: EntryWriter,
+        now_us: Callable[[], int],
+        tell_failed: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._saga = saga
         self._run = run
         self._writer = writer
         self._journal = writer.journal
         self._now_us = now_us
+        self._tell_failed = tell_failed
 
     async def go(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Go on until it has ended. Raises `Suspended` where it waits, and `RunBroken` where a person is needed."""
@@ -84,6 +92,8 @@ class Drive:
             with contextlib.suppress(TypeError):
                 data = errors.encode(error)
         await self._writer.write(RunFailed(told, data))
+        if self._tell_failed is not None:
+            await self._tell_failed()
 
     async def _backward(self) -> None:
         """Undo what is done, the last step first."""

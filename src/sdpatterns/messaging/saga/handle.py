@@ -58,8 +58,11 @@ class SagaHandle(Generic[R]):
         except SagaDropped:
             return RunStatus.DROPPED
 
-    async def result(self, timeout_s: float) -> R:
+    async def result(self, timeout_s: float, *, wait_for_undo: bool = True) -> R:
         """What its function returned, waiting for it.
+
+        With `wait_for_undo=False` it raises `SagaUndone` as soon as the run has failed, while its steps are being
+        undone: for a caller to whom the answer is enough.
 
         **May fail** with `SagaUndone`, `SagaNotStarted`, `SagaDropped`, or `DeadlineExceeded` where it has not ended in
         `timeout_s` or by the caller's deadline, as a run that is parked; it goes on then.
@@ -72,7 +75,7 @@ class SagaHandle(Generic[R]):
         async with self._sagas.signals.subscribe(self._sagas.ended_topic(self.id)) as subscription:
             while True:
                 await self._load(journal)
-                if journal.ended is not None:
+                if journal.ended is not None or (journal.failed is not None and not wait_for_undo):
                     return cast("R", self._answer(journal))
                 left_s = until_s - SYSTEM.monotonic()
                 if left_s <= 0:
@@ -81,8 +84,7 @@ class SagaHandle(Generic[R]):
                 await subscription.wait(min(left_s, _LOOK_AGAIN_S))
 
     def _answer(self, journal: Journal) -> Any:
-        assert journal.ended is not None
-        if journal.status is RunStatus.COMPLETED:
+        if journal.ended is not None and journal.status is RunStatus.COMPLETED:
             return journal.ended.value
         if journal.status is RunStatus.CLOSED:
             raise SagaNotStarted(self._sagas.name, self.id)

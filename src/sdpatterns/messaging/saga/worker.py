@@ -181,7 +181,7 @@ class RunDelivery(Delivery):
 
     async def _run(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
-            await Drive(saga, run, self._writer, lambda: self._now_us).go(args, kwargs)
+            await Drive(saga, run, self._writer, lambda: self._now_us, self._notify).go(args, kwargs)
         except (Suspended, RunBroken, EntryNotWritten):
             raise
         except BaseException:
@@ -257,6 +257,11 @@ class RunDelivery(Delivery):
             tell(SagaParked(name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, reason=reason))
         return Park(self.claimed, reason)
 
+    async def _notify(self) -> None:
+        """Wake those that wait for its failure or its end."""
+        with contextlib.suppress(BackendError):
+            await self._sagas.signals.notify(self._sagas.ended_topic(self.claimed.id))
+
     async def _tell_ended(self) -> None:
         """Tell those that wait for its end; again, where a worker died after the last entry."""
         ended, started = self._journal.ended, self._journal.started
@@ -270,8 +275,7 @@ class RunDelivery(Delivery):
                 await self._sagas.handle(parent).signal(name, [ended.status, value])
 
             await self.insist(tell_parent)
-        with contextlib.suppress(BackendError):
-            await self._sagas.signals.notify(self._sagas.ended_topic(self.claimed.id))
+        await self._notify()
         if LISTENERS:
             tell(SagaEnded(
                 name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, status=ended.status,

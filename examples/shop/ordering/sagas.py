@@ -1,0 +1,125 @@
+"""The sagas of ordering: buy what is in a cart, and take a paid order back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, ParamSpec, Protocol
+
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.messaging.saga import Saga, SagaRun, Sagas
+from shop.ordering.calls import Calls, Purchase, Refused
+from shop.ordering.orders import Orders
+from shop.problems import Problem
+
+P = ParamSpec("P")
+Answer = dict[str, Any]
+
+ATTEMPTS_MAX, PAUSE_S, PAUSE_MAX_S = 1_000, 0.2, 3.0  # the better part of an hour, before a person has to look
+
+
+class OrderRefused(Exception):
+    """A step's answer is no: the order is undone, and its customer gets this answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer["slug"])
+        self.answer = answer
+
+    @property
+    def did_nothing(self) -> bool:
+        """Whether the step is known to have done nothing."""
+        return bool(self.answer["did_nothing"])
+
+    def problem(self) -> Problem:
+        """The answer, as the customer gets it."""
+        return Problem(**{name: value for name, value in self.answer.items() if name != "did_nothing"})
+
+
+class Undos(Protocol):
+    """What takes the steps back. Undoing what was never done is harmless."""
+
+    async def give_back(self, order_id: str) -> None:
+        """Put the lines back into the cart."""
+        ...
+
+    async def release(self, order_id: str) -> None:
+        """Give the pieces back."""
+        ...
+
+    async def repay(self, order_id: str) -> None:
+        """Take the charge back."""
+        ...
+
+
+class OrderSagas(NamedTuple):
+    """The sagas of ordering, and what they share."""
+
+    sagas: Sagas
+    place_order: Saga[[Purchase, str], None]
+    cancel_order: Saga[[str], None]
+
+
+def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callable[[], Undos]) -> OrderSagas:
+    """The sagas. Each answer of a step is in the journal of the order: there is no card in it, only a token.
+
+    A step that is refused is done too, and its answer says so. So its undo runs as well: where the answer is that
+    nobody knows (the provider was silent), the undo is what finds out.
+    """
+    sagas = Sagas("orders", backend=backend)
+    declared = sagas.saga(give_up_on=(OrderRefused,), attempts_max=ATTEMPTS_MAX, base_s=PAUSE_S, max_s=PAUSE_MAX_S)
+    take, reserve, charge = answered(calls.take), answered(calls.reserve), answered(calls.charge)
+    sell = answered(functools.partial(_sold, calls, orders))
+
+    async def close(order_id: str) -> None:
+        await undos().give_back(order_id)
+        await orders.close(order_id)
+
+    async def give_up(order_id: str, reason: str) -> None:
+        await orders.give_up(order_id, reason)
+        await undos().give_back(order_id)
+
+    @declared
+    async def place_order(run: SagaRun, purchase: Purchase, card: str) -> None:
+        order_id = purchase["order_id"]
+        try:
+            _agreed(await run.step("take", take, purchase, undo=lambda _: close(order_id)))
+            _agreed(await run.step("reserve", reserve, purchase, undo=lambda _: undos().release(order_id)))
+            _agreed(await run.step("charge", charge, purchase, card, undo=lambda _: undos().repay(order_id)))
+            _agreed(await run.step("sell", sell, order_id, undo=lambda _: undos().release(order_id)))
+        except OrderRefused as refusal:
+            await run.step("give-up", give_up, order_id, refusal.answer["slug"])
+            raise
+
+    @declared
+    async def cancel_order(run: SagaRun, order_id: str) -> None:
+        await run.step("refund", calls.repay, order_id)
+        await run.step("release", calls.release, order_id)
+        await run.step("close", orders.close, order_id)
+
+    return OrderSagas(sagas, place_order, cancel_order)
+
+
+async def _sold(calls: Calls, orders: Orders, order_id: str) -> None:
+    """Sell the pieces, and declare the order paid."""
+    await calls.sell(order_id)
+    if not await orders.pay(order_id):
+        raise Problem(503, "order-undone", "The order took too long and is being undone.", retry_after_s=5)
+
+
+def answered(call: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[Answer]]:
+    """A call as a step of a saga: a problem is its answer, an empty one is yes."""
+
+    async def step(*args: P.args, **kwargs: P.kwargs) -> Answer:
+        try:
+            await call(*args, **kwargs)
+        except Problem as no:
+            answer = {"status": no.status, "slug": no.slug, "detail": no.detail, "retry_after_s": no.retry_after_s}
+            return {**answer, **no.members, "did_nothing": isinstance(no, Refused)}
+        return {}
+
+    return step
+
+
+def _agreed(answer: Answer) -> None:
+    if answer:
+        raise OrderRefused(answer)
