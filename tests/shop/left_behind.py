@@ -15,7 +15,6 @@ from shop.database import Database
 from shop.ordering.defences import decided_again, order_events, order_store
 from shop.ordering.events import OutboxPublisher
 from shop.ordering.orders import Orders
-from shop.ordering.store import SCHEMA
 from shop.pattern_backend import pattern_tables
 
 
@@ -45,5 +44,9 @@ class Desk:
     async def opened(cls, data_dir: Path, now_us: Callable[[], int]) -> AsyncIterator[Desk]:
         """The database of the shop with this data."""
         path = data_dir / "ordering.sqlite3"
-        async with Database.opened(path, SCHEMA) as database, pattern_tables(path) as backend:
-            yield cls(database, backend, now_us)
+        database = Database(path)  # without the checks of a start: the shop may be at work
+        try:
+            async with pattern_tables(path) as backend:
+                yield cls(database, backend, now_us)
+        finally:
+            await database.close()

@@ -247,6 +247,33 @@ async def test_a_run_that_sleeps_holds_no_worker(sagas: Sagas, shop: Shop) -> No
     assert shop.calls == ["reserve", "ship"]
 
 
+async def test_who_does_not_wait_for_the_undo_is_told_of_the_failure_at_once(sagas: Sagas, shop: Shop) -> None:
+    began = anyio.Event()
+
+    async def slow_undo(_: object) -> None:
+        began.set()
+        await anyio.sleep(600)
+
+    @sagas.saga(give_up_on=(OutOfStock,))
+    async def order(run: SagaRun) -> None:
+        await run.step("reserve", shop.reserve, "lamp", undo=slow_undo)
+        raise OutOfStock("no money")
+
+    async with SagaWorker(sagas):
+        handle = await order.start()
+        began_s = anyio.current_time()
+        with pytest.raises(SagaUndone, match="no money") as failed:
+            await handle.result(timeout_s=60, wait_for_undo=False)
+        assert anyio.current_time() - began_s < 1, "it is woken, and does not look after a while"
+        assert isinstance(failed.value.__cause__, OutOfStock)
+        await began.wait()
+        assert await handle.status() is RunStatus.UNDOING
+        with pytest.raises(DeadlineExceeded):
+            await handle.result(timeout_s=1)
+        with pytest.raises(SagaUndone):
+            await handle.result(timeout_s=900)
+
+
 @pytest.mark.parametrize("delay_s", [0, 30])
 async def test_a_signal_is_taken_whether_it_comes_before_or_while_the_run_waits(
     sagas: Sagas, shop: Shop, delay_s: float

@@ -35,7 +35,7 @@ def version_of(sagas: Sagas, started: RunStarted) -> Saga[Any, Any] | None:
 
 
 class Drive:
-    """One run, for as long as it is driven: `await drive.go(...)`. `tell_failed` is called once its failure is written."""
+    """One run, for as long as it is driven: `await drive.go(...)`. `tell_failed` is called when it has failed."""
 
     def __init__(
         self,
