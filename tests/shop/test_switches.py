@@ -145,7 +145,7 @@ async def test_a_switch_takes_only_true_or_false(shared: Visitor) -> None:
 
 async def test_every_defence_shows_its_harm_and_the_source_of_the_figure(shared: Visitor) -> None:
     defences = (await shared.state())["defences"]
-    assert defences.keys() == {"limiter", "breaker", "idempotency", "fencing", "outbox", "inbox", "jobs"}
+    assert defences.keys() == {"limiter", "breaker", "idempotency", "fencing", "outbox", "undo", "inbox", "jobs"}
     for seen in defences.values():
         assert seen["on"] is True
         assert seen["harm"]["count"] == 0

@@ -33,6 +33,7 @@ from shop.pattern_backend import pattern_backend, pattern_tables
 from shop.service_app import service_app
 from shop.service_client import service_client
 from shop.settings import Settings
+from shop.stage.no_undos import NoUndos
 from shop.stage.switches import Switch
 from shop.stage.views import bulkhead_view, queue_view
 
@@ -71,7 +72,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             again=decided_again(),
             now_us=settings.now_us,
         )
-        sagas = order_sagas(tables, calls, orders, lambda: calls)
+        undoing, no_undos = Switch("undo"), NoUndos()
+        sagas = order_sagas(tables, calls, orders, lambda: calls if undoing.on else no_undos)
         projection = order_tables(events, apply, tables, database.write)
         ordering = Ordering(
             orders,
@@ -92,6 +94,6 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
                 middleware=[switch.middleware(lambda app: guarded(app, once))],
-                switches=[switch, telling],
+                switches=[switch, telling, undoing],
             ) as app:
                 yield app

@@ -23,6 +23,7 @@ DEFENCES = {  # and who has the line
     "idempotency": "ordering",
     "fencing": "payments",
     "outbox": "ordering",
+    "undo": "ordering",
     "inbox": "fulfilment",
     "jobs": "fulfilment",
 }

@@ -34,6 +34,11 @@ def charged_twice(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
     return sum(number - 1 for number in times.values())
 
 
+def paid_for_nothing(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
+    """Orders that have failed for good and that the provider's book shows charged."""
+    return sum(order["status"] == "failed" and charged.get(order["order_id"], 0) > 0 for order in orders)
+
+
 def paid_twice(payouts: Iterable[Mapping[str, Any]], since_us: int) -> int:
     """Payouts beyond the first to one seller in one night, among those that were ordered since an instant."""
     seen: set[tuple[int, str]] = set()

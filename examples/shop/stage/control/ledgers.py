@@ -79,11 +79,11 @@ class Ledgers:
     async def _read(self) -> list[Row]:
         began_us = self._now_us()
         since_us = max(0, self._since_us - _OVERLAP_US)
-        found: list[list[Row]] = await together(
-            self._changed("ordering", "/internal/ledger", since_us),
-            *(self._changed(keeper, path, since_us) for keeper, path in LEDGER_PATHS.items()),
+        # The orders first: what an order says of its charge is then in the books that are read after it.
+        orders = await self._changed("ordering", "/internal/ledger", since_us)
+        charges: list[list[Row]] = await together(
+            *(self._changed(keeper, path, since_us) for keeper, path in LEDGER_PATHS.items())
         )
-        orders, *charges = found
         self.orders.update((row["order_id"], row) for row in orders)
         for keeper, rows in zip(LEDGER_PATHS, charges, strict=True):
             net = {row["order_id"]: net_minor(row) for row in rows}

@@ -58,6 +58,11 @@ DEFENCES = {
         "The news of a paid order is stored with the order itself, and handed on until it has arrived.",
         "examples/shop/ordering/defences.py",
     ),
+    "undo": Defence(
+        "Saga undo",
+        "What an order has done before it failed is taken back: the charge, the pieces, the lines of the cart.",
+        "examples/shop/ordering/sagas.py",
+    ),
     "inbox": Defence(
         "Inbox",
         "News that comes twice is taken once: one mail, one invoice, one parcel.",

@@ -155,6 +155,7 @@ class Control:
             "idempotency": keys,
             "fencing": {"refused": self.defences.refused(), "night": election.get("night")},
             "outbox": self.queues.card("outbox"),
+            "undo": {"being_undone": counts.get("undoing", {}).get("orders", 0)},
             "inbox": {"orders_taken_on": len(self._books.counted["fulfilment"])},
             "jobs": self.queues.card("jobs"),
         }

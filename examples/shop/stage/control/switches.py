@@ -20,6 +20,7 @@ from shop.stage.control.harm import (
     kept_waiting,
     known_down_after,
     overspent,
+    paid_for_nothing,
     paid_twice,
 )
 from shop.stage.control.ledgers import Ledgers, Row
@@ -64,7 +65,7 @@ class Defences:
         self._feed = feed
         self._now_us = now_us
         self.since_us = dict.fromkeys(DEFENCES, now_us())
-        self._placed: dict[str, dict[str, Row]] = {"breaker": {}, "idempotency": {}}
+        self._placed: dict[str, dict[str, Row]] = {"breaker": {}, "idempotency": {}, "undo": {}}
         self._visits: list[Visit] = []
         self._shares: dict[str, Share] = {}
         self._rate = (20.0, 40)
@@ -122,6 +123,7 @@ class Defences:
             "idempotency": self._idempotency(),
             "fencing": self._fencing(),
             "outbox": self._outbox(),
+            "undo": self._undo(),
             "inbox": self._inbox(),
             "jobs": self._jobs(),
         }
@@ -155,6 +157,12 @@ class Defences:
         placed = self._placed["idempotency"]
         count = charged_twice(placed.values(), self._ledgers.charged)
         return Harm(count, "customers charged twice", f"of {len(placed)} orders", "orders and the provider's book")
+
+    def _undo(self) -> Harm:
+        placed = self._placed["undo"]
+        count = paid_for_nothing(placed.values(), self._ledgers.charged)
+        source = "orders and the provider's book"
+        return Harm(count, "customers who paid for an order that failed", f"of {len(placed)} orders", source)
 
     def _fencing(self) -> Harm:
         since_us, uses_max = self.since_us["fencing"], {row["code"]: row["uses_max"] for row in self._ledgers.coupons}
