@@ -65,7 +65,9 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
     A step that is refused is done too, and its answer says so. So its undo runs as well: where the answer is that
     nobody knows (the provider was silent), the undo is what finds out.
     """
-    sagas = Sagas("orders", backend=backend)
+    sagas = Sagas(
+        "orders", backend=backend, keep_s=None
+    )  # the page of an order shows its steps as long as there is an order
     declared = sagas.saga(give_up_on=(OrderRefused,), attempts_max=ATTEMPTS_MAX, base_s=PAUSE_S, max_s=PAUSE_MAX_S)
     take, reserve, charge = answered(calls.take), answered(calls.reserve), answered(calls.charge)
     sell = answered(functools.partial(_sold, calls, orders))
