@@ -5,6 +5,7 @@ Checked, never run: see `async_door.py`.
 
 # pyright: strict
 
+import dataclasses
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -13,7 +14,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.messaging.jobs import JobHandle
-from sdpatterns.messaging.saga import SagaBackend, SagaHandle, SagaRun
+from sdpatterns.messaging.saga import SagaBackend, SagaHandle, SagaRun, SagaTable, TableStep
 
 sql = SQLBackend.from_url("postgresql+asyncpg://localhost/shop")
 backends: list[SagaBackend] = [MemoryBackend(), RedisBackend.from_url("redis://localhost:6379"), sql]
@@ -50,7 +51,24 @@ async def place_order(run: SagaRun, article: str, *, cents: int) -> tuple[str, i
     return reservation, cents
 
 
+@dataclasses.dataclass(frozen=True)
+class Payment:
+    cents: int
+
+
+async def pay(payment: Payment) -> Payment:
+    return payment
+
+
+rows = [TableStep("pay", pay, undo=print), TableStep("book", pay, is_pivot=True)]
+pay_out = sagas.saga(give_up_on=(ValueError,))(SagaTable("pay_out", Payment, rows))
+SagaTable("pay_out", Payment, [TableStep("refund", refund)])  # type: ignore[arg-type]
+TableStep("pay", pay, undo=release)  # type: ignore[arg-type]
+
+
 async def main() -> None:
+    assert_type(await (await pay_out.start(Payment(7))).result(timeout_s=5), Payment)
+    await pay_out.start(7)  # type: ignore[arg-type]
     handle = await send.enqueue("Ada", copies=2)
     assert_type(handle, JobHandle[int])
     await send.enqueue(7)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,15 @@ import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.runtime import finish
-from sdpatterns.messaging.saga import SagaRun, Sagas, SagaWorker
+from sdpatterns.messaging.saga import SagaRun, Sagas, SagaTable, SagaWorker, TableStep
 from sdpatterns.messaging.saga.__main__ import main
 
 _APP = "app_of_test_saga_command"
+
+
+@dataclasses.dataclass
+class Money:
+    cents: int
 
 
 async def fine(number: int) -> int:
@@ -83,6 +89,16 @@ def test_it_draws_a_run(capsys: pytest.CaptureFixture[str]) -> None:
         "flowchart LR", '  start(["order"])', '  s0["count: done"]', "  start --> s0",
         '  s1["call: attempt 1"]', "  s0 --> s1", '  end1(["parked"])', "  s1 --> end1",
     ]  # fmt: skip
+
+
+def test_it_draws_a_saga_that_is_a_table(sagas: Sagas, capsys: pytest.CaptureFixture[str]) -> None:
+    async def same(order: Money) -> Money:
+        return order
+
+    sagas.saga(SagaTable("pay", Money, [TableStep("charge", same)]))
+    assert '  s0["charge"]' in said(capsys, "definition", "pay").splitlines()
+    assert "is a function: draw one of its runs" in said(capsys, "definition", "order", code=1)
+    assert "'orders' has no saga 'other'" in said(capsys, "definition", "other", code=1)
 
 
 def test_it_resumes_and_cancels_runs(sagas: Sagas, capsys: pytest.CaptureFixture[str]) -> None:

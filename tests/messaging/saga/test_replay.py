@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
@@ -194,6 +195,7 @@ async def test_there_must_be_a_journal(tmp_path: Path) -> None:
 async def test_a_run_that_never_started_is_not_recorded(tmp_path: Path) -> None:
     sagas = sagas_with(as_recorded)
     await sagas.queue.publish((sagas.driver("late"),))
+    await anyio.sleep(6)
     await SagaWorker(sagas).run_due()
     with pytest.raises(LookupError, match="was never started"):
         await sagas.record("late", to=tmp_path)

@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--status", choices=[status.value for status in RunStatus], help="only those that are so")
     add("show", _show, "what has happened in one run").add_argument("id")
     add("diagram", _diagram, "one run as a Mermaid diagram").add_argument("id")
+    add("definition", _definition, "a saga that is a table of steps as a Mermaid diagram").add_argument("saga")
     resume_told = "let parked runs go on: the step that failed is tried again, with all its attempts"
     add("resume", _resume, resume_told, "retry").add_argument("ids", nargs="+")
     add("cancel", _cancel, "let runs stop at their next step, and undo what they have done").add_argument(
@@ -119,6 +120,16 @@ def _told(event: RecordedEvent) -> tuple[str, str, str]:
 async def _diagram(sagas: Sagas, given: Any) -> Lines:
     await events_of(sagas, given.id)
     return as_mermaid(await sagas.handle(given.id).journal())
+
+
+async def _definition(sagas: Sagas, given: Any) -> Lines:
+    versions = sagas.versions_of(given.saga)
+    if not versions:
+        raise LookupError(f"{sagas.name!r} has no saga {given.saga!r}")
+    table = sagas.known[given.saga, versions[-1]].table
+    if table is None:
+        raise LookupError(f"saga {given.saga!r} is a function: draw one of its runs with `diagram ID`")
+    return table.diagram()
 
 
 async def _record(sagas: Sagas, given: Any) -> Lines:

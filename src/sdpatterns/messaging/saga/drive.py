@@ -75,7 +75,7 @@ class Drive:
         else:
             if journal.failed is None:
                 self._run.check_all_asked("is at its end")
-                await self._end(RunStatus.COMPLETED, result)
+                await self._end(RunStatus.COMPLETED, self._saga.stored(result))
 
     async def _failed(self, error: Exception) -> None:
         if self._journal.failed is not None:

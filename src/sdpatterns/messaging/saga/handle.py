@@ -85,7 +85,8 @@ class SagaHandle(Generic[R]):
 
     def _answer(self, journal: Journal) -> Any:
         if journal.ended is not None and journal.status is RunStatus.COMPLETED:
-            return journal.ended.value
+            saga = self._sagas.version_of(journal)
+            return journal.ended.value if saga is None else saga.loaded(journal.ended.value)
         if journal.status is RunStatus.CLOSED:
             raise SagaNotStarted(self._sagas.name, self.id)
         reason = "" if journal.failed is None else journal.failed.reason

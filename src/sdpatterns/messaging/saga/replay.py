@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sdpatterns.core.arguments import fitting
 from sdpatterns.errors import CodecError, ReplayFailed
 from sdpatterns.messaging.saga.drive import Drive, version_of
 from sdpatterns.messaging.saga.journal import Entry, Journal, RunBroken, RunStarted, StepRecord
@@ -53,7 +52,7 @@ async def _driven(sagas: Sagas, run_id: str, entries: Sequence[Entry]) -> None:
     saga = version_of(sagas, started)
     if saga is None:
         raise RunBroken(f"the code has no version {started.version} of {started.saga!r}")
-    arguments = fitting(saga.signature, started.arguments)
+    arguments = saga.arguments(started)
     writer = ReplayWriter(journal)
     run = ReplayRun(sagas, run_id, saga.config, writer, _now_us)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
-from sdpatterns.core.arguments import arguments_of
+from sdpatterns.core.arguments import arguments_of, fitting
 from sdpatterns.core.carried import carried
 from sdpatterns.core.error_codec import ErrorCodec
 from sdpatterns.core.judging import is_async, plain, title_of
@@ -27,6 +28,7 @@ from sdpatterns.messaging.saga.notices import SagaStarted
 from sdpatterns.messaging.saga.recording import events_of, write_recording
 from sdpatterns.messaging.saga.replay import replay
 from sdpatterns.messaging.saga.run import SagaRun
+from sdpatterns.messaging.saga.table import SagaTable
 from sdpatterns.ports.backend import HasLogs, HasQueues, HasSignals
 from sdpatterns.ports.log import EventLog, NewEvent
 from sdpatterns.ports.queue import Message, MessageQueue, require
@@ -267,7 +269,7 @@ class Sagas(Undivided):
             await handle.cancel(f"{run.id} failed")
             with_result = (await handle.journal()).ended
             if undo is not None and with_result is not None and with_result.status == RunStatus.COMPLETED:
-                found = undo(with_result.value)
+                found = undo(saga.loaded(with_result.value))
                 if inspect.isawaitable(found):
                     await found
 
@@ -275,7 +277,12 @@ class Sagas(Undivided):
         status, value = await run.signal(end)
         if status != RunStatus.COMPLETED:
             raise SagaUndone(self.name, child.run_id, str(value))
-        return cast("R", value)
+        return saga.loaded(value)
+
+    def version_of(self, journal: Journal) -> Saga[Any, Any] | None:
+        """The code of a run; None where this code has not its version."""
+        started = journal.started
+        return None if started is None else self.known.get((started.saga, started.version))
 
     def ended_topic(self, run_id: str) -> str:
         """What is notified when a run has ended. One subscription for all runs of a process."""
@@ -283,8 +290,7 @@ class Sagas(Undivided):
 
     def cause_of(self, journal: Journal) -> Exception | None:
         """The exception that a run failed with, where it was declared."""
-        started, failed = journal.started, journal.failed
-        saga = None if started is None else self.known.get((started.saga, started.version))
+        saga, failed = self.version_of(journal), journal.failed
         if saga is None or failed is None or not failed.error:
             return None
         return ErrorCodec(saga.config.give_up_on, "give_up_on").decode(failed.error)
@@ -296,24 +302,17 @@ class Sagas(Undivided):
 class Saga(Generic[P, R]):
     """One kind of saga: `await saga.start(...)` begins a run, with the arguments of its function."""
 
-    def __init__(
-        self,
-        sagas: Sagas,
-        function: Callable[..., Any],
-        name: str,
-        config: SagaConfig,
-        run_id: str | None = None,
-        view: HasLogAndQueue | None = None,
-    ) -> None:
+    def __init__(self, sagas: Sagas, function: Callable[..., Any], name: str, config: SagaConfig) -> None:
         self.name = check_name("saga", name)
         self.function = function
         self.config = config
         whole = inspect.signature(function)
         self.signature = whole.replace(parameters=list(whole.parameters.values())[1:])
         self._sagas = sagas
-        self._run_id = run_id
-        self._view = view
-        functools.update_wrapper(self, function)  # type: ignore[arg-type]
+        self._run_id: str | None = None
+        self._view: HasLogAndQueue | None = None
+        self.table: SagaTable[Any] | None = function if isinstance(function, SagaTable) else None
+        functools.update_wrapper(self, function, updated=())  # type: ignore[arg-type]
 
     @property
     def run_id(self) -> str:
@@ -322,11 +321,16 @@ class Saga(Generic[P, R]):
 
     def options(self, *, id: str) -> Saga[P, R]:  # noqa: A002 - what it is called everywhere
         """The same saga, whose next run has this id: the order's, or another name of what it is for."""
-        return Saga(self._sagas, self.function, self.name, self.config, check_key(id), self._view)
+        return self._changed(_run_id=check_key(id))
 
     def within(self, view: HasLogAndQueue) -> Saga[P, R]:
         """The same saga, started in the caller's transaction: `place_order.within(backend.within(session))`."""
-        return Saga(self._sagas, self.function, self.name, self.config, self._run_id, view)
+        return self._changed(_view=view)
+
+    def _changed(self, **fields: object) -> Saga[P, R]:
+        found = copy.copy(self)
+        vars(found).update(fields)
+        return found
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> SagaHandle[R]:
         """Begin a run; it is there when this returns (or the transaction commits).
@@ -342,7 +346,24 @@ class Saga(Generic[P, R]):
     def started(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], parent: list[str]) -> RunStarted:
         """The first entry of a run."""
         arguments = arguments_of(self.signature, args, dict(kwargs))
+        if self.table is not None:
+            arguments = {name: self.table.dump(state) for name, state in arguments.items()}
         return RunStarted(self.name, self.config.version, arguments, carried(), parent)
+
+    def arguments(self, started: RunStarted) -> inspect.BoundArguments:
+        """What its function is called with. Raises `CodecError` where that does not fit the function any more."""
+        found = fitting(self.signature, dict(started.arguments))
+        if self.table is not None:
+            found.arguments.update({name: self.table.load(state) for name, state in started.arguments.items()})
+        return found
+
+    def stored(self, result: Any) -> Any:
+        """What its function returned, as it stands in the journal."""
+        return result if self.table is None else self.table.dump(result)
+
+    def loaded(self, value: Any) -> R:
+        """The reverse of `stored`."""
+        return cast("R", value if self.table is None else self.table.load(value))
 
     def __repr__(self) -> str:
         return f"<Saga {self.name!r}, version {self.config.version}, of {self._sagas.name!r}>"

@@ -6,7 +6,6 @@ import contextlib
 from functools import partial
 from typing import Any
 
-from sdpatterns.core.arguments import fitting
 from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, trace
@@ -168,7 +167,7 @@ class RunDelivery(Delivery):
         saga = self._found(started)
         if self.claimed.attempt > _CRASHES_MAX:
             raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
-        arguments = fitting(saga.signature, started.arguments)
+        arguments = saga.arguments(started)
         run = SagaRun(self._sagas, self.claimed.id, saga.config, self._writer, lambda: self._now_us)
         correlation_id.set(started.headers.get(CORRELATION))
         if not TRACERS:
