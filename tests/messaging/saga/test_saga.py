@@ -14,6 +14,7 @@ from sdpatterns.messaging.saga import RunStatus, SagaRun, Sagas, SagaWorker, cur
 from sdpatterns.messaging.saga.journal import StepDone, encoded
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaParked, StepRepeated
 from sdpatterns.ports.log import Appended, Expected, NewEvent
+from sdpatterns.ports.queue import Complete, Requeue
 from tests.loops import each_virtual_loop
 
 anyio_backend = each_virtual_loop
@@ -667,3 +668,18 @@ async def test_what_is_no_saga_is_refused(sagas: Sagas) -> None:
         await order.start(7)  # type: ignore[call-arg]
     with pytest.raises(LookupError, match="step of a saga"):
         current_step()
+
+
+async def test_a_wake_up_is_not_lost_while_the_one_before_it_is_being_settled(sagas: Sagas) -> None:
+    @sagas.saga
+    async def order(run: SagaRun) -> list[object]:
+        return [await run.signal("one"), await run.signal("two")]
+
+    handle = await order.start()
+    [driver] = (await sagas.queue.claim(1, 8.0)).messages  # by a worker that has not read the signals
+    await handle.signal("one", 1)
+    [waker] = (await sagas.queue.claim(1, 8.0)).messages
+    await handle.signal("two", 2)
+    await sagas.queue.settle((Complete(waker), Requeue(driver, 86_400.0)))
+    async with SagaWorker(sagas):
+        assert await handle.result(timeout_s=60) == [1, 2]

@@ -244,8 +244,9 @@ class Sagas(Undivided):
         """Let a run that waits look at its journal now."""
         [is_due] = await self.queue.publish((self.driver(run_id, replace=True),))
         if not is_due:
-            # A worker has it, and may be about to put it back with a delay.
-            waker = Message(id=f"wake/{run_id}", payload=WAKER, headers={"run": run_id})
+            # A worker has it, and may be about to put it back with a delay. Each wake-up has an id of its own: one that
+            # is being settled would drop another with the same id, and is too early for what has happened since.
+            waker = Message(id=f"wake/{run_id}/{self.ids()}", payload=WAKER, headers={"run": run_id})
             await self.queue.publish((waker,))
 
     async def run_child(
