@@ -36,6 +36,10 @@ class Readers(Protocol):
         """The rows of each query, in one view of the data."""
         ...
 
+    async def version(self) -> str:
+        """A text that is another one after each change of the data; empty where it is not known."""
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
@@ -92,6 +96,13 @@ class Database:
         """The rows of each query, all from one consistent view of the data; a Problem 503 when there is none."""
         try:
             return await self._readers.read(queries)
+        except (DBAPIError, OSError) as error:
+            raise self._problem("cannot read", error) from error
+
+    async def version(self) -> str:
+        """A text that is another one after each change of the data, by any process; empty where it is not known."""
+        try:
+            return await self._readers.version()
         except (DBAPIError, OSError) as error:
             raise self._problem("cannot read", error) from error
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Executable, Row, make_url
+from sqlalchemy import Executable, Row, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 # For each context of each replica; the server is told how many there may be in all.
 WRITERS_MAX, READERS_MAX = 4, 4
 _WAIT_S = 30.0
+_SNAPSHOT = text("SELECT pg_current_snapshot()::text")
 
 
 def name_of(url: str) -> str:
@@ -41,6 +42,11 @@ class Readers:
         """The rows of each query, in one view of the data."""
         async with self._engine.begin() as connection:
             return [(await connection.execute(query)).all() for query in queries]
+
+    async def version(self) -> str:
+        """Which transactions a reader sees: other ones after each change, also of the server's other databases."""
+        ((snapshot,),) = (await self.read([_SNAPSHOT]))[0]
+        return str(snapshot)
 
     async def close(self) -> None:
         """Close the connections."""

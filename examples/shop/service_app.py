@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -28,6 +29,7 @@ from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
 from shop.stage.switches import routes as switch_routes
 from shop.stage.traces import routes as trace_routes
+from shop.stage.whole_view import WholeView
 
 
 def trust_all(_scope: Scope) -> bool:
@@ -74,6 +76,12 @@ def service_app(
             count(notice)
             pulse(notice)
 
+    def show_pulse() -> dict[str, Any]:
+        return {**pulse.view(), "switches": positions(switches), "fault": injector.view()}
+
+    async def pulse_alone(_request: Request) -> Response:
+        return JSONResponse(show_pulse())
+
     live = JSONResponse({"service": name, "status": "live"})
     around = [
         Middleware(LiveMiddleware, live=live),
@@ -89,7 +97,8 @@ def service_app(
         *_health(name, registry, database),
         *switch_routes(switches),
         *trace_routes(),
-        _pulse(pulse, switches, injector),
+        Route("/internal/pulse", pulse_alone),
+        WholeView(show_pulse, routes, database).route(),
     ]
     if accepts_faults:
         inside.append(fault_route(name, injector))
@@ -127,13 +136,6 @@ def _health(name: str, registry: CollectorRegistry, database: Database | None) -
         return Response(encode(registry), headers={"Content-Type": media_type})
 
     return [Route("/readyz", ready), Route("/metrics", metrics)]
-
-
-def _pulse(pulse: Pulse, switches: Sequence[Switch], injector: FaultInjector) -> BaseRoute:
-    async def show(_request: Request) -> Response:
-        return JSONResponse({**pulse.view(), "switches": positions(switches), "fault": injector.view()})
-
-    return Route("/internal/pulse", show)
 
 
 async def _touch(database: Database) -> None:

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from uuid import uuid4
 
 import aiosqlite
-from sqlalchemy import URL, Connection, Executable, QueuePool, Row, create_engine, event
+from sqlalchemy import URL, Connection, Executable, QueuePool, Row, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -24,6 +25,7 @@ FIX = "move the data directory away or choose another with --data-dir"
 # How long a writer waits for those of other processes.
 _BUSY_TIMEOUT_S = 10.0
 _READERS_MAX = 2
+_DATA_VERSION = text("PRAGMA data_version")
 
 
 def url_of(path: Path) -> URL:
@@ -64,6 +66,7 @@ class Readers:
             "sqlite://", creator=self._connected, poolclass=QueuePool, pool_size=_READERS_MAX + 1, max_overflow=0
         )
         self._here: Connection | None = None
+        self._opening = uuid4().hex
 
     def at_once(self, query: Executable) -> Sequence[Row[Any]] | None:
         """The rows of one query, read in this thread; None where that would have to wait, or is not possible."""
@@ -74,6 +77,11 @@ class Readers:
             return self._here.execute(query).all()
         except DBAPIError:
             return None
+
+    async def version(self) -> str:
+        """Counts the commits of all other connections, as this one sees them; so it is no other reader's."""
+        found = self.at_once(_DATA_VERSION)
+        return "" if found is None else f"{self._opening}/{found[0][0]}"
 
     def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)

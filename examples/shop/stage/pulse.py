@@ -42,6 +42,7 @@ WATCHED = frozenset(
         "/internal/switches/{name}",
         "/internal/traces",
         "/internal/traces/{trace_id}",
+        "/internal/view",
         *(f"/{outsider}/v1/ledger" for outsider in ("psp", "mail", "carrier", "sellers")),
         *(f"/{outsider}/v1/visits" for outsider in ("psp", "mail", "carrier", "sellers")),
         "/control",

@@ -124,8 +124,7 @@ def _scenarios(scenarios: ScenarioRunner) -> list[Route]:
 
 def _dead_letters(control: Control) -> list[Route]:
     async def letters(_request: Request) -> Response:
-        await control.queues.look()
-        return JSONResponse({"letters": control.queues.letters})
+        return JSONResponse(await control.dead_letters())
 
     async def redrive(request: Request) -> Response:
         return JSONResponse(await control.redrive(await read_json(request)))

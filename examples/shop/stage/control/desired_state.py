@@ -13,6 +13,9 @@ from shop.stage.control.replicas import Replicas
 from shop.stage.faults import TARGETS, Fault, FaultInjector
 from shop.stage.switches import DEFENCES
 
+# What an open page has seen need not be asked again.
+_AGE_S, _CALM_AGE_S = 0.9, 3.5
+
 
 class DesiredState:
     """The position of each switch and the fault of each service, as they were last asked for.
@@ -61,9 +64,10 @@ class DesiredState:
     async def reconcile(self) -> set[str]:
         """Correct each replica that differs; returns the switches that had to be turned on again."""
         async with self._lock:
+            age_max_s = _CALM_AGE_S if self.is_plain else _AGE_S
             corrections = [
                 (address, order)
-                for context, beats in (await self._replicas.pulses()).items()
+                for context, beats in (await self._replicas.pulses(age_max_s)).items()
                 for address, pulse in zip(self._replicas.addresses(context), beats, strict=True)
                 if pulse is not None
                 for order in self._corrections(context, pulse)

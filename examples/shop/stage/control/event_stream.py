@@ -16,8 +16,8 @@ from shop.serving import ENDING
 from shop.stage.control.service import Control
 
 LIVE_S = 30.0  # the browser connects again by itself; a gateway that drains must not wait for it
-_DOTS_S = 0.25
-_TURNS_PER_STATE = 4
+_DOTS_S = 0.5
+_TURNS_PER_STATE = 2
 _DOTS_MAX = 400
 _RESTS_MAX_S = 5.0  # a gateway that hears nothing for long hangs up
 _RESTS = 1.0  # as long as it looked: on a slow machine an open page leaves the shop half of the time for its visitors
@@ -46,7 +46,7 @@ class EventStream:
             if turn % _TURNS_PER_STATE == 0:
                 yield _event("state", await self._control.state(age_max_s=0.8, patience_s=1.0))
             else:
-                await self._control.feed.pull_unless_pulling()
+                await self._control.feed.pull()
             dots = self._control.feed.after(seen)
             seen = self._control.feed.newest
             if dots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from itertools import count
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from shop.stage.control.replicas import Replicas
 
 _KEPT_MAX = 2_000
 _UNJUDGED_MAX = 50_000
+_PULLS_S = 0.4  # at most so often between two looks, however many watch
+_LIVELY_S = 3.0
 
 
 class Answer(NamedTuple):
@@ -49,31 +52,40 @@ class Feed:
         self.history = History()
         self._lock = asyncio.Lock()
         self._read: dict[str, int] = {}
+        self._pulled_s = self._heard_s = 0.0
         self._unjudged: deque[Answer] = deque(maxlen=_UNJUDGED_MAX)
         self._kept: deque[tuple[int, Answer]] = deque(maxlen=_KEPT_MAX)
         self._numbers = count(1)
         self._newest = 0
 
     async def pull(self) -> None:
-        """Read what the gateways have answered since the last time."""
+        """Read on between two looks, while clients are answered; those who ask at once get one reading."""
+        if self._lock.locked() or not self._is_lively():
+            return
         async with self._lock:
             for address in self._replicas.addresses("gateway"):
-                await self._pull(address)
+                page = self.next_page(address)
+                self.take(address, page, await self._replicas.ask(address, "GET", page))
 
-    async def pull_unless_pulling(self) -> None:
-        """Read on, but do not wait where another call is reading already."""
-        if not self._lock.locked():
-            await self.pull()
+    def _is_lively(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._pulled_s < _PULLS_S or now_s - self._heard_s > _LIVELY_S:
+            return False
+        self._pulled_s = now_s
+        return True
 
-    async def _pull(self, address: str) -> None:
-        while rows := await self._page(address):
-            self._read[address] = rows[-1]["number"]
-            for row in rows:
-                self._take(Answer(*(row[name] for name in Answer._fields)))
+    def next_page(self, address: str) -> str:
+        """Where the answers are that a gateway has given since the last time."""
+        return f"/internal/answers?after={self._read.get(address, 0)}"
 
-    async def _page(self, address: str) -> list[dict[str, Any]]:
-        page = await self._replicas.ask(address, "GET", f"/internal/answers?after={self._read.get(address, 0)}")
-        return [] if page is None else list(page["answers"])
+    def take(self, address: str, page: str, found: Any) -> None:
+        """Take in a page, unless it was taken in already, or there is none."""
+        if not found or not found["answers"] or page != self.next_page(address):
+            return
+        self._heard_s = time.monotonic()
+        self._read[address] = found["answers"][-1]["number"]
+        for row in found["answers"]:
+            self._take(Answer(*(row[name] for name in Answer._fields)))
 
     def _take(self, answer: Answer) -> None:
         self._newest = next(self._numbers)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from shop.background import together
-from shop.problems import Problem
-from shop.service_client import ServiceClient
 from shop.stage.control.domain import Verdict
 from shop.stage.control.harm import TRIES_KNOWN, doubled, held_up, unheard
+from shop.stage.control.ledgers import OVERLAP_US
+from shop.stage.control.views import Reading, Row, changed_since, newer_than
 
-_OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
 LETTERS_SHOWN = 20
 _BOOKS = {"fulfilment": "/internal/ledger", "mail": "/mail/v1/ledger", "carrier": "/carrier/v1/ledger"}
 _COUNTED = {"fulfilment": "invoices", "mail": "entries", "carrier": "entries"}
 _UNDELIVERED = ("due", "waiting", "leased", "parked")
-
-Row = dict[str, Any]
 
 
 class FollowUpBooks:
@@ -29,59 +22,41 @@ class FollowUpBooks:
     it, and fulfilment had not taken it on after that: so none that is only on its way.
     """
 
-    def __init__(self, services: Mapping[str, ServiceClient], now_us: Callable[[], int]) -> None:
-        self._services = services
-        self._now_us = now_us
-        self._lock = asyncio.Lock()
+    def __init__(self) -> None:
         self._since_us = 0
         self._visited = {"mail": 0, "sellers": 0}
         self._numbers: Row = {}
-        self.orders: dict[str, Row] = {}
+        self.orders: Mapping[str, Row] = {}
         self.undelivered = 0
         self.counted: dict[str, dict[str, int]] = {keeper: {} for keeper in _BOOKS}
         self.asked: set[str] = set()
         self.refusals: dict[str, list[int]] = {}
 
-    async def reread(self, orders: Mapping[str, Row]) -> None:
-        """Forget the ledgers and read them again, for these orders."""
-        async with self._lock:
-            self._since_us = 0
+    def readings(self, *, whole: bool) -> dict[str, dict[str, Reading]]:
+        """What is to be read of each service's books."""
+        since_us = 0 if whole else max(0, self._since_us - OVERLAP_US)
+        found = {keeper: {"ledger": changed_since(path, since_us)} for keeper, path in _BOOKS.items()}
+        for keeper, number in self._visited.items():
+            found.setdefault(keeper, {})["visits"] = newer_than(f"/{keeper}/v1/visits", number)
+        return found
+
+    def take(self, read: Mapping[str, Mapping[str, Sequence[Row]]], began_us: int, *, whole: bool) -> None:
+        """Take in what was read, in a reading that began then."""
+        if whole:
             self.counted = {keeper: {} for keeper in _BOOKS}
-            await self._read(dict(orders))
-
-    async def catch_up(self, orders: Mapping[str, Row]) -> None:
-        """Read what has changed, for these orders, which were read before."""
-        async with self._lock:
-            await self._read(dict(orders))
-
-    async def _read(self, orders: dict[str, Row]) -> None:
-        began_us = self._now_us()
-        outbox = (await self._services["ordering"].ask("GET", "/internal/queues"))["queues"]["outbox"]
-        await self._changed("fulfilment")
-        await together(self._changed("mail"), self._changed("carrier"), self._visits("mail"), self._visits("sellers"))
-        self._numbers = await self._services["fulfilment"].ask("GET", "/internal/counts")
-        self.orders, self.undelivered = orders, sum(outbox[name] for name in _UNDELIVERED)
+        for keeper, counts in self.counted.items():
+            counts.update((row["order_id"], row[_COUNTED[keeper]]) for row in read[keeper]["ledger"])
+        for keeper, visited in self._visited.items():
+            rows = read[keeper]["visits"]
+            for row in rows:
+                self._note(keeper, row)
+            self._visited[keeper] = rows[-1]["number"] if rows else visited
         self._since_us = began_us
 
-    async def _changed(self, keeper: str) -> None:
-        since_us, after = max(0, self._since_us - _OVERLAP_US), ""
-        while True:
-            path = f"{_BOOKS[keeper]}?after={after}&since_us={since_us}"
-            page = (await self._services[keeper].ask("GET", path))["orders"]
-            if not page:
-                return
-            self.counted[keeper].update((row["order_id"], row[_COUNTED[keeper]]) for row in page)
-            after = page[-1]["order_id"]
-
-    async def _visits(self, keeper: str) -> None:
-        while True:
-            path = f"/{keeper}/v1/visits?after={self._visited[keeper]}"
-            page = (await self._services[keeper].ask("GET", path))["visits"]
-            if not page:
-                return
-            for row in page:
-                self._note(keeper, row)
-            self._visited[keeper] = page[-1]["number"]
+    def judge(self, orders: Mapping[str, Row], outbox: Row, numbers: Row) -> None:
+        """Judge these orders, with the outbox as it was after they were read, and fulfilment's count of invoices."""
+        self.orders, self._numbers = dict(orders), numbers
+        self.undelivered = sum(outbox[name] for name in _UNDELIVERED)
 
     def _note(self, keeper: str, row: Row) -> None:
         if keeper == "mail":
@@ -128,17 +103,9 @@ class FollowUpBooks:
 class Queues:
     """How much the outbox and the jobs hold, and the dead letters; what was seen last where a service is away."""
 
-    def __init__(self, services: Mapping[str, ServiceClient]) -> None:
-        self._services = services
+    def __init__(self) -> None:
         self.depths: dict[str, Row] = {}
         self.letters: list[Row] = []
-
-    async def look(self) -> None:
-        """Look at them."""
-        with contextlib.suppress(Problem):
-            for keeper in ("ordering", "fulfilment"):
-                self.depths.update((await self._services[keeper].ask("GET", "/internal/queues"))["queues"])
-            self.letters = (await self._services["fulfilment"].ask("GET", "/internal/dead-letters"))["letters"]
 
     def view(self) -> Row:
         """Depths by queue, with what is left to do in each."""
@@ -154,7 +121,3 @@ class Queues:
             return {}
         facts = {"due": "due", "waiting": "waiting", "running": "leased", "dead_letters": "parked"}
         return {**{fact: depth[field] for fact, field in facts.items()}, "oldest_due_for_s": round(depth["lag_s"], 1)}
-
-    async def redrive(self, body: Any) -> Any:
-        """Try dead letters again: the one that is named, or all."""
-        return await self._services["fulfilment"].ask("POST", "/internal/dead-letters/redrive", body=body)

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shop.background import together
 from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.stage.control.domain import Agreement, Verdict, disagreements, expected_minor
 from shop.stage.control.harm import Visit
+from shop.stage.control.views import Reading, Row, changed_since, newer_than
 
-_OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
+OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
 _RECHECKS_MAX = 50
 LEDGER_PATHS = {"psp": "/psp/v1/ledger", "payments": "/internal/ledger"}
-
-Row = dict[str, Any]
 
 
 class Ledgers:
     """Every order beside what each ledger says was charged for it.
 
-    Keeps: after `reread` it knows what stood in the ledgers, deleted rows included;
-    `catch_up` reads only rows that changed since the last look, and returns their orders.
+    Keeps: after a whole reading it knows what stood in the ledgers, deleted rows included; any other reads
+    only what changed since the last one.
     """
 
-    def __init__(self, services: Mapping[str, ServiceClient], now_us: Callable[[], int]) -> None:
+    def __init__(self, services: Mapping[str, ServiceClient]) -> None:
         self._services = services
-        self._now_us = now_us
-        self._lock = asyncio.Lock()
         self._since_us = 0
         self._visited = 0
+        self._new_orders: list[Row] = []
+        self._new_visits: list[Visit] = []
         self.payouts: list[Row] = []
-        self.coupons: list[Row] = []
         self.orders: dict[str, Row] = {}
         self.against: dict[str, Agreement] = {keeper: Agreement() for keeper in LEDGER_PATHS}
 
@@ -42,67 +38,45 @@ class Ledgers:
         """What the provider's own book says is charged for each order."""
         return self.against["psp"].charged
 
-    async def reread(self) -> None:
-        """Forget everything and read it all again."""
-        async with self._lock:
-            fresh = Ledgers(self._services, self._now_us)
-            await fresh._read()
-            self.orders, self.against, self._since_us = fresh.orders, fresh.against, fresh._since_us
+    def readings(self, *, whole: bool) -> dict[str, dict[str, Reading]]:
+        """What is to be read of each service's books."""
+        since_us = 0 if whole else max(0, self._since_us - OVERLAP_US)
+        paid = self.payouts[-1]["number"] if self.payouts else 0
+        return {
+            "ordering": {"orders": changed_since("/internal/ledger", since_us)},
+            "psp": {
+                "charges": changed_since(LEDGER_PATHS["psp"], since_us),
+                "visits": newer_than("/psp/v1/visits", self._visited),
+            },
+            "payments": {
+                "charges": changed_since(LEDGER_PATHS["payments"], since_us),
+                "payouts": newer_than("/internal/payouts", paid, "payouts"),
+            },
+        }
 
-    async def catch_up(self) -> list[Row]:
-        """Read what has changed; gives the orders among it."""
-        async with self._lock:
-            return await self._read()
-
-    async def visits(self) -> list[Visit]:
-        """Who came to the provider since this was last asked."""
-        found: list[Visit] = []
-        visited = self._visited
-        while True:
-            page = (await self._services["psp"].ask("GET", f"/psp/v1/visits?after={visited}"))["visits"]
-            if not page:
-                self._visited = visited  # only now: what a call cut short has read is read again
-                return found
-            visited = page[-1]["number"]
-            found += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in page]
-
-    async def read_on(self) -> None:
-        """Read the coupons, and what is new in the ledger of payouts."""
-        self.coupons = (await self._services["payments"].ask("GET", "/internal/coupons"))["coupons"]
-        while True:
-            after = self.payouts[-1]["number"] if self.payouts else 0
-            page = (await self._services["payments"].ask("GET", f"/internal/payouts?after={after}"))["payouts"]
-            if not page:
-                return
-            self.payouts += page
-
-    async def _read(self) -> list[Row]:
-        began_us = self._now_us()
-        since_us = max(0, self._since_us - _OVERLAP_US)
-        # The orders first: what an order says of its charge is then in the books that are read after it.
-        orders = await self._changed("ordering", "/internal/ledger", since_us)
-        charges: list[list[Row]] = await together(
-            *(self._changed(keeper, path, since_us) for keeper, path in LEDGER_PATHS.items())
-        )
+    def take(self, read: Mapping[str, Mapping[str, Sequence[Row]]], began_us: int, *, whole: bool) -> None:
+        """Take in what was read, in a reading that began then."""
+        if whole:
+            self.orders, self.against = {}, {keeper: Agreement() for keeper in LEDGER_PATHS}
+        orders = read["ordering"]["orders"]
         self.orders.update((row["order_id"], row) for row in orders)
-        for keeper, rows in zip(LEDGER_PATHS, charges, strict=True):
-            net = {row["order_id"]: net_minor(row) for row in rows}
-            known = self.against[keeper]
+        for keeper, known in self.against.items():
+            net = {row["order_id"]: net_minor(row) for row in read[keeper]["charges"]}
             for order_id in net.keys() | {row["order_id"] for row in orders}:
                 charged = net.get(order_id, known.charged.get(order_id, 0))
                 known.put(order_id, expected_minor(self.orders.get(order_id)), charged)
+        self.payouts += read["payments"]["payouts"]
+        visits = read["psp"]["visits"]
+        self._visited = visits[-1]["number"] if visits else self._visited
+        self._new_orders += orders
+        self._new_visits += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in visits]
         self._since_us = began_us
-        return orders
 
-    async def _changed(self, name: str, path: str, since_us: int) -> list[Row]:
-        rows: list[Row] = []
-        after = ""
-        while True:
-            page = (await self._services[name].ask("GET", f"{path}?after={after}&since_us={since_us}"))["orders"]
-            rows += page
-            if not page:
-                return rows
-            after = page[-1]["order_id"]
+    def news(self) -> tuple[list[Row], list[Visit]]:
+        """The orders that have changed, and who came to the provider, since this was last asked."""
+        news = self._new_orders, self._new_visits
+        self._new_orders, self._new_visits = [], []
+        return news
 
     async def verdict(self, keeper: str) -> Verdict:
         """Whether a ledger agrees with the orders; suspects are looked at again on their own."""

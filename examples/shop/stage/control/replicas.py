@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx2
@@ -12,10 +12,24 @@ import httpx2
 from shop.background import together
 from shop.problems import Problem
 from shop.settings import CONTEXTS, Settings
+from shop.stage.control.views import Question, View
+from shop.stage.whole_view import VIEW_PATH
 
 PATIENCE_S = 3.0
 ORDER_PATIENCE_S = 12.0  # for a person's request: on a busy machine it is done late rather than refused
+_LOOK_PATIENCE_S = 4.0  # two of them follow each other in a look
 _BEAT_KEPT_S = 15.0
+
+
+def _nothing(_address: str) -> Sequence[str]:
+    """What a replica is asked besides."""
+    return ()
+
+
+def _without_books(beat: Any) -> dict[str, Any]:
+    """What is known of a replica that does not answer in time."""
+    problem = f"The {beat['service']} does not answer in time."
+    return {"pulse": beat, "version": "", "problem": problem, "live": {}, "books": None}
 
 
 class Replicas:
@@ -25,6 +39,9 @@ class Replicas:
         self._settings = settings
         self._client = client
         self._beats: dict[str, tuple[float, Any]] = {}
+        self._away: set[str] = set()
+        self.changed_s = 0.0
+        """When a replica was last told to change something; what was seen before may be out of date."""
 
     def addresses(self, context: str) -> tuple[str, ...]:
         """The addresses of a context."""
@@ -37,10 +54,16 @@ class Replicas:
             return answer.json() if answer.is_success else None
         except (httpx2.HTTPError, ValueError):
             return None
+        finally:
+            if method != "GET":
+                self.changed_s = time.monotonic()
 
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
         """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
-        return await together(*(self._told(at, method, path, body) for at in self.addresses(context)))
+        try:
+            return await together(*(self._told(at, method, path, body) for at in self.addresses(context)))
+        finally:
+            self.changed_s = time.monotonic()
 
     async def _told(self, address: str, method: str, path: str, body: Any) -> Any:
         try:
@@ -61,29 +84,56 @@ class Replicas:
         headers = {} if body is None else {"content-type": "application/json"}
         return await self._client.request(method, address + path, content=content, headers=headers, timeout=patience_s)
 
-    async def pulses(self) -> dict[str, list[Any]]:
-        """The pulse of each replica by context; None for one that is away.
+    async def view(self, context: str, question: Question, each: Callable[[str], Sequence[str]] = _nothing) -> View:
+        """What the replicas of a context answer: the first that is there the question, `each` of them what it names."""
+        asked_s, addresses = time.monotonic(), self.addresses(context)
+        told = next((n for n, address in enumerate(addresses) if address not in self._away), 0)
 
-        One that is only slow has its last pulse for `_BEAT_KEPT_S`: a busy machine is no reason to call it down.
-        """
+        def query(number: int) -> str:
+            its = question if number == told else Question()
+            return its._replace(live=(*its.live, *each(addresses[number]))).query()
+
+        found = await together(*(self._seen(address, query(n)) for n, address in enumerate(addresses)))
+        if found[told] is None and any(found):  # it has just gone, and there is another one
+            told = next(n for n, one in enumerate(found) if one is not None)
+            found[told] = await self._seen(addresses[told], query(told))
+        return View(asked_s, found, told)
+
+    async def pulses(self, age_max_s: float) -> dict[str, list[Any]]:
+        """The pulse of each replica by context, as it was at most so long ago; None for one that is away."""
+        since_s = time.monotonic() - age_max_s
         contexts = [(context, address) for context in CONTEXTS for address in self.addresses(context)]
-        found = await together(*(self._beat(address) for _, address in contexts))
+        found = await together(*(self._pulse(address, since_s) for _, address in contexts))
         pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
         for (context, _), pulse in zip(contexts, found, strict=True):
             pulses[context].append(pulse)
         return pulses
 
-    async def _beat(self, address: str) -> Any:
+    async def _pulse(self, address: str, since_s: float) -> Any:
+        asked_s, beat = self._beats.get(address, (0.0, None))
+        if beat is not None and asked_s >= max(since_s, self.changed_s):
+            return beat
+        found = await self._seen(address, "")
+        return found and found["pulse"]
+
+    async def _seen(self, address: str, query: str) -> Any:
+        """What a replica answers; None where it is away.
+
+        One that is only slow has its last pulse for `_BEAT_KEPT_S`: a busy machine is no reason to call it down.
+        """
+        asked_s = time.monotonic()
         try:
-            answer = await self._send(address, "GET", "/internal/pulse", None)
-            beat = answer.json() if answer.is_success else None
+            answer = await self._send(address, "GET", f"{VIEW_PATH}?{query}", None, _LOOK_PATIENCE_S)
+            seen = answer.json() if answer.is_success else None
         except httpx2.TimeoutException:
             at_s, beat = self._beats.get(address, (0.0, None))
-            return beat if time.monotonic() - at_s < _BEAT_KEPT_S else None
+            known = beat is not None and asked_s - at_s < _BEAT_KEPT_S
+            return _without_books(beat) if known else None
         except (httpx2.HTTPError, ValueError):
-            return None
-        self._beats[address] = (time.monotonic(), beat)
-        return beat
+            seen = None
+        (self._away.add if seen is None else self._away.discard)(address)
+        self._beats[address] = (asked_s, seen and seen["pulse"])
+        return seen
 
     def services(self, pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
         """Each replica with its rates, live or not."""

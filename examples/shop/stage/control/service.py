@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from shop.background import happens, together
+from shop.background import happens
 from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.settings import CONTEXTS
+from shop.stage.control.audit import Audit
 from shop.stage.control.desired_state import DesiredState
-from shop.stage.control.domain import (
-    judge_baskets,
-    judge_coupons,
-    judge_ledger,
-    judge_payouts,
-    judge_progress,
-    judge_stock,
-    leadership,
-)
+from shop.stage.control.domain import leadership
 from shop.stage.control.feed import Feed
-from shop.stage.control.follow_ups import LETTERS_SHOWN, FollowUpBooks, Queues
-from shop.stage.control.ledgers import LEDGER_PATHS, Ledgers
+from shop.stage.control.follow_ups import LETTERS_SHOWN
 from shop.stage.control.replicas import Replicas, edges
 from shop.stage.control.scenario_runner import Load, ScenarioRunner
 from shop.stage.control.state_cache import REFRESH_MAX_S, State, StateCache
@@ -37,7 +28,7 @@ from shop.validation import FieldError, InvalidInput
 
 SETTLED_S = 1.0
 _CALM_S = 4.0  # with every defence on and no fault; connections are kept for five
-_AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
+_QUIET_S = 3.0  # how often a page that is open has a service asked that does nothing
 
 
 class Control:
@@ -58,16 +49,15 @@ class Control:
         self._services = services
         self._replicas = replicas
         self.now_us = now_us
-        self._ledgers = Ledgers(services, now_us)
         self.feed = Feed(replicas)
         self.traces = Traces(replicas)
+        self._audit = Audit(services, replicas, self.feed, now_us)
         self._desired = DesiredState(replicas)
-        self._books = FollowUpBooks(services, now_us)
-        self.queues = Queues(services)
-        self.defences = Defences(self._desired, replicas, self._ledgers, self.feed, now_us, books=self._books)
+        self.defences = Defences(self._desired, replicas, self._audit, self.feed, now_us)
         self.scenarios = scenarios
         self.load = load
         self._cache = StateCache(self._look, self._unseen())
+        self._all_wanted = False
 
     def _unseen(self) -> State:
         """The state before the first look: the services there are, and nothing known of them."""
@@ -92,38 +82,16 @@ class Control:
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
         """Each invariant with its verdict of this moment, from ledgers read from end to end."""
-        await self._ledgers.reread()
-        await self._books.reread(self._ledgers.orders)
-        return await self._verdicts()
-
-    async def _verdicts(self) -> dict[str, dict[str, Any]]:
-        accounts, payouts, coupons, with_coupons, stock, baskets, counts, *agreements = await together(
-            self._ask("payments", "/internal/audit"),
-            self._ask("payments", "/internal/payouts/audit"),
-            self._ask("payments", "/internal/coupons"),
-            self._ask("ordering", "/internal/orders-with-coupons"),
-            self._ask("inventory", "/internal/audit"),
-            self._ask("cart", "/internal/audit"),
-            self._ask("ordering", "/internal/counts"),
-            *(self._ledgers.verdict(keeper) for keeper in LEDGER_PATHS),
-        )
-        verdicts = {
-            **dict(zip(map(_AGREEMENTS.__getitem__, LEDGER_PATHS), agreements, strict=True)),
-            "ledger_balances": judge_ledger(accounts),
-            "stock_accounted_for": judge_stock(stock),
-            "carts_bought_once": judge_baskets(baskets, self._ledgers.orders),
-            "no_order_stuck": judge_progress(counts, self.now_us()),
-            "sellers_paid_once": judge_payouts(payouts),
-            "coupons_within_budget": judge_coupons(coupons["coupons"], with_coupons),
-            "invoiced_and_confirmed_once": self._books.verdict(),
-        }
-        return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in verdicts.items()}
+        return await self._audit.reread()
 
     async def state(self, age_max_s: float = 0.0, patience_s: float = REFRESH_MAX_S) -> State:
         """Everything the control page shows, looked up again unless it is younger than `age_max_s`.
 
+        With an age of 0 every service is asked, else those that do something are.
+
         Keeps: answers within `patience_s`; where a new look takes longer, `age_s` says how old the answer is.
         """
+        self._all_wanted |= age_max_s == 0
         seen = await self._cache.get(age_max_s, patience_s)
         now_us = self.now_us()
         faults = [_aged(fault, seen.age_s or 0.0) for fault in seen.state["faults"]]
@@ -143,26 +111,30 @@ class Control:
         await self._cache.aclose()
 
     async def _look(self) -> State:
-        ledgers, pulses, (limiter, breaker, turns, counts, election), *_ = await together(
-            self._audited(), self._replicas.pulses(), self._told(), self.feed.pull(), self.queues.look()
-        )
-        orders, visits, invariants = ledgers
-        self.defences.note(orders, visits, limiter)
+        quiet_s, self._all_wanted = 0.0 if self._all_wanted else _QUIET_S, False
+        audit = self._audit
+        await audit.look(quiet_s=quiet_s)
+        limiter = audit.figure("gateway", "/internal/limiter").get("limiter", {})
+        self.defences.note(*audit.ledgers.news(), limiter)
+        counts, pulses = audit.figure("ordering", "/internal/counts"), audit.pulses
+        breaker = audit.figure("payments", "/internal/defences").get("breaker", {})
+        turns = audit.figure("ordering", "/internal/defences").get("turns", {})
+        election = audit.figure("payments", "/internal/election").get("election", {})
+        faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
+        on = _positions(pulses)
         keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
         states = {
             "limiter": limiter,
             "breaker": breaker,
             "idempotency": keys,
             "fencing": {"refused": self.defences.refused(), "night": election.get("night")},
-            "outbox": self.queues.card("outbox"),
+            "outbox": audit.queues.card("outbox"),
             "undo": {"being_undone": counts.get("undoing", {}).get("orders", 0)},
-            "inbox": {"orders_taken_on": len(self._books.counted["fulfilment"])},
-            "jobs": self.queues.card("jobs"),
+            "inbox": {"orders_taken_on": len(audit.follow_ups.counted["fulfilment"])},
+            "jobs": audit.queues.card("jobs"),
         }
-        faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
-        on = _positions(pulses)
         return {
-            "invariants": invariants,
+            "invariants": await self._verdicts(),
             "defences": self.defences.view(on, states),
             "faults": faults,
             "fault": next((fault for fault in faults if fault["target"] == "psp"), None),
@@ -173,38 +145,18 @@ class Control:
             "breaker": breaker,
             "turns": turns,
             "election": {**election, "facts": leadership(election)},
-            "queues": self.queues.view(),
-            "dead_letters": self.queues.letters[:LETTERS_SHOWN],
+            "queues": audit.queues.view(),
+            "dead_letters": audit.queues.letters[:LETTERS_SHOWN],
         }
 
-    async def _audited(self) -> tuple[list[Any], list[Any], dict[str, Any]]:
-        """What changed in the ledgers, and the verdicts; those of the last look while a ledger cannot be read."""
-        orders: list[Any] = []
-        visits: list[Any] = []
-        try:
-            orders, visits = await self._ledgers.catch_up(), await self._ledgers.visits()
-            await self._ledgers.read_on()
-            await self._books.catch_up(self._ledgers.orders)
-            return orders, visits, await self._verdicts()
-        except Problem as problem:
-            return orders, visits, _not_checked(self._cache.last["invariants"], problem.detail)
-
-    async def _told(self) -> list[dict[str, Any]]:
-        """What services say of themselves: limiter, breaker, turns, the number of orders, and who leads."""
-        return await together(
-            self._known("limiter", "gateway", "/internal/limiter"),
-            self._known("breaker", "payments", "/internal/defences"),
-            self._known("turns", "ordering", "/internal/defences"),
-            self._known("orders", "ordering", "/internal/counts", whole=True),
-            self._known("election", "payments", "/internal/election"),
-        )
-
-    async def _known(self, name: str, service: str, path: str, *, whole: bool = False) -> dict[str, Any]:
-        """A service's own view of something; the last one while it is away."""
-        with contextlib.suppress(Problem):
-            answer: dict[str, Any] = await self._ask(service, path)
-            return answer if whole else answer[name]
-        return dict(self._cache.last.get(name, {}))
+    async def _verdicts(self) -> dict[str, dict[str, Any]]:
+        """The verdicts; those of the last look while a book cannot be read."""
+        if not self._audit.problem:
+            try:
+                return await self._audit.verdicts()
+            except Problem as problem:
+                return _not_checked(self._cache.last["invariants"], problem.detail)
+        return _not_checked(self._cache.last["invariants"], self._audit.problem)
 
     async def begin_fault(self, body: Any) -> Any:
         """Begin a fault at its target."""
@@ -227,9 +179,13 @@ class Control:
         await self.defences.set_switch(name, on=on)
         self._mark(f"{name} {'on' if on else 'off'}")
 
+    async def dead_letters(self) -> Any:
+        """All dead letters."""
+        return await self._services["fulfilment"].ask("GET", "/internal/dead-letters")
+
     async def redrive(self, body: Any) -> Any:
         """Try dead letters again: the one that is named, or all."""
-        redriven = await self.queues.redrive(body)
+        redriven = await self._services["fulfilment"].ask("POST", "/internal/dead-letters/redrive", body=body)
         self._mark("dead letters redriven")
         return redriven
 
@@ -264,9 +220,6 @@ class Control:
     async def reverse_payouts(self) -> Any:
         """Have what was paid twice claimed back."""
         return await self._services["payments"].ask("POST", "/internal/reversals")
-
-    async def _ask(self, name: str, path: str) -> Any:
-        return await self._services[name].ask("GET", path)
 
 
 def _aged(fault: Mapping[str, Any], age_s: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from shop.problems import Problem
 
 _log = logging.getLogger("shop.control")
-REFRESH_MAX_S = 8.0  # longer than any single question of a look may take
+REFRESH_MAX_S = 8.5  # longer than all questions of a look may take
 
 State = dict[str, Any]
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shop.problems import not_found
+from shop.stage.control.audit import Audit
 from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.feed import Answer, Feed
-from shop.stage.control.follow_ups import FollowUpBooks
 from shop.stage.control.harm import (
     Served,
     Share,
@@ -23,8 +23,8 @@ from shop.stage.control.harm import (
     paid_for_nothing,
     paid_twice,
 )
-from shop.stage.control.ledgers import Ledgers, Row
 from shop.stage.control.replicas import Replicas
+from shop.stage.control.views import Row
 from shop.stage.switches import DEFENCES
 
 _CLIENTS_MAX = 1_000
@@ -52,16 +52,15 @@ class Defences:
         self,
         desired: DesiredState,
         replicas: Replicas,
-        ledgers: Ledgers,
+        audit: Audit,
         feed: Feed,
         now_us: Callable[[], int],
-        *,
-        books: FollowUpBooks,
     ) -> None:
         self._desired = desired
-        self._books = books
+        self._audit = audit
+        self._books = audit.follow_ups
         self._replicas = replicas
-        self._ledgers = ledgers
+        self._ledgers = audit.ledgers
         self._feed = feed
         self._now_us = now_us
         self.since_us = dict.fromkeys(DEFENCES, now_us())
@@ -165,7 +164,7 @@ class Defences:
         return Harm(count, "customers who paid for an order that failed", f"of {len(placed)} orders", source)
 
     def _fencing(self) -> Harm:
-        since_us, uses_max = self.since_us["fencing"], {row["code"]: row["uses_max"] for row in self._ledgers.coupons}
+        since_us, uses_max = self.since_us["fencing"], {row["code"]: row["uses_max"] for row in self._audit.coupons}
         twice = paid_twice(self._ledgers.payouts, since_us)
         beyond = overspent(self._ledgers.orders.values(), uses_max, since_us)
         detail = f"{twice} of {self._payouts_since('paid')} payouts, {beyond} coupons"
