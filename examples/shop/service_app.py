@@ -76,12 +76,6 @@ def service_app(
             count(notice)
             pulse(notice)
 
-    def show_pulse() -> dict[str, Any]:
-        return {**pulse.view(), "switches": positions(switches), "fault": injector.view()}
-
-    async def pulse_alone(_request: Request) -> Response:
-        return JSONResponse(show_pulse())
-
     live = JSONResponse({"service": name, "status": "live"})
     around = [
         Middleware(LiveMiddleware, live=live),
@@ -97,8 +91,7 @@ def service_app(
         *_health(name, registry, database),
         *switch_routes(switches),
         *trace_routes(),
-        Route("/internal/pulse", pulse_alone),
-        WholeView(show_pulse, routes, database).route(),
+        *WholeView(_all_of(pulse, switches, injector), routes, database).routes(),
     ]
     if accepts_faults:
         inside.append(fault_route(name, injector))
@@ -136,6 +129,10 @@ def _health(name: str, registry: CollectorRegistry, database: Database | None) -
         return Response(encode(registry), headers={"Content-Type": media_type})
 
     return [Route("/readyz", ready), Route("/metrics", metrics)]
+
+
+def _all_of(pulse: Pulse, switches: Sequence[Switch], injector: FaultInjector) -> Callable[[], dict[str, Any]]:
+    return lambda: {**pulse.view(), "switches": positions(switches), "fault": injector.view()}
 
 
 async def _touch(database: Database) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from shop.database import Database
@@ -39,9 +39,12 @@ class WholeView:
             if isinstance(route, Route) and route.path in WATCHED and "GET" in (route.methods or ())
         }
 
-    def route(self) -> Route:
-        """The route."""
-        return Route(VIEW_PATH, self._show)
+    def routes(self) -> list[BaseRoute]:
+        """The route, and that of the pulse alone."""
+        return [Route(VIEW_PATH, self._show), Route("/internal/pulse", self._show_pulse)]
+
+    async def _show_pulse(self, _request: Request) -> Response:
+        return JSONResponse(self._pulse())
 
     async def _show(self, request: Request) -> Response:
         asked = request.query_params
