@@ -2,8 +2,8 @@
 
 Promises, judged by the books of the services: each step of a trip has its effect once, however often it is asked for;
 a trip that has begun ends, and whole: all that belongs to it is booked, or all that was booked is taken back, the last
-first, each with what its step had returned. What was paid is never taken back. A trip whose start was acknowledged has
-begun, one whose start was refused has no effect, and one whose cancellation was accepted is undone.
+first, each with what its step had returned. What was paid is never taken back. After an acknowledged start a trip has
+begun, after a refused one it has no effect, and after an accepted cancellation it is undone.
 """
 
 from __future__ import annotations
