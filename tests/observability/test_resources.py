@@ -14,8 +14,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import QueuePool
 
 from sdpatterns import Bulkhead
+from sdpatterns.messaging.projection import ProjectionLag
 from sdpatterns.observability.prometheus import ResourceCollector
-from sdpatterns.observability.resources import LoopLag, Reading, of_bulkhead, of_pool, of_redis_pool
+from sdpatterns.observability.resources import LoopLag, Reading, of_bulkhead, of_pool, of_projection, of_redis_pool
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +91,21 @@ def test_a_scrape_reads_each_resource_once_more():
     counted = [(one.labels["kind"], one.value) for one in errors]
     assert counted == [("pool", 2), ("event_loop", 0)]
     assert [one.labels["name"] for one in families["sdpatterns_resource_waiting"].samples] == ["shop"]
+
+
+class Runner:
+    """A projection whose lag is given."""
+
+    name = "orders"
+    version = 2
+
+    def __init__(self, lag: ProjectionLag | None) -> None:
+        self._lag = lag
+
+    def last_lag(self) -> ProjectionLag | None:
+        return self._lag
+
+
+def test_a_projection_shows_its_lag_where_it_is_held() -> None:
+    assert of_projection(Runner(ProjectionLag(7, 10)))() == Reading("projection", "orders/2", waiting=3)
+    assert of_projection(Runner(None))() == Reading("projection", "orders/2")

@@ -13,6 +13,7 @@ async with lag: ...
 | `of_pool` (SQLAlchemy's) | connections out of those allowed | those beyond its size | spans of statements |
 | `of_redis_pool` (redis-py's) | connections out of those allowed | | spans of commands |
 | `of_backend` (ours) | connections at work of those allowed | steps that wait for one | times that one broke |
+| `of_projection` | | positions of the log that it has not applied | its notice `StreamParked` |
 | `LoopLag` | | seconds by which the loop is late | times it was `stall_s` late |
 """
 
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.ports.pressure import Pressed
 
-__all__ = ["LoopLag", "Reading", "Resource", "of_backend", "of_bulkhead", "of_pool", "of_redis_pool"]
+__all__ = ["LoopLag", "Reading", "Resource", "of_backend", "of_bulkhead", "of_pool", "of_projection", "of_redis_pool"]
 
 
 class Reading(NamedTuple):
@@ -58,6 +59,19 @@ class _QueuePool(Protocol):
     def overflow(self) -> int: ...
 
 
+class _Lag(Protocol):
+    @property
+    def positions(self) -> int: ...
+
+
+class _Lagging(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    def last_lag(self) -> _Lag | None: ...
+
+
 def of_bulkhead(bulkhead: _Slots) -> Resource:
     """The slots and the queue of a `Bulkhead` without a key."""
 
@@ -74,6 +88,18 @@ def of_backend(name: str, backend: Pressed) -> Resource:
     def reading() -> Reading:
         used, capacity, waiting, errors = backend.pressure()
         return Reading("backend", name, used, capacity, waiting, errors)
+
+    return reading
+
+
+def of_projection(projection: _Lagging) -> Resource:
+    """How far a `Projection` is behind its log: in the process whose runner holds it, at its last look."""
+
+    def reading() -> Reading:
+        lag = projection.last_lag()
+        return Reading(
+            "projection", f"{projection.name}/{projection.version}", waiting=None if lag is None else lag.positions
+        )
 
     return reading
 

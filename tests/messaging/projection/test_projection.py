@@ -23,8 +23,10 @@ from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable, DeadlineExceeded, EventsTrimmed
 from sdpatterns.messaging.eventstore import EventStore, StoredEvent
 from sdpatterns.messaging.projection import Projection
+from sdpatterns.messaging.projection.decision import LIVE
 from sdpatterns.messaging.projection.notices import ProjectionAdvanced, StreamParked, VersionPublished
 from sdpatterns.ports.log import ANY, LogPage, NewEvent
+from sdpatterns.ports.states import Space
 from tests.backends.everywhere import PATIENCE_S, ShiftedMemory, opened, opened_blocking
 from tests.messaging.eventstore.shop_events import ORDERS, SCHEMA, Cipher, Paid, Place, Placed
 
@@ -107,7 +109,7 @@ async def test_it_runs_beside_the_block_and_a_reader_sees_its_own_write(stage: S
 async def test_those_that_wait_are_woken_when_it_has_moved(stage: Stage) -> None:
     projection = stage.projection()
     await stage.append("a")
-    async with stage.backend.signals.subscribe(projection._topic) as subscription:
+    async with stage.backend.signals.subscribe(projection._partitions[0].topic) as subscription:
         await projection.run_due()
         assert await subscription.wait(1)
 
@@ -181,7 +183,7 @@ async def test_an_event_of_a_newer_release_waits_for_that_release(stage: Stage) 
     assert (stage.view.seen, await projection.position(), await projection.parked()) == ([("a", 1)], 1, {})
     # It does not hold what it cannot do.
     other = stage.projection()
-    assert (await other._hold()).is_mine
+    assert (await other._partitions[0].hold()).is_mine
 
 
 async def test_an_event_that_cannot_be_read_parks_its_stream(stage: Stage) -> None:
@@ -255,6 +257,64 @@ async def test_a_version_is_published_though_the_store_is_away_when_it_has_caugh
     assert await projection.live_version() == 1
 
 
+async def test_partitions_apply_streams_side_by_side_and_each_stream_in_order(stage: Stage) -> None:
+    at_work: set[str] = set()
+    most = 0
+
+    async def slow(stored: StoredEvent) -> None:
+        nonlocal most
+        assert stored.stream not in at_work
+        at_work.add(stored.stream)
+        most = max(most, len(at_work))
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        at_work.remove(stored.stream)
+        stage.view.apply(stored)
+
+    streams = [f"order/{number}" for number in range(12)]
+    for _ in range(3):
+        for stream in streams:
+            last = await stage.append(stream)
+    projection = Projection("list", stage.store, slow, backend=stage.backend, partitions=4, batch=5)
+    assert (await projection.position(), projection.last_lag()) == (0, None)
+    async with projection:
+        await projection.caught_up(last, PATIENCE_S)
+        with anyio.fail_after(PATIENCE_S):
+            while await projection.live_version() != 1:  # noqa: ASYNC110 - it has no event
+                await anyio.sleep(0.01)
+        assert projection.last_lag() == (last, last)
+    assert projection.last_lag() is None
+    assert most == 4
+    assert {stream: stage.view.of(stream) for stream in streams} == {stream: [1, 2, 3] for stream in streams}
+
+
+async def test_a_parked_stream_stops_no_other_partition_and_keeps_the_version_back(stage: Stage) -> None:
+    stage.view.fails = lambda it: it.stream == "bad" and it.version == 2
+    for stream in ("bad", "good", "fine", "other"):
+        await stage.append(stream, 3)
+    projection = stage.projection(partitions=4, attempts_max=1)
+    await projection.run_due()
+    assert list(await projection.parked()) == ["bad"]
+    assert (len(stage.view.seen), await projection.live_version()) == (10, 0)
+    assert await projection.retry("bad", leave_out=True)
+    await projection.run_due()
+    assert (stage.view.of("bad"), await projection.parked(), await projection.live_version()) == ([1, 3], {}, 1)
+
+
+async def test_a_version_keeps_the_number_of_its_partitions(stage: Stage) -> None:
+    await stage.append("a")
+    await stage.projection().run_due()
+    await stage.projection(version=2, partitions=2).run_due()
+    for version, partitions in ((1, 2), (2, 1), (2, 3)):
+        with pytest.raises(ValueError, match="give it the next version"):
+            await stage.projection(version=version, partitions=partitions).run()
+    # One that an earlier release began has said nothing.
+    await stage.backend.states.cells(Space("projections/partitions", LIVE)).delete("list/1")
+    with pytest.raises(ValueError, match="begun with 1 partitions, not 2"):
+        await stage.projection(partitions=2).run_due()
+    assert stage.view.of("a") == [1, 1]
+
+
 async def test_while_the_store_is_away_it_waits(stage: Stage) -> None:
     log, is_away = stage.store.log, [True] * 3
     read_all = log.read_all
@@ -280,16 +340,16 @@ async def test_what_the_log_no_longer_has_ends_the_service(stage: Stage) -> None
 
 async def test_a_runner_that_lost_its_lease_between_two_events_stops(stage: Stage) -> None:
     await stage.append("a", 3)
-    first, second = stage.projection(), stage.projection()
+    second = stage.projection()
 
     async def late(stored: StoredEvent) -> None:
         stage.view.apply(stored)
         if stored.version == 1 and not stage.backend.shift_us:
             stage.backend.shift(31)
-            first._held_s = float("-inf")
-            await second._hold()
+            first._partitions[0]._held_s = float("-inf")
+            await second._partitions[0].hold()
 
-    first._apply = late
+    first = Projection("list", stage.store, late, backend=stage.backend)
     assert await first.run_due() == 0
     assert stage.view.of("a") == [1]
     assert await second.run_due() == 3
@@ -300,11 +360,11 @@ async def test_a_runner_whose_lease_was_taken_over_frees_no_stream_that_another_
     await stage.append("bad")
     first, second = stage.projection(attempts_max=1), stage.projection()
     await first.run_due()
-    held = await first._hold()
+    held = await first._partitions[0].hold()
     stage.backend.shift(31)
-    assert (await second._hold()).is_mine
+    assert (await second._partitions[0].hold()).is_mine
     # The position is the same for both.
-    assert not await first._commit(held, [], held.state.position, {"bad": None})
+    assert not await first._partitions[0].commit(held, [], held.state.position, {"bad": None})
     assert list(await second.parked()) == ["bad"]
 
 
@@ -369,14 +429,13 @@ async def test_in_a_transaction_several_runners_and_failures_neither_lose_nor_do
 async def test_a_runner_whose_lease_was_taken_over_changes_nothing_in_its_transaction(database: Database) -> None:
     await database.store.append("a", 0, [Paid(1)] * 3)
     first, second = database.projection(insert), database.projection(insert)
-    held = await first._hold()
+    held = await first._partitions[0].hold()
     page = await database.store.log.read_all(0)
     # As if the lease of the first were over.
-    first_runner, second._runner = first._runner, first._runner
+    second._partitions[0]._settings = first._partitions[0]._settings
     assert await second.run_due() == 3
-    assert not await first._commit(held, page.events, page.position)
+    assert not await first._partitions[0].commit(held, page.events, page.position)
     assert await database.rows() == [1, 2, 3]
-    assert first_runner == second._runner
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

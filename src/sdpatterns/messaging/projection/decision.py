@@ -20,6 +20,7 @@ from sdpatterns.core.step import Repeats, Step, unchanged
 __all__ = [
     "LIVE",
     "PROJECTIONS",
+    "DeclarePartitions",
     "HeldProjection",
     "HoldProjection",
     "MoveProjection",
@@ -179,3 +180,20 @@ class PublishVersion:
         if state is not None and state[0] >= self._version:
             return unchanged(answer=False)
         return ((self._version,),), True, (_KEEP_S,), ()
+
+
+class DeclarePartitions:
+    """Keep how many partitions a version has; the first one to say so counts. Answers their number."""
+
+    __slots__ = ("_count",)
+    repeats: ClassVar[Repeats] = "harmless"
+    script = None
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __call__(self, states: Sequence[tuple[int, ...] | None], now_us: int, /) -> Step[tuple[int, ...], int]:
+        state = states[0]
+        if state is not None:
+            return unchanged(answer=state[0])
+        return ((self._count,),), self._count, (_KEEP_S,), ()

@@ -43,7 +43,7 @@ class ProjectionWorld:
     sometimes = (
         *TROUBLES,
         "appended", "applied", "applied_again", "failed", "parked", "left_out", "mended", "seen", "not_seen_in_time",
-        "in_a_document", "conflict", "restarted", "rebuilt", "read_old", "read_new",
+        "in_a_document", "several_partitions", "conflict", "restarted", "rebuilt", "read_old", "read_new",
     )  # fmt: skip
 
     async def play(self, run: Run) -> None:
@@ -66,8 +66,11 @@ class _PlacedProjection(Projection):
     """A runner whose name is the same in each run of a seed."""
 
     def __init__(self, node: Node, apply: Any, version: int, **settings: Any) -> None:
+        self._node = node
         super().__init__(_VIEW, bank_store(node), apply, backend=node, version=version, **settings)
-        self._runner = node.ids()
+
+    def _new_runner(self) -> str:
+        return self._node.ids()
 
 
 def bank_store(backend: Any) -> EventStore:
@@ -84,19 +87,21 @@ class _Bank:
         trouble = run.trouble(pause_max_s=3 * self.lease_s)
         self.cluster = Cluster(run, nodes=chance.randint(2, 3), trouble=trouble, tell=self.tell)
         self.in_documents = chance.random() < 0.3
+        self.partitions = chance.choice([1, 1, 3])
         self.settings: dict[str, Any] = {
             "batch": chance.choice([1, 3, 20]), "attempts_max": 3, "retry_s": 0.3, "lease_s": self.lease_s,
-            "poll_s": 1.0, "drain_s": self.lease_s,
+            "poll_s": 1.0, "drain_s": self.lease_s, "partitions": self.partitions,
         }  # fmt: skip
         self.is_mended = False
         self.is_rebuilding = False
-        self.partitions = 1
         self.states: dict[str, ProjectionState] = {}
         self.parked_ever: dict[int, set[str]] = defaultdict(set)
         self.has_caught_up: set[int] = set()
         self.newest_read: dict[str, int] = defaultdict(int)
         if self.in_documents:
             run.note("in_a_document")
+        if self.partitions > 1:
+            run.note("several_partitions")
 
     async def live(self) -> None:
         """Everything."""
