@@ -103,7 +103,7 @@ class _Agency:
         self.started: set[str] = set()
         self.refused: set[str] = set()
         self.cancelled: set[str] = set()
-        self.office = Sagas(_NAME, backend=self.cluster)
+        self.office = Sagas(_NAME, backend=self.cluster, keep_s=None)
 
     async def live(self) -> None:
         """Everything."""
@@ -147,7 +147,7 @@ class _Agency:
 
     async def program(self, node: Node) -> None:
         """A worker and some customers, for as long as the node lives."""
-        sagas = Sagas(_NAME, backend=node, ids=node.ids)
+        sagas = Sagas(_NAME, backend=node, ids=node.ids, keep_s=None)
 
         @sagas.saga(give_up_on=(_Declined,), attempts_max=_ATTEMPTS, base_s=0.2, max_s=1.0)
         async def trip(run: SagaRun, declines: str, nap_s: float, asks: bool) -> list[int]:  # noqa: FBT001 - what the journal says
