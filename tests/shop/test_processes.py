@@ -297,6 +297,32 @@ async def test_replicas_are_killed_under_load(
     assert err.count("was ended by SIGKILL; starting it again") >= len(kinds)
 
 
+async def in_flight(shop: Running, http: httpx.AsyncClient) -> bool:
+    counts = await http.get(f"{address_of(shop, 'ordering')}/internal/counts")
+    return counts.is_success and "pending" in counts.json()
+
+
+@pytest.mark.anyio
+async def test_orders_go_on_where_all_processes_of_ordering_die_in_the_middle_of_their_sagas(
+    several: Callable[[], Running],
+) -> None:
+    shop = several()
+    async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
+        paid = (await settled(shop, http)).get("paid", {"orders": 0})["orders"]  # by the tests before
+        slow = {"target": "inventory", "kind": "slow", "percent": 60, "ttl_s": 120, "seed": 4}
+        assert (await http.put("/control/api/fault", json=slow)).status_code == 200
+        buyers = [Buyer(http, f"mid-saga-{number}", f"SP-{60 + number:05d}") for number in range(6)]
+        shopping = [asyncio.create_task(buyer.buy()) for buyer in buyers]
+        await until(lambda: in_flight(shop, http))
+        for replica in (1, 2):
+            psutil.Process(pid_of(shop, "ordering", replica)).kill()
+        await http.delete("/control/api/fault")
+        await asyncio.gather(*shopping)
+        orders = await settled(shop, http)
+        assert orders["paid"]["orders"] == paid + len(buyers)
+        await paid_once(http, buyers)
+
+
 @pytest.mark.long  # a supervisor that ends because of a replica; `test_one_process` has the line for each file
 def test_a_broken_file_is_reported_in_one_line(stocked_dir: Path) -> None:
     (stocked_dir / "cart.sqlite3").write_bytes(b"this was a database once" * 1_000)

@@ -89,6 +89,27 @@ async def test_breaker(visitor: Visitor) -> None:
     await visitor.all_holds()
 
 
+async def pay_in_doubt(visitor: Visitor) -> None:
+    """A customer whose charge comes after all, when the order has been given up."""
+    answer = await visitor.buy("SP-00052")
+    assert answer.status_code == 503, answer.text
+    await visitor.settled()
+
+
+async def test_undo(visitor: Visitor) -> None:
+    await visitor.break_provider("late", ttl_s=600)
+    await pay_in_doubt(visitor)
+    assert await harm(visitor, "undo") == 0
+    await throw(visitor, "undo", on=False)
+    async with asyncio.timeout(PATIENCE_S):
+        while await harm(visitor, "undo") == 0:  # the charge takes its time, and a busy machine may refuse the order
+            await pay_in_doubt(visitor)
+    await throw(visitor, "undo", on=True)
+    await pay_in_doubt(visitor)
+    seen = await defence(visitor, "undo")
+    assert (seen["on"], seen["harm"]["count"]) == (True, 0)
+
+
 async def greedy(visitor: Visitor, source: str) -> list[int]:
     """One client that searches as fast as it can."""
     transport = httpx.AsyncHTTPTransport(local_address=source)
