@@ -12,11 +12,14 @@ import httpx
 import pytest
 
 from sdpatterns.messaging.saga.journal import RunStarted
+from shop.ordering.domain import BY_CUSTOMER
 
 from .left_behind import Desk
-from .visitor import DECLINED_CARD, DROP, PLENTY, Visitor, checkout_body, new_name
+from .visitor import DECLINED_CARD, DROP, PATIENCE_S, PLENTY, Visitor, checkout_body, new_name
 
 pytestmark = pytest.mark.anyio
+
+CARRIER_AWAY = {"target": "carrier", "kind": "fail", "percent": 100, "ttl_s": 600, "seed": 1}
 
 
 async def cancel(visitor: Visitor, order_id: str) -> httpx.Response:
@@ -94,10 +97,30 @@ async def test_an_order_that_crashed_after_its_decision_is_finished_by_the_next_
         data_dir, visitor.shift.now_us
     ) as desk:  # as a process leaves it that dies before the refund
         begun = desk.started(f"{order_id}-cancel", RunStarted("cancel_order", 1, {"order_id": order_id}, {}, []))
-        assert (await desk.orders.take_back(order_id, begun)).status == "undoing"
+        assert (await desk.orders.take_back(order_id, BY_CUSTOMER, begun)).status == "undoing"
     async with opening() as visitor:
         assert await visitor.settled() == {"cancelled": 1}
         await is_undone(visitor, order)
+
+
+async def test_an_order_that_was_sent_comes_back_and_is_refunded(visitor: Visitor) -> None:
+    await visitor.http.put("/control/api/fault", json=CARRIER_AWAY)
+    order = await bought(visitor)
+    path = f"/api/v1/orders/{order['order_id']}"
+    early = await visitor.http.post(f"{path}/return")
+    assert (early.status_code, early.json()["type"]) == (409, "/problems/not-sent")
+    await visitor.heal_provider()
+    followed = f"{visitor.settings.address('fulfilment')}/internal/orders/{order['order_id']}/followed"
+    async with asyncio.timeout(PATIENCE_S):
+        while (await visitor.get(followed))["shipment"] is None:  # noqa: ASYNC110 - the carrier is asked again
+            await asyncio.sleep(0.2)
+    answers = [await visitor.http.post(f"{path}/return") for _ in range(2)]
+    assert {answer.status_code for answer in answers} <= {200, 202}
+    assert await visitor.settled() == {"cancelled": 1}
+    assert (await visitor.get(path))["reason"] == "returned-by-customer"
+    back = await visitor.get(followed)
+    assert back["return"]["detail"] == back["shipment"]["detail"]
+    await is_undone(visitor, order)
 
 
 async def test_an_old_order_that_is_being_cancelled_is_not_stuck(visitor: Visitor) -> None:

@@ -90,14 +90,15 @@ async def test_breaker(visitor: Visitor) -> None:
 
 
 async def pay_in_doubt(visitor: Visitor) -> None:
-    """A customer whose charge comes after all, when the order has been given up."""
+    """A customer whose charge comes after all, when the order has been given up; then the provider is well again."""
+    await visitor.break_provider("late", ttl_s=600)
     answer = await visitor.buy("SP-00052")
     assert answer.status_code == 503, answer.text
+    await visitor.heal_provider()
     await visitor.settled()
 
 
 async def test_undo(visitor: Visitor) -> None:
-    await visitor.break_provider("late", ttl_s=600)
     await pay_in_doubt(visitor)
     assert await harm(visitor, "undo") == 0
     await throw(visitor, "undo", on=False)

@@ -27,7 +27,12 @@ def routes(fulfilment: Fulfilment) -> list[Route]:
             raise not_found("such order")
         return JSONResponse(await fulfilment.followed(order_id))
 
+    async def take_in(request: Request) -> Response:
+        await fulfilment.take_in(request.path_params["order_id"])
+        return Response(status_code=204)
+
     return [
+        Route("/internal/orders/{order_id}/return", take_in, methods=["POST"]),
         Route("/internal/events", take, methods=["POST"]),
         Route("/internal/orders/{order_id}/followed", followed),
         *_watched(fulfilment),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sdpatterns.messaging.cloudevents import CloudEvent
 from shop.validation import FieldError, Fields, InvalidInput
 
-MAIL, INVOICE, SHIPMENT, SELLER = "mail", "invoice", "shipment", "seller"
+MAIL, INVOICE, SHIPMENT, SELLER, RETURN = "mail", "invoice", "shipment", "seller", "return"
 _ORDER_PAID = "order.paid"
 
 

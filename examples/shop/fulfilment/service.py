@@ -13,9 +13,10 @@ from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.jobs.payload import decoded
 from sdpatterns.ports.queue import Parked
 from shop.database import Database
-from shop.fulfilment.domain import INVOICE, MAIL, SELLER, SHIPMENT, taken
+from shop.fulfilment.domain import INVOICE, MAIL, RETURN, SELLER, SHIPMENT, Done, taken
 from shop.fulfilment.jobs import FollowUps, IsNew
 from shop.fulfilment.store import FulfilmentStore
+from shop.problems import Problem
 from shop.validation import FieldError, InvalidInput
 
 LETTERS_MAX = 500
@@ -60,7 +61,7 @@ class Fulfilment:
 
     async def followed(self, order_id: str) -> dict[str, Any]:
         """What followed an order so far; None for what has not."""
-        found: dict[str, Any] = {MAIL: None, INVOICE: None, SHIPMENT: None, "sellers": []}
+        found: dict[str, Any] = {MAIL: None, INVOICE: None, SHIPMENT: None, RETURN: None, "sellers": []}
         for done in await self._store.done(order_id):
             at = datetime.fromtimestamp(done.at_us / 1e6, UTC).isoformat(timespec="milliseconds")
             line = {"detail": done.detail, "at": at}
@@ -69,6 +70,14 @@ class Fulfilment:
             elif found[done.what] is None:
                 found[done.what] = line
         return found
+
+    async def take_in(self, order_id: str) -> None:
+        """Note that the parcel of an order has come back; doing it again changes nothing."""
+        for done in await self._store.done(order_id):
+            if done.what == SHIPMENT:
+                await self._store.note(order_id, Done(RETURN, done.detail, self._now_us()))
+                return
+        raise Problem(409, "not-sent", "There is no parcel of this order.")
 
     async def ledger(self, after: str, limit: int, since_us: int) -> list[dict[str, Any]]:
         """How many invoices each order has that was taken on."""

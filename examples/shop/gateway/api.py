@@ -52,6 +52,7 @@ def routes(storefront: Storefront) -> list[Route]:
         Route("/api/v1/checkout", forward("ordering"), methods=["POST"]),
         Route("/api/v1/orders/{order_id}", forward("ordering")),
         Route("/api/v1/orders/{order_id}/cancel", forward("ordering"), methods=["POST"]),
+        Route("/api/v1/orders/{order_id}/return", forward("ordering"), methods=["POST"]),
         Route("/control", relay("control"), methods=_ALL),
         Route("/control/live", _Streams(relay("live")), methods=["GET"]),
         Route("/control/{path:path}", relay("control"), methods=_ALL),

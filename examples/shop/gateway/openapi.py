@@ -266,6 +266,7 @@ def _orders() -> dict[str, Any]:
         "413": _WITH_BODY["413"],
         "422": _problem("The Idempotency-Key was used for another request."),
     }
+    returned = {**cancelled, "409": _problem("An order that was never paid or not sent yet cannot come back.")}
     shown = {"200": _answer("The order.", ref("Order"), "ETag"), **_CONDITIONAL, **_missing("order")}
     body = {"schema": ref("Checkout"), "example": _EXAMPLE_CHECKOUT}
     return {
@@ -282,6 +283,14 @@ def _orders() -> dict[str, Any]:
                 "cancelOrder",
                 "Take an order back; asking again changes nothing",
                 cancelled,
+                parameters=(_ORDER_ID, _key(required=False)),
+            ),
+        },
+        "/api/v1/orders/{order_id}/return": {
+            "post": _operation(
+                "returnOrder",
+                "Give a parcel back; asking again changes nothing",
+                returned,
                 parameters=(_ORDER_ID, _key(required=False)),
             ),
         },

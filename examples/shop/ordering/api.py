@@ -37,6 +37,10 @@ def routes(ordering: Ordering) -> list[Route]:
         cancelled = await ordering.cancel(request.path_params["order_id"])
         return JSONResponse(summary(cancelled), 200 if cancelled.status == CANCELLED else 202)
 
+    async def send_back(request: Request) -> Response:
+        returned = await ordering.send_back(request.path_params["order_id"])
+        return JSONResponse(summary(returned), 200 if returned.status == CANCELLED else 202)
+
     async def of_cart(request: Request) -> Response:
         cart = Fields(dict(request.query_params))
         cart_id = cart.slug("cart_id")
@@ -56,6 +60,7 @@ def routes(ordering: Ordering) -> list[Route]:
         Route(CHECKOUT_PATH, checkout, methods=["POST"]),
         Route("/api/v1/orders/{order_id}", order),
         Route("/api/v1/orders/{order_id}/cancel", cancel, methods=["POST"]),
+        Route("/api/v1/orders/{order_id}/return", send_back, methods=["POST"]),
         Route("/internal/orders", of_cart),
         Route("/internal/orders/{order_id}/delivery", delivery),
         Route("/internal/recent-orders", recent),

@@ -37,8 +37,11 @@ class Purchase(TypedDict):
 class Calls:
     """The other services. Each call may be repeated: the order's id is its idempotency key, in the path."""
 
-    def __init__(self, *, cart: ServiceClient, inventory: ServiceClient, payments: ServiceClient) -> None:
+    def __init__(
+        self, *, cart: ServiceClient, inventory: ServiceClient, payments: ServiceClient, fulfilment: ServiceClient
+    ) -> None:
         self._cart = cart
+        self._fulfilment = fulfilment
         self._inventory = inventory
         self._payments = payments
 
@@ -134,6 +137,16 @@ class Calls:
         payment = await self._payments.ask("POST", f"/internal/payments/{order_id}/undo", headers=_keyed())
         if not payment["settled"]:
             raise NotSettled(f"the payment of {order_id} is {payment['state']}")
+
+    async def check_sent(self, order_id: str) -> None:
+        """A 409 problem for an order whose parcel was not sent."""
+        followed = await self._fulfilment.ask("GET", f"/internal/orders/{order_id}/followed")
+        if followed["shipment"] is None:
+            raise Problem(409, "not-sent", "This order was not sent yet. It can be cancelled.")
+
+    async def take_in(self, order_id: str) -> None:
+        """Note that the parcel has come back."""
+        await self._fulfilment.ask("POST", f"/internal/orders/{order_id}/return", headers=_keyed())
 
 
 def lines_of(purchase: Purchase) -> list[Line]:

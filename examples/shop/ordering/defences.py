@@ -54,7 +54,7 @@ def order_tables(events: EventStore, apply: Apply, backend: SQLBackend, transact
 
 def driven(sagas: Sagas) -> SagaWorker:
     """Goes on with the orders of a process that died, at the step where it stood."""
-    return SagaWorker(sagas, lease_s=TAKEN_OVER_S, drain_s=CHECKOUT_S)
+    return SagaWorker(sagas, lease_s=TAKEN_OVER_S, drain_s=CHECKOUT_S, service="ordering")
 
 
 def order_events(backend: SQLBackend) -> Outbox:

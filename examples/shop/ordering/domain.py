@@ -11,6 +11,7 @@ from shop.validation import Fields
 
 PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "failed", "cancelled"
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
+BY_RETURN = "returned-by-customer"  # the same, when its parcel had been sent
 CART_IN_USE = "cart-in-use"  # the reason of an order that found its cart taken by another one
 INTERRUPTED = "interrupted"  # the reason of an order that nobody gave up, and whose steps were undone all the same
 CHECKOUT_S = 5.0
@@ -83,9 +84,10 @@ class OrderFailed:
 
 @dataclass(frozen=True, slots=True)
 class OrderTakenBack:
-    """Its customer cancelled it after it was paid: it is being refunded."""
+    """Its customer cancelled it after it was paid, or sent it back: it is being refunded."""
 
     at_us: int
+    reason: str = BY_CUSTOMER
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class GiveUp(NamedTuple):
 class TakeBack(NamedTuple):
     """Cancel a paid order."""
 
+    reason: str
     at_us: int
 
 
@@ -151,7 +154,7 @@ class Order:
     @property
     def is_cancelled(self) -> bool:
         """Whether it was paid and its customer took it back, done with or not."""
-        return self.reason == BY_CUSTOMER
+        return self.reason in (BY_CUSTOMER, BY_RETURN)
 
 
 def decide(order: Order, command: Command) -> Sequence[OrderEvent]:
@@ -164,8 +167,8 @@ def decide(order: Order, command: Command) -> Sequence[OrderEvent]:
             events = [OrderPaid(at_us)]
         case "pending", GiveUp(reason, at_us):
             events = [OrderGivenUp(reason, at_us)]
-        case "paid", TakeBack(at_us):
-            events = [OrderTakenBack(at_us)]
+        case "paid", TakeBack(reason, at_us):
+            events = [OrderTakenBack(at_us, reason)]
         case "pending", Close(at_us):
             events = [OrderGivenUp(INTERRUPTED, at_us), OrderFailed(at_us)]
         case "undoing", Close(at_us):
@@ -183,8 +186,8 @@ def evolve(order: Order, event: OrderEvent) -> Order:
             return replace(order, status=PAID, since_us=at_us, decided_at_us=at_us)
         case OrderGivenUp(reason, at_us):
             return replace(order, status=UNDOING, reason=reason, since_us=at_us, decided_at_us=at_us)
-        case OrderTakenBack(at_us):
-            return replace(order, status=UNDOING, reason=BY_CUSTOMER, since_us=at_us)
+        case OrderTakenBack(at_us, reason):
+            return replace(order, status=UNDOING, reason=reason, since_us=at_us)
         case OrderFailed(at_us):
             return replace(order, status=FAILED, since_us=at_us)
         case OrderCancelled(at_us):

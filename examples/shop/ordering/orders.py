@@ -99,9 +99,9 @@ class Orders:
         """Decide that an order will not be paid, unless it is; gives it as it is then."""
         return await self._decide(order_id, GiveUp(reason, self._now_us()))
 
-    async def take_back(self, order_id: str, start: Starts) -> Order:
+    async def take_back(self, order_id: str, reason: str, start: Starts) -> Order:
         """Cancel a paid order; gives it as it is then."""
-        return await self._decide(order_id, TakeBack(self._now_us()), start)
+        return await self._decide(order_id, TakeBack(reason, self._now_us()), start)
 
     async def close(self, order_id: str) -> None:
         """Declare that nothing is left of an order."""

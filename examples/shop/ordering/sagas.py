@@ -1,4 +1,4 @@
-"""The sagas of ordering: buy what is in a cart, and take a paid order back."""
+"""The sagas of ordering: buy what is in a cart, cancel a paid order, and take back what was sent."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ class OrderSagas(NamedTuple):
     sagas: Sagas
     place_order: Saga[[Purchase, str], None]
     cancel_order: Saga[[str], None]
+    return_order: Saga[[str], None]
 
 
 def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callable[[], Undos]) -> OrderSagas:
@@ -98,7 +99,14 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         await run.step("release", calls.release, order_id)
         await run.step("close", orders.close, order_id)
 
-    return OrderSagas(sagas, place_order, cancel_order)
+    @declared
+    async def return_order(run: SagaRun, order_id: str) -> None:
+        await run.step("take-in", calls.take_in, order_id)
+        await run.step("refund", calls.repay, order_id)
+        await run.step("release", calls.release, order_id)
+        await run.step("close", orders.close, order_id)
+
+    return OrderSagas(sagas, place_order, cancel_order, return_order)
 
 
 async def _sold(calls: Calls, orders: Orders, order_id: str) -> None:

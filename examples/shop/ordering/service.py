@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 from sdpatterns import EventStore, Projection
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import BulkheadFull, DeadlineExceeded, SagaUndone
-from sdpatterns.messaging.saga import SagaHandle
+from sdpatterns.messaging.saga import Saga, SagaHandle
 from shop.background import Unbroken, together
 from shop.ordering.calls import Calls, Purchase
 from shop.ordering.domain import (
+    BY_CUSTOMER,
+    BY_RETURN,
     CANCELLED,
     CHECKOUT_S,
     PAID,
@@ -197,11 +199,20 @@ class Ordering:
         Keeps: asking again changes nothing. A 409 problem for an order that was never paid.
         """
         await self._known(order_id)
-        begun = self._sagas.cancel_order.options(id=f"{order_id}-cancel")
-        order = await self._orders.take_back(order_id, lambda view: begun.within(view).start(order_id))
+        return await self._take_back(order_id, BY_CUSTOMER, self._sagas.cancel_order.options(id=f"{order_id}-cancel"))
+
+    async def send_back(self, order_id: str) -> Order:
+        """The same for an order whose parcel was sent, and has come back. A 409 problem for one that was not sent."""
+        order, _ = await self._known(order_id)
+        if order.status == PAID:
+            await self._calls.check_sent(order_id)
+        return await self._take_back(order_id, BY_RETURN, self._sagas.return_order.options(id=f"{order_id}-return"))
+
+    async def _take_back(self, order_id: str, reason: str, begun: Saga[[str], None]) -> Order:
+        order = await self._orders.take_back(order_id, reason, lambda view: begun.within(view).start(order_id))
         if not order.is_cancelled:
             raise Problem(409, "not-cancellable", f"An order that is {order.status} cannot be cancelled.")
-        if order.status == UNDOING:
+        if order.status == UNDOING and order.reason == reason:
             with contextlib.suppress(DeadlineExceeded):  # a service is away: the saga asks until it is done
                 await self._sagas.sagas.handle(begun.run_id).result(_CANCELLED_WITHIN_S)
         return (await self._known(order_id))[0]

@@ -31,7 +31,7 @@ from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderView, apply
 from shop.pattern_backend import pattern_backend, pattern_tables
 from shop.service_app import service_app
-from shop.service_client import service_client
+from shop.service_client import ServiceClient, service_client
 from shop.settings import Settings
 from shop.stage.no_undos import NoUndos
 from shop.stage.switches import Switch
@@ -43,11 +43,10 @@ def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
     return IdempotencyMiddleware(app, once, required=is_checkout, body_bytes_max=BODY_MAX_BYTES)
 
 
-async def other_services(settings: Settings, stack: AsyncExitStack) -> Calls:
-    """The services that take part in an order."""
-    names = ("cart", "inventory", "payments")
-    clients = {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
-    return Calls(**clients)
+async def other_services(settings: Settings, stack: AsyncExitStack) -> dict[str, ServiceClient]:
+    """The services that take part in an order, by their names."""
+    names = ("cart", "inventory", "payments", "fulfilment")
+    return {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
 
 
 @asynccontextmanager
@@ -57,13 +56,13 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         Database.opened(settings.storage("ordering"), SCHEMA) as database,
         pattern_backend(settings.storage("ordering-keys")) as backend,
         pattern_tables(settings.storage("ordering")) as tables,
-        service_client(settings, "fulfilment") as fulfilment,
         AsyncExitStack() as stack,
     ):
+        others = await other_services(settings, stack)
         switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
-        telling, outbox, send = Switch("outbox"), order_events(tables), sender(fulfilment)
+        telling, outbox, send = Switch("outbox"), order_events(tables), sender(others["fulfilment"])
         in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
-        events, calls = order_store(tables), await other_services(settings, stack)
+        events, calls = order_store(tables), Calls(**others)
         orders = Orders(
             database,
             tables,

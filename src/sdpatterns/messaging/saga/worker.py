@@ -48,7 +48,8 @@ _CRASHES_MAX = 20
 class SagaWorker(Consumer):
     """Drives the runs of one `Sagas`, up to `concurrency` at once: `async with worker:` or `await worker.run()`.
 
-    Run as many as you like. A run goes on at most `lease_s` after its worker died. What it keeps and costs is said in
+    Run as many as you like. A run goes on at most `lease_s` after its worker died. `service` names the service in the
+    spans of its runs, as in `TracingMiddleware`. What it keeps and costs is said in
     `Consumer` and in `Sagas`.
     """
 
@@ -60,17 +61,20 @@ class SagaWorker(Consumer):
         lease_s: float = 8.0,
         poll_s: float = 5.0,
         drain_s: float = 30.0,
+        service: str | None = None,
     ) -> None:
         super().__init__(
             sagas.name, sagas.queue, sagas.signals,
             concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
         )  # fmt: skip
         self._sagas = sagas
+        self._service = service
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> Delivery:
         """A run, or a message that wakes one."""
-        kind = WakeDelivery if claimed.payload == WAKER else RunDelivery
-        return kind(self._sagas, claimed, self.lease_s, until_s)
+        if claimed.payload == WAKER:
+            return WakeDelivery(self._sagas, claimed, self.lease_s, until_s)
+        return RunDelivery(self._sagas, claimed, self.lease_s, until_s, self._service)
 
 
 class WakeDelivery(Delivery):
@@ -105,9 +109,12 @@ class WakeDelivery(Delivery):
 class RunDelivery(Delivery):
     """Drives one run as far as it goes now."""
 
-    def __init__(self, sagas: Sagas, claimed: Claimed, lease_s: float, until_s: float) -> None:
+    def __init__(
+        self, sagas: Sagas, claimed: Claimed, lease_s: float, until_s: float, service: str | None = None
+    ) -> None:
         super().__init__(sagas.queue, claimed, lease_s, until_s)
         self._sagas = sagas
+        self._service = service
         self._claimed_s = SYSTEM.monotonic()
         self._journal = journal = Journal()
         # The fence is this worker's alone, so that no other one's entries have the same ids.
@@ -175,6 +182,8 @@ class RunDelivery(Delivery):
             await self._run(saga, run, arguments.args, arguments.kwargs)
             return
         facts = {"messaging.destination.name": self._sagas.name, "messaging.message.id": run.id}
+        if self._service is not None:
+            facts["service.name"] = self._service
         with Opened(f"saga {saga.name}", "consumer", facts, parent=trace_in(started.headers)):
             await self._run(saga, run, arguments.args, arguments.kwargs)
 
