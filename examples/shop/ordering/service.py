@@ -183,6 +183,8 @@ class Ordering:
             self._view.lines_of([order_id]),
             history_of(order_id, self._sagas.sagas, self._events),
         )
+        if order is None:  # its events could not be applied yet
+            raise _late_tables()
         return {
             **summary(order),
             "reason": order.reason,
@@ -230,7 +232,7 @@ class Ordering:
         try:
             await self._tables.caught_up(position)
         except DeadlineExceeded:
-            raise Problem(503, "orders-late", "The orders are being brought up to date.", retry_after_s=2) from None
+            raise _late_tables() from None
 
     async def of_cart(self, cart_id: str) -> list[dict[str, Any]]:
         """The orders of a cart, newest first, and not more than a page shows."""
@@ -265,6 +267,10 @@ class Ordering:
         """Number and sum of the orders in each status, and since when the first of them is in it."""
         await self._caught_up()
         return await self._view.counts()
+
+
+def _late_tables() -> Problem:
+    return Problem(503, "orders-late", "The orders are being brought up to date.", retry_after_s=2)
 
 
 def summary(order: Order) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class Payouts:
     Keeps: a seller is paid once a night, whatever happens to leaders. A payout that has begun is carried through,
     also where its leader has lost its term meanwhile; so each bears the number of its term, and a seller's row
     refuses one that is older than the last that it has seen.
+
+    There is no saga here: a payout is one transaction in the ledger of payments, and no other service takes part.
     """
 
     def __init__(self, store: PayoutStore, unbroken: Unbroken) -> None:

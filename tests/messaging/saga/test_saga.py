@@ -9,10 +9,12 @@ import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.notices import Notice, listen
+from sdpatterns.core.tracing import trace_with
 from sdpatterns.errors import DeadlineExceeded, SagaCancelled, SagaNotStarted, SagaUndone
 from sdpatterns.messaging.saga import RunStatus, SagaRun, Sagas, SagaWorker, current_step
 from sdpatterns.messaging.saga.journal import StepDone, encoded
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaParked, StepRepeated
+from sdpatterns.observability.recording import RecordingTracer, SpanStore
 from sdpatterns.ports.log import Appended, Expected, NewEvent
 from sdpatterns.ports.queue import Complete, Requeue
 from tests.loops import each_virtual_loop
@@ -273,6 +275,19 @@ async def test_who_does_not_wait_for_the_undo_is_told_of_the_failure_at_once(sag
             await handle.result(timeout_s=1)
         with pytest.raises(SagaUndone):
             await handle.result(timeout_s=900)
+
+
+async def test_the_spans_of_a_run_name_the_service_of_its_worker(sagas: Sagas, shop: Shop) -> None:
+    @sagas.saga
+    async def order(run: SagaRun) -> None:
+        await run.step("reserve", shop.reserve, "lamp")
+
+    store = SpanStore()
+    with trace_with(RecordingTracer(store)):
+        async with SagaWorker(sagas, service="ordering"):
+            await (await order.start()).result(timeout_s=5)
+    found = {(span.name, span.service) for trace in store.recent(50) for span in store.spans(trace.trace_id)}
+    assert found >= {("saga order", "ordering"), ("step reserve", "ordering")}
 
 
 @pytest.mark.parametrize("delay_s", [0, 30])
