@@ -50,6 +50,6 @@ def test_variables_precede_files_as_in_pip(noxfile: ModuleType) -> None:
 
 
 def test_what_pip_itself_lists_is_understood(noxfile: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", "https://mirror.example/simple")
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "mirror.example")
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True)
-    assert noxfile.uv_settings(listed.stdout)["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert noxfile.uv_settings(listed.stdout)["UV_INSECURE_HOST"] == "mirror.example"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,14 @@ class Definition:
     """With the names of what it stands in: `Outer.method`."""
     node: Function | ast.ClassDef
     inside_function: bool
-    decorators: tuple[str, ...]
 
     @property
     def is_public(self) -> bool:
         return not self.inside_function and not any(part.startswith("_") for part in self.name.split("."))
+
+    @property
+    def decorators(self) -> list[str]:
+        return [ast.unparse(decorator) for decorator in self.node.decorator_list]
 
     @property
     def where(self) -> str:
@@ -49,16 +52,23 @@ def is_public_module(path: Path) -> bool:
     return not any(part.startswith("_") and part != "__init__" for part in parts)
 
 
-def definitions(path: Path) -> Iterator[Definition]:
-    yield from _below(parsed(path), path, (), inside_function=False)
+@functools.cache
+def definitions(path: Path) -> Sequence[Definition]:
+    return tuple(_below(parsed(path), path, (), inside_function=False))
+
+
+def called(node: ast.Call) -> str:
+    """The last name of what is called: `raises` of `pytest.raises(...)`."""
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr
+    return node.func.id if isinstance(node.func, ast.Name) else ""
 
 
 def _below(node: ast.AST, path: Path, names: tuple[str, ...], *, inside_function: bool) -> Iterator[Definition]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Function | ast.ClassDef):
             inner = (*names, child.name)
-            decorators = tuple(ast.unparse(decorator) for decorator in child.decorator_list)
-            yield Definition(path, ".".join(inner), child, inside_function, decorators)
+            yield Definition(path, ".".join(inner), child, inside_function)
             within = inside_function or isinstance(child, Function)
             yield from _below(child, path, inner, inside_function=within)
         else:

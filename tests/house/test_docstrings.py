@@ -9,7 +9,17 @@ import inspect
 from pathlib import Path
 
 import sdpatterns
-from tests.house.source import PACKAGE, ROOT, Definition, Function, definitions, is_public_module, modules, parsed
+from tests.house.source import (
+    PACKAGE,
+    ROOT,
+    Definition,
+    Function,
+    called,
+    definitions,
+    is_public_module,
+    modules,
+    parsed,
+)
 
 SECTIONS = ("**Keeps**", "**May fail**", "**Costs**")
 
@@ -164,7 +174,7 @@ def _judges(node: ast.AST, judges: frozenset[str]) -> bool:
         if isinstance(part, ast.Assert):
             return True
         if isinstance(part, ast.Call):
-            name = ast.unparse(part.func).rpartition(".")[2]
+            name = called(part)
             if name in judges or name.startswith("assert_"):
                 return True
     return False

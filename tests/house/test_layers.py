@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.house.source import PACKAGE, ROOT, modules, parsed
+import pytest
+
+from tests.house.source import PACKAGE, ROOT, called, modules, parsed
 
 ALLOWED_EVERYWHERE = {"sdpatterns", "anyio", "typing_extensions"}
 
@@ -61,7 +63,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.lineno, node.module
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and called(node).endswith("import_module"):
             yield from ((node.lineno, str(word.value)) for word in node.args[:1] if isinstance(word, ast.Constant))
 
 
@@ -75,6 +77,7 @@ def is_stranger(library: str, path: Path) -> bool:
     return not words(path) & set(NAMED_FOR.get(library, "nowhere").split())
 
 
+@pytest.mark.long  # the session `lint` does it each time
 def test_the_contracts_of_import_linter_are_kept() -> None:
     program = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([program, "--no-cache"], cwd=ROOT, check=False, capture_output=True, text=True)

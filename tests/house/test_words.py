@@ -56,8 +56,9 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
         f"{path.relative_to(ROOT)}:{number}: {what}"
         for path, text in tracked_texts()
         if path.name != "test_words.py"
-        for number, line in enumerate(text.splitlines(), 1)
         for what, pattern in MACHINE.items()
+        if pattern.search(text)
+        for number, line in enumerate(text.splitlines(), 1)
         if pattern.search(line)
     ]
     assert traces == []
@@ -90,12 +91,19 @@ STUMBLES = {
     "so it is with": "a sentence of its own",
     "strangers?(?:'s)?": "an unknown client, another company",
     "thereby": "so",
-    "thereof|therein|whereupon|wherein": "two sentences",
+    "therein": "two sentences",
+    "thereof": "two sentences",
     "thinks? better of": "no longer wants",
     r"whose\b[^.:;]*\bwhose": "two sentences",
+    "whereupon": "two sentences",
+    "wherein": "two sentences",
     "whoever": "who it is: the caller that, callers that",
 }
-STUMBLE = re.compile("(?i)" + "|".join(rf"(?P<w{n}>\b{turn}\b)" for n, turn in enumerate(STUMBLES)))
+SOUGHT = [
+    # With what stands in every form of it: to look for that first takes a fiftieth of the pattern's time.
+    (max(re.split(r"\(\?:.*?\)\??|[a-z]\?|\\b.*?\\b", turn), key=len), re.compile(rf"(?i)\b{turn}\b"), instead)
+    for turn, instead in STUMBLES.items()
+]
 # Say who it is, and give a reason with "because". Not yet rewritten: the SQL and Redis backends.
 ROOM_STUMBLE = re.compile(
     r"(?i)\b(?:nobody|anybody|everybody|hence|for (?:it|they|he) (?:may|might|is|are|was|has|had|can))\b"
@@ -126,11 +134,19 @@ def prose_of(source: str, *, is_test: bool) -> str:
     return CODE.sub("", "\n\n".join([*comments, *texts]))
 
 
+def stumbles(text: str) -> Iterator[tuple[str, str]]:
+    """The words of a text that have to be looked up, each with what to write."""
+    lower = text.lower()
+    for part, pattern, instead in SOUGHT:
+        if part in lower:
+            yield from ((match[0], instead) for match in pattern.finditer(text))
+
+
 def read_by_people() -> Iterator[tuple[Path, str]]:
     """Pages, the texts of the shop, and the prose in Python: comments, docstrings, messages, names of cases."""
     for path, text in tracked_texts():
         place = path.relative_to(ROOT).as_posix()
-        if place in SAMPLES or place == "tests/house/test_words.py" or not STUMBLE.search(text.replace("_", " ")):
+        if place in SAMPLES or place == "tests/house/test_words.py" or not any(stumbles(text.replace("_", " "))):
             continue
         if path.suffix == ".py" and place.startswith(
             ("src/", "examples/", "tests/", "noxfile", "benchmarks/", "docs/")
@@ -144,9 +160,9 @@ def read_by_people() -> Iterator[tuple[Path, str]]:
 
 def test_texts_have_no_word_that_has_to_be_looked_up() -> None:
     found = [
-        f"{path.relative_to(ROOT)}: {match[0]!r}, write {list(STUMBLES.values())[int((match.lastgroup or '')[1:])]!r}"
+        f"{path.relative_to(ROOT)}: {words!r}, write {instead!r}"
         for path, text in read_by_people()
-        for match in STUMBLE.finditer(text)
+        for words, instead in stumbles(text)
     ]
     assert found == []
 
@@ -178,8 +194,8 @@ def test_a_word_that_has_to_be_looked_up_is_found() -> None:
         "a stranger's key",
         "whose key and whose age",
     ):
-        assert STUMBLE.search(text), text
-    assert not STUMBLE.search("a whole renewal, whose key is kept. Whose age")
+        assert any(stumbles(text)), text
+    assert not any(stumbles("a whole renewal, whose key is kept. Whose age"))
     assert ROOM_STUMBLE.search("its type alone, for it may be private")
     assert not ROOM_STUMBLE.search("ask for it, and wait for it")
 
@@ -187,5 +203,5 @@ def test_a_word_that_has_to_be_looked_up_is_found() -> None:
 def test_prose_of_python_is_comments_docstrings_names_of_cases_and_messages() -> None:
     source = 'def test_whoever_asks():\n    """It begins anew."""\n    sick = "stranger"  # somebody\n'
     asked = prose_of(source, is_test=True), prose_of(source, is_test=False)
-    found = [{match[0].lower() for match in STUMBLE.finditer(prose)} for prose in asked]
+    found = [{words.lower() for words, _ in stumbles(prose)} for prose in asked]
     assert found == [{"whoever", "anew", "somebody"}, {"anew", "stranger", "somebody"}]
