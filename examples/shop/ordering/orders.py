@@ -46,7 +46,7 @@ class Orders:
     """All orders.
 
     Keeps: the events that a command leads to, the news of a paid order, the saga that an event begins, and the key of
-    a checkout are one transaction. An order has at most one of the two ends, whoever asks for them at the same time.
+    a checkout are one transaction. An order has at most one of the two ends, also when both are asked for at once.
     """
 
     def __init__(
