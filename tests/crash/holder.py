@@ -1,6 +1,8 @@
 """A worker in a process of its own: it adds 1 to a row, again and again, each time under a lock.
 
-    python -m tests.crash.holder sdpatterns|redis-py redis-url postgres-url stops
+    python -m tests.crash.holder valkey|postgres|redis-py redis-url postgres-url stops
+
+The lock is our lease on Valkey or on Postgres, or the lock of redis-py.
 
 It says `ack` for each update that the database has acknowledged, and `refused` for each that came too late. With
 `stops` above 0 it stops itself so many times between reading and writing, says `stopping` before it does, and ends
@@ -22,9 +24,10 @@ import sqlalchemy as sa
 
 from sdpatterns import Lease
 from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.backends.sqlalchemy.fenced import FencedRows
 from sdpatterns.blocking import blocking
-from sdpatterns.errors import LeaseLost, StaleFence
+from sdpatterns.errors import BackendError, LeaseLost, StaleFence
 from tests.crash.processes import say
 
 LEASE_S = 0.5
@@ -45,9 +48,18 @@ def stop() -> None:
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def with_a_fence(redis_url: str, engine: sa.Engine) -> Callable[[Pause], None]:
+def on_valkey(redis_url: str, engine: sa.Engine) -> Callable[[Pause], None]:
+    """Our lease on Valkey."""
+    return with_a_fence(RedisBackend.from_url(redis_url, blocking=True, timeout_s=60.0), engine)
+
+
+def on_postgres(_: str, engine: sa.Engine) -> Callable[[Pause], None]:
+    """Our lease on Postgres."""
+    return with_a_fence(SQLBackend(engine, timeout_s=60.0), engine)
+
+
+def with_a_fence(backend: RedisBackend | SQLBackend, engine: sa.Engine) -> Callable[[Pause], None]:
     """Our lease, and a row that knows the largest fence."""
-    backend = RedisBackend.from_url(redis_url, blocking=True, timeout_s=60.0)
     lease = blocking(Lease("account", store=backend.states, signals=backend.signals, lease_s=LEASE_S))
     rows = FencedRows(ACCOUNTS)
 
@@ -63,7 +75,7 @@ def with_a_fence(redis_url: str, engine: sa.Engine) -> Callable[[Pause], None]:
                 say("ack")
         except StaleFence:
             say("refused")
-        except LeaseLost:
+        except (LeaseLost, BackendError):
             say("late")
 
     return update
@@ -92,7 +104,8 @@ def with_a_lock_alone(redis_url: str, engine: sa.Engine) -> Callable[[Pause], No
 
 
 KINDS: dict[str, Callable[[str, sa.Engine], Callable[[Pause], None]]] = {
-    "sdpatterns": with_a_fence,
+    "valkey": on_valkey,
+    "postgres": on_postgres,
     "redis-py": with_a_lock_alone,
 }
 

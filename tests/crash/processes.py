@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections import Counter
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 class Speaker:
@@ -52,3 +57,12 @@ def say(word: str) -> None:
 def report(line: str) -> None:
     """For long runs, whose figures are read."""
     os.write(2, f"{line}\n".encode())
+
+
+def noted(name: str, command: str, what: str, kind: str, figures: dict[str, Any]) -> None:
+    """Keep the figures of a long run."""
+    place = RESULTS / f"{name}.json"
+    found = json.loads(place.read_text()) if place.exists() else {}
+    found["command"] = command
+    found.setdefault(what, {})[kind] = figures
+    place.write_text(json.dumps(found, indent=1) + "\n")

@@ -13,7 +13,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
@@ -26,14 +25,13 @@ from sdpatterns.testing import servers
 from sdpatterns.testing.processes import ServerProcess
 from tests.backends.everywhere import unique
 from tests.crash.jobs_worker import App
-from tests.crash.processes import Speaker, report
+from tests.crash.processes import Speaker, noted, report
 from tests.machine import slowness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
 KINDS = ["sqlite", "postgres", "valkey"]
 PATIENCE_S = 240.0
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "jobs_crash.json"
 LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
@@ -97,10 +95,7 @@ async def until_done(app: App, number: int) -> None:
 
 def note(what: str, kind: str, figures: dict[str, Any]) -> None:
     """Keep the figures of a long run."""
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found["command"] = 'pytest tests/crash/test_jobs.py -m ""'
-    found.setdefault(what, {})[kind] = figures
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    noted("jobs_crash", 'pytest tests/crash/test_jobs.py -m ""', what, kind, figures)
 
 
 def kind_of(request: pytest.FixtureRequest) -> str:

@@ -1,8 +1,10 @@
-"""Holders that are stopped (SIGSTOP) for longer than their lease, on Valkey, with a row on Postgres.
+"""Holders that are stopped (SIGSTOP) for longer than their lease, on Valkey and on Postgres, with a row on Postgres.
 
 The same run with a lock that gives no fence shows what the fence is for: there each stop loses what others wrote.
 
     pytest tests/crash/test_stopped_holders.py -m "" -s
+
+The long runs note their figures in `benchmarks/results/stopped_holders.json`, which `docs/patterns/lease.md` shows.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.blocking import blocking
 from tests.crash.holder import ACCOUNTS, ROW
-from tests.crash.processes import Speaker, report
+from tests.crash.processes import Speaker, noted, report
 
 pytestmark = [pytest.mark.unmeasured]
 
@@ -69,6 +73,7 @@ def stopped_again_and_again(kind: str, redis_url: str, postgres_url: str, stops:
     """So many stops, each for as long as two others need to hold the lock; the balance and all that was said."""
     url = postgres_url.replace("://", "+psycopg://")
     engine = sa.create_engine(url)
+    blocking(SQLBackend(engine)).create()
     ACCOUNTS.drop(engine, checkfirst=True)
     ACCOUNTS.create(engine)
     with engine.begin() as connection:
@@ -95,10 +100,14 @@ def many_stops(few: int) -> Any:
     return pytest.mark.parametrize("stops", [few, long])
 
 
+@pytest.mark.parametrize("lock", ["on valkey", "on postgres"])
 @many_stops(2)
-def test_no_acknowledged_update_is_lost_on_a_fenced_row(stops: int, valkey_url: str, postgres_url: str) -> None:
-    balance, said = stopped_again_and_again("sdpatterns", valkey_url, postgres_url, stops)
-    report(f"lease and fence: {stops} stops, {said['ack']} acknowledged, {said['ack'] - balance} lost, {dict(said)}")
+def test_no_acknowledged_update_is_lost_on_a_fenced_row(
+    stops: int, lock: str, valkey_url: str, postgres_url: str
+) -> None:
+    kind = lock.removeprefix("on ")
+    balance, said = stopped_again_and_again(kind, valkey_url, postgres_url, stops)
+    told(kind, stops, said, balance)
     assert balance == said["ack"]
     assert said["refused"] >= stops, "each stopped holder wrote too late, and was refused"
 
@@ -106,5 +115,13 @@ def test_no_acknowledged_update_is_lost_on_a_fenced_row(stops: int, valkey_url: 
 @many_stops(1)
 def test_a_lock_without_a_fence_loses_updates(stops: int, valkey_url: str, postgres_url: str) -> None:
     balance, said = stopped_again_and_again("redis-py", valkey_url, postgres_url, stops)
-    report(f"redis-py's lock: {stops} stops, {said['ack']} acknowledged, {said['ack'] - balance} lost, {dict(said)}")
+    told("redis-py", stops, said, balance)
     assert said["ack"] - balance >= stops
+
+
+def told(kind: str, stops: int, said: Counter[str], balance: int) -> None:
+    """Print the figures, and keep those of a long run."""
+    figures = {"stops": stops, "acknowledged": said["ack"], "lost": said["ack"] - balance, "refused": said["refused"]}
+    report(f"{kind}: {figures}, {dict(said)}")
+    if stops == 500:
+        noted("stopped_holders", 'pytest tests/crash/test_stopped_holders.py -m ""', "locks", kind, figures)
