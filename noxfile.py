@@ -452,8 +452,9 @@ def simulate(session: nox.Session) -> None:
 
 @nox.session
 def long(session: nox.Session) -> None:
-    """What takes hours: the tests marked `long`, each with a bound of its own, then a million seeds of every world."""
+    """What takes hours: the tests marked `long`, more examples for Hypothesis, then a million seeds of every world."""
     run(session, "pytest", "tests", "-m", "long", "-o", "faulthandler_timeout=0")
+    run(session, "pytest", "tests", "-m", "hypothesis and not long", "--hypothesis-profile=long")
     words = session.posargs or ["--seeds", "0:1000000", "--jobs", "2"]
     run(session, "python", "-m", "sdpatterns.testing.simulation", *words)
 

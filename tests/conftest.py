@@ -17,8 +17,10 @@ from tests.backends.everywhere import is_for_long_runs
 pytest_plugins = ["sdpatterns.testing.plugin", "tests.measured"]
 
 # Both limits are on the wall clock, and a busy machine breaks them without any fault of the code.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+steady = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("each time", steady, max_examples=50)
+settings.register_profile("long", steady, max_examples=1_000)  # `noxfile.py long` asks for it
+settings.load_profile("each time")
 
 
 @pytest.fixture

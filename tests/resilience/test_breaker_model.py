@@ -209,7 +209,7 @@ class Circuits(RuleBasedStateMachine):
             assert (snapshot.calls, snapshot.failures, snapshot.slow, snapshot.consecutive) == counted
 
 
-Circuits.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+Circuits.TestCase.settings = settings(stateful_step_count=40, deadline=None)
 TestCircuits = Circuits.TestCase
 
 

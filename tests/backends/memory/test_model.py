@@ -182,4 +182,4 @@ def _some_neighbours() -> list[str]:
 _NEIGHBOURS = _some_neighbours()
 
 TestMemory = Memory.TestCase
-TestMemory.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestMemory.settings = settings(stateful_step_count=60, deadline=None)
