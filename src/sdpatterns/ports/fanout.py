@@ -46,6 +46,12 @@ class LocalSubscription:
             raise RuntimeError("enter the subscription with 'async with' before waiting on it")
         return await self._waiter.wait(timeout_s)
 
+    def wake(self) -> None:
+        """End the wait as a notification would; any thread of this process may."""
+        waiter = self._waiter
+        if waiter is not None:
+            waiter.wake()
+
 
 class LocalSignals:
     """See `SignalBus`."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sdpatterns import Lease
+from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.errors import LeaseLost
 from tests.backends.everywhere import each_backend, unique
 
@@ -40,6 +41,27 @@ async def test_thirty_at_once_are_alone_and_in_order(backend: Any) -> None:
     await asyncio.gather(*(visit(number) for number in range(30)))
     assert fences == sorted(set(fences))
     assert order == list(range(30))
+
+
+async def test_a_neighbour_works_before_its_predecessor_goes_on(backend: Any) -> None:
+    if isinstance(backend, MemoryBackend):
+        return  # it takes no time there to give a lease back
+    lease, order = lease_on(backend), list[str]()
+
+    async def follows() -> None:
+        async with lease.guard("k"):
+            order.append("the next one works")
+
+    async with lease.guard("k"):
+        next_one = asyncio.ensure_future(follows())
+        # It has subscribed, and by the time of so many answers it has its own too, and waits.
+        while not [each for each in lease._permits._waiters._waiting.values() if each.end_wait]:
+            await lease._permits.cells.read("k")
+        for _ in range(20):
+            await lease._permits.cells.read("k")
+    order.append("the first one goes on")
+    await next_one
+    assert order == ["the next one works", "the first one goes on"]
 
 
 async def test_two_objects_of_one_name_share_their_keys_and_wake_each_other(backend: Any) -> None:

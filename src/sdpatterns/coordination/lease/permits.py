@@ -185,6 +185,8 @@ class Permits:
         try:
             async with contextlib.AsyncExitStack() as stack:
                 subscription = await self._subscribed(stack, who)
+                # Not every bus can do it. Else the signal ends the wait, which the store sends with its answer.
+                waiting.end_wait = getattr(subscription, "wake", None)
                 turn = await self._woken(subscription, waiting, cell, permits, until_s)
             if isinstance(turn, Turn) and turn.status is TurnStatus.WAITING:
                 await self._left(cell, who)
@@ -245,5 +247,8 @@ class Permits:
         try:
             left = await self.cells.transact(cell, Leave(who, slots=self.slots, announce=self.topic(cell)))
         finally:
-            self._waiters.end_leaving(cell, sent_s - self._skew_us / 1e6, left.granted)
+            is_told = self._waiters.end_leaving(cell, sent_s - self._skew_us / 1e6, left.granted)
+        if is_told and self._waits:
+            # The new holder first: what its predecessor does next would be time in which neither of them works.
+            await current().sleep(0)
         return left.was_held

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sdpatterns.coordination.lease.decision import Grant
@@ -50,12 +51,21 @@ class Granted(NamedTuple):
 class Waiting:
     """One caller of this process that stands in a line."""
 
-    __slots__ = ("granted", "told", "who")
+    __slots__ = ("end_wait", "granted", "told", "who")
 
     def __init__(self, who: str) -> None:
         self.who = who
         self.granted: Granted | None = None
         self.told: Waiter = current().waiter()
+        self.end_wait: Callable[[], object] | None = None
+        """Ends its wait for a signal, where the bus can do that."""
+
+    def tell(self, granted: Granted) -> None:
+        """It got something."""
+        self.granted = granted
+        self.told.wake()
+        if self.end_wait is not None:
+            self.end_wait()
 
 
 class Waiters:
@@ -99,8 +109,11 @@ class Waiters:
         with self._lock:
             self._leaving[cell] = self._leaving.get(cell, 0) + 1
 
-    def end_leaving(self, cell: str, begin_s: float, granted: tuple[Grant, ...]) -> None:
-        """It has ended: tell those that got something. Their leases count from `begin_s`, before it was sent."""
+    def end_leaving(self, cell: str, begin_s: float, granted: tuple[Grant, ...]) -> bool:
+        """It has ended: tell those that got something, and whether one did.
+
+        Their leases count from `begin_s`, before it was sent.
+        """
         # Several releases of one key may be on their way at once, in several threads, so they are counted.
         with self._lock:
             left = self._leaving.pop(cell, 1) - 1
@@ -110,5 +123,5 @@ class Waiters:
         # Outside of the lock: waking may run code of the runtime, and no lock is held across it.
         for waiting, grant in told:
             if waiting is not None:
-                waiting.granted = Granted(grant.fence, begin_s + grant.lease_us / 1e6)
-                waiting.told.wake()
+                waiting.tell(Granted(grant.fence, begin_s + grant.lease_us / 1e6))
+        return any(waiting is not None for waiting, _ in told)

@@ -70,6 +70,12 @@ class RemoteSubscription:
             raise RuntimeError("enter the subscription with 'async with' before waiting on it")
         return await self._mine.wait(timeout_s)
 
+    def wake(self) -> None:
+        """End the wait as a notification would; any thread of this process may."""
+        mine = self._mine
+        if mine is not None:
+            mine.wake()
+
 
 class RemoteSignals:
     """Sends signals between all processes that use the same server: see `SignalBus`.
