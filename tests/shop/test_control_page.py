@@ -217,6 +217,33 @@ def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) 
         assert page.url.endswith(trace_id)
 
 
+def test_an_order_is_shown_in_lanes_and_as_it_was_after_each_event(browser: Browser, shop: httpx.Client) -> None:
+    shop.put(f"/api/v1/carts/lanes/items/{PLENTY}", json={"quantity": 1})
+    bought = shop.post("/api/v1/checkout", json=checkout_body("lanes"), headers={"Idempotency-Key": '"lanes"'})
+    order_id = bought.json()["order_id"]
+    with entered(browser, shop) as page:
+        newest = page.get_by_role("list", name="Newest orders")
+        newest.get_by_role("button", name=order_id).first.click()
+        steps = page.get_by_role("region", name=f"Steps of {order_id}")
+        expect(steps.get_by_role("row")).to_have_count(5)
+        expect(steps).to_contain_text("payments")
+        assert page.locator(".swim li b").all_inner_texts() == ["cart", "inventory", "payments"]
+        slider, then = (
+            page.get_by_role("slider", name="The order as it was after each event"),
+            page.locator("#event-then"),
+        )
+        expect(then).to_contain_text("Paid")
+        slider.focus()
+        page.keyboard.press("Home")
+        expect(then).to_contain_text("Pending")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+        page.get_by_label("Order", exact=True).fill("no-such-order")
+        page.get_by_role("button", name="Show", exact=True).click()
+        expect(page.locator("#order-way").get_by_role("alert")).to_contain_text("no such history")
+
+
 def test_visitors_are_added_with_the_load_setting_and_shown(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         dial = page.get_by_role("slider", name="Visitors")
@@ -384,6 +411,8 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
         "defences": {"slow_start": hedge},
         "queues": {},
         "dead_letters": [],
+        "sagas": {},
+        "projections": {},
     }
     page = render(bare, [])
     assert 'data-defence="slow_start" data-on="false"' in page

@@ -17,6 +17,18 @@ Answer = dict[str, Any]
 
 ATTEMPTS_MAX, PAUSE_S, PAUSE_MAX_S = 1_000, 0.2, 3.0  # the better part of an hour, before a person has to look
 
+SERVICES = {
+    "take": "cart",
+    "reserve": "inventory",
+    "charge": "payments",
+    "sell": "inventory",
+    "give-up": "ordering",
+    "refund": "payments",
+    "release": "inventory",
+    "close": "ordering",
+}
+"""Which service does each step."""
+
 
 class OrderRefused(Exception):
     """A step's answer is no: the order is undone, and its customer gets this answer."""

@@ -24,9 +24,9 @@ from shop.ordering.defences import (
     order_store,
     order_tables,
 )
-from shop.ordering.events import HandPublisher, OutboxPublisher, sender
+from shop.ordering.events import ORDERS, HandPublisher, OutboxPublisher, sender
 from shop.ordering.orders import Orders
-from shop.ordering.sagas import order_sagas
+from shop.ordering.sagas import SERVICES, order_sagas
 from shop.ordering.service import Ordering
 from shop.ordering.store import SCHEMA, OrderView, apply
 from shop.pattern_backend import pattern_backend, pattern_tables
@@ -34,8 +34,9 @@ from shop.service_app import service_app
 from shop.service_client import ServiceClient, service_client
 from shop.settings import Settings
 from shop.stage.no_undos import NoUndos
+from shop.stage.saga_view import saga_view
 from shop.stage.switches import Switch
-from shop.stage.views import bulkhead_view, queue_view
+from shop.stage.views import bulkhead_view, history_view, lag_view, queue_view
 
 
 def guarded(app: ASGIApp, once: Idempotency) -> ASGIApp:
@@ -89,7 +90,14 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         async with handed_on(outbox, send), projection, driven(sagas.sagas):
             with service_app(
                 "ordering",
-                [*routes(ordering), bulkhead_view(turns), queue_view(outbox=outbox.queue)],
+                [
+                    *routes(ordering),
+                    *saga_view(sagas.sagas, SERVICES),
+                    bulkhead_view(turns),
+                    queue_view(outbox=outbox.queue),
+                    lag_view(orders=projection),
+                    history_view(events, ORDERS),
+                ],
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
                 middleware=[switch.middleware(lambda app: guarded(app, once))],

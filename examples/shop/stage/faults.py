@@ -35,6 +35,7 @@ KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
 TTL_MAX_S = 600
 SLOW_S = 1.5
 _HANG_MAX_S = 60.0
+_WATCHED_BELOW = ("/internal/switches/", "/internal/traces", "/internal/sagas/", "/internal/histories/")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +163,7 @@ async def _into_nothing(_message: Message) -> None:
 
 def is_watching(path: str) -> bool:
     """Whether a request only looks at the service."""
-    return path in WATCHED or path.startswith(("/internal/switches/", "/internal/traces"))
+    return path in WATCHED or path.startswith(_WATCHED_BELOW)
 
 
 async def hang(request: Request) -> Response:

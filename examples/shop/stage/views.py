@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sdpatterns import Bulkhead, CircuitBreaker, Rate, RateLimiter
+from sdpatterns import Aggregate, Bulkhead, CircuitBreaker, EventStore, Projection, Rate, RateLimiter
 from sdpatterns.core.notices import Notice
 from sdpatterns.ports.queue import MessageQueue
 from sdpatterns.traffic.ratelimit import LimitReached
 from sdpatterns.web.asgi.protocol import client_address
+from shop.problems import not_found
 
 
 def breaker_view(breaker: CircuitBreaker) -> Route:
@@ -44,6 +46,36 @@ def queue_view(**queues: MessageQueue) -> Route:
         return JSONResponse({"queues": found})
 
     return Route("/internal/queues", show)
+
+
+def lag_view(**projections: Projection) -> Route:
+    """How many positions of its log each projection has still before it, and how many streams it has put aside."""
+
+    async def show(_: Request) -> Response:
+        found = {}
+        for name, projection in projections.items():
+            lag = await projection.lag()
+            behind, parked = lag.positions, len(await projection.parked())
+            found[name] = {"position": lag.position, "head": lag.head, "behind": behind, "parked": parked}
+        return JSONResponse({"projections": found})
+
+    return Route("/internal/projections", show)
+
+
+def history_view(events: EventStore, aggregate: Aggregate[Any, Any, Any]) -> Route:
+    """What was true of one thing after each of its events."""
+
+    async def show(request: Request) -> Response:
+        state, rows = aggregate.initial, []
+        for stored in (await events.load(aggregate.stream(request.path_params["id"]))).events:
+            state = aggregate.evolve(state, stored.event)
+            then = dataclasses.asdict(state)
+            rows.append({"event": type(stored.event).__name__, "at_us": stored.recorded_us, "then": then})
+        if not rows:
+            raise not_found("such history")
+        return JSONResponse({"history": rows})
+
+    return Route("/internal/histories/{id}", show)
 
 
 class LimitsView:

@@ -58,6 +58,7 @@ def routes(control: Control) -> list[Route]:
         *_scenarios(control.scenarios),
         *_traces(control.traces),
         *_dead_letters(control),
+        *_sagas(control),
         *_requests(control),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/live", EventStream(control).stream),
@@ -132,6 +133,19 @@ def _dead_letters(control: Control) -> list[Route]:
     return [
         Route("/control/api/dead-letters", letters),
         Route("/control/api/dead-letters/redrive", redrive, methods=["POST"]),
+    ]
+
+
+def _sagas(control: Control) -> list[Route]:
+    async def order(request: Request) -> Response:
+        return JSONResponse(await control.order(request.path_params["order_id"]))
+
+    async def resume(request: Request) -> Response:
+        return JSONResponse(await control.resume(request.path_params["run_id"]))
+
+    return [
+        Route("/control/api/orders/{order_id}", order),
+        Route("/control/api/sagas/{run_id}/resume", resume, methods=["POST"]),
     ]
 
 

@@ -34,7 +34,7 @@ _LIVE = {
     "fulfilment": ("/internal/queues",),
 }
 _BOOKS = {
-    "ordering": ("/internal/counts", "/internal/orders-with-coupons"),
+    "ordering": ("/internal/counts", "/internal/orders-with-coupons", "/internal/sagas", "/internal/projections"),
     "payments": ("/internal/audit", "/internal/payouts/audit", "/internal/coupons"),
     "inventory": ("/internal/audit",),
     "cart": ("/internal/audit",),

@@ -87,6 +87,21 @@ KIND_WORDS = {
 }
 
 
+SAGA_WORDS = {
+    "running": "Under way",
+    "undoing": "Being undone",
+    "parked": "Wait for a person",
+    "completed": "Done",
+    "undone": "Undone",
+}
+
+
+def lag_words(projections: Mapping[str, Mapping[str, int]]) -> str:
+    """How far the tables are behind the events, in words."""
+    behind = {name: lag["behind"] for name, lag in projections.items()}
+    return ", ".join(f"{name}: {count} events behind" for name, count in behind.items())
+
+
 def _words(name: str) -> str:
     return name.replace("_", " ")
 
@@ -106,6 +121,8 @@ def _environment() -> Environment:
         kinds=KINDS,
         ttl_max_s=TTL_MAX_S,
         kind_words=KIND_WORDS,
+        saga_words=SAGA_WORDS,
+        lag_words=lag_words,
     )
     for name in environment.list_templates():
         environment.get_template(name)  # compiled before the shop opens, not while the first visitor waits

@@ -10,7 +10,7 @@ from typing import Any
 
 from shop.background import happens
 from shop.problems import Problem
-from shop.service_client import ServiceClient
+from shop.service_client import ServiceClient, segment
 from shop.settings import CONTEXTS
 from shop.stage.control.audit import Audit
 from shop.stage.control.desired_state import DesiredState
@@ -27,6 +27,7 @@ from shop.stage.switches import DEFENCES
 from shop.validation import FieldError, InvalidInput
 
 SETTLED_S = 1.0
+_SHOWN_OF_ORDER = ("status", "reason", "total_minor", "currency", "coupon", "discount_minor", "lines")
 _CALM_S = 4.0  # with every defence on and no fault; connections are kept for five
 _QUIET_S = 3.0  # how often a page that is open has a service asked that does nothing
 
@@ -78,6 +79,8 @@ class Control:
             "election": {},
             "queues": {},
             "dead_letters": [],
+            "sagas": {},
+            "projections": {},
         }
 
     async def invariants(self) -> dict[str, dict[str, Any]]:
@@ -147,6 +150,8 @@ class Control:
             "election": {**election, "facts": leadership(election)},
             "queues": audit.queues.view(),
             "dead_letters": audit.queues.letters[:LETTERS_SHOWN],
+            "sagas": audit.figure("ordering", "/internal/sagas"),
+            "projections": audit.figure("ordering", "/internal/projections").get("projections", {}),
         }
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:
@@ -188,6 +193,26 @@ class Control:
         redriven = await self._services["fulfilment"].ask("POST", "/internal/dead-letters/redrive", body=body)
         self._mark("dead letters redriven")
         return redriven
+
+    async def order(self, order_id: str) -> dict[str, Any]:
+        """The way of one order: the runs of its sagas, and what was true of it after each of its events."""
+        ordering = self._services["ordering"]
+        history = await ordering.ask("GET", f"/internal/histories/{segment(order_id)}")
+        runs = []
+        for run_id in (order_id, f"{order_id}-cancel"):
+            try:
+                runs.append(await ordering.ask("GET", f"/internal/sagas/{run_id}"))
+            except Problem as problem:
+                if problem.status != 404:
+                    raise
+        then = [{**row, "then": {name: row["then"][name] for name in _SHOWN_OF_ORDER}} for row in history["history"]]
+        return {"order_id": order_id, "runs": runs, "history": then}
+
+    async def resume(self, run_id: str) -> Any:
+        """Let a run go on that waits for a person."""
+        resumed = await self._services["ordering"].ask("POST", f"/internal/sagas/{segment(run_id)}/resume")
+        self._mark("a saga resumed")
+        return resumed
 
     def _mark(self, text: str) -> None:
         self.feed.history.mark(self.now_us(), text)

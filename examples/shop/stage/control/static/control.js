@@ -3,6 +3,7 @@ import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
 import { drawChart } from "./chart.js";
 import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
+import { showSagas } from "./sagas.js";
 import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
 
@@ -156,6 +157,7 @@ function show(state) {
   showFacts($("election"), state.election.facts ?? {});
   showFaults(state.faults);
   showLetters(state, act);
+  showSagas(state, act);
   showStory(state.scenario);
   showTables(state);
   showLanes(state.lanes);
