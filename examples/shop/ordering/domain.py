@@ -13,7 +13,7 @@ PENDING, PAID, UNDOING, FAILED, CANCELLED = "pending", "paid", "undoing", "faile
 BY_CUSTOMER = "cancelled-by-customer"  # the reason of an order that was paid before it was undone
 BY_RETURN = "returned-by-customer"  # the same, when its parcel had been sent
 CART_IN_USE = "cart-in-use"  # the reason of an order that found its cart taken by another one
-INTERRUPTED = "interrupted"  # the reason of an order that nobody gave up, and whose steps were undone all the same
+INTERRUPTED = "interrupted"  # the reason of an order that was not given up, and whose steps were undone all the same
 CHECKOUT_S = 5.0
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+")

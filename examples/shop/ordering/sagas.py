@@ -75,8 +75,8 @@ class OrderSagas(NamedTuple):
 def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callable[[], Undos]) -> OrderSagas:
     """The sagas. Each answer of a step is in the journal of the order: there is no card in it, only a token.
 
-    A step that is refused is done too, and its answer says so. So its undo runs as well: where the answer is that
-    nobody knows (the provider was silent), the undo is what finds out.
+    A step that is refused is done too, and its answer says so. So its undo runs as well: where the provider
+    was silent, and the result is unknown, the undo is what finds out.
     """
     sagas = Sagas(
         "orders", backend=backend, keep_s=None
