@@ -14,7 +14,6 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from shop.stage.control.pages import render
 from tests.machine import slowness
 
 from .running import running
@@ -395,27 +394,3 @@ def test_the_page_is_small_and_quick(shop: httpx.Client) -> None:
         shop.get(ROOM)
         took_s.append(time.perf_counter() - began_s)
     assert statistics.median(took_s) < SERVER_MAX_S * slowness()
-
-
-def test_a_defence_that_is_new_has_a_card_at_once() -> None:
-    harm = {"count": 3, "unit": "orders lost", "detail": "of 9 orders", "source": "the ledger"}
-    hedge = {"on": False, "since": "2030-01-01T10:00:00+00:00", "harm": harm, "state": {"hedged": 2}}
-    bare: dict[str, Any] = {"invariants": {}, "orders": {}, "scenario": None, "load": {"visitors": 0}}
-    bare |= {
-        "age_s": None,
-        "lanes": {},
-        "history": {},
-        "faults": [],
-        "services": [],
-        "edges": [],
-        "election": {},
-        "defences": {"slow_start": hedge},
-        "queues": {},
-        "dead_letters": [],
-        "sagas": {},
-        "projections": {},
-    }
-    page = render(bare, [])
-    assert 'data-defence="slow_start" data-on="false"' in page
-    assert ">Slow start</h3>" in page
-    assert "orders lost" in page

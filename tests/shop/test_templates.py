@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from jinja2 import Environment
 
 from shop.gateway import rendering
 from shop.stage.control import pages
+from shop.stage.control.pages import render
 
 
 @pytest.mark.parametrize("build", [rendering._templates, pages._environment], ids=["storefront", "control room"])
@@ -25,3 +27,27 @@ def test_templates_are_compiled_before_the_first_request(
     assert len(names) > 5
     for name in names:
         environment.get_template(name)
+
+
+def test_a_defence_that_is_new_has_a_card_at_once() -> None:
+    harm = {"count": 3, "unit": "orders lost", "detail": "of 9 orders", "source": "the ledger"}
+    hedge = {"on": False, "since": "2030-01-01T10:00:00+00:00", "harm": harm, "state": {"hedged": 2}}
+    bare: dict[str, Any] = {"invariants": {}, "orders": {}, "scenario": None, "load": {"visitors": 0}}
+    bare |= {
+        "age_s": None,
+        "lanes": {},
+        "history": {},
+        "faults": [],
+        "services": [],
+        "edges": [],
+        "election": {},
+        "defences": {"slow_start": hedge},
+        "queues": {},
+        "dead_letters": [],
+        "sagas": {},
+        "projections": {},
+    }
+    page = render(bare, [])
+    assert 'data-defence="slow_start" data-on="false"' in page
+    assert ">Slow start</h3>" in page
+    assert "orders lost" in page

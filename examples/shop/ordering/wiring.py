@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from sdpatterns import Idempotency
+from sdpatterns import EventStore, Idempotency, Projection
+from sdpatterns.messaging.saga import Sagas
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from shop.bodies import BODY_MAX_BYTES
 from shop.database import Database
@@ -48,6 +50,11 @@ async def other_services(settings: Settings, stack: AsyncExitStack) -> dict[str,
     """The services that take part in an order, by their names."""
     names = ("cart", "inventory", "payments", "fulfilment")
     return {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
+
+
+def _watched(sagas: Sagas, events: EventStore, projection: Projection) -> list[Route]:
+    """What the control room asks about sagas and events."""
+    return [*saga_view(sagas, SERVICES), history_view(events, ORDERS), lag_view(orders=projection)]
 
 
 @asynccontextmanager
@@ -92,11 +99,9 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
                 "ordering",
                 [
                     *routes(ordering),
-                    *saga_view(sagas.sagas, SERVICES),
+                    *_watched(sagas.sagas, events, projection),
                     bulkhead_view(turns),
                     queue_view(outbox=outbox.queue),
-                    lag_view(orders=projection),
-                    history_view(events, ORDERS),
                 ],
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
