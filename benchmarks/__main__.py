@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
+from benchmarks import crashes, plots
 from sdpatterns.backends import from_url
 from sdpatterns.ports.timekeeping import Skewed
 
@@ -265,6 +265,7 @@ def main() -> None:
             subprocess.run([sys.executable, f"{HERE.name}/{name}.py"], check=True, cwd=HERE.parent)
     PAGE.write_text(page())
     STORES_PAGE.write_text(stores_page(STORES_PAGE.read_text()))
+    crashes.PAGE.write_text(crashes.page(crashes.PAGE.read_text()))
     for name, drawing in drawings().items():
         (DRAWINGS / f"{name}.svg").write_text(drawing)
 

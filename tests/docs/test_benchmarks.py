@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import crashes
 from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, STORES_PAGE, TITLES, drawings, page, stores_page
 from benchmarks.limiter_admits import PLACE, facts
+from tests.crash.matrix import BACKENDS, cells
+from tests.crash.patterns import PROGRAMS
 
 DOCS = PAGE.parent
 QUOTED = {
@@ -90,6 +93,30 @@ def test_the_tables_of_the_page_on_stores_are_what_the_backends_say_and_what_was
     assert STORES_PAGE.read_text() == stores_page(STORES_PAGE.read_text()), "run: python -m benchmarks --page"
 
 
+def test_the_tables_of_the_page_on_crashes_are_what_was_measured():
+    text = crashes.PAGE.read_text()
+    assert text == crashes.page(text), "run: python -m benchmarks --page"
+    assert all(f"<!-- figures: {name} -->" in text for name in crashes.TABLES)
+
+
+def test_the_crash_matrix_has_every_cell_and_no_cell_lost_anything():
+    found = crashes.read("crash_matrix")["cells"]
+    assert set(found) == {" ".join(cell) for cell in cells(list(PROGRAMS), BACKENDS)}
+    # A cell in which nothing was taken over measured nothing.
+    assert all(each["measured"] > 0 and each["items"] > 0 for each in found.values())
+    assert {name: each for name, each in found.items() if each["lost"] or each["double"]} == {}
+
+
+def test_sagas_lost_nothing_and_the_lock_without_a_fence_did():
+    deaths = crashes.read("saga_deaths")["backends"]
+    assert sum(each["rounds"] for each in deaths.values()) >= 500
+    assert all(each["deaths"] > each["rounds"] for each in deaths.values())
+    assert all(each["lost"] == each["double"] == 0 for each in deaths.values())
+    locks = crashes.read("stopped_holders")["locks"]
+    assert locks.pop("redis-py")["lost"] > 0
+    assert all(each["lost"] == 0 and each["refused"] >= each["stops"] for each in locks.values())
+
+
 def test_stores_on_their_strongest_settings_lost_nothing_and_the_weak_ones_did():
     """A run that kills nothing, or looks at nothing, finds that nothing is lost."""
     stores = json.loads((RESULTS / "store_losses.json").read_text())["stores"]
@@ -113,7 +140,10 @@ def test_every_result_is_shown():
         "simulation",
         "simulation_mutants",
         "simulation_nodes",
+        "crash_matrix",
         "jobs_crash",
+        "saga_deaths",
+        "stopped_holders",
         "store_losses",
         "web_before",
     }
@@ -130,7 +160,10 @@ def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
         "simulation",
         "simulation_mutants",
         "simulation_nodes",
+        "crash_matrix",
         "jobs_crash",
+        "saga_deaths",
+        "stopped_holders",
         "store_losses",
     }
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())

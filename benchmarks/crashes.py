@@ -1,0 +1,91 @@
+"""The tables of docs/crashes.md, from what the crash matrix, the sagas, the jobs and the holders of locks came to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "crashes.md"
+NAMES = {"sqlite": "SQLite", "postgres": "Postgres", "valkey": "Valkey", "redis-py": "redis-py's lock"}
+FAULTS = {"kill": "worker killed", "stop": "worker stopped", "restart": "server killed"}
+
+
+def read(name: str) -> dict[str, Any]:
+    """The committed figures of one run."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def matrix() -> str:
+    """Each pattern on each store under each fault."""
+    facts = read("crash_matrix")
+    rows = ["| pattern | fault | store | rounds | done | lost | double | seconds, median | longest |"]
+    rows.append("|---|---|---|--:|--:|--:|--:|--:|--:|")
+    for name, found in sorted(facts["cells"].items(), key=lambda each: _place(each[0], facts)):
+        pattern, store, fault = name.split()
+        counts = [f"{found[word]:,}" for word in ("rounds", "items", "lost", "double")]
+        times = [f"{found[word]:.1f}" if word in found else "" for word in ("p50_s", "max_s")]
+        if found["blocked"]:
+            times[0] += f" ({found['blocked']} waited)"
+        rows.append(f"| {' | '.join([pattern, FAULTS[fault], NAMES[store], *counts, *times])} |")
+    versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
+    made = f"`{facts['command']}`. Python {facts['python']}, {facts['system']}, {facts['when'][:10]}; {versions}."
+    return "\n".join([*rows, "", made])
+
+
+def _place(name: str, facts: dict[str, Any]) -> tuple[int, int, int]:
+    pattern, store, fault = name.split()
+    return facts["patterns"].index(pattern), list(FAULTS).index(fault), list(NAMES).index(store)
+
+
+def sagas() -> str:
+    """Sagas whose workers died at each of their calls."""
+    facts = read("saga_deaths")
+    rows = ["| store | rounds | orders | deaths | lost | charged twice | asked again | seconds, median | longest |"]
+    rows.append("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    for name, found in facts["backends"].items():
+        store, _, lease = name.partition(", ")
+        counts = [f"{found[word]:,}" for word in ("rounds", "orders", "deaths", "lost", "double", "again")]
+        times = [f"{found[word]:.1f}" for word in ("p50_s", "max_s")]
+        rows.append(f"| {' | '.join([f'{NAMES[store]}, {lease}', *counts, *times])} |")
+    return "\n".join([*rows, "", f"`{facts['command']}`."])
+
+
+def jobs() -> str:
+    """Many jobs while servers or workers were killed."""
+    facts = read("jobs_crash")
+    rows = [
+        "| store | jobs | killed | kills | lost | effects that came twice | begun again |",
+        "|---|--:|---|--:|--:|--:|--:|",
+    ]
+    for store, found in facts["ten_thousand_jobs"].items():
+        counts = [f"{found[word]:,}" for word in ("kills", "lost", "double_effects", "begun_again")]
+        rows.append(f"| {' | '.join([NAMES[store], format(found['jobs'], ','), found['killed'], *counts])} |")
+    return "\n".join([*rows, "", f"`{facts['command']}`."])
+
+
+def holders() -> str:
+    """Holders of a lock that were stopped for longer than their lease."""
+    facts = read("stopped_holders")
+    rows = ["| lock | stops | acknowledged updates | lost | late writes refused |", "|---|--:|--:|--:|--:|"]
+    for lock, found in sorted(facts["locks"].items(), key=lambda each: each[0] == "redis-py"):
+        title = NAMES[lock] if lock == "redis-py" else f"`Lease` on {NAMES[lock]}, and `FencedRows`"
+        counts = [f"{found[word]:,}" for word in ("stops", "acknowledged", "lost")]
+        refused = "" if lock == "redis-py" else f"{found['refused']:,}"
+        rows.append(f"| {' | '.join([title, *counts, refused])} |")
+    return "\n".join([*rows, "", f"`{facts['command']}`."])
+
+
+TABLES = {"matrix": matrix, "sagas": sagas, "jobs": jobs, "holders": holders}
+
+
+def page(text: str) -> str:
+    """The page with its tables as they are now."""
+    for name, table in TABLES.items():
+        mark, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
+        before_it, found, rest = text.partition(mark)
+        if found:
+            text = f"{before_it}{mark}\n{table()}\n\n{end}{rest.partition(end)[2]}"
+    return text
