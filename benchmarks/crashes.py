@@ -21,17 +21,19 @@ def read(name: str) -> dict[str, Any]:
 def matrix() -> str:
     """Each pattern on each store under each fault."""
     facts = read("crash_matrix")
-    rows = ["| pattern | fault | store | rounds | done | lost | double | seconds, median | longest |"]
-    rows.append("|---|---|---|--:|--:|--:|--:|--:|--:|")
+    rows = ["| pattern | fault | store | lease | rounds | done | lost | double | seconds, median | longest |"]
+    rows.append("|---|---|---|---|--:|--:|--:|--:|--:|--:|")
     for name, found in sorted(facts["cells"].items(), key=lambda each: _place(each[0], facts)):
         pattern, store, fault = name.split()
         counts = [f"{found[word]:,}" for word in ("rounds", "items", "lost", "double")]
         times = [f"{found[word]:.1f}" if word in found else "" for word in ("p50_s", "max_s")]
+        lease = f"{found['lease_s']:g} s" if found["lease_s"] else "default"
         if found["blocked"]:
             times[0] += f" ({found['blocked']} waited)"
-        rows.append(f"| {' | '.join([pattern, FAULTS[fault], NAMES[store], *counts, *times])} |")
+        rows.append(f"| {' | '.join([pattern, FAULTS[fault], NAMES[store], lease, *counts, *times])} |")
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
-    made = f"`{facts['command']}`. Python {facts['python']}, {facts['system']}, {facts['when'][:10]}; {versions}."
+    commands = "; ".join(f"`{each}`" for each in facts["commands"])
+    made = f"{commands}. Python {facts['python']}, {facts['system']}, {facts['when'][:10]}; {versions}."
     return "\n".join([*rows, "", made])
 
 

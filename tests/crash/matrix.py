@@ -248,7 +248,7 @@ def keep(out: Path, name: str, figures: dict[str, Any]) -> None:
     """Add a cell to a file of results."""
     report(f"{name}: {figures}")
     found = json.loads(out.read_text())["cells"] if out.exists() else {}
-    facts = machine(PACKAGES) | {"command": command(), "patterns": list(PROGRAMS)}
+    facts = machine(PACKAGES) | {"commands": [command()], "patterns": list(PROGRAMS)}
     out.write_text(json.dumps(facts | {"cells": found | {name: figures}}, indent=1) + "\n")
 
 
