@@ -99,11 +99,9 @@ def test_the_tables_of_the_page_on_crashes_are_what_was_measured():
     assert all(f"<!-- figures: {name} -->" in text for name in crashes.TABLES)
 
 
-def test_the_crash_matrix_has_every_fault_of_every_pattern_and_no_cell_lost_anything():
+def test_the_crash_matrix_has_every_cell_and_no_cell_lost_anything():
     found = crashes.read("crash_matrix")["cells"]
-    possible = cells(list(PROGRAMS), BACKENDS)
-    assert set(found) <= {" ".join(cell) for cell in possible}
-    assert {tuple(name.split()[::2]) for name in found} == {(pattern, fault) for pattern, _, fault in possible}
+    assert set(found) == {" ".join(cell) for cell in cells(list(PROGRAMS), BACKENDS)}
     # A cell in which nothing was taken over measured nothing.
     assert all(each["measured"] > 0 and each["items"] > 0 for each in found.values())
     assert {name: each for name, each in found.items() if each["lost"] or each["double"]} == {}
