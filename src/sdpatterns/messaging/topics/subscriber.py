@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from sdpatterns.core.runtime import Waiter
@@ -26,6 +27,7 @@ class Subscriber(EventConsumer):
     **Keeps**: an event stays in the group's queue until the function has returned. While it fails, later events of its
     subject wait, until it is parked: see `topic.queue_of(group).parked(…)`. The topic's events go to the groups for as
     long as one subscriber of any group runs.
+    `joins_too` names groups that join with this one, and whose subscribers may begin later: they miss nothing.
     **May fail** with ValueError where the topic has too many groups: the service ends then.
     **Costs** what two `Consumer`s do: one spreads the topic's events over its groups. A plain function blocks the loop:
     keep it short, or make it async.
@@ -37,6 +39,7 @@ class Subscriber(EventConsumer):
         group: str,
         handler: EventHandler,
         *,
+        joins_too: Sequence[str] = (),
         redelivery: Redelivery = _DEFAULT,
         concurrency: int = 50,
         lease_s: float = 8.0,
@@ -47,7 +50,7 @@ class Subscriber(EventConsumer):
             f"{topic.name}/{group}", topic.queue_of(group), topic.signals, handler, redelivery,
             concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
         )  # fmt: skip
-        self._spreader = Spreader(topic, group, concurrency=concurrency, lease_s=lease_s, poll_s=poll_s)
+        self._spreader = Spreader(topic, (group, *joins_too), concurrency=concurrency, lease_s=lease_s, poll_s=poll_s)
 
     async def work(self, stop: Waiter, /) -> None:
         """See `Consumer`; and spread the topic's events beside it."""
@@ -61,17 +64,18 @@ class Spreader(EventConsumer):
     done = EventPublished
     span: ClassVar[tuple[str, SpanKind]] = ("publish", "producer")
 
-    def __init__(self, topic: Topic, group: str, *, concurrency: int, lease_s: float, poll_s: float) -> None:
+    def __init__(self, topic: Topic, groups: Sequence[str], *, concurrency: int, lease_s: float, poll_s: float) -> None:
         super().__init__(
             topic.name, topic.queue, topic.signals, self._spread, _SPREAD,
             concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=5.0,
         )  # fmt: skip
         self._topic = topic
-        self._of = group
+        self._joining = groups
 
     async def begin(self) -> None:
         """Join first: an event that finds no group would be gone."""
-        await self._topic.join(self._of)
+        for group in self._joining:
+            await self._topic.join(group)
 
     async def _spread(self, event: CloudEvent) -> None:
         # The same id again where this is repeated: a group that still has the event keeps one of it.
