@@ -6,15 +6,22 @@ Checked, never run: see `async_door.py`.
 # pyright: strict
 
 import dataclasses
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, assert_type
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from sdpatterns import Jobs, Sagas, SagaWorker, Worker
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.backends.sqlalchemy.within import SQLView
+from sdpatterns.messaging.choreography import Choreography, ChoreographyService, Turn
 from sdpatterns.messaging.jobs import JobHandle
 from sdpatterns.messaging.saga import SagaBackend, SagaHandle, SagaRun, SagaTable, TableStep
+from sdpatterns.messaging.schema import EventSchema, EventType
 
 sql = SQLBackend.from_url("postgresql+asyncpg://localhost/shop")
 backends: list[SagaBackend] = [MemoryBackend(), RedisBackend.from_url("redis://localhost:6379"), sql]
@@ -64,6 +71,27 @@ rows = [TableStep("pay", pay, undo=print), TableStep("book", pay, is_pivot=True)
 pay_out = sagas.saga(give_up_on=(ValueError,))(SagaTable("pay_out", Payment, rows))
 SagaTable("pay_out", Payment, [TableStep("refund", refund)])  # type: ignore[arg-type]
 TableStep("pay", pay, undo=release)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def begin() -> AsyncGenerator[tuple[AsyncSession, SQLView]]:
+    async with AsyncSession() as session:
+        yield session, sql.within(session)
+
+
+flow = Choreography("shop", backend=sql, schema=EventSchema(EventType("paid", Payment)), transaction=begin)
+
+
+@flow.on(Payment, by="mail")
+async def thank(event: Payment, turn: Turn[AsyncSession]) -> None:
+    assert_type(turn.tx, AsyncSession)
+
+
+@flow.on(Payment, by="mail")  # type: ignore[arg-type]
+async def thank_nobody(event: int, turn: Turn[AsyncSession]) -> None: ...
+
+
+services = [ChoreographyService(flow, "mail")]
 
 
 async def main() -> None:

@@ -174,6 +174,16 @@ async def test_a_crash_between_the_effect_and_what_follows_leaves_neither(world:
     assert world.turns["reserve last"] == 3
 
 
+async def test_nothing_is_published_where_the_effect_is_never_committed(world: World) -> None:
+    world.faults["commit"] = [RuntimeError("the process is gone")] * 3
+    await world.placed("last")
+    async with world.running():
+        await until(lambda: world.shop.topic.queue_of("stock").parked(10))
+        await until(world.is_idle)
+    assert world.turns == {"reserve last": 3}
+    assert await world.effects() == []
+
+
 async def test_an_event_that_always_fails_is_parked_and_the_others_go_on(world: World) -> None:
     world.faults["charge bad"] = [ValueError("no such card")] * 3
     await world.placed("bad", "last")

@@ -139,7 +139,12 @@ class Choreography(Undivided, Generic[T]):
         return declare
 
     async def publish(
-        self, event: object, *, id: str, subject: str | None = None, within: HasQueues | None = None
+        self,
+        event: object,
+        *,
+        id: str,  # noqa: A002 - what CloudEvents call it
+        subject: str | None = None,
+        within: HasQueues | None = None,
     ) -> None:
         """Publish an event that no handler publishes: the first one. Again with the same id, it is the same event.
 
