@@ -18,7 +18,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.backends.sqlalchemy.within import SQLView
-from sdpatterns.messaging.choreography import Choreography, ChoreographyService, Turn
+from sdpatterns.messaging.choreography import Choreography, ChoreographyService, EventTurn
 from sdpatterns.messaging.jobs import JobHandle
 from sdpatterns.messaging.saga import SagaBackend, SagaHandle, SagaRun, SagaTable, TableStep
 from sdpatterns.messaging.schema import EventSchema, EventType
@@ -83,12 +83,12 @@ flow = Choreography("shop", backend=sql, schema=EventSchema(EventType("paid", Pa
 
 
 @flow.on(Payment, by="mail")
-async def thank(event: Payment, turn: Turn[AsyncSession]) -> None:
+async def thank(event: Payment, turn: EventTurn[AsyncSession]) -> None:
     assert_type(turn.tx, AsyncSession)
 
 
 @flow.on(Payment, by="mail")  # type: ignore[arg-type]
-async def thank_nobody(event: int, turn: Turn[AsyncSession]) -> None: ...
+async def thank_nobody(event: int, turn: EventTurn[AsyncSession]) -> None: ...
 
 
 services = [ChoreographyService(flow, "mail")]

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
-from sdpatterns.messaging.choreography import Choreography, ChoreographyService, Turn
+from sdpatterns.messaging.choreography import Choreography, ChoreographyService, EventTurn
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.outbox import Outbox, Relay
 from sdpatterns.messaging.schema import EventSchema, EventType
@@ -84,20 +84,20 @@ class World:
         if waiting:
             raise waiting.pop(0)
 
-    async def note(self, what: str, turn: Turn[AsyncSession]) -> None:
+    async def note(self, what: str, turn: EventTurn[AsyncSession]) -> None:
         self.turns[what] += 1
         await turn.tx.execute(text("insert into effects values (:what)"), {"what": what})
 
-    async def reserve(self, event: Placed, turn: Turn[AsyncSession]) -> Reserved:
+    async def reserve(self, event: Placed, turn: EventTurn[AsyncSession]) -> Reserved:
         await self.note(f"reserve {event.order}", turn)
         return Reserved(event.order, event.price)
 
-    async def charge(self, event: Reserved, turn: Turn[AsyncSession]) -> list[Paid]:
+    async def charge(self, event: Reserved, turn: EventTurn[AsyncSession]) -> list[Paid]:
         self.fail(f"charge {event.order}")
         await self.note(f"charge {event.order} {event.price}", turn)
         return [Paid(event.order)]
 
-    async def thank(self, event: Paid, turn: Turn[AsyncSession]) -> None:
+    async def thank(self, event: Paid, turn: EventTurn[AsyncSession]) -> None:
         await self.note(f"thank {event.order}", turn)
         if event.order == "last":
             self.done.set()
@@ -209,13 +209,13 @@ async def test_without_transactions_a_turn_has_the_same_key_and_the_same_events_
     shop: Choreography[None] = Choreography("shop", backend=MemoryBackend(), schema=SCHEMA)
 
     @shop.on(Placed, by="stock", publishes=(Reserved,))
-    async def reserve(event: Placed, turn: Turn[None]) -> Reserved | None:
+    async def reserve(event: Placed, turn: EventTurn[None]) -> Reserved | None:
         assert turn.tx is None
         keys.append(turn.idempotency_key)
         return Reserved(event.order, event.price)
 
     @shop.on(Reserved, by="payments")
-    async def charge(event: Reserved, turn: Turn[None]) -> None:
+    async def charge(event: Reserved, turn: EventTurn[None]) -> None:
         arrived.append(turn.cause.identity)
         if len(keys) == 1:
             await shop.publish(Placed("1", Decimal(1)), id="a", subject="1")
@@ -231,7 +231,7 @@ async def test_an_event_that_was_not_declared_is_not_published() -> None:
     shop: Choreography[None] = Choreography("shop", backend=MemoryBackend(), schema=SCHEMA)
 
     @shop.on(Placed, by="stock")
-    async def reserve(event: Placed, turn: Turn[None]) -> Paid:
+    async def reserve(event: Placed, turn: EventTurn[None]) -> Paid:
         return Paid(event.order)
 
     async with ChoreographyService(shop, "stock", redelivery=Redelivery(attempts_max=1)):
@@ -244,7 +244,7 @@ async def test_a_service_of_an_incomplete_choreography_is_refused() -> None:
     shop: Choreography[None] = Choreography("shop", backend=MemoryBackend(), schema=SCHEMA)
 
     @shop.on(Placed, by="stock", publishes=(Reserved,))
-    async def reserve(event: Placed, turn: Turn[None]) -> Reserved:
+    async def reserve(event: Placed, turn: EventTurn[None]) -> Reserved:
         return Reserved(event.order, event.price)
 
     with pytest.raises(ValueError, match=r"stock: reserve publishes 'stock\.reserved', and nothing handles it"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 
-from sdpatterns.messaging.choreography.decision import Link, drawn, faults
+from sdpatterns.messaging.choreography.decision import HandlerLink, drawn, faults
 
 ORDER = [
-    Link("placed", "stock", "reserve", ("reserved", "missing")),
-    Link("reserved", "payments", "charge", ("paid",)),
-    Link("missing", "orders", "cancel", ()),
+    HandlerLink("placed", "stock", "reserve", ("reserved", "missing")),
+    HandlerLink("reserved", "payments", "charge", ("paid",)),
+    HandlerLink("missing", "orders", "cancel", ()),
 ]
 
 
@@ -22,14 +22,14 @@ def test_what_nothing_handles_is_told_unless_it_is_an_end() -> None:
 
 
 def test_a_cycle_is_told_unless_one_of_its_events_may_come_again() -> None:
-    again = [*ORDER, Link("paid", "orders", "order_more", ("placed",))]
+    again = [*ORDER, HandlerLink("paid", "orders", "order_more", ("placed",))]
     assert faults(again, [], []) == [
         "paid -> placed -> reserved -> paid goes round: declare one of them in cycles if that is meant to end"
     ]
     for event in ("placed", "reserved", "paid"):
         assert faults(again, [], [event]) == []
     assert faults(again, [], ["missing"]) != []
-    assert faults([Link("a", "s", "h", ("a",))], [], []) != []
+    assert faults([HandlerLink("a", "s", "h", ("a",))], [], []) != []
 
 
 def _goes_round(edges: set[tuple[str, str]]) -> bool:
@@ -45,7 +45,7 @@ def test_it_finds_a_cycle_exactly_where_there_is_one() -> None:
     edges = [(a, b) for a in names for b in names]
     for count in range(len(edges) + 1):
         for chosen in itertools.combinations(edges, count):
-            links = [Link(a, "s", f"{a}{b}", (b,)) for a, b in chosen]
+            links = [HandlerLink(a, "s", f"{a}{b}", (b,)) for a, b in chosen]
             found = [told for told in faults(links, names, []) if "goes round" in told]
             assert bool(found) == _goes_round(set(chosen)), chosen
 

@@ -12,7 +12,7 @@ from sdpatterns.core.judging import is_async, title_of
 from sdpatterns.core.keys import check_name, join_key
 from sdpatterns.core.undivided import Undivided
 from sdpatterns.core.values import plain_of, value_of
-from sdpatterns.messaging.choreography.decision import Link, drawn, faults
+from sdpatterns.messaging.choreography.decision import HandlerLink, drawn, faults
 from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.inbox import Inbox
@@ -22,7 +22,7 @@ from sdpatterns.messaging.schema.config import EventPart
 from sdpatterns.messaging.topics import Subscriber, Topic, TopicBackend
 from sdpatterns.ports.backend import HasQueues, HasStates
 
-__all__ = ["Choreography", "ChoreographyService", "Turn"]
+__all__ = ["Choreography", "ChoreographyService", "EventTurn"]
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -40,7 +40,7 @@ Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[tuple[T, InTransacti
 """Begins a transaction: gives what handlers work with, such as a session, and the ports within it."""
 
 
-class Turn(NamedTuple, Generic[T]):
+class EventTurn(NamedTuple, Generic[T]):
     """What a handler gets beside its event.
 
     `tx` is what the transaction gave (None without one), `cause` the event as it travelled. `idempotency_key` is the
@@ -56,8 +56,8 @@ class Handler(NamedTuple):
     """A function, and what it has declared."""
 
     kind: type[Any]
-    link: Link
-    function: Callable[[Any, Turn[Any]], Awaitable[Any]]
+    link: HandlerLink
+    function: Callable[[Any, EventTurn[Any]], Awaitable[Any]]
     publishes: tuple[type[Any], ...]
     inbox: Inbox
 
@@ -74,7 +74,7 @@ class Choreography(Undivided, Generic[T]):
     shop = Choreography("shop", backend=backend, schema=schema, transaction=begin)
 
     @shop.on(OrderPlaced, by="stock", publishes=(Reserved, Missing))
-    async def reserve(event: OrderPlaced, turn: Turn[AsyncSession]) -> Reserved | Missing:
+    async def reserve(event: OrderPlaced, turn: EventTurn[AsyncSession]) -> Reserved | Missing:
         ...                                      the effect, in turn.tx
         return Reserved(event.order_id)
     ```
@@ -117,7 +117,7 @@ class Choreography(Undivided, Generic[T]):
 
     def on(
         self, kind: type[E], /, *, by: str, publishes: Sequence[type[Any]] = (), name: str | None = None
-    ) -> Callable[[Callable[[E, Turn[T]], Awaitable[Any]]], Callable[[E, Turn[T]], Awaitable[Any]]]:
+    ) -> Callable[[Callable[[E, EventTurn[T]], Awaitable[Any]]], Callable[[E, EventTurn[T]], Awaitable[Any]]]:
         """Declare an async function that handles events of a class, as a part of the service `by`.
 
         It returns the events that follow: one, a list or a tuple of them, or None. Each is of a class in `publishes`.
@@ -125,13 +125,15 @@ class Choreography(Undivided, Generic[T]):
         handles, follows = self._name_of(kind), tuple(self._name_of(each) for each in publishes)
         of = check_name("Choreography.on", by)
 
-        def declare(function: Callable[[E, Turn[T]], Awaitable[Any]]) -> Callable[[E, Turn[T]], Awaitable[Any]]:
+        def declare(
+            function: Callable[[E, EventTurn[T]], Awaitable[Any]],
+        ) -> Callable[[E, EventTurn[T]], Awaitable[Any]]:
             if not is_async(function):
                 raise TypeError(f"a handler is an async function of an event and a turn; got {title_of(function)}")
             named = check_name("handler", str(name or getattr(function, "__name__", "")))
             if any((it.link.by, it.link.name) == (of, named) for it in self._handlers):
                 raise ValueError(f"service {of!r} has two handlers {named!r}")
-            link = Link(handles, of, named, follows)
+            link = HandlerLink(handles, of, named, follows)
             inbox = Inbox(join_key(self.name, of, named))
             self._handlers.append(Handler(kind, link, function, tuple(publishes), inbox))
             return function
@@ -167,7 +169,7 @@ class Choreography(Undivided, Generic[T]):
         return drawn(self.links)
 
     @property
-    def links(self) -> list[Link]:
+    def links(self) -> list[HandlerLink]:
         """All handlers, in the order in which they were declared."""
         return [handler.link for handler in self._handlers]
 
@@ -197,13 +199,13 @@ class Choreography(Undivided, Generic[T]):
     async def _turn(self, handler: Handler, cause: CloudEvent, events: Sequence[Any]) -> None:
         key = join_key(self.name, handler.link.by, handler.link.name, cause.identity)
         if self._transaction is None:
-            await self._written(await self._following(handler, events, Turn(None, cause, key)), None)
+            await self._written(await self._following(handler, events, EventTurn(None, cause, key)), None)
             return
         async with self._transaction() as (tx, view):
             if await handler.inbox.is_new(cause.identity, within=view):
-                await self._written(await self._following(handler, events, Turn(tx, cause, key)), view)
+                await self._written(await self._following(handler, events, EventTurn(tx, cause, key)), view)
 
-    async def _following(self, handler: Handler, events: Sequence[Any], turn: Turn[Any]) -> list[CloudEvent]:
+    async def _following(self, handler: Handler, events: Sequence[Any], turn: EventTurn[Any]) -> list[CloudEvent]:
         found = [each for event in events for each in _several(await handler.function(event, turn))]
         for each in found:
             if type(each) not in handler.publishes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-__all__ = ["Link", "drawn", "faults"]
+__all__ = ["HandlerLink", "drawn", "faults"]
 
 
-class Link(NamedTuple):
+class HandlerLink(NamedTuple):
     """A handler: the event that it handles, whose it is, its name, and the events that it may publish."""
 
     handles: str
@@ -17,7 +17,7 @@ class Link(NamedTuple):
     publishes: tuple[str, ...]
 
 
-def faults(links: Sequence[Link], ends: Collection[str], cycles: Collection[str]) -> list[str]:
+def faults(links: Sequence[HandlerLink], ends: Collection[str], cycles: Collection[str]) -> list[str]:
     """What no one handles and is no declared end, and each cycle in which no event is declared to begin it again."""
     handled = {link.handles for link in links}
     found = [
@@ -33,7 +33,7 @@ def faults(links: Sequence[Link], ends: Collection[str], cycles: Collection[str]
     return found
 
 
-def _following(links: Sequence[Link], event: str, cycles: Collection[str]) -> list[str]:
+def _following(links: Sequence[HandlerLink], event: str, cycles: Collection[str]) -> list[str]:
     return [it for link in links if link.handles == event for it in link.publishes if it not in cycles]
 
 
@@ -56,7 +56,7 @@ def _cycle_in(follows: dict[str, list[str]]) -> list[str]:
     return []
 
 
-def drawn(links: Sequence[Link]) -> list[str]:
+def drawn(links: Sequence[HandlerLink]) -> list[str]:
     """The lines of a Mermaid flowchart: event, handler, events."""
     events: dict[str, str] = {}
     for link in links:
@@ -69,7 +69,7 @@ def drawn(links: Sequence[Link]) -> list[str]:
     ]
 
 
-def _arrows(node: str, link: Link, events: dict[str, str]) -> Iterator[str]:
+def _arrows(node: str, link: HandlerLink, events: dict[str, str]) -> Iterator[str]:
     yield f'  {node}["{link.by}: {link.name}"]'
     yield f"  {events[link.handles]} --> {node}"
     for event in link.publishes:
