@@ -67,10 +67,14 @@ async def pay(payment: Payment) -> Payment:
     return payment
 
 
+async def add(cents: int) -> int:
+    return cents
+
+
 rows = [TableStep("pay", pay, undo=print), TableStep("book", pay, is_pivot=True)]
 pay_out = sagas.saga(give_up_on=(ValueError,))(SagaTable("pay_out", Payment, rows))
-SagaTable("pay_out", Payment, [TableStep("refund", refund)])  # type: ignore[arg-type]
-TableStep("pay", pay, undo=release)  # type: ignore[arg-type]
+wrong_row: TableStep[Payment] = TableStep("add", add)  # type: ignore[arg-type]
+TableStep("pay", pay, undo=release)  # type: ignore[misc]
 
 
 @asynccontextmanager
