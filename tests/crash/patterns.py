@@ -173,6 +173,8 @@ class InboxProgram(JobProgram):
             if is_new:
                 row = {"name": site.name, "subject": "all", "number": number}
                 await session.execute(sa.insert(EFFECTS).values(row))
+        # Between the effect and the settlement, where a fault lets the job run again.
+        await asyncio.sleep(WORK_S)
         await site.provider.call("done" if is_new else "late", key)
 
     async def judge(self, provider: Provider) -> Verdict:
