@@ -73,7 +73,8 @@ def stopped_again_and_again(kind: str, redis_url: str, postgres_url: str, stops:
     """So many stops, each for as long as two others need to hold the lock; the balance and all that was said."""
     url = postgres_url.replace("://", "+psycopg://")
     engine = sa.create_engine(url)
-    blocking(SQLBackend(engine)).create()
+    with blocking(SQLBackend(engine)) as door:
+        door.create()
     ACCOUNTS.drop(engine, checkfirst=True)
     ACCOUNTS.create(engine)
     with engine.begin() as connection:
