@@ -19,27 +19,36 @@ def read(name: str) -> dict[str, Any]:
 
 
 def matrix() -> str:
-    """Each pattern on each store under each fault."""
+    """What all cells came to, and how long the work stood in each."""
     facts = read("crash_matrix")
-    rows = ["| pattern | fault | store | lease | rounds | done | lost | double | seconds, median | longest |"]
-    rows.append("|---|---|---|---|--:|--:|--:|--:|--:|--:|")
-    for name, found in sorted(facts["cells"].items(), key=lambda each: _place(each[0], facts)):
-        pattern, store, fault = name.split()
-        counts = [f"{found[word]:,}" for word in ("rounds", "items", "lost", "double")]
-        times = [f"{found[word]:.1f}" if word in found else "" for word in ("p50_s", "max_s")]
-        lease = f"{found['lease_s']:g} s" if found["lease_s"] else "default"
-        if found["blocked"]:
-            times[0] += f" ({found['blocked']} waited)"
-        rows.append(f"| {' | '.join([pattern, FAULTS[fault], NAMES[store], lease, *counts, *times])} |")
+    cells = facts["cells"]
+    stores = [store for store in NAMES if any(name.split()[1] == store for name in cells)]
+    rows = [f"| pattern | fault | {' | '.join(NAMES[store] for store in stores)} |", f"|---|---|{'--:|' * len(stores)}"]
+    for pattern in facts["patterns"]:
+        for fault, title in FAULTS.items():
+            times = [_times(cells.get(f"{pattern} {store} {fault}")) for store in stores]
+            rows.append(f"| {' | '.join([pattern, title, *times])} |")
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
     commands = "; ".join(f"`{each}`" for each in facts["commands"])
     made = f"{commands}. Python {facts['python']}, {facts['system']}, {facts['when'][:10]}; {versions}."
-    return "\n".join([*rows, "", made])
+    return "\n".join([_came_to(list(cells.values())), "", *rows, "", made])
 
 
-def _place(name: str, facts: dict[str, Any]) -> tuple[int, int, int]:
-    pattern, store, fault = name.split()
-    return facts["patterns"].index(pattern), list(FAULTS).index(fault), list(NAMES).index(store)
+def _came_to(cells: list[dict[str, Any]]) -> str:
+    done, lost, double, rounds = (sum(cell[word] for cell in cells) for word in ("items", "lost", "double", "rounds"))
+    return (
+        f"{len(cells)} combinations, {rounds:,} rounds in all, {done:,} pieces of work: "
+        f"**{lost} lost, {double} double**. "
+        "The table has the seconds that the work stood still, the median of the rounds and the longest."
+    )
+
+
+def _times(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    waited = f", {cell['blocked']} waited" if cell["blocked"] else ""
+    lease = f", lease {cell['lease_s']:g} s" if cell["lease_s"] else ""
+    return f"{cell['p50_s']:.1f} ({cell['max_s']:.1f}{lease}{waited})" if "p50_s" in cell else waited.lstrip(", ")
 
 
 def sagas() -> str:
