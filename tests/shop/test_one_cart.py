@@ -95,7 +95,8 @@ async def test_without_the_defence_the_invariant_shows_the_cart_that_was_bought_
             placed += [answer.json()["order_id"] for answer in answers if answer.status_code == 201]
     verdicts = await visitor.get("/control/api/invariants")
     assert [name for name, verdict in verdicts.items() if not verdict["holds"]] == ["carts_bought_once"]
-    assert placed[0] in verdicts["carts_bought_once"]["detail"] or placed[1] in verdicts["carts_bought_once"]["detail"]
+    # All eight may be paid, and only a few of them are named.
+    assert any(order_id in verdicts["carts_bought_once"]["detail"] for order_id in placed)
     for order_id in placed[1:]:
         await visitor.http.post(f"/api/v1/orders/{order_id}/cancel")
     await visitor.settled()

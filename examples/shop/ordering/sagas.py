@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.messaging.saga import Saga, SagaRun, Sagas
 from shop.ordering.calls import Calls, Purchase, Refused
+from shop.ordering.domain import UNDOING
 from shop.ordering.orders import Orders
 from shop.problems import Problem
 
@@ -82,7 +83,8 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         "orders", backend=backend, keep_s=None
     )  # the page of an order shows its steps as long as there is an order
     declared = sagas.saga(give_up_on=(OrderRefused,), attempts_max=ATTEMPTS_MAX, base_s=PAUSE_S, max_s=PAUSE_MAX_S)
-    take, reserve, charge = answered(calls.take), answered(calls.reserve), answered(calls.charge)
+    take, reserve = answered(calls.take), answered(calls.reserve)
+    charge = answered(functools.partial(_charged, calls, orders))
     sell = answered(functools.partial(_sold, calls, orders))
 
     async def close(order_id: str) -> None:
@@ -119,6 +121,14 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         await run.step("close", orders.close, order_id)
 
     return OrderSagas(sagas, place_order, cancel_order, return_order)
+
+
+async def _charged(calls: Calls, orders: Orders, purchase: Purchase, card: str) -> None:
+    """Charge the card, unless the order was given up since its saga began."""
+    order, _ = await orders.find(purchase["order_id"])
+    if order is not None and order.status == UNDOING:
+        raise Refused(503, "order-undone", "The order took too long and is being undone.", retry_after_s=5)
+    await calls.charge(purchase, card)
 
 
 async def _sold(calls: Calls, orders: Orders, order_id: str) -> None:
