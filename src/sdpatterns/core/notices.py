@@ -43,7 +43,7 @@ class Notice:
         return {"name": self.name}
 
     def measures(self) -> dict[str, float]:
-        """The fields that are worth a histogram, named with their unit (`duration_s`)."""
+        """The durations that are worth a histogram, in seconds (`duration_s`)."""
         return {}
 
 

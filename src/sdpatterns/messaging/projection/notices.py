@@ -11,7 +11,7 @@ __all__ = ["ProjectionAdvanced", "StreamParked", "VersionPublished"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProjectionAdvanced(Notice):
-    """Events were applied. `lag` is how many positions of the log are still to come."""
+    """Events were applied. `lag` is how many positions of the log are still to come: a gauge, see `of_projection`."""
 
     version: int
     events: int
@@ -20,9 +20,6 @@ class ProjectionAdvanced(Notice):
 
     def labels(self) -> dict[str, str]:
         return {"name": self.name, "version": str(self.version)}
-
-    def measures(self) -> dict[str, float]:
-        return {"lag_positions": self.lag}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
