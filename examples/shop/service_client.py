@@ -155,6 +155,8 @@ def http_client(settings: Settings, name: str, *, connections_max: int, patience
     Its callers queue in a bulkhead, first come first served, for at most `patience_s`. Then the call has
     `patience_s` for the connection, the answer and its body together; connecting has one second of it.
     """
+    if not settings.may_call(name):
+        raise ValueError(f"{settings.context} has not declared in CALLS that it calls {name}")
     limits = httpx2.Limits(max_connections=connections_max, max_keepalive_connections=connections_max)
     pool = AsyncPool(limits=limits, verify=no_authority())
     transport = AsyncTransport(

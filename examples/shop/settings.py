@@ -19,10 +19,25 @@ DEPLOYABLES = {
     "psp": ("psp", "mail", "carrier", "sellers"),
     "control": ("control",),
 }
+ALONE = ("psp", "control")  # one of each: what they know is in their memory
 PUBLIC = "gateway"
 WATCHING = "control"
 VISITORS_MAX = 50
 CONTEXTS = tuple(context for contexts in DEPLOYABLES.values() for context in contexts)
+PUBLIC_PORT = 8080
+PORTS = {context: 9000 + number for number, context in enumerate(CONTEXTS, 1)}
+"""Where each context listens in a pod; elsewhere its port is chosen at the start. Visitors know `PUBLIC_PORT` alone."""
+CALLS = {
+    "gateway": ("catalog", "reviews", "cart", "inventory", "ordering", "fulfilment", "psp", "mail", "control"),
+    "cart": ("catalog",),
+    "reviews": ("catalog",),
+    "ordering": ("cart", "inventory", "payments", "fulfilment"),
+    "payments": ("psp", "payments"),
+    "fulfilment": ("mail", "carrier", "sellers", "catalog"),
+    "psp": ("payments",),
+    "control": CONTEXTS,
+}
+"""Which contexts each one may call; a client for any other is refused, so that this list is what runs."""
 
 
 def wall_clock_us() -> int:
@@ -58,6 +73,10 @@ class Settings:
     def address(self, context: str) -> str:
         """The base URL of a context: of its first replica."""
         return self.addresses[context][0]
+
+    def may_call(self, context: str) -> bool:
+        """Whether this context has declared that it calls another one."""
+        return context in CALLS.get(self.context, ())
 
     def replicas(self, context: str) -> tuple[str, ...]:
         """The base URL of each replica of a context, in their order."""

@@ -14,12 +14,11 @@ from pathlib import Path
 from shop.background import alongside
 from shop.failures import StartFailed
 from shop.serving import Listener, address, bind
-from shop.settings import DEPLOYABLES, PUBLIC, FleetServers
+from shop.settings import ALONE, DEPLOYABLES, PUBLIC, FleetServers
 from shop.stage.data_lock import locked
 from shop.stage.replica import Plan
 from shop.stage.worker import Worker
 
-ALONE = ("psp", "control")  # one of each: what they know is in their memory
 # A service that calls others ends before them; those that are not named here come last.
 _DRAIN_ORDER = (("gateway",), ("control", "ordering"), ("fulfilment",))
 
