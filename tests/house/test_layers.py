@@ -43,6 +43,7 @@ NAMED_FOR = {
     "structlog": "structlog",
     "testcontainers": "testing",
     "trio": "trio testing",
+    "yaml": "yaml",
     "zstandard": "zstandard",
 }
 
@@ -50,6 +51,7 @@ NAMED_FOR = {
 # Files named for a library that others inside may import all the same, and why.
 OPEN_GUESTS = {
     "sdpatterns.messaging.schema.msgspec": "only asked for a class that the library made, so that it is there",
+    "sdpatterns.observability.slo.yaml": "the command reads and writes YAML; the rest works on mappings",
     "sdpatterns.web.brotli": "the ASGI door offers br where the library is there, and asks before it imports",
     "sdpatterns.web.http_sf": "the ASGI door reads and writes structured fields; it is behind the extra `web`",
     "sdpatterns.web.zstandard": "the same for zstd",

@@ -1,4 +1,4 @@
-"""Spans as a real SDK ends them, kept in this process."""
+"""Spans as a real SDK ends them, kept in this process; and Prometheus' own tool."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from sdpatterns.core import context
 from sdpatterns.core.tracing import TRACERS
 from sdpatterns.observability.opentelemetry import OpenTelemetryTracer
 from sdpatterns.observability.traces import TraceStore
+from tests.programs import needed
+
+
+@pytest.fixture
+def promtool() -> str:
+    return needed("promtool", "prometheus")
 
 
 @pytest.fixture

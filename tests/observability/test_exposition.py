@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 
 import pytest
@@ -30,16 +28,6 @@ NOTICES = [
     LimitReached(name="api", key="me", retry_after_s=1.0),
     PassageFinished(name="psp", pattern="CircuitBreaker", outcome="failure", duration_s=0.3),
 ]
-
-
-@pytest.fixture
-def promtool() -> str:
-    found = shutil.which("promtool")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("promtool is missing: apt-get install --no-install-recommends prometheus")
-    if found is None:
-        pytest.skip("promtool is missing: apt-get install --no-install-recommends prometheus")
-    return found
 
 
 @pytest.fixture(params=[HERE, HERE._replace(sampled=False)], ids=["sampled", "not sampled"])
