@@ -19,6 +19,7 @@ HOSTS = {
     "doi.org",
     "dx.doi.org",
     "github.com",
+    "json-schema.org",
     "keepachangelog.com",
     "sdpatterns.readthedocs.io",
     "semver.org",

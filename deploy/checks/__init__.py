@@ -1,0 +1,1 @@
+"""What judges the files of `deploy/` on a machine without a cluster."""
