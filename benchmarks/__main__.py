@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crashes, plots
+from benchmarks import crashes, plots, rollouts
+from benchmarks.tables import filled
 from sdpatterns.backends import from_url
 from sdpatterns.ports.timekeeping import Skewed
 
@@ -42,6 +43,7 @@ PROGRAMS = [
     "shop",
     "limiter_admits",
     "store_losses",
+    "rollout",
 ]
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
@@ -251,12 +253,7 @@ def losses() -> str:
 
 def stores_page(text: str) -> str:
     """The page on stores with its tables as they are now."""
-    for name, table_now in (("ports", ports()), ("losses", losses())):
-        mark, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
-        before_it, _, rest = text.partition(mark)
-        after_it = rest.partition(end)[2]
-        text = f"{before_it}{mark}\n{table_now}\n\n{end}{after_it}"
-    return text
+    return filled(text, {"ports": ports, "losses": losses})
 
 
 def main() -> None:
@@ -268,6 +265,7 @@ def main() -> None:
     PAGE.write_text(page())
     STORES_PAGE.write_text(stores_page(STORES_PAGE.read_text()))
     crashes.PAGE.write_text(crashes.page(crashes.PAGE.read_text()))
+    rollouts.PAGE.write_text(rollouts.page(rollouts.PAGE.read_text()))
     for name, drawing in drawings().items():
         (DRAWINGS / f"{name}.svg").write_text(drawing)
 

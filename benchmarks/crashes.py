@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables import filled
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "crashes.md"
 NAMES = {"sqlite": "SQLite", "postgres": "Postgres", "valkey": "Valkey", "redis-py": "redis-py's lock"}
@@ -94,9 +96,4 @@ TABLES = {"matrix": matrix, "sagas": sagas, "jobs": jobs, "holders": holders}
 
 def page(text: str) -> str:
     """The page with its tables as they are now."""
-    for name, table in TABLES.items():
-        mark, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
-        before_it, found, rest = text.partition(mark)
-        if found:
-            text = f"{before_it}{mark}\n{table()}\n\n{end}{rest.partition(end)[2]}"
-    return text
+    return filled(text, TABLES)

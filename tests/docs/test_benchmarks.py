@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import crashes
+from benchmarks import crashes, rollouts
 from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, STORES_PAGE, TITLES, drawings, page, stores_page
 from benchmarks.limiter_admits import PLACE, facts
 from tests.crash.matrix import BACKENDS, cells
@@ -93,6 +93,15 @@ def test_the_tables_of_the_page_on_stores_are_what_the_backends_say_and_what_was
     assert STORES_PAGE.read_text() == stores_page(STORES_PAGE.read_text()), "run: python -m benchmarks --page"
 
 
+def test_the_table_of_the_page_on_rollouts_is_what_was_measured():
+    text = rollouts.PAGE.read_text()
+    assert text == rollouts.page(text), "run: python -m benchmarks --page"
+    assert "<!-- figures: rollout -->" in text
+    cases = json.loads((RESULTS / "rollout.json").read_text())["cases"]
+    within_limits = [cases[name]["sdpatterns"]["rolled_back_percent"] for name in list(cases)[:3]]
+    assert max(within_limits) <= 0.1  # what `false_alarm` promises, in percent
+
+
 def test_the_tables_of_the_page_on_crashes_are_what_was_measured():
     text = crashes.PAGE.read_text()
     assert text == crashes.page(text), "run: python -m benchmarks --page"
@@ -145,6 +154,7 @@ def test_every_result_is_shown():
         "saga_deaths",
         "stopped_holders",
         "store_losses",
+        "rollout",
         "web_before",
     }
 
@@ -165,6 +175,7 @@ def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
         "saga_deaths",
         "stopped_holders",
         "store_losses",
+        "rollout",
     }
     assert {f"{{{{ drawing {name} }}}}" for name in drawn} <= set(page().splitlines())
 
