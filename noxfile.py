@@ -463,6 +463,12 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session
+def load(session: nox.Session) -> None:
+    """Load on a shop of its own, by a profile of `deploy/load/profiles.json`: `load --load spike`."""
+    run(session, "python", "-m", "deploy.load", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The figures, ours beside the peers', interleaved in one run."""
     run(session, "python", "-m", "benchmarks", *session.posargs)

@@ -90,7 +90,8 @@ class Shape(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """How many visitors there should be now; None when the profile has ended."""
-        options = self.runner.environment.parsed_options
+        assert self.runner is not None  # Locust sets it before the first tick
+        options: Any = self.runner.environment.parsed_options
         left_s = self.get_run_time() / options.size
         for stage in PROFILES[options.load]["stages"]:
             if left_s < stage["seconds"]:
@@ -104,7 +105,8 @@ class Shape(LoadTestShape):
 @events.quitting.add_listener
 def judge(environment: Environment, **_: Any) -> None:
     """Print each criterion and whether it holds; the exit code says whether all do."""
-    criteria = PROFILES[environment.parsed_options.load]["criteria"]
+    options: Any = environment.parsed_options
+    criteria = PROFILES[options.load]["criteria"]
     total = environment.stats.total
     p95_ms = total.get_response_time_percentile(0.95) or 0
     failed_max = criteria["failed_max"]

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from sdpatterns.testing.load import Criteria, LoadResult, Profile, ScalabilityLaw, LoadStage, in_flight, run_load
+from sdpatterns.testing.load import Criteria, LoadResult, LoadStage, Profile, ScalabilityLaw, in_flight, run_load
 from sdpatterns.testing.loop import VirtualLoop
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from sdpatterns.core.ranges import number, seconds
 
-__all__ = ["Profile", "LoadStage"]
+__all__ = ["LoadStage", "Profile"]
 
 _RATE_MAX = 1e6
 

@@ -1,6 +1,6 @@
 """A load on the shop, from nothing: starts a shop of its own, runs Locust on it, ends it.
 
-    python deploy/load/run.py --load spike --size 0.2
+    python -m deploy.load --load spike --size 0.2
 
 All words go on to Locust. With `--host URL` the load goes to that shop, and none is started.
 """

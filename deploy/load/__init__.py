@@ -1,0 +1,1 @@
+"""Load profiles of the shop, for Locust and for k6."""
