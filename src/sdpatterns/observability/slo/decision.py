@@ -8,7 +8,7 @@ slo:period_error_budget_remaining:ratio                1 = untouched, 0 = used u
 alerts: NAME{severity=page}  NAME{severity=ticket}  NAMENoData
 ```
 
-Names are those of Sloth where it has one, so that dashboards made for it can be used.
+Names are those of Sloth where it has one, so that its dashboards work with these rules.
 """
 
 from __future__ import annotations
