@@ -94,9 +94,24 @@ def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
         from shop.stage.replica import serve
 
         return serve(arguments.line)
+    if arguments.command == "health":
+        from shop.stage.health import check_health
+
+        return check_health(arguments.name)
+    if arguments.command in ("pod", "schema"):
+        return _in_pod(arguments)
     if arguments.command == "scenario":
         return _scenario(arguments)
     return _up(arguments, arguments.data_dir.resolve())
+
+
+def _in_pod(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    try:
+        from shop.stage import pod
+    except ImportError as error:
+        raise StartFailed(f"pods need the dependency group `pods`: {error}") from None
+
+    return pod.make_schema() if arguments.command == "schema" else pod.serve_pod(arguments.name)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

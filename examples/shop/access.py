@@ -36,20 +36,31 @@ class HostCheckMiddleware:
     """Refuses requests for paths below one if their Host header names another site.
 
     Anyone can point a domain of theirs at this machine (DNS rebinding): for a browser a page of theirs
-    and the shop are then one site. An address, or a name without a dot, cannot be theirs.
+    and the shop are then one site. An address, or a name without a dot, cannot be theirs; neither can `own_host`,
+    the name that the shop is known by.
     """
 
-    def __init__(self, app: ASGIApp, below: str) -> None:
+    def __init__(self, app: ASGIApp, below: str, own_host: str = "") -> None:
         self._app = app
         self._below = below
+        self._own_host = own_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "http" and scope["path"].startswith(self._below) and not is_local_host(_host(scope)):
+        if scope["type"] == "http" and scope["path"].startswith(self._below) and not self._is_ours(_host(scope)):
             foreign = Problem(421, "misdirected-request", "Call the shop by its address, or by localhost.")
             await foreign.response()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _is_ours(self, host: str) -> bool:
+        return is_local_host(host) or (self._own_host != "" and without_port(host).lower() == self._own_host)
+
+
+def without_port(host: str) -> str:
+    """The name or address in a Host header."""
+    name, _, port = host.rpartition(":")
+    return name if port.isdigit() else host
 
 
 def _host(scope: Scope) -> str:
@@ -59,7 +70,7 @@ def _host(scope: Scope) -> str:
 @lru_cache(maxsize=256)
 def is_local_host(host: str) -> bool:
     """Whether a Host header names an address, or a machine of the local network."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name = without_port(host)
     if "." not in name and ":" not in name:
         return True
     try:

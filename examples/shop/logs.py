@@ -1,4 +1,4 @@
-"""Where the shop writes down what happens: one line of JSON each, in a bounded file beside the data."""
+"""Where the shop writes down what happens: one line of JSON each, in a bounded file beside the data, or on stdout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -60,13 +60,23 @@ def _opened(path: Path) -> RotatingFileHandler:
         raise StartFailed(f"cannot write {path}: {reason}; move it away or choose another with --data-dir") from None
 
 
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Log to a file, and errors to the terminal too; what the library tells goes to the log and into the traces."""
-    root = logging.getLogger()
+def log_to(path: Path) -> AbstractContextManager[None]:
+    """Log to a file, and errors to the terminal too."""
     file = _opened(path)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.ERROR)
+    return _logging(file, terminal)
+
+
+def log_to_stdout() -> AbstractContextManager[None]:
+    """Log to the standard output alone: who runs a pod collects that."""
+    return _logging(logging.StreamHandler(sys.stdout))
+
+
+@contextmanager
+def _logging(*handlers: logging.Handler) -> Iterator[None]:
+    """Log to these handlers; what the library tells goes to them and into the traces."""
+    root = logging.getLogger()
     before = root.level
     root.setLevel(logging.INFO)
     for chatty in ("httpx2", "uvicorn"):  # a line for each hop would drown the rest
@@ -75,7 +85,7 @@ def log_to(path: Path) -> Iterator[None]:
     told.addFilter(pseudonyms)  # at the source: each record passes once, before any handler writes it
     with ExitStack() as stack:
         stack.callback(told.removeFilter, pseudonyms)
-        for handler in (file, terminal):
+        for handler in handlers:
             handler.setFormatter(JsonFormatter())
             root.addHandler(handler)
             stack.callback(handler.close)

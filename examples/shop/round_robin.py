@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpx2
 
@@ -14,19 +14,22 @@ _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
 class RoundRobinTransport(httpx2.AsyncBaseTransport):
-    """Calls spread over the replicas of a service, one after the other.
+    """Calls spread over the replicas of a service, one after the other; `addresses` says where they are now.
 
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
     connection breaks under a request that may be repeated (RFC 9110, 9.2.2). Who is alone is asked a second
-    time: what broke may have been an old connection. The library's balancer, which also knows how busy and
+    time: what broke may have been an old connection. A replica that closes a connection after its answer, as one
+    does that is about to end, is left alone in the same way. The library's balancer, which also knows how busy and
     how well each replica is, will take this place.
     """
 
-    def __init__(self, addresses: Sequence[str], inner: httpx2.AsyncBaseTransport) -> None:
-        self._targets = [httpx2.URL(address) for address in addresses]
+    def __init__(self, addresses: Callable[[], Sequence[str]], inner: httpx2.AsyncBaseTransport) -> None:
+        self._addresses = addresses
+        self._known: Sequence[str] = ()
+        self._targets: list[httpx2.URL] = []
         self._inner = inner
-        self._turn = itertools.count(secrets.randbelow(len(addresses)))  # many callers do not begin with the same
-        self._away_until = dict.fromkeys(self._targets, 0.0)
+        self._turn = itertools.count(secrets.randbelow(1_000))  # many callers do not begin with the same
+        self._away_until: dict[httpx2.URL, float] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer of the first replica that gives one."""
@@ -35,15 +38,19 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
             try:
                 return await self._send(request, target)
             except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
+                self._leave_alone(target)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
-                self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
+                self._leave_alone(target)
                 if request.method not in _REPEATABLE:
                     raise
         return await self._send(request, last)
 
     def _by_turn(self) -> list[httpx2.URL]:
         """Whom to ask, the one whose turn it is first, and those that were away a moment ago last."""
+        addresses = self._addresses()
+        if addresses is not self._known:
+            self._known, self._targets = addresses, [httpx2.URL(address) for address in addresses]
+            self._away_until = {target: self._away_until.get(target, 0.0) for target in self._targets}
         if len(self._targets) == 1:
             return self._targets * 2
         start = next(self._turn) % len(self._targets)
@@ -54,7 +61,14 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
     async def _send(self, request: httpx2.Request, target: httpx2.URL) -> httpx2.Response:
         if (request.url.host, request.url.port) != (target.host, target.port):
             request.url = request.url.copy_with(host=target.host, port=target.port)
-        return await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(request)
+        if response.headers.get("connection") == "close":
+            self._leave_alone(target)
+        return response
+
+    def _leave_alone(self, target: httpx2.URL) -> None:
+        if target in self._away_until:  # it may have gone from the list meanwhile
+            self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -24,6 +24,7 @@ from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.access import HostCheckMiddleware
 from shop.database import Database
 from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
+from shop.serving import LEAVING
 from shop.stage.faults import FaultInjector, FaultMiddleware, fault_route
 from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
@@ -55,6 +56,7 @@ def service_app(
     injector: FaultInjector | None = None,
     trusts: Callable[[Scope], bool] = trust_all,
     check_host_below: str = "/",
+    own_host: str = "",
     deadline_default_s: float | None = None,
     on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Iterator[Starlette]:
@@ -62,12 +64,11 @@ def service_app(
 
     `switches` are those of its defences. One that is `accepts_faults` can be given a fault from
     outside; with `injector` of its own it acts them out itself. What lies below `check_host_below` is
-    answered under the shop's own names alone.
+    answered under the shop's own names alone: those of the local network, and `own_host`.
     """
     registry = CollectorRegistry()
     count = PrometheusListener(registry)
     counted = {name, *parts}
-
     pulse = Pulse(name, frozenset(parts))
     injector = injector or FaultInjector()
 
@@ -82,7 +83,7 @@ def service_app(
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
         Middleware(MetricsMiddleware, name=name),
         Middleware(UnexpectedMiddleware, on_error=on_error),
-        Middleware(HostCheckMiddleware, below=check_host_below),
+        Middleware(HostCheckMiddleware, below=check_host_below, own_host=own_host),
         *([Middleware(FaultMiddleware, injector=injector)] if accepts_faults else []),
         *middleware,
     ]
@@ -120,6 +121,9 @@ class LiveMiddleware:
 
 def _health(name: str, registry: CollectorRegistry, database: Database | None) -> list[BaseRoute]:
     async def ready(request: Request) -> Response:
+        leaving = getattr(request.state, LEAVING, None)
+        if leaving is not None and leaving.is_set():
+            raise Problem(503, "not-ready", "This replica is about to end.", retry_after_s=1)
         if database is not None:
             await _touch(database)
         return JSONResponse({"service": name, "status": "ready"})

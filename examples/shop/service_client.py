@@ -25,7 +25,7 @@ from shop.validation import is_slug
 
 Headers = dict[str, str] | list[tuple[bytes, bytes]]
 _log = logging.getLogger("shop.service_client")
-_PATIENCE_S = 5.0
+PATIENCE_S = 5.0
 _CONNECTS_S = 1.0
 
 
@@ -161,7 +161,9 @@ def http_client(settings: Settings, name: str, *, connections_max: int, patience
     pool = AsyncPool(limits=limits, verify=no_authority())
     transport = AsyncTransport(
         bounded_calls(name, connections_max, patience_s),
-        inner=_ReportingTransport(RoundRobinTransport(settings.replicas(name), pool), settings.context, name),
+        inner=_ReportingTransport(
+            RoundRobinTransport(functools.partial(settings.replicas, name), pool), settings.context, name
+        ),
     )
     timeout = httpx2.Timeout(patience_s, connect=min(_CONNECTS_S, patience_s))
     return httpx2.AsyncClient(base_url=settings.address(name), transport=transport, timeout=timeout)
@@ -169,7 +171,7 @@ def http_client(settings: Settings, name: str, *, connections_max: int, patience
 
 @asynccontextmanager
 async def service_client(
-    settings: Settings, name: str, *, connections_max: int = 16, patience_s: float = _PATIENCE_S
+    settings: Settings, name: str, *, connections_max: int = 16, patience_s: float = PATIENCE_S
 ) -> AsyncIterator[ServiceClient]:
     """Another service, for as long as the block runs."""
     async with http_client(settings, name, connections_max=connections_max, patience_s=patience_s) as client:

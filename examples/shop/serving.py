@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.background import happens
 from shop.failures import StartFailed
@@ -21,6 +21,7 @@ _log = logging.getLogger("shop.serving")
 HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
 ENDING = "ending"  # in the state of a request: the event that its server is to end
+LEAVING = "leaving"  # the event before it: the server still answers, but is to get no new requests
 _BACKLOG = 1_024
 _DRAIN_S = {"gateway": 10, "psp": 1}
 _LAST_WORDS_S = 1.0
@@ -29,19 +30,19 @@ _LOOKS_S = 0.01
 _IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
-def bind(port: int, *, or_any: bool = False) -> Listener:
+def bind(port: int, *, host: str = HOST, or_any: bool = False) -> Listener:
     """A listening socket; when the port is taken, another one with `or_any`, else StartFailed."""
     # Named as TCP outright: only then does asyncio switch Nagle's algorithm off, which costs 40 ms a hop.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port))
+        listener.bind((host, port))
         listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         if or_any:
-            return bind(0)
-        raise StartFailed(f"cannot listen on {HOST}:{port}: {_reason(error)}; choose another with --port") from None
+            return bind(0, host=host)
+        raise StartFailed(f"cannot listen on {host}:{port}: {_reason(error)}; choose another with --port") from None
     listener.settimeout(0.0)
     return listener
 
@@ -59,7 +60,8 @@ def _reason(error: Exception) -> str:
 
 def address(listener: Listener) -> str:
     """The base URL of a listening socket."""
-    return f"http://{HOST}:{listener.getsockname()[1]}"
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
 
 
 def drain_s(name: str) -> int:
@@ -67,12 +69,35 @@ def drain_s(name: str) -> int:
     return _DRAIN_S.get(name, 5)
 
 
+class LastAnswersMiddleware:
+    """Says `Connection: close` with each answer once the server is leaving.
+
+    So callers give up their connections one by one, while answers still come. A connection that a server closes
+    by itself may be closed under a request that is on its way.
+    """
+
+    def __init__(self, app: ASGIApp, leaving: asyncio.Event) -> None:
+        self._app = app
+        self._leaving = leaving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._leaving.is_set():
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, closing)
+
+
 class Server(uvicorn.Server):
     """One service on its own sockets. Signals are the whole shop's business, not one server's."""
 
     def __init__(self, name: str, app: ASGIApp, listeners: Sequence[Listener]) -> None:
+        self._leaving = asyncio.Event()
         config = uvicorn.Config(
-            HeadersMiddleware(app),
+            LastAnswersMiddleware(HeadersMiddleware(app), self._leaving),
             http=StrictHttpProtocol,
             log_config=None,
             access_log=False,
@@ -105,7 +130,12 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen; a request finds in its state when this server is to end, and a stream ends then."""
         self.lifespan.state[ENDING] = self._ending
+        self.lifespan.state[LEAVING] = self._leaving
         await super().startup(sockets)
+
+    def leave(self) -> None:
+        """Answer from now on that this server is not ready, and close each connection after its next answer."""
+        self._leaving.set()
 
     async def main_loop(self) -> None:
         """Wait until the end. uvicorn would look for it ten times a second."""

@@ -50,7 +50,7 @@ async def asking(server: Hangs) -> AsyncIterator[httpx2.AsyncClient]:
         tasks.start_soon(listener.serve, server)
         url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
         async with httpx2.AsyncClient(
-            transport=RoundRobinTransport([url], httpx2.AsyncHTTPTransport()), base_url=url
+            transport=RoundRobinTransport(lambda: (url,), httpx2.AsyncHTTPTransport()), base_url=url
         ) as client:
             yield client
         tasks.cancel_scope.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit
 
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -71,7 +70,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     answers = AccessLog()
     async with AsyncExitStack() as stack:
         store = await _shared_counts(stack, settings)
-        port = urlsplit(settings.public).port
+        port = settings.public_port()
         requests = request_limit(store)
         searches = search_limit(store)
         switch, counts = Switch("limiter"), 1 if store else len(settings.replicas("gateway"))
@@ -110,6 +109,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             accepts_faults=False,
             trusts=trust_none,
             check_host_below="/control",
+            own_host=settings.public_host(),
             deadline_default_s=DEADLINE_S,
             on_error=negotiated_error,
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from shop.payments.domain import Card
@@ -17,17 +19,26 @@ class Cards:
     """What others know of a card is a token; the card stays in the memory of the replica that was given it.
 
     Keeps: no card is written to a disk, a journal or a log; it is forgotten once its charge has an answer, and after
-    `CARD_KEPT_S` in any case. A token names its replica, so that a charge that comes to another one is handed on.
+    `CARD_KEPT_S` in any case. A token names its replica, so that a charge that comes to another one is handed on:
+    to one of the `addresses` where replicas are, or were so long ago, and to no other place. A replica that is about to
+    end is not listed any more while a card of its is still being charged.
     """
 
-    def __init__(self, replica: int, others: Mapping[int, ServiceClient]) -> None:
-        self._replica = replica
-        self._others = others
+    def __init__(
+        self,
+        own: str,
+        addresses: Callable[[], Sequence[str]],
+        client: Callable[[str], ServiceClient],
+    ) -> None:
+        self._own = _short(own)
+        self._addresses = addresses
+        self._client = client
+        self._listed: dict[str, tuple[str, float]] = {}
         self._kept: dict[str, Card] = {}
 
     def keep(self, card: Card) -> str:
         """A token for a card."""
-        token = f"{self._replica}-{secrets.token_urlsafe(24)}"
+        token = f"{self._own}-{secrets.token_urlsafe(24)}"
         self._kept[token] = card
         asyncio.get_running_loop().call_later(CARD_KEPT_S, self.forget, token)
         return token
@@ -42,6 +53,16 @@ class Cards:
 
     async def elsewhere(self, token: str, path: str, body: Any) -> Any:
         """The answer of the replica that has the card; None where that is this one, or one that is not there."""
-        number = token.partition("-")[0]
-        other = self._others.get(int(number)) if number.isdecimal() else None
-        return None if other is None else await other.ask("POST", path, body=body)
+        named = token.partition("-")[0]
+        if named == self._own:
+            return None
+        now_s = time.monotonic()
+        self._listed.update({_short(address): (address, now_s) for address in self._addresses()})
+        self._listed = {name: seen for name, seen in self._listed.items() if now_s - seen[1] <= CARD_KEPT_S}
+        address, _ = self._listed.get(named, ("", 0.0))
+        return await self._client(address).ask("POST", path, body=body) if address else None
+
+
+def _short(address: str) -> str:
+    """A replica as tokens name it: they go through the journal of orders, which need not know addresses."""
+    return hashlib.blake2b(address.encode(), digest_size=6).hexdigest()

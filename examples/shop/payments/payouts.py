@@ -69,7 +69,7 @@ class Payouts:
             await self._store.refused(night, seller, amount_minor, term)
             raise
 
-    async def view(self, election: Election, candidates: int) -> dict[str, Any]:
+    async def view(self, election: Election, candidates: Callable[[], int]) -> dict[str, Any]:
         """Who leads and since when, and how far the night is."""
         try:
             leader = await election.leader()
@@ -82,6 +82,6 @@ class Payouts:
             "leader": None if leader is None else leader.candidate,
             "term": None if leader is None else str(leader.term),
             "since": None if since is None else since.isoformat(timespec="milliseconds"),
-            "candidates": candidates,
+            "candidates": candidates(),
             **standing,
         }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 from starlette.types import ASGIApp
 
@@ -36,7 +36,7 @@ from shop.payments.schema import SCHEMA
 from shop.payments.service import Payments
 from shop.payments.store import PaymentStore
 from shop.service_app import service_app
-from shop.service_client import ServiceClient, http_client, service_client
+from shop.service_client import PATIENCE_S, ServiceClient, http_client
 from shop.settings import Settings
 from shop.stage.faults import FaultInjector
 from shop.stage.stoppable import Stoppable, may_stop_briefly
@@ -66,14 +66,17 @@ async def campaigning(
         yield payout_election(backend, backend.states, "nobody")
 
 
-async def other_replicas(settings: Settings, stack: AsyncExitStack) -> dict[int, ServiceClient]:
-    """The other replicas of payments by their numbers, each to be asked by itself."""
-    found: dict[int, ServiceClient] = {}
-    for number, address in enumerate(settings.replicas("payments"), 1):
-        if number != settings.replica:
-            alone = replace(settings, addresses={**settings.addresses, "payments": (address,)})
-            found[number] = await stack.enter_async_context(service_client(alone, "payments"))
-    return found
+def replica_clients(settings: Settings, stack: AsyncExitStack) -> Callable[[str], ServiceClient]:
+    """A client for each replica of payments by its address, made when that replica is first asked by itself."""
+
+    @cache
+    def client(address: str) -> ServiceClient:
+        alone = replace(settings, addresses={**settings.addresses, "payments": (address,)})
+        found = http_client(alone, "payments", connections_max=4, patience_s=PATIENCE_S)
+        stack.push_async_callback(found.aclose)
+        return ServiceClient("payments", found)
+
+    return client
 
 
 @asynccontextmanager
@@ -97,8 +100,9 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         stack.push_async_callback(unbroken.aclose)
         payouts = Payouts(payout_store, unbroken)
         election = await stack.enter_async_context(campaigning(settings, backend, payouts, injector))
-        view = partial(payouts.view, election, max(2, len(settings.replicas("payments"))))
-        cards = Cards(settings.replica, await other_replicas(settings, stack))
+        view = partial(payouts.view, election, lambda: max(2, len(settings.replicas("payments"))))
+        replicas = partial(settings.replicas, "payments")
+        cards = Cards(settings.own_address(), replicas, replica_clients(settings, stack))
         own = [*routes(payments, cards), *coupon_routes(coupon_store), *payout_routes(payout_store, view)]
         with service_app(
             "payments",

@@ -1,4 +1,4 @@
-"""The command line: `up` starts the shop, `scenario` plays a scenario on a shop that runs."""
+"""The command line: `up` starts the shop, `scenario` plays a scenario on it, `pod` runs a part of it in a pod."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from shop.settings import VISITORS_MAX
+from shop.settings import DEPLOYABLES, VISITORS_MAX
 from shop.stage.scenarios.scenario import load, names
 
 REPLICAS_MAX = 16
@@ -27,7 +27,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{up,scenario}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{up,scenario,pod,schema,health}")
     _add_up(commands.add_parser("up", help="start the shop"))
     _add_scenario(
         commands.add_parser(
@@ -36,6 +36,11 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
             formatter_class=argparse.RawTextHelpFormatter,
         )
     )
+    pod = commands.add_parser("pod", help="run one deployable in a pod, told by variables SHOP_…")
+    pod.add_argument("name", choices=DEPLOYABLES)
+    commands.add_parser("schema", help="make the databases of the pods and end")
+    health = commands.add_parser("health", help="ask whether the pod on this machine is alive")
+    health.add_argument("name", choices=DEPLOYABLES)
     serve = commands.add_parser("serve")  # what the supervisor starts; users never type it
     serve.add_argument("deployable")
     serve.add_argument("replica", type=int)

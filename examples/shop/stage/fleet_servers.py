@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from shop.failures import StartFailed
 from shop.postgres import READERS_MAX, WRITERS_MAX
 from shop.settings import FleetServers
 from shop.sqlite import FIX, SCHEMA_VERSION
 
+_log = logging.getLogger("shop.fleet_servers")
 # Each service has its own database, as it has its own file: no service reads the tables of another.
 DATABASES = (
     *("catalog", "reviews", "cart", "inventory", "ordering", "ordering-keys", "payments", "payments-leases"),
     *("fulfilment", "psp", "mail", "carrier", "sellers"),
 )
+WAIT_S = 30.0  # for a Postgres that may still be about to start
+_PAUSE_S, _CONNECTS_S = 1.0, 3.0
 _BESIDE = 2  # ordering and fulfilment: the library's own connections beside theirs
 
 
@@ -47,19 +55,59 @@ def fleet_servers(data_dir: Path, *, connections_max: int) -> Iterator[FleetServ
         raise StartFailed(" ".join(str(failure).split())) from None
 
 
-async def make_databases(fleet: FleetServers) -> None:
-    """Create the databases that are not there yet."""
+async def make_databases(fleet: FleetServers, wait_s: float = WAIT_S) -> list[str]:
+    """Create the databases that are not there yet; gives their names."""
+    async with _connected(fleet, wait_s) as connection:
+        missing = await _missing(connection)
+        for name in missing:
+            await connection.execute(f'CREATE DATABASE "{name}"')
+        return missing
+
+
+async def databases_there(fleet: FleetServers, wait_s: float = WAIT_S) -> None:
+    """Wait until all databases have been made; StartFailed says which one is missing."""
+    async with _connected(fleet, wait_s) as connection:
+        until_s = time.monotonic() + wait_s
+        while missing := await _missing(connection):
+            if time.monotonic() > until_s:
+                raise StartFailed(f"Postgres has no database {missing[0]}; `python -m shop schema` makes it")
+            await asyncio.sleep(_PAUSE_S)
+
+
+@asynccontextmanager
+async def start_alone(fleet: FleetServers, deployable: str) -> AsyncIterator[None]:
+    """Alone among the replicas of a deployable during the block, or until this process ends."""
+    async with _connected(fleet) as connection:
+        await connection.execute("SELECT pg_advisory_lock(hashtextextended($1, 0))", f"start of {deployable}")
+        yield
+
+
+@asynccontextmanager
+async def _connected(fleet: FleetServers, wait_s: float = WAIT_S) -> AsyncIterator[Any]:
+    """A connection to Postgres, which may still be about to start; StartFailed says why there is none."""
     import asyncpg
 
-    server = fleet.postgres.replace("+asyncpg", "")
-    connection = await asyncpg.connect(f"{server}/postgres")
+    url = f"{fleet.postgres.replace('+asyncpg', '')}/postgres"
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            connection = await asyncpg.connect(url, timeout=_CONNECTS_S)
+            break
+        except (OSError, asyncpg.PostgresError) as error:  # a time-out is an OSError too
+            reason = str(error) or type(error).__name__
+        if time.monotonic() > until_s:
+            raise StartFailed(f"Postgres at {urlsplit(url).hostname} does not answer: {reason}")
+        _log.info("waiting for Postgres", extra={"reason": reason})
+        await asyncio.sleep(_PAUSE_S)
     try:
-        there = {row[0] for row in await connection.fetch("SELECT datname FROM pg_database")}
-        for name in DATABASES:
-            if name not in there:
-                await connection.execute(f'CREATE DATABASE "{name}"')
+        yield connection
     finally:
         await connection.close()
+
+
+async def _missing(connection: Any) -> list[str]:
+    there = {row[0] for row in await connection.fetch("SELECT datname FROM pg_database")}
+    return [name for name in DATABASES if name not in there]
 
 
 def _own(data_dir: Path) -> Path:

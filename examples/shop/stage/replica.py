@@ -53,7 +53,8 @@ class Plan:
             seed=self.seed,
             public=self.public,
             addresses=addresses,
-            replica=self.replica,
+            own={name: urls[self.replica - 1] for name, urls in addresses.items() if name in self.listeners},
+            replica=str(self.replica),
             fleet=fleet,
             visitors=self.visitors,
         )

@@ -23,7 +23,7 @@ from shop.stage.control.feed import Feed
 from shop.stage.control.follow_ups import FollowUpBooks, Queues
 from shop.stage.control.ledgers import LEDGER_PATHS, Ledgers
 from shop.stage.control.replicas import Replicas
-from shop.stage.control.views import Question, Reading, Row, View
+from shop.stage.control.views import Beats, Question, Reading, Row, View
 
 _FIRST = "ordering"  # what the others have is judged by its orders, so it is never younger than they are
 _AGREEMENTS = {"psp": "charged_equals_paid", "payments": "ledger_equals_paid"}
@@ -117,9 +117,15 @@ class Audit:
         question = Question(_LIVE.get(context, ()), books, self._versions.get(context, ""))
         if context != PUBLIC:
             return await self._replicas.view(context, question)
-        asked = {address: self._feed.next_page(address) for address in self._replicas.addresses(context)}
-        view = await self._replicas.view(context, question, lambda address: (asked[address],))
-        for (address, page), replica in zip(asked.items(), view.replicas, strict=True):
+        asked: dict[str, str] = {}
+
+        def answers(address: str) -> tuple[str]:
+            asked[address] = self._feed.next_page(address)
+            return (asked[address],)
+
+        view = await self._replicas.view(context, question, answers)
+        for address, replica in zip(view.addresses, view.replicas, strict=True):
+            page = asked[address]
             self._feed.take(address, page, (replica or {}).get("live", {}).get(page))
         return view
 
@@ -172,9 +178,14 @@ class Audit:
         return dict(self._figures.get((context, path), {}))
 
     @property
-    def pulses(self) -> dict[str, list[Any]]:
-        """The pulse of each replica by context; None for one that is away. The control room's own needs no look."""
-        return {context: self._views[context].pulses if context in self._views else [_SELF] for context in CONTEXTS}
+    def pulses(self) -> dict[str, Beats]:
+        """The pulses by context. The control room's own needs no look."""
+        return {context: self._beats(context) for context in CONTEXTS}
+
+    def _beats(self, context: str) -> Beats:
+        if context in self._views:
+            return self._views[context].pulses
+        return dict.fromkeys(self._replicas.addresses(context), _SELF)
 
     async def verdicts(self) -> Verdicts:
         """Each invariant with its verdict by the last look; what differs is looked at again."""

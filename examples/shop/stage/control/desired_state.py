@@ -68,7 +68,7 @@ class DesiredState:
             corrections = [
                 (address, order)
                 for context, beats in (await self._replicas.pulses(age_max_s)).items()
-                for address, pulse in zip(self._replicas.addresses(context), beats, strict=True)
+                for address, pulse in beats.items()
                 if pulse is not None
                 for order in self._corrections(context, pulse)
             ]

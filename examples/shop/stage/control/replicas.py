@@ -12,7 +12,7 @@ import httpx2
 from shop.background import together
 from shop.problems import Problem
 from shop.settings import CONTEXTS, Settings
-from shop.stage.control.views import Question, View
+from shop.stage.control.views import Beats, Question, View
 from shop.stage.whole_view import VIEW_PATH
 
 PATIENCE_S = 3.0
@@ -44,7 +44,7 @@ class Replicas:
         """When a replica was last told to change something; what was seen before may be out of date."""
 
     def addresses(self, context: str) -> tuple[str, ...]:
-        """The addresses of a context."""
+        """The addresses of a context, as they are now."""
         return self._settings.replicas(context)
 
     async def ask(self, address: str, method: str, path: str, body: Any = None) -> Any:
@@ -97,16 +97,16 @@ class Replicas:
         if found[told] is None and any(found):  # it has just gone, and there is another one
             told = next(n for n, one in enumerate(found) if one is not None)
             found[told] = await self._seen(addresses[told], query(told))
-        return View(asked_s, found, told)
+        return View(asked_s, addresses, found, told)
 
-    async def pulses(self, age_max_s: float) -> dict[str, list[Any]]:
-        """The pulse of each replica by context, as it was at most so long ago; None for one that is away."""
+    async def pulses(self, age_max_s: float) -> Mapping[str, Beats]:
+        """The pulses by context, as they were at most so long ago."""
         since_s = time.monotonic() - age_max_s
         contexts = [(context, address) for context in CONTEXTS for address in self.addresses(context)]
         found = await together(*(self._pulse(address, since_s) for _, address in contexts))
-        pulses: dict[str, list[Any]] = {context: [] for context in CONTEXTS}
-        for (context, _), pulse in zip(contexts, found, strict=True):
-            pulses[context].append(pulse)
+        pulses: dict[str, dict[str, Any]] = {context: {} for context in CONTEXTS}
+        for (context, address), pulse in zip(contexts, found, strict=True):
+            pulses[context][address] = pulse
         return pulses
 
     async def _pulse(self, address: str, since_s: float) -> Any:
@@ -135,7 +135,7 @@ class Replicas:
         self._beats[address] = (asked_s, seen and seen["pulse"])
         return seen
 
-    def services(self, pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    def services(self, pulses: Mapping[str, Beats]) -> list[dict[str, Any]]:
         """Each replica with its rates, live or not."""
         return [
             {
@@ -146,14 +146,14 @@ class Replicas:
                 **{name: pulse[name] if pulse else 0.0 for name in ("rate", "failing", "p95_ms")},
             }
             for context, beats in pulses.items()
-            for number, (address, pulse) in enumerate(zip(self.addresses(context), beats, strict=True), 1)
+            for number, (address, pulse) in enumerate(beats.items(), 1)
         ]
 
 
 _WORST = (None, "closed", "half_open", "open")
 
 
-def edges(pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+def edges(pulses: Mapping[str, Beats]) -> list[dict[str, Any]]:
     """Who asks whom: the calls of all replicas together; of their breakers, the one that is worst."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for context, call in _calls(pulses):
@@ -165,8 +165,8 @@ def edges(pulses: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _calls(pulses: Mapping[str, list[Any]]) -> Iterable[tuple[str, dict[str, Any]]]:
+def _calls(pulses: Mapping[str, Beats]) -> Iterable[tuple[str, dict[str, Any]]]:
     for context, beats in pulses.items():
-        for pulse in beats:
+        for pulse in beats.values():
             for call in pulse["calls"] if pulse else ():
                 yield context, call

@@ -22,6 +22,7 @@ from shop.stage.control.scenario_runner import Load, ScenarioRunner
 from shop.stage.control.state_cache import REFRESH_MAX_S, State, StateCache
 from shop.stage.control.switches import Defences
 from shop.stage.control.traces import Traces
+from shop.stage.control.views import Beats
 from shop.stage.faults import TARGETS, parse
 from shop.stage.switches import DEFENCES
 from shop.validation import FieldError, InvalidInput
@@ -62,9 +63,7 @@ class Control:
 
     def _unseen(self) -> State:
         """The state before the first look: the services there are, and nothing known of them."""
-        unknown: dict[str, list[Any]] = {
-            context: [None] * len(self._replicas.addresses(context)) for context in CONTEXTS
-        }
+        unknown = {context: dict.fromkeys(self._replicas.addresses(context)) for context in CONTEXTS}
         return {
             "invariants": {},
             "defences": self.defences.view({}, {}),
@@ -123,7 +122,9 @@ class Control:
         breaker = audit.figure("payments", "/internal/defences").get("breaker", {})
         turns = audit.figure("ordering", "/internal/defences").get("turns", {})
         election = audit.figure("payments", "/internal/election").get("election", {})
-        faults = [pulse["fault"] for beats in pulses.values() for pulse in beats[:1] if pulse and pulse["fault"]]
+        faults = [
+            pulse["fault"] for beats in pulses.values() for pulse in [*beats.values()][:1] if pulse and pulse["fault"]
+        ]
         on = _positions(pulses)
         keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
         states = {
@@ -260,10 +261,10 @@ def _not_checked(verdicts: Mapping[str, Mapping[str, Any]], why: str) -> dict[st
     }
 
 
-def _positions(pulses: Mapping[str, list[Any]]) -> dict[str, bool]:
+def _positions(pulses: Mapping[str, Beats]) -> dict[str, bool]:
     """Whether each defence stands: at every replica that has its line and answers."""
     return {
-        name: all(pulse["switches"].get(name, True) for pulse in pulses[context] if pulse)
+        name: all(pulse["switches"].get(name, True) for pulse in pulses[context].values() if pulse)
         for name, context in DEFENCES.items()
     }
 

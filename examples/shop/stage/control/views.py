@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlencode
 
 from shop.service_client import ServiceClient
@@ -26,17 +26,23 @@ class Question(NamedTuple):
         return urlencode([*parts, ("unless", self.unless)]) if parts else ""
 
 
+Beats: TypeAlias = Mapping[str, Any]
+"""The pulse of each replica of a context by its address; None for one that is away."""
+
+
 class View(NamedTuple):
     """The answers of a context's replicas, in their order; `told` is the place of the one that was asked the most."""
 
     asked_s: float
+    addresses: Sequence[str]
     replicas: Sequence[Any]
     told: int
 
     @property
-    def pulses(self) -> list[Any]:
-        """The pulse of each replica; None for one that is away."""
-        return [one and one["pulse"] for one in self.replicas]
+    def pulses(self) -> Beats:
+        """The pulse of each replica."""
+        found = zip(self.addresses, self.replicas, strict=True)
+        return {address: one and one["pulse"] for address, one in found}
 
     @property
     def live(self) -> dict[str, Any]:
@@ -65,7 +71,7 @@ class View(NamedTuple):
         """Whether nothing happens in any replica, and none of them has a fault."""
         return all(
             pulse and not pulse["rate"] and pulse["fault"] is None and not any(call["rate"] for call in pulse["calls"])
-            for pulse in self.pulses
+            for pulse in self.pulses.values()
         )
 
 

@@ -34,10 +34,12 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         client = await stack.enter_async_context(
             TotalTimeoutClient(transport=AsyncPool(verify=no_authority()), timeout=PATIENCE_S)
         )
-        scenarios, load = await stack.enter_async_context(opened(settings.public))
+        scenarios, load = await stack.enter_async_context(opened(settings.visitors_come_to()))
         control = Control(services, Replicas(settings, client), settings.now_us, scenarios=scenarios, load=load)
         stack.push_async_callback(control.aclose)
         await stack.enter_async_context(alongside(control.reconcile()))
         await load.set_visitors(settings.visitors)
-        with service_app("control", [*routes(control), *pages(control)], accepts_faults=False) as app:
+        with service_app(
+            "control", [*routes(control), *pages(control)], accepts_faults=False, own_host=settings.public_host()
+        ) as app:
             yield app
