@@ -13,7 +13,7 @@ from shop.payments.domain import Card
 
 pytestmark = pytest.mark.anyio
 
-ONE, OTHER = "http://10.0.0.1:9006", "http://10.0.0.2:9006"
+ONE, OTHER = "http://127.0.1.1:9006", "http://127.0.1.2:9006"
 
 
 class Replica:
@@ -44,7 +44,7 @@ async def test_a_token_names_the_replica_that_has_the_card_until_that_was_long_g
     [
         ("shop.example", 200),
         ("Shop.Example:443", 200),
-        ("10.0.0.1:8080", 200),
+        ("127.0.1.1:8080", 200),
         ("evil.example", 421),
         ("x.shop.example", 421),
     ],

@@ -100,11 +100,21 @@ def test_settings_that_are_wrong_are_named_without_their_values(monkeypatch: pyt
     wrong = {"SHOP_POSTGRES_URL": "mysql://shop:secret-word@db", "SHOP_VISITORS": "many", "SHOP_HOST": "localhost"}
     for name, value in {**ENVIRONMENT, **wrong}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("SHOP_VALKEY_URL")
+    monkeypatch.delenv("SHOP_PUBLIC_URL")
     with pytest.raises(StartFailed) as failure:
         from_environment(PodSettings)
-    assert all(name in str(failure.value) for name in (*wrong, "SHOP_VALKEY_URL"))
+    assert all(name in str(failure.value) for name in (*wrong, "SHOP_PUBLIC_URL"))
     assert "secret-word" not in str(failure.value)
+
+
+def test_a_pod_needs_only_the_servers_that_its_contexts_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PUBLIC_URL", ENVIRONMENT["SHOP_PUBLIC_URL"])
+    monkeypatch.setenv("SHOP_HOST", "127.0.0.9")
+    found = from_environment(PodSettings)
+    assert found.settings("control", DnsAddresses(called_by("control"))).replica
+    for name, variable in {"gateway": "SHOP_VALKEY_URL", "cart": "SHOP_POSTGRES_URL"}.items():
+        with pytest.raises(StartFailed, match=f"{variable}: field required"):
+            found.settings(name, DnsAddresses(called_by(name)))
 
 
 def test_a_deployable_asks_for_the_names_of_those_it_calls_and_for_its_own() -> None:
@@ -138,7 +148,7 @@ def test_a_pod_that_is_told_to_end_says_so_and_finishes_what_is_in_flight(fleet:
     body = b'{"target": "catalog", "kind": "slow", "percent": 10, "ttl_s": 60, "seed": 1}'
     with pod("catalog", **told(fleet, SHOP_HOST=host, SHOP_DRAIN_DELAY_S="2")) as process:
         assert httpx.get(f"{url}/readyz").status_code == 200
-        assert ended("health", "catalog", SHOP_HOST=host) == ""
+        assert ended("health", "catalog", SHOP_HOST=host) == ended("health", "--url", url) == ""
         with begun(host, body) as connection:
             process.send_signal(signal.SIGTERM)
             assert process.stdout is not None

@@ -14,12 +14,12 @@ from shop.settings import DEPLOYABLES, PORTS
 
 _log = logging.getLogger("shop.dns_addresses")
 LOOKS_S = 1.0
-FIRST_LOOK_MAX_S = 3.0  # a name that nobody answers to is no reason not to start
+FIRST_LOOK_MAX_S = 3.0  # a name without an answer is no reason not to start
 Resolve: TypeAlias = Callable[[str], Awaitable[Sequence[str]]]
 
 
 async def resolve(name: str) -> Sequence[str]:
-    """The IPv4 addresses of a name; OSError where there are none, or nobody knows."""
+    """The IPv4 addresses of a name; OSError where there are none, or no name server answers."""
     found = await asyncio.get_running_loop().getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
     return [str(place[0]) for *_, place in found]
 

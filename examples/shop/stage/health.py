@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 
 from shop.failures import StartFailed
 from shop.settings import ANY_HOST, DEPLOYABLES, PORTS
@@ -11,19 +12,25 @@ from shop.settings import ANY_HOST, DEPLOYABLES, PORTS
 _PATIENCE_S = 3.0
 
 
-async def check_health(name: str) -> int:
-    """Ask each context of a deployable on this machine whether it is alive; StartFailed names one that is not."""
+async def check_health(name: str, url: str | None) -> int:
+    """Ask each context of a deployable on this machine, or the shop at a URL, for a sign of life.
+
+    StartFailed names one that gives none.
+    """
     told = os.environ.get("SHOP_HOST", ANY_HOST)
     host = "127.0.0.1" if told == ANY_HOST else told
-    for context in DEPLOYABLES[name]:
-        if problem := _problem(host, PORTS[context]):
-            raise StartFailed(f"{context} is not alive: {problem}")
+    asked = {context: f"http://{host}:{PORTS[context]}" for context in DEPLOYABLES[name]} if name else {url: url}
+    for what, where in asked.items():
+        if problem := _problem(where or ""):
+            raise StartFailed(f"{what} is not alive: {problem}")
     return 0
 
 
-def _problem(host: str, port: int) -> str:
-    """What is wrong with a context; empty where nothing is."""
-    connection = HTTPConnection(host, port, timeout=_PATIENCE_S)
+def _problem(url: str) -> str:
+    """What is wrong with what is there; empty where nothing is."""
+    parts = urlsplit(url)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_PATIENCE_S)
     try:
         connection.request("GET", "/livez")
         status = connection.getresponse().status

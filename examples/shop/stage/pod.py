@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from shop.contexts import START_ORDER, running
 from shop.logs import log_to_stdout
@@ -17,7 +18,7 @@ from shop.serving import Listener, Server, answering, bind
 from shop.settings import DEPLOYABLES, PORTS, PUBLIC, PUBLIC_PORT
 from shop.stage.dns_addresses import DnsAddresses
 from shop.stage.fleet_servers import databases_there, make_databases, start_alone
-from shop.stage.pod_settings import PodSettings, ServerSettings, called_by, from_environment
+from shop.stage.pod_settings import PodSettings, ServerSettings, called_by, from_environment, needed_by
 from shop.stage.stop_signals import stop_signal
 
 _log = logging.getLogger("shop.pod")
@@ -63,13 +64,11 @@ async def _open(
     name: str, told: PodSettings, doors: dict[str, list[Listener]], stack: AsyncExitStack
 ) -> dict[str, Server]:
     """Open the contexts of a deployable, one replica at a time: the first one makes tables and fills them."""
-    fleet = told.fleet()
     addresses = DnsAddresses(called_by(name))
-    await stack.enter_async_context(addresses.kept())
-    await databases_there(fleet, told.start_wait_s)
     settings = told.settings(name, addresses)
+    await stack.enter_async_context(addresses.kept())
     servers: dict[str, Server] = {}
-    async with start_alone(fleet, name):
+    async with _turn(name, told):
         for context in (context for context in START_ORDER if context in doors):
             app = await stack.enter_async_context(running(context, settings))
             servers[context] = Server(context, app, doors[context])
@@ -77,10 +76,22 @@ async def _open(
     return servers
 
 
+@asynccontextmanager
+async def _turn(name: str, told: PodSettings) -> AsyncIterator[None]:
+    """The turn of this replica to open, once all databases are there; a deployable without data needs none."""
+    if "postgres_url" in needed_by(name):
+        fleet = told.fleet()
+        await databases_there(fleet, told.start_wait_s)
+        async with start_alone(fleet, name):
+            yield
+    else:
+        yield
+
+
 async def make_schema() -> int:
     """Make the databases that are not there yet; returns the exit code. Tables are made by the pods themselves."""
     told = from_environment(ServerSettings)
     with log_to_stdout():
-        made = await make_databases(told.fleet(), told.start_wait_s)
+        made = await make_databases(told.fleet("postgres_url"), told.start_wait_s)
     print(f"Databases made: {', '.join(made) or 'none, all are there'}", flush=True)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -14,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shop.failures import StartFailed
 from shop.settings import ANY_HOST, CALLS, DEPLOYABLES, PORTS, PUBLIC, PUBLIC_PORT, VISITORS_MAX, FleetServers, Settings
 from shop.stage.dns_addresses import DnsAddresses
-from shop.stage.fleet_servers import WAIT_S
+from shop.stage.fleet_servers import DATABASES, WAIT_S
 
 T = TypeVar("T", bound=BaseSettings)
 
@@ -47,18 +48,26 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SHOP_", hide_input_in_errors=True)
 
-    postgres_url: Annotated[SecretStr, _server_url("postgresql", "postgresql+asyncpg")]
+    postgres_url: Annotated[SecretStr, _server_url("postgresql", "postgresql+asyncpg")] | None = None
     """Without the name of a database."""
-    valkey_url: Annotated[SecretStr, _server_url("redis", "rediss", "unix")]
+    valkey_url: Annotated[SecretStr, _server_url("redis", "rediss")] | None = None
 
     start_wait_s: Annotated[float, Field(ge=0, le=600)] = WAIT_S
     """How long a start waits for Postgres and its databases before it fails."""
 
-    def fleet(self) -> FleetServers:
-        """The servers as services are told of them."""
-        parts = urlsplit(self.postgres_url.get_secret_value().rstrip("/"))
-        postgres = parts._replace(scheme="postgresql+asyncpg").geturl()
-        return FleetServers(postgres=postgres, valkey=self.valkey_url.get_secret_value())
+    def fleet(self, *needed: str) -> FleetServers:
+        """The servers as services are told of them; StartFailed names one that is needed and not told."""
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise _refused((name, "field required") for name in missing)
+        return FleetServers(postgres=_asyncpg(_shown(self.postgres_url)), valkey=_shown(self.valkey_url))
+
+
+def _shown(url: SecretStr | None) -> str:
+    return "" if url is None else url.get_secret_value().rstrip("/")
+
+
+def _asyncpg(url: str) -> str:
+    return urlsplit(url)._replace(scheme="postgresql+asyncpg").geturl() if url else ""
 
 
 class PodSettings(ServerSettings):
@@ -85,7 +94,7 @@ class PodSettings(ServerSettings):
             addresses=addresses,
             own={context: f"http://{own_host}:{PORTS[context]}" for context in DEPLOYABLES[name]},
             replica=socket.gethostname(),
-            fleet=self.fleet(),
+            fleet=self.fleet(*needed_by(name)),
             visitors=self.visitors,
         )
 
@@ -96,10 +105,20 @@ def called_by(name: str) -> set[str]:
     return {name, *(other for other, contexts in DEPLOYABLES.items() if called & set(contexts))}
 
 
+def needed_by(name: str) -> list[str]:
+    """The settings of servers without which a deployable cannot work. A pod is told of no other server."""
+    with_data = [] if set(DEPLOYABLES[name]).isdisjoint(DATABASES) else ["postgres_url"]
+    return [*with_data, *(["valkey_url"] if name == PUBLIC else [])]
+
+
 def from_environment(kind: type[T]) -> T:
     """Settings of a kind; StartFailed names each variable that is missing or wrong, and none of the values."""
     try:
         return kind()
     except ValidationError as error:
-        wrong = (f"SHOP_{str(found['loc'][0]).upper()}: {found['msg'].lower()}" for found in error.errors())
-        raise StartFailed(f"cannot start with these settings: {'; '.join(wrong)}") from None
+        raise _refused((str(found["loc"][0]), found["msg"].lower()) for found in error.errors()) from None
+
+
+def _refused(wrong: Iterable[tuple[str, str]]) -> StartFailed:
+    named = "; ".join(f"SHOP_{name.upper()}: {why}" for name, why in wrong)
+    return StartFailed(f"cannot start with these settings: {named}")
