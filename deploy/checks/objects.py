@@ -38,4 +38,4 @@ def containers(objects: Iterable[Object]) -> Iterator[tuple[Object, Object]]:
 
 def matches(selector: Object, labels: Object) -> bool:
     """Whether `matchLabels` finds these labels; an empty selector finds all."""
-    return selector.get("matchLabels", {}).items() <= labels.items()
+    return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())

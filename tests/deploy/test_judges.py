@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from deploy.checks import custom_resources, kubernetes, programs
+from deploy.checks import custom_resources, kubernetes, policy, programs
 from deploy.checks.objects import Object, of_kind
 from deploy.checks.rendering import CHART, VARIANTS, manifests, rendered
 
@@ -33,6 +34,17 @@ def first(kind: str) -> Any:
 
 def test_kubernetes_knows_every_field_in_three_versions() -> None:
     assert kubernetes.faults(_every_object()) == []
+
+
+def test_what_the_workflow_on_kind_applies_is_known_too() -> None:
+    visitor = yaml.safe_load((programs.ROOT / "deploy" / "kind" / "visitor.yaml").read_text(encoding="utf-8"))
+    assert kubernetes.faults([visitor]) == []
+    (container,) = visitor["spec"]["containers"]
+    compile(container["args"][0], "visitor", "exec")
+    rules = (policy.containers_are_bounded, policy.pods_are_confined)
+    assert [fault for rule in rules for fault in rule([visitor])] == []
+    health = next(each for each in of_kind(_every_object(), "Pod") if each["metadata"]["name"] == "health")
+    assert visitor["metadata"]["labels"].items() <= health["metadata"]["labels"].items()
 
 
 def test_an_unknown_field_a_wrong_type_and_a_kind_that_is_gone_are_refused() -> None:
