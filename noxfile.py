@@ -343,7 +343,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
-    tools(session, "prometheus", "etcd-server")
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
     lint(session)
     deploy_checks(session)
@@ -358,7 +358,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
-    tools(session, "prometheus", "etcd-server")
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     say("Tests of the library")
     if "--no-cov" in session.posargs:
         run_tests(session, "library", *LIBRARY, *session.posargs)
@@ -374,6 +374,7 @@ def library(session: nox.Session) -> None:
 @nox.session
 def shop_tests(session: nox.Session) -> None:
     """The tests of the reference shop, over HTTP and in a browser."""
+    tools(session, "prometheus", "prometheus-alertmanager")
     browser(session)
     say("Tests of the shop")
     # One folder after the other: a browser that one of them keeps open has a loop of asyncio in its thread, and a test
@@ -498,7 +499,8 @@ TOOLS = {
         "the browser's journeys through the shop",
     ),
     "etcd-server": (("etcd",), "the backend on etcd"),
-    "prometheus": (("promtool",), "what Prometheus' own tool says of our metrics"),
+    "prometheus": (("promtool",), "what Prometheus says of our metrics and rules"),
+    "prometheus-alertmanager": (("amtool",), "what Alertmanager does with our alerts"),
 }
 """Debian's packages that no wheel brings: the programs in each, one of which will do, and what needs it."""
 

@@ -17,12 +17,14 @@ from starlette.routing import BaseRoute, Route
 
 from sdpatterns import listen
 from sdpatterns.core.notices import Notice
-from sdpatterns.observability.prometheus import PrometheusListener
+from sdpatterns.observability.prometheus import PrometheusListener, ResourceCollector
+from sdpatterns.observability.resources import Resource
 from sdpatterns.web.asgi.metrics import MetricsMiddleware
 from sdpatterns.web.asgi.protocol import ASGIApp, Receive, Scope, Send
 from sdpatterns.web.asgi.tracing import TracingMiddleware
 from shop.access import HostCheckMiddleware
 from shop.database import Database
+from shop.declared import DECLARED
 from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
 from shop.serving import LEAVING
 from shop.stage.faults import FaultInjector, FaultMiddleware, fault_route
@@ -58,6 +60,7 @@ def service_app(
     check_host_below: str = "/",
     own_host: str = "",
     deadline_default_s: float | None = None,
+    resources: Sequence[Resource] = (),
     on_error: Callable[[Request, Exception], Response] = answer,
 ) -> Iterator[Starlette]:
     """An ASGI app for a context; its figures count its requests and what its `parts` of the library tell.
@@ -65,9 +68,9 @@ def service_app(
     `switches` are those of its defences. One that is `accepts_faults` can be given a fault from
     outside; with `injector` of its own it acts them out itself. What lies below `check_host_below` is
     answered under the shop's own names alone: those of the local network, and `own_host`.
+    `resources` are read at each scrape.
     """
-    registry = CollectorRegistry()
-    count = PrometheusListener(registry)
+    registry, count = _counting(name, resources)
     counted = {name, *parts}
     pulse = Pulse(name, frozenset(parts))
     injector = injector or FaultInjector()
@@ -100,6 +103,14 @@ def service_app(
         yield Starlette(
             routes=[*inside, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
         )
+
+
+def _counting(name: str, resources: Sequence[Resource]) -> tuple[CollectorRegistry, PrometheusListener]:
+    registry = CollectorRegistry()
+    registry.register(ResourceCollector(resources))
+    count = PrometheusListener(registry)
+    count.declare(*DECLARED.get(name, ()))
+    return registry, count
 
 
 class LiveMiddleware:

@@ -49,6 +49,19 @@ def test_a_notice_is_counted_and_measured():
     assert found["sdpatterns_call_ended_duration_seconds_bucket", ("le", "0.025"), *labels] == 3
 
 
+def test_a_declared_series_begins_at_zero():
+    registry = CollectorRegistry()
+    listener = PrometheusListener(registry)
+    notice = CallEnded(name="psp", outcome="failure", duration_s=0.02)
+    listener.declare(notice)
+    labels = (("name", "psp"), ("outcome", "failure"))
+    assert samples(registry)["sdpatterns_call_ended_total", *labels] == 0
+    assert samples(registry)["sdpatterns_call_ended_duration_seconds_count", *labels] == 0
+    with listen(listener):
+        tell(notice)
+    assert samples(registry)["sdpatterns_call_ended_total", *labels] == 1
+
+
 def test_a_label_with_too_many_values_cannot_fill_the_memory():
     registry = CollectorRegistry()
     with listen(PrometheusListener(registry, series_max=2)):

@@ -10,6 +10,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from sdpatterns import listen
+from sdpatterns.observability.resources import LoopLag
 from sdpatterns.ports.states import StateStore
 from sdpatterns.web.asgi.protocol import Scope
 from sdpatterns.web.asgi.ratelimit import RateLimitMiddleware
@@ -91,6 +92,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             Mount("/static", Statics()),
         ]
         stack.enter_context(listen(view))
+        lag = await stack.enter_async_context(LoopLag("gateway"))
         app = service_app(
             "gateway",
             [answers.route(), view.route(), *routes(storefront), *pages],
@@ -105,6 +107,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
                 ),
                 Middleware(InternalPathsMiddleware, port=port),
             ],
+            resources=[lag.reading],
             switches=[switch],
             accepts_faults=False,
             trusts=trust_none,

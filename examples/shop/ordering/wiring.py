@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from sdpatterns import EventStore, Idempotency, Projection
+from sdpatterns import Bulkhead, EventStore, Idempotency, Projection
 from sdpatterns.messaging.saga import Sagas
+from sdpatterns.observability.resources import of_bulkhead, of_projection
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
 from shop.bodies import BODY_MAX_BYTES
 from shop.database import Database
@@ -52,9 +53,10 @@ async def other_services(settings: Settings, stack: AsyncExitStack) -> dict[str,
     return {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
 
 
-def _watched(sagas: Sagas, events: EventStore, projection: Projection) -> list[Route]:
-    """What the control room asks about sagas and events."""
-    return [*saga_view(sagas, SERVICES), history_view(events, ORDERS), lag_view(orders=projection)]
+def _watched(sagas: Sagas, events: EventStore, projection: Projection, turns: Bulkhead) -> list[Route]:
+    """What the control room asks about sagas, events and the bulkhead."""
+    views = [history_view(events, ORDERS), lag_view(orders=projection), bulkhead_view(turns)]
+    return [*saga_view(sagas, SERVICES), *views]
 
 
 @asynccontextmanager
@@ -99,12 +101,12 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
                 "ordering",
                 [
                     *routes(ordering),
-                    *_watched(sagas.sagas, events, projection),
-                    bulkhead_view(turns),
+                    *_watched(sagas.sagas, events, projection, turns),
                     queue_view(outbox=outbox.queue),
                 ],
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
+                resources=[of_projection(projection), of_bulkhead(turns)],
                 middleware=[switch.middleware(lambda app: guarded(app, once))],
                 switches=[switch, telling, undoing],
             ) as app:

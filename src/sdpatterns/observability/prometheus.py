@@ -70,6 +70,18 @@ class PrometheusListener:
         for measure, value in notice.measures().items():
             series.measured(measure, self._registry).observe(value, exemplar)
 
+    def declare(self, *notices: Notice) -> None:
+        """Let the series of these notices begin at 0 now, so that the first such notice is an increase from 0 to 1.
+
+        Without it a series begins with its first notice, at 1, and `increase` in Prometheus does not see that one. Only
+        the name and the labels of a notice matter here.
+        """
+        for notice in notices:
+            event, labels = notice.event, notice.labels()
+            series = self._metrics.bounded(event, labels, self._registry)
+            for measure in notice.measures():
+                series.measured(measure, self._registry)
+
 
 class _Metrics:
     """The metrics of one registry. It does not hold the registry, which would then never be collected."""
