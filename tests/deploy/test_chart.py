@@ -13,9 +13,9 @@ from deploy.checks.rendering import CHART, PRODUCTION, TRYING, VARIANTS, Variant
 
 
 def test_every_file_of_values_is_rendered() -> None:
-    assert {name for variant in VARIANTS.values() for name in variant.files} == {
-        path.name for path in CHART.glob("values-*.yaml")
-    }
+    files = [*CHART.glob("values-*.yaml"), *CHART.parents[1].glob("gitops/environments/*/values.yaml")]
+    named = {(CHART / name).resolve() for variant in VARIANTS.values() for name in variant.files}
+    assert named == {path.resolve() for path in files}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
