@@ -402,6 +402,7 @@ def static(session: nox.Session) -> None:
 def deploy_checks(session: nox.Session) -> None:
     """The files in deploy/: rendered, judged by schemas, checkov and rules of our own; no cluster is needed."""
     say("Deploy")
+    tools(session, "prometheus")
     environment(session, *CHECKOV)
     run_tests(session, "deploy", *WORKERS, "--no-cov", DEPLOY, *session.posargs)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_python.errors import HelmError
 
 from deploy.checks.rendering import CHART, PRODUCTION, TRYING, VARIANTS, Variant, lint_messages, rendered
@@ -59,6 +60,13 @@ def test_production_refuses_stores_that_are_at_no_address() -> None:
     more = {"image": {"digest": f"sha256:{'a' * 64}"}, "stores": {"postgres": {"cidrs": []}}}
     with pytest.raises(HelmError, match=r"stores\.postgres\.cidrs is empty"):
         rendered(Variant(PRODUCTION, more))
+
+
+def test_the_rules_are_those_of_the_folder_for_monitoring() -> None:
+    (rule,) = (each for each in rendered(VARIANTS["production"]) if each["kind"] == "PrometheusRule")
+    there = yaml.safe_load((CHART.parents[1] / "monitoring" / "rules.yml").read_text(encoding="utf-8"))
+    assert rule["spec"] == there
+    assert any("{{" in str(each) for group in there["groups"] for each in group["rules"])  # Helm leaves those alone
 
 
 def test_a_new_service_is_one_entry_in_the_values() -> None:

@@ -60,7 +60,7 @@ def test_every_custom_resource_is_one_that_its_project_knows() -> None:
     found = custom_resources.custom(_every_object())
     assert {each["kind"] for each in found} >= {
         *("AnalysisTemplate", "AuthorizationPolicy", "DestinationRule", "HTTPRoute", "PeerAuthentication"),
-        *("Rollout", "ServiceMonitor", "VerticalPodAutoscaler", "VirtualService"),
+        *("PrometheusRule", "Rollout", "ServiceMonitor", "VerticalPodAutoscaler", "VirtualService"),
     }
     assert custom_resources.faults(found) == []
 
