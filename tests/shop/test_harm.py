@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from shop.stage.control.domain import Agreement
 from shop.stage.control.harm import (
     KNOWN_DOWN_AFTER,
+    Logged,
     Served,
     Share,
     Visit,
+    behind_the_log,
     charged_twice,
     kept_waiting,
     known_down_after,
+    misread,
 )
 
 SECOND_US = 1_000_000
@@ -43,6 +46,37 @@ def test_two_charged_orders_under_one_key_are_one_customer_charged_twice() -> No
 def test_refunded_and_uncharged_orders_count_as_no_harm() -> None:
     orders = [order(1, key="a"), order(2, key="a"), order(3, key="a")]
     assert charged_twice(orders, {"o1": 5, "o2": 0}) == 0
+
+
+def test_an_order_is_misread_where_it_was_charged_another_sum() -> None:
+    totals = {"o1": 500, "o2": 0, "o3": 700, "o4": 0}
+    orders = [{**order(number), "status": "paid", "total_minor": totals[f"o{number}"]} for number in (1, 2, 3)]
+    orders.append({**order(4), "status": "undoing", "total_minor": 0})
+    # The third is refunded already, and its row is not new enough to say so.
+    assert misread(orders, {"o1": 500, "o2": 1290, "o3": 0, "o4": 900}) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "status", "harmed"),
+    [
+        ("order.placed", None, 1),
+        ("order.placed", "pending", 0),
+        ("order.placed", "paid", 0),
+        ("order.paid", "pending", 1),
+        ("order.paid", "cancelled", 0),
+        ("order.given-up", "paid", 1),
+        ("order.taken-back", "undoing", 0),
+        ("order.failed", "undoing", 1),
+        ("order.failed", "failed", 0),
+    ],
+)
+def test_tables_are_behind_the_log_where_an_order_has_not_come_as_far(
+    event: str, status: str | None, harmed: int
+) -> None:
+    logged = {"o1": Logged(10, 2, event)}
+    tables = {} if status is None else {"o1": {**order(1), "status": status}}
+    assert behind_the_log(logged, tables, since_us=10) == harmed
+    assert behind_the_log(logged, tables, since_us=11) == 0, "it was placed before"
 
 
 def outage(failed: int = KNOWN_DOWN_AFTER) -> tuple[list[dict[str, Any]], list[Visit]]:

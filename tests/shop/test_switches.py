@@ -111,6 +111,65 @@ async def test_undo(visitor: Visitor) -> None:
     assert (seen["on"], seen["harm"]["count"]) == (True, 0)
 
 
+async def begin(visitor: Visitor, kind: str, percent: int) -> None:
+    fault = {"target": "ordering", "kind": kind, "percent": percent, "ttl_s": 600, "seed": 3}
+    answer = await visitor.http.put("/control/api/fault", json=fault)
+    assert answer.status_code == 200, answer.text
+
+
+async def buy_some(visitor: Visitor, buyers: int = 3) -> list[dict[str, Any]]:
+    """Orders that are paid."""
+    carts = await asyncio.gather(*(visitor.fill_cart("SP-00053") for _ in range(buyers)))
+    answers = await asyncio.gather(*(visitor.check_out_in_the_end(cart) for cart in carts))
+    assert {answer.status_code for answer in answers} == {201}
+    return [answer.json() for answer in answers]
+
+
+async def test_upcaster(visitor: Visitor) -> None:
+    await begin(visitor, "older", 50)
+    orders = await buy_some(visitor, 8)
+    assert all(order["total_minor"] > 0 for order in orders)
+    seen = await defence(visitor, "upcaster")
+    async with asyncio.timeout(PATIENCE_S):  # the log is judged by the look after the one that read it
+        while not (seen := await defence(visitor, "upcaster"))["state"]["of_the_first_release"]:
+            pass
+    assert 0 < seen["state"]["of_the_first_release"] < 8, "both releases write"
+    assert seen["harm"]["count"] == 0
+    await throw(visitor, "upcaster", on=False)
+    async with asyncio.timeout(PATIENCE_S):
+        while await harm(visitor, "upcaster") == 0:
+            orders = await buy_some(visitor, 4)
+    assert 0 in {order["total_minor"] for order in orders}, "a customer who has paid is told of nothing"
+    await throw(visitor, "upcaster", on=True)
+    orders = await buy_some(visitor, 4)
+    assert all(order["total_minor"] > 0 for order in orders)
+    assert await harm(visitor, "upcaster") == 0
+
+
+async def test_position_with_effect(visitor: Visitor) -> None:
+    async def hurt() -> int:
+        """After two looks, because the log is judged by tables that were read later."""
+        await harm(visitor, "position")
+        return await harm(visitor, "position")
+
+    async def in_a_storm() -> None:
+        await begin(visitor, "cut", 50)
+        await buy_some(visitor)
+        assert (await visitor.http.delete("/control/api/fault")).status_code == 200
+
+    await in_a_storm()
+    assert await hurt() == 0
+    await throw(visitor, "position", on=False)
+    async with asyncio.timeout(PATIENCE_S):
+        while await hurt() == 0:
+            await in_a_storm()
+    await throw(visitor, "position", on=True)
+    await in_a_storm()
+    assert await hurt() == 0
+    judged = await defence(visitor, "position")
+    assert judged["harm"]["detail"] == "of 3 orders in the log"
+
+
 async def greedy(visitor: Visitor, source: str) -> list[int]:
     """One client that searches as fast as it can."""
     transport = httpx.AsyncHTTPTransport(local_address=source)
@@ -167,7 +226,7 @@ async def test_a_switch_takes_only_true_or_false(shared: Visitor) -> None:
 
 async def test_every_defence_shows_its_harm_and_the_source_of_the_figure(shared: Visitor) -> None:
     defences = (await shared.state())["defences"]
-    assert defences.keys() == {"limiter", "breaker", "idempotency", "fencing", "outbox", "undo", "inbox", "jobs"}
+    assert defences.keys() == {"limiter", "breaker", "idempotency", "fencing", "outbox", "undo", "upcaster", "position", "inbox", "jobs"}
     for seen in defences.values():
         assert seen["on"] is True
         assert seen["harm"]["count"] == 0

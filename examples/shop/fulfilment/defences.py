@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdpatterns import Bulkhead, Inbox, Jobs, Worker
 from sdpatterns.backends.sqlalchemy import SQLBackend
 
-AT_ONCE, AT_SELLERS = 16, 4
+AT_ONCE, AT_SELLERS, AT_CARRIER = 16, 4, 4
 ATTEMPTS, WEBHOOK_ATTEMPTS = 50, 5
 FIRST_PAUSE_S, PAUSE_MAX_S = 0.4, 5.0
 
@@ -28,3 +28,8 @@ def doing(jobs: Jobs) -> Worker:
 def few_at_sellers() -> Bulkhead:
     """Sellers that hang take some of the places of the worker, and not all of them."""
     return Bulkhead("sellers at once", concurrent_max=AT_SELLERS)
+
+
+def few_at_carrier() -> Bulkhead:
+    """The same for a carrier that never answers: parcels wait, and nothing else does."""
+    return Bulkhead("carrier at once", concurrent_max=AT_CARRIER)

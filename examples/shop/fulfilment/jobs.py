@@ -53,6 +53,7 @@ class FollowUps:
         *,
         clients: dict[str, ServiceClient],
         at_sellers: Bulkhead,
+        at_carrier: Bulkhead,
         keys: Sequence[bytes],
         now_us: Callable[[], int],
         is_new: IsNew,
@@ -72,7 +73,7 @@ class FollowUps:
         self._first = [
             patient("confirm", self.confirm),
             patient("bill", self.bill),
-            patient("ship", self.ship),
+            patient("ship", at_carrier.protect(self.ship)),
             patient("tell_sellers", self.tell_sellers),
         ]
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from sdpatterns.backends.sqlalchemy.within import SQLView
 from shop.database import Database
 from shop.fulfilment.api import routes
-from shop.fulfilment.defences import AT_ONCE, doing, few_at_sellers, follow_ups, taken_once
+from shop.fulfilment.defences import AT_ONCE, doing, few_at_carrier, few_at_sellers, follow_ups, taken_once
 from shop.fulfilment.jobs import FollowUps
 from shop.fulfilment.service import Fulfilment
 from shop.fulfilment.signing import keys_of
@@ -50,6 +50,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             database,
             clients=clients,
             at_sellers=few_at_sellers(),
+            at_carrier=few_at_carrier(),
             keys=keys_of(settings.seed),
             now_us=settings.now_us,
             is_new=is_new,
@@ -60,7 +61,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         app = service_app(
             "fulfilment",
             [*routes(fulfilment), queue_view(jobs=jobs.queue)],
-            parts=("follow-ups", "sellers at once"),
+            parts=("follow-ups", "sellers at once", "carrier at once"),
             database=database,
             switches=[once, beside],
         )

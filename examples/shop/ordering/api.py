@@ -80,6 +80,9 @@ def _watched(ordering: Ordering) -> list[Route]:
         after, since_us = request.query_params.get("after", ""), whole(request.query_params, "since_us")
         return JSONResponse({"orders": await ordering.ledger(after, _PAGE_MAX, since_us)})
 
+    async def events(request: Request) -> Response:
+        return JSONResponse({"events": await ordering.logged(whole(request.query_params, "after"), _PAGE_MAX)})
+
     async def counts(request: Request) -> Response:
         return JSONResponse(await ordering.counts())
 
@@ -89,6 +92,7 @@ def _watched(ordering: Ordering) -> list[Route]:
     return [
         Route("/internal/orders-with-coupons", with_coupons),
         Route("/internal/ledger", ledger),
+        Route("/internal/events", events),
         Route("/internal/counts", counts),
     ]
 

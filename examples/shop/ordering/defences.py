@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sdpatterns import Bulkhead, EventStore, Idempotency, Outbox, Pipeline, Projection, Relay, Retry, Timeout
+from sdpatterns import Bulkhead, EventSchema, EventStore, Idempotency, Outbox, Pipeline, Projection, Relay, Retry, Timeout
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.errors import VersionConflict
 from sdpatterns.messaging.consumer import Redelivery
@@ -37,9 +37,9 @@ def checkout_once(backend: SQLBackend) -> Idempotency:
     )
 
 
-def order_store(backend: SQLBackend) -> EventStore:
+def order_store(backend: SQLBackend, schema: EventSchema = SCHEMA_OF_EVENTS) -> EventStore:
     """What happened to each order, in order; nothing of it is ever changed."""
-    return EventStore("order-events", backend=backend, schema=SCHEMA_OF_EVENTS)
+    return EventStore("order-events", backend=backend, schema=schema)
 
 
 def decided_again() -> Retry:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from sdpatterns import Aggregate, EventSchema, EventType, Outbox
 from sdpatterns.backends.sqlalchemy.within import SQLView
 from sdpatterns.messaging.cloudevents import CloudEvent
+from sdpatterns.messaging.schema import Upcaster
 from shop.ordering.domain import (
     Command,
     Order,
@@ -31,14 +32,26 @@ _log = logging.getLogger("shop.ordering")
 ORDER_PAID = "order.paid"
 Send: TypeAlias = Callable[[CloudEvent], Awaitable[None]]
 
-SCHEMA_OF_EVENTS = EventSchema(
-    EventType("order.placed", OrderPlaced),
-    EventType(ORDER_PAID, OrderPaid),
-    EventType("order.given-up", OrderGivenUp),
-    EventType("order.failed", OrderFailed),
-    EventType("order.taken-back", OrderTakenBack),
-    EventType("order.cancelled", OrderCancelled),
-)
+
+def in_minor_units(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 of `order.placed` from version 1, whose total was an amount with decimals."""
+    total = data.pop("total")
+    return {**data, "total_minor": int(total * 100)}
+
+
+def event_types(upcaster: Upcaster = in_minor_units) -> tuple[EventType, ...]:
+    """All types of events; an order that the first release wrote is read through the upcaster, by every reader."""
+    return (
+        EventType("order.placed", OrderPlaced, version=2, upcasters={1: upcaster}),
+        EventType(ORDER_PAID, OrderPaid),
+        EventType("order.given-up", OrderGivenUp),
+        EventType("order.failed", OrderFailed),
+        EventType("order.taken-back", OrderTakenBack),
+        EventType("order.cancelled", OrderCancelled),
+    )
+
+
+SCHEMA_OF_EVENTS = EventSchema(*event_types())
 ORDERS: Aggregate[Order, Command, OrderEvent] = Aggregate(name="order", initial=Order(), decide=decide, evolve=evolve)
 
 

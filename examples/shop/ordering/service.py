@@ -13,6 +13,7 @@ from sdpatterns import EventStore, Projection
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import BulkheadFull, DeadlineExceeded, SagaUndone
 from sdpatterns.messaging.saga import Saga, SagaHandle
+from sdpatterns.messaging.eventstore.events import SCHEMA_VERSION
 from shop.background import Unbroken, together
 from shop.ordering.calls import Calls, Purchase
 from shop.ordering.domain import (
@@ -29,6 +30,7 @@ from shop.ordering.domain import (
     items,
     total,
 )
+from shop.ordering.events import ORDERS
 from shop.ordering.history import history_of
 from shop.ordering.orders import KeyTaken, Orders
 from shop.ordering.sagas import OrderRefused, OrderSagas
@@ -258,6 +260,19 @@ class Ordering:
         """What is to be audited of each order."""
         await self._caught_up()
         return await self._view.ledger(after, limit, since_us)
+
+    async def logged(self, after: int, limit: int) -> list[dict[str, Any]]:
+        """The events of all orders behind a position, as they are stored: nothing that reads them can change that."""
+        return [
+            {
+                "number": it.position,
+                "order_id": it.stream.removeprefix(ORDERS.stream("")),
+                "event": it.type,
+                "version": int(it.metadata[SCHEMA_VERSION]),
+                "at_us": it.recorded_us,
+            }
+            for it in (await self._events.log.read_all(after, limit)).events
+        ]
 
     async def with_coupons(self) -> dict[str, int]:
         """How many paid orders used each coupon."""

@@ -27,7 +27,7 @@ from shop.ordering.defences import (
     order_store,
     order_tables,
 )
-from shop.ordering.events import ORDERS, HandPublisher, OutboxPublisher, sender
+from shop.ordering.events import ORDERS, HandPublisher, OutboxPublisher, event_types, in_minor_units, sender
 from shop.ordering.orders import Orders
 from shop.ordering.sagas import SERVICES, order_sagas
 from shop.ordering.service import Ordering
@@ -36,6 +36,9 @@ from shop.pattern_backend import pattern_backend, pattern_tables
 from shop.service_app import service_app
 from shop.service_client import ServiceClient, service_client
 from shop.settings import Settings
+from shop.stage.effects_apart import EffectsApart, may_be_cut
+from shop.stage.faults import FaultInjector
+from shop.stage.first_release import SchemaBesideFirstRelease, without_upcaster
 from shop.stage.no_undos import NoUndos
 from shop.stage.saga_view import saga_view
 from shop.stage.switches import Switch
@@ -72,7 +75,9 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
         telling, outbox, send = Switch("outbox"), order_events(tables), sender(others["fulfilment"])
         in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
-        events, calls = order_store(tables), Calls(**others)
+        upcasting, injector, calls = Switch("upcaster"), FaultInjector(), Calls(**others)
+        upcaster = upcasting.choice(in_minor_units, without_upcaster)
+        events = order_store(tables, SchemaBesideFirstRelease(injector, *event_types(lambda data: upcaster()(data))))
         orders = Orders(
             database,
             tables,
@@ -83,7 +88,9 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         undoing, no_undos = Switch("undo"), NoUndos()
         sagas = order_sagas(tables, calls, orders, lambda: calls if undoing.on else no_undos)
-        projection = order_tables(events, apply, tables, database.write)
+        position, apart = Switch("position"), EffectsApart(database, may_be_cut(apply, injector))
+        transaction = position.choice(database.write, apart.transaction)
+        projection = order_tables(events, apart.apply, tables, lambda: transaction()())
         ordering = Ordering(
             orders,
             sagas,
@@ -108,6 +115,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
                 database=database,
                 resources=[of_projection(projection), of_bulkhead(turns)],
                 middleware=[switch.middleware(lambda app: guarded(app, once))],
-                switches=[switch, telling, undoing],
+                switches=[switch, telling, undoing, upcasting, position],
+                injector=injector,
             ) as app:
                 yield app

@@ -22,12 +22,15 @@ from shop.validation import FieldError, Fields, InvalidInput
 
 _SERVICE_KINDS = ("fail", "slow", "hang")
 PAUSE = "pause"  # stops who holds a lease, not requests
+OLDER, CUT = "older", "cut"  # strike what ordering writes, not requests
+_ACTED_OUT = (PAUSE, OLDER, CUT)
 TARGETS = (
     *("catalog", "reviews", "cart", "inventory", "ordering", "payments", "fulfilment"),
     *("psp", "mail", "carrier", "sellers"),
 )
 KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
     "payments": (*_SERVICE_KINDS, PAUSE),
+    "ordering": (*_SERVICE_KINDS, OLDER, CUT),
     "psp": (*_SERVICE_KINDS, "late", "twice"),
     "fulfilment": (*_SERVICE_KINDS, "lost"),
     "sellers": (*_SERVICE_KINDS, "poison"),
@@ -109,7 +112,7 @@ class FaultInjector:
     def next(self, now_s: float) -> FaultDecision:
         """The decision in which the next request is met."""
         active = self.current(now_s)
-        if active is None or active[0].kind == PAUSE or self._chance.randrange(100) >= active[0].percent:
+        if active is None or active[0].kind in _ACTED_OUT or self._chance.randrange(100) >= active[0].percent:
             return FaultDecision("well", booked=True)
         return FaultDecision(active[0].kind, self._chance.random() < 0.5)
 
@@ -124,6 +127,11 @@ class FaultInjector:
         if active is None or active[0].kind != PAUSE or since_s > self._ends_s - active[0].ttl_s:
             return False
         return self._chance.randrange(100) < active[0].percent
+
+    def strikes(self, kind: str, now_s: float) -> bool:
+        """Whether a fault of this kind is on and hits what a service does now."""
+        active = self.current(now_s)
+        return active is not None and active[0].kind == kind and self._chance.randrange(100) < active[0].percent
 
     def view(self) -> dict[str, Any] | None:
         """The fault that is on as a JSON object."""

@@ -31,6 +31,7 @@ WATCHED = frozenset(
         "/internal/dead-letters/redrive",
         "/internal/defences",
         "/internal/election",
+        "/internal/events",
         "/internal/ledger",
         "/internal/histories/{id}",
         "/internal/limiter",

@@ -24,6 +24,8 @@ DEFENCES = {  # and who has the line
     "fencing": "payments",
     "outbox": "ordering",
     "undo": "ordering",
+    "upcaster": "ordering",
+    "position": "ordering",
     "inbox": "fulfilment",
     "jobs": "fulfilment",
 }

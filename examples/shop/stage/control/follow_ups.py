@@ -24,7 +24,7 @@ class FollowUpBooks:
 
     def __init__(self) -> None:
         self._since_us = 0
-        self._visited = {"mail": 0, "sellers": 0}
+        self._visited = {"mail": 0, "sellers": 0, "carrier": 0}
         self._numbers: Row = {}
         self.orders: Mapping[str, Row] = {}
         self.undelivered = 0
@@ -81,6 +81,11 @@ class FollowUpBooks:
     def held_up(self, since_us: int) -> int:
         """Customers without a confirmation because another one's message is tried without end."""
         return held_up(self._paid(since_us), self.asked, self.refusals.values())
+
+    def view(self) -> Row:
+        """How many paid orders there are, and what they wait for by the books of others."""
+        paid = self._paid(0)
+        return {"paid": len(paid), "unconfirmed": sum(row["order_id"] not in self.counted["mail"] for row in paid)}
 
     def judged(self, since_us: int) -> int:
         """How many paid orders that is judged of."""

@@ -16,7 +16,19 @@ KNOWN_DOWN_AFTER = 5
 TRIES_KNOWN = 7  # more often than a webhook is tried before it becomes a dead letter
 JUDGED_AFTER_S = 40.0  # nothing that arrived so long ago is still without an answer
 
+_EVENTS = {"order.placed": 0, "order.paid": 1, "order.given-up": 2, "order.taken-back": 2}
+_STATUSES = {"pending": 0, "paid": 1, "undoing": 2}
+_ENDED = 3  # each order comes to a higher one with each of its events
+
 Order = Mapping[str, Any]
+
+
+class Logged(NamedTuple):
+    """What the log says of an order: when it was placed, in which version of the event, and its last event."""
+
+    placed_us: int
+    version: int
+    event: str
 
 
 class Visit(NamedTuple):
@@ -37,6 +49,22 @@ def charged_twice(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
 def paid_for_nothing(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
     """Orders that have failed for good and that the provider's book shows charged."""
     return sum(order["status"] == "failed" and charged.get(order["order_id"], 0) > 0 for order in orders)
+
+
+def misread(orders: Iterable[Order], charged: Mapping[str, int]) -> int:
+    """Paid orders with another total than the provider's book shows charged."""
+    paid = {order["order_id"]: order["total_minor"] for order in orders if order["status"] == "paid"}
+    return sum(charged.get(order_id, 0) not in (0, total_minor) for order_id, total_minor in paid.items())
+
+
+def behind_the_log(logged: Mapping[str, Logged], tables: Mapping[str, Order], since_us: int) -> int:
+    """Orders, placed since an instant, that the tables do not have as far as the log had them before."""
+    placed = {order_id: entry for order_id, entry in logged.items() if entry.placed_us >= since_us}
+    return sum(
+        order_id not in tables
+        or _STATUSES.get(tables[order_id]["status"], _ENDED) < _EVENTS.get(entry.event, _ENDED)
+        for order_id, entry in placed.items()
+    )
 
 
 def paid_twice(payouts: Iterable[Mapping[str, Any]], since_us: int) -> int:

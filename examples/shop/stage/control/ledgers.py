@@ -8,7 +8,7 @@ from typing import Any
 from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.stage.control.domain import Agreement, Verdict, disagreements, expected_minor
-from shop.stage.control.harm import Visit
+from shop.stage.control.harm import Logged, Visit
 from shop.stage.control.views import Reading, Row, changed_since, newer_than
 
 OVERLAP_US = 10_000_000  # a row may be written a little after the instant that it bears
@@ -26,7 +26,10 @@ class Ledgers:
     def __init__(self, services: Mapping[str, ServiceClient]) -> None:
         self._services = services
         self._since_us = 0
-        self._visited = 0
+        self._visited = self._logged = 0
+        self._unjudged: list[Row] = []
+        self.logged: dict[str, Logged] = {}
+        """What the log said of each order before the tables were last read."""
         self._new_orders: list[Row] = []
         self._new_visits: list[Visit] = []
         self.payouts: list[Row] = []
@@ -43,7 +46,10 @@ class Ledgers:
         since_us = 0 if whole else max(0, self._since_us - OVERLAP_US)
         paid = self.payouts[-1]["number"] if self.payouts else 0
         return {
-            "ordering": {"orders": changed_since("/internal/ledger", since_us)},
+            "ordering": {
+                "orders": changed_since("/internal/ledger", since_us),
+                "events": newer_than("/internal/events", self._logged, "events"),
+            },
             "psp": {
                 "charges": changed_since(LEDGER_PATHS["psp"], since_us),
                 "visits": newer_than("/psp/v1/visits", self._visited),
@@ -66,11 +72,20 @@ class Ledgers:
                 charged = net.get(order_id, known.charged.get(order_id, 0))
                 known.put(order_id, expected_minor(self.orders.get(order_id)), charged)
         self.payouts += read["payments"]["payouts"]
+        self._note_events(read["ordering"]["events"])
         visits = read["psp"]["visits"]
         self._visited = visits[-1]["number"] if visits else self._visited
         self._new_orders += orders
         self._new_visits += [Visit(row["order_id"], row["kind"], bool(row["well"]), row["at_us"]) for row in visits]
         self._since_us = began_us
+
+    def _note_events(self, events: Sequence[Row]) -> None:
+        """Take in what the look before this one read: these tables were read after it, and have it."""
+        for row in self._unjudged:
+            first = Logged(row["at_us"], row["version"], row["event"])
+            self.logged[row["order_id"]] = self.logged.get(row["order_id"], first)._replace(event=row["event"])
+        self._unjudged = list(events)
+        self._logged = events[-1]["number"] if events else self._logged
 
     def news(self) -> tuple[list[Row], list[Visit]]:
         """The orders that have changed, and who came to the provider, since this was last asked."""

@@ -63,6 +63,16 @@ DEFENCES = {
         "What an order has done before it failed is taken back: the charge, the pieces, the lines of the cart.",
         "examples/shop/ordering/sagas.py",
     ),
+    "upcaster": Defence(
+        "Upcaster",
+        "An order that the shop's first release wrote is read as one of today, by every reader.",
+        "examples/shop/ordering/events.py",
+    ),
+    "position": Defence(
+        "Position with effect",
+        "The tables of orders and how far they have read the log change in one transaction, so that no event is lost.",
+        "examples/shop/ordering/defences.py",
+    ),
     "inbox": Defence(
         "Inbox",
         "News that comes twice is taken once: one mail, one invoice, one parcel.",
@@ -81,6 +91,8 @@ KIND_WORDS = {
     "hang": "never answers",
     "late": "charges 4 s later, after the caller has gone",
     "twice": "does everything twice",
+    "older": "writes new orders as its first release did",
+    "cut": "loses its database in the middle of writing its tables",
     "pause": "its leader stops in the middle of a payout",
     "lost": "does its work, and its answer is lost",
     "poison": "refuses one product: the seed is its number",

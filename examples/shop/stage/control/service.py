@@ -77,6 +77,7 @@ class Control:
             "turns": {},
             "election": {},
             "queues": {},
+            "follow_ups": {},
             "dead_letters": [],
             "sagas": {},
             "projections": {},
@@ -125,6 +126,8 @@ class Control:
         faults = [
             pulse["fault"] for beats in pulses.values() for pulse in [*beats.values()][:1] if pulse and pulse["fault"]
         ]
+        projections = audit.figure("ordering", "/internal/projections").get("projections", {})
+        tables = projections.get("orders", {})
         on = _positions(pulses)
         keys = {"orders": counts.get("paid", {}).get("orders", 0), "checkouts_running": turns.get("running", 0)}
         states = {
@@ -134,6 +137,8 @@ class Control:
             "fencing": {"refused": self.defences.refused(), "night": election.get("night")},
             "outbox": audit.queues.card("outbox"),
             "undo": {"being_undone": counts.get("undoing", {}).get("orders", 0)},
+            "upcaster": {"of_the_first_release": self.defences.written_earlier()},
+            "position": {"events_behind": tables.get("behind", 0)},
             "inbox": {"orders_taken_on": len(audit.follow_ups.counted["fulfilment"])},
             "jobs": audit.queues.card("jobs"),
         }
@@ -150,9 +155,10 @@ class Control:
             "turns": turns,
             "election": {**election, "facts": leadership(election)},
             "queues": audit.queues.view(),
+            "follow_ups": audit.follow_ups.view(),
             "dead_letters": audit.queues.letters[:LETTERS_SHOWN],
             "sagas": audit.figure("ordering", "/internal/sagas"),
-            "projections": audit.figure("ordering", "/internal/projections").get("projections", {}),
+            "projections": projections,
         }
 
     async def _verdicts(self) -> dict[str, dict[str, Any]]:

@@ -16,9 +16,11 @@ from shop.stage.control.harm import (
     Served,
     Share,
     Visit,
+    behind_the_log,
     charged_twice,
     kept_waiting,
     known_down_after,
+    misread,
     overspent,
     paid_for_nothing,
     paid_twice,
@@ -64,7 +66,7 @@ class Defences:
         self._feed = feed
         self._now_us = now_us
         self.since_us = dict.fromkeys(DEFENCES, now_us())
-        self._placed: dict[str, dict[str, Row]] = {"breaker": {}, "idempotency": {}, "undo": {}}
+        self._placed: dict[str, dict[str, Row]] = {"breaker": {}, "idempotency": {}, "undo": {}, "upcaster": {}}
         self._visits: list[Visit] = []
         self._shares: dict[str, Share] = {}
         self._rate = (20.0, 40)
@@ -123,6 +125,8 @@ class Defences:
             "fencing": self._fencing(),
             "outbox": self._outbox(),
             "undo": self._undo(),
+            "upcaster": self._upcaster(),
+            "position": self._position(),
             "inbox": self._inbox(),
             "jobs": self._jobs(),
         }
@@ -163,6 +167,25 @@ class Defences:
         source = "orders and the provider's book"
         return Harm(count, "customers who paid for an order that failed", f"of {len(placed)} orders", source)
 
+    def _upcaster(self) -> Harm:
+        placed = self._placed["upcaster"]
+        count = misread(placed.values(), self._ledgers.charged)
+        unit = "orders whose total is not what their customer paid"
+        detail = f"of {len(placed)} orders, {self.written_earlier()} of them written by the first release"
+        return Harm(count, unit, detail, "orders and the provider's book")
+
+    def written_earlier(self) -> int:
+        """How many orders were written in an earlier form since the switch of the upcaster was changed."""
+        since_us = self.since_us["upcaster"]
+        return sum(it.version == 1 and it.placed_us >= since_us for it in self._ledgers.logged.values())
+
+    def _position(self) -> Harm:
+        since_us, ledgers = self.since_us["position"], self._ledgers
+        count = behind_the_log(ledgers.logged, ledgers.orders, since_us)
+        judged = sum(it.placed_us >= since_us for it in ledgers.logged.values())
+        unit = "orders that the tables of orders have lost, or stopped to follow"
+        return Harm(count, unit, f"of {judged} orders in the log", "the log of events and the tables")
+
     def _fencing(self) -> Harm:
         since_us, uses_max = self.since_us["fencing"], {row["code"]: row["uses_max"] for row in self._audit.coupons}
         twice = paid_twice(self._ledgers.payouts, since_us)
@@ -195,4 +218,4 @@ class Defences:
         since_us = self.since_us["jobs"]
         unit = "customers without a confirmation, because another one's message is stuck"
         detail = f"of {self._books.judged(since_us)} paid orders"
-        return Harm(self._books.held_up(since_us), unit, detail, "the access books of the mail server and the sellers")
+        return Harm(self._books.held_up(since_us), unit, detail, "the access books of the mail server, the sellers and the carrier")
