@@ -20,7 +20,7 @@ from shop.gateway.selection import Selection, price_words
 from shop.reviews.domain import seeded, seeded_stars, summary
 
 from .test_pages import HTML, cookie, hidden, page, pay
-from .visitor import PLENTY, Visitor, checkout_body, new_name
+from .visitor import PATIENCE_S, PLENTY, Visitor, checkout_body, new_name
 
 pytestmark = pytest.mark.anyio
 UPCOMING = "SP-00009"
@@ -190,6 +190,25 @@ async def test_an_order_is_cancelled_from_its_page(shared: Visitor) -> None:
     text = await page(shared, f"/orders/{order_id}")
     assert "Your order is cancelled." in text
     assert "Refunded; the products are available again" in text
+
+
+async def test_an_order_that_was_sent_is_returned_from_its_page(shared: Visitor) -> None:
+    order_id = (await shared.buy()).json()["order_id"]
+    followed = f"{shared.settings.address('fulfilment')}/internal/orders/{order_id}/followed"
+    async with asyncio.timeout(PATIENCE_S):
+        while (await shared.get(followed))["shipment"] is None:  # noqa: ASYNC110 - the carrier takes its time
+            await asyncio.sleep(0.2)
+    assert "Return and refund" in await page(shared, f"/orders/{order_id}")
+    sent = await shared.http.post(f"/orders/{order_id}/return", data={"x": "y"}, headers=HTML)
+    assert sent.headers["location"] == f"/orders/{order_id}"
+    await shared.settled()
+    text = await page(shared, f"/orders/{order_id}")
+    assert "You returned this order." in text
+    assert "You returned it; the refund has started" in text
+    assert "Return and refund" not in text
+    lanes = await shared.get(f"/control/api/orders/{order_id}")
+    assert [run["run_id"] for run in lanes["runs"]] == [order_id, f"{order_id}-return"]
+    assert {step["service"] for step in lanes["runs"][1]["steps"]} == {"fulfilment", "payments", "inventory", "ordering"}
 
 
 async def test_support_looks_an_order_up(shared: Visitor) -> None:

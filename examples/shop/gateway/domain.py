@@ -29,6 +29,8 @@ _STEPS = {
     ("undo", "done"): "Cancelled; nothing stays charged",
     ("cancel", "begun"): "You cancelled; the refund has started",
     ("cancel", "done"): "Refunded; the products are available again",
+    ("return", "begun"): "You returned it; the refund has started",
+    ("return", "done"): "Refunded; the products are available again",
 }
 _WAY = (("reserve", "Stock reserved"), ("charge", "Card charged"), ("sell", "Order confirmed"))
 _AFTER = {
@@ -99,7 +101,7 @@ class Stop(NamedTuple):
 def way(history: Sequence[Mapping[str, str]]) -> list[Stop]:
     """The stops of an order in the order they come, and the way back where it took that."""
     at = {(step["step"], step["state"]): step["at"] for step in history}
-    back = next((name for name in ("cancel", "undo") if (name, "begun") in at), "")
+    back = next((name for name in ("cancel", "return", "undo") if (name, "begun") in at), "")
     stops = []
     for name, label in _WAY:
         if (name, "done") in at:

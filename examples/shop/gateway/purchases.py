@@ -43,7 +43,7 @@ COUNTRIES = {
 
 
 class Purchases:
-    """From the cart to the order, and its cancellation."""
+    """From the cart to the order, its cancellation and its return."""
 
     def __init__(self, storefront: Storefront) -> None:
         self._storefront = storefront
@@ -58,6 +58,7 @@ class Purchases:
             Route("/orders", self.orders),
             Route("/orders/{order_id}", self.order),
             Route("/orders/{order_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/orders/{order_id}/return", self.send_back, methods=["POST"]),
         ]
 
     async def cart(self, request: Request) -> Response:
@@ -134,6 +135,7 @@ class Purchases:
         await self._storefront.pictured(order["items"])
         after = follow_ups(followed) if order["status"] == "paid" else []
         shown = {"order": order, "delivery": delivery, "countries": COUNTRIES, "way": [*way(order["history"]), *after]}
+        shown["is_sent"] = bool(followed.get("shipment"))
         changing = order["status"] in _IN_FLIGHT or any(stop.state == "now" for stop in after)
         return render("order.html", changing=changing, pieces=pieces, **shown)
 
@@ -142,6 +144,13 @@ class Purchases:
         await own_form(request)
         order_id = request.path_params["order_id"]
         await self._storefront.cancel(order_id)
+        return RedirectResponse(f"/orders/{order_id}", 303)
+
+    async def send_back(self, request: Request) -> Response:
+        """Return an order that was sent, then show it."""
+        await own_form(request)
+        order_id = request.path_params["order_id"]
+        await self._storefront.send_back(order_id)
         return RedirectResponse(f"/orders/{order_id}", 303)
 
 

@@ -170,5 +170,9 @@ class Storefront:
         """Take an order back."""
         await self.services["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/cancel")
 
+    async def send_back(self, order_id: str) -> None:
+        """Return an order whose parcel was sent."""
+        await self.services["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/return")
+
     async def _get(self, name: str, path: str) -> Any:
         return await self.services[name].ask("GET", path)

@@ -92,7 +92,7 @@ def _watched(ordering: Ordering) -> list[Route]:
     return [
         Route("/internal/orders-with-coupons", with_coupons),
         Route("/internal/ledger", ledger),
-        Route("/internal/events", events),
+        Route("/internal/order-log", events),
         Route("/internal/counts", counts),
     ]
 

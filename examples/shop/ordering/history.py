@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sdpatterns import EventStore
 from sdpatterns.messaging.eventstore import StoredEvent
 from sdpatterns.messaging.saga import Sagas
 from sdpatterns.messaging.saga.journal import StepBegan, StepDone, decoded
 from sdpatterns.ports.log import RecordedEvent
-from shop.ordering.domain import OrderCancelled, OrderFailed, OrderGivenUp, OrderTakenBack, Step
+from shop.ordering.domain import BY_RETURN, OrderCancelled, OrderFailed, OrderGivenUp, OrderTakenBack, Step
 from shop.ordering.events import ORDERS
 
 _SHOWN = ("take", "reserve", "charge", "sell")
@@ -40,5 +40,7 @@ def _steps(journal: Iterable[RecordedEvent]) -> list[Step]:
     return found
 
 
-def _turns(events: Iterable[StoredEvent]) -> list[Step]:
-    return [Step(*_TURNS[type(it.event)], it.event.at_us) for it in events if type(it.event) in _TURNS]
+def _turns(events: Sequence[StoredEvent]) -> list[Step]:
+    is_return = any(isinstance(it.event, OrderTakenBack) and it.event.reason == BY_RETURN for it in events)
+    turns = [(*_TURNS[type(it.event)], it.event.at_us) for it in events if type(it.event) in _TURNS]
+    return [Step("return" if is_return and name == "cancel" else name, *rest) for name, *rest in turns]

@@ -27,6 +27,7 @@ SERVICES = {
     "refund": "payments",
     "release": "inventory",
     "close": "ordering",
+    "take-in": "fulfilment",
 }
 """Which service does each step."""
 

@@ -31,7 +31,7 @@ WATCHED = frozenset(
         "/internal/dead-letters/redrive",
         "/internal/defences",
         "/internal/election",
-        "/internal/events",
+        "/internal/order-log",
         "/internal/ledger",
         "/internal/histories/{id}",
         "/internal/limiter",

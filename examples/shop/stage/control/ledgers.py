@@ -48,7 +48,7 @@ class Ledgers:
         return {
             "ordering": {
                 "orders": changed_since("/internal/ledger", since_us),
-                "events": newer_than("/internal/events", self._logged, "events"),
+                "events": newer_than("/internal/order-log", self._logged, "events"),
             },
             "psp": {
                 "charges": changed_since(LEDGER_PATHS["psp"], since_us),

@@ -206,7 +206,7 @@ class Control:
         ordering = self._services["ordering"]
         history = await ordering.ask("GET", f"/internal/histories/{segment(order_id)}")
         runs = []
-        for run_id in (order_id, f"{order_id}-cancel"):
+        for run_id in (order_id, f"{order_id}-cancel", f"{order_id}-return"):
             try:
                 runs.append(await ordering.ask("GET", f"/internal/sagas/{run_id}"))
             except Problem as problem:
