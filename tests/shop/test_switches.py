@@ -13,6 +13,7 @@ import pytest
 
 import shop.gateway.defences
 from sdpatterns import per_second
+from shop.stage.switches import DEFENCES
 
 from .visitor import PATIENCE_S, Visitor, new_name
 
@@ -226,7 +227,7 @@ async def test_a_switch_takes_only_true_or_false(shared: Visitor) -> None:
 
 async def test_every_defence_shows_its_harm_and_the_source_of_the_figure(shared: Visitor) -> None:
     defences = (await shared.state())["defences"]
-    assert defences.keys() == {"limiter", "breaker", "idempotency", "fencing", "outbox", "undo", "upcaster", "position", "inbox", "jobs"}
+    assert defences.keys() == DEFENCES.keys()
     for seen in defences.values():
         assert seen["on"] is True
         assert seen["harm"]["count"] == 0

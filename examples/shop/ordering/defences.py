@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sdpatterns import Bulkhead, EventSchema, EventStore, Idempotency, Outbox, Pipeline, Projection, Relay, Retry, Timeout
+from sdpatterns import (
+    Bulkhead,
+    EventSchema,
+    EventStore,
+    Idempotency,
+    Outbox,
+    Pipeline,
+    Projection,
+    Relay,
+    Retry,
+    Timeout,
+)
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.errors import VersionConflict
 from sdpatterns.messaging.consumer import Redelivery

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from sdpatterns import EventStore, Projection
 from sdpatterns.core.policy import Policy
 from sdpatterns.errors import BulkheadFull, DeadlineExceeded, SagaUndone
-from sdpatterns.messaging.saga import Saga, SagaHandle
 from sdpatterns.messaging.eventstore.events import SCHEMA_VERSION
+from sdpatterns.messaging.saga import Saga, SagaHandle
 from shop.background import Unbroken, together
 from shop.ordering.calls import Calls, Purchase
 from shop.ordering.domain import (

@@ -76,8 +76,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         telling, outbox, send = Switch("outbox"), order_events(tables), sender(others["fulfilment"])
         in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
         upcasting, injector, calls = Switch("upcaster"), FaultInjector(), Calls(**others)
-        upcaster = upcasting.choice(in_minor_units, without_upcaster)
-        events = order_store(tables, SchemaBesideFirstRelease(injector, *event_types(lambda data: upcaster()(data))))
+        upcaster = upcasting.function(in_minor_units, without_upcaster)
+        events = order_store(tables, SchemaBesideFirstRelease(injector, *event_types(upcaster)))
         orders = Orders(
             database,
             tables,
@@ -89,8 +89,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         undoing, no_undos = Switch("undo"), NoUndos()
         sagas = order_sagas(tables, calls, orders, lambda: calls if undoing.on else no_undos)
         position, apart = Switch("position"), EffectsApart(database, may_be_cut(apply, injector))
-        transaction = position.choice(database.write, apart.transaction)
-        projection = order_tables(events, apart.apply, tables, lambda: transaction()())
+        transaction = position.function(database.write, apart.transaction)
+        projection = order_tables(events, apart.apply, tables, transaction)
         ordering = Ordering(
             orders,
             sagas,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from shop.bodies import read_json
 from shop.problems import not_found
 from shop.validation import Fields
 
+P = ParamSpec("P")
 T = TypeVar("T")
 DEFENCES = {  # and who has the line
     "limiter": "gateway",
@@ -45,6 +46,14 @@ class Switch:
     def choice(self, defended: T, bare: T) -> Callable[[], T]:
         """Gives one of two things, by the position at the time of each call."""
         return lambda: defended if self.on else bare
+
+    def function(self, defended: Callable[P, T], bare: Callable[P, T]) -> Callable[P, T]:
+        """Calls one of two functions, by the position at the time of each call."""
+
+        def either(*args: P.args, **kwargs: P.kwargs) -> T:
+            return (defended if self.on else bare)(*args, **kwargs)
+
+        return either
 
     def middleware(self, defend: Callable[[ASGIApp], ASGIApp]) -> Middleware:
         """The defence around an app, with this switch."""

@@ -61,8 +61,7 @@ def behind_the_log(logged: Mapping[str, Logged], tables: Mapping[str, Order], si
     """Orders, placed since an instant, that the tables do not have as far as the log had them before."""
     placed = {order_id: entry for order_id, entry in logged.items() if entry.placed_us >= since_us}
     return sum(
-        order_id not in tables
-        or _STATUSES.get(tables[order_id]["status"], _ENDED) < _EVENTS.get(entry.event, _ENDED)
+        order_id not in tables or _STATUSES.get(tables[order_id]["status"], _ENDED) < _EVENTS.get(entry.event, _ENDED)
         for order_id, entry in placed.items()
     )
 

@@ -218,4 +218,5 @@ class Defences:
         since_us = self.since_us["jobs"]
         unit = "customers without a confirmation, because another one's message is stuck"
         detail = f"of {self._books.judged(since_us)} paid orders"
-        return Harm(self._books.held_up(since_us), unit, detail, "the access books of the mail server, the sellers and the carrier")
+        source = "the access books of the mail server, the sellers and the carrier"
+        return Harm(self._books.held_up(since_us), unit, detail, source)
