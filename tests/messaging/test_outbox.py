@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.notices import Notice, listen
+from sdpatterns.core.tracing import trace_with
 from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.inbox import Inbox
 from sdpatterns.messaging.outbox import EventParked, EventPublished, EventRequeued, Outbox, Relay
+from sdpatterns.observability.recording import RecordingTracer, SpanStore
 from tests.backends.everywhere import unique
 from tests.messaging.outbox_world import Arrived, World, outbox_world
 
@@ -53,6 +55,16 @@ async def test_events_of_one_subject_arrive_in_order_through_several_relays(worl
         await arrived.wait()
     for subject in ("o-1", "o-2"):
         assert [it.data["name"] for it in arrived.events if it.subject == subject] == [f"{n}" for n in range(8)]
+
+
+async def test_the_span_of_an_event_names_the_service_of_its_relay(world: World) -> None:
+    await world.order("first", "o-1")
+    arrived, store = Arrived(1), SpanStore()
+    with trace_with(RecordingTracer(store)):
+        async with Relay(world.outbox, arrived, service="ordering"):
+            await arrived.wait()
+    found = {(span.name, span.service) for trace in store.recent(50) for span in store.spans(trace.trace_id)}
+    assert ("publish order.placed", "ordering") in found
 
 
 async def test_an_event_that_fails_holds_up_its_subject_alone(world: World, heard: list[Notice]) -> None:

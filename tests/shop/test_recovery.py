@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sdpatterns.messaging.saga.journal import RunStarted, StepBegan, StepDone
+from sdpatterns.messaging.saga.journal import CancelRequested, Entry, RunStarted, StepBegan, StepDone
 from shop.ordering.calls import Purchase
 from shop.ordering.domain import Line, OrderPlaced, items, parse_checkout
 
@@ -30,8 +30,8 @@ async def service_client(visitor: Visitor, name: str) -> AsyncIterator[httpx.Asy
         yield http
 
 
-async def place_order(visitor: Visitor) -> None:
-    """Leave an order as a process does that dies while it charges; its card is forgotten by then."""
+async def place_order(visitor: Visitor, *journal: Entry) -> None:
+    """Leave an order as a process does that dies while it charges, or earlier; its card is forgotten by then."""
     line, total_minor, now_us = (
         Line(DROP, "a drop", "Iversen", PIECES, PRICE_MINOR),
         PIECES * PRICE_MINOR,
@@ -45,7 +45,7 @@ async def place_order(visitor: Visitor) -> None:
     done = [entry for name in ("take", "reserve") for entry in (StepBegan(name, "step"), StepDone(name, {}))]
     async with Desk.opened(visitor.settings.data_dir, visitor.shift.now_us) as desk:
         began = RunStarted("place_order", 1, {"purchase": dict(purchase), "card": "1-forgotten"}, {}, [])
-        start = desk.started(ORDER_ID, began, *done, StepBegan("charge", "step"))
+        start = desk.started(ORDER_ID, began, *(journal or (*done, StepBegan("charge", "step"))))
         await desk.orders.place(placed, "key", parse_checkout(checkout_body("cart"), (2026, 1)), start)
 
 
@@ -118,6 +118,15 @@ async def test_an_interrupted_order_is_undone_when_it_was_not_charged(visitor: V
     order = await outcome(visitor)
     assert (order["status"], order["reason"]) == ("failed", "interrupted")
     assert await visitor.free(DROP) == 10
+    assert await visitor.charges(ORDER_ID) == []
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_an_order_that_an_operator_cancels_is_closed_however_early(visitor: Visitor, has_begun: bool) -> None:
+    begun = [StepBegan("take", "step"), StepDone("take", {})] if has_begun else []
+    await place_order(visitor, *begun, CancelRequested("by an operator"))
+    order = await outcome(visitor)
+    assert (order["status"], order["reason"]) == ("failed", "interrupted")
     assert await visitor.charges(ORDER_ID) == []
 
 

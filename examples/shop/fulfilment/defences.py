@@ -22,7 +22,7 @@ def follow_ups(backend: SQLBackend) -> Jobs:
 
 def doing(jobs: Jobs) -> Worker:
     """Jobs run beside each other; one that hangs or fails holds up no other."""
-    return Worker(jobs, concurrency=AT_ONCE, drain_s=2.0)
+    return Worker(jobs, concurrency=AT_ONCE, drain_s=2.0, service="fulfilment")
 
 
 def few_at_sellers() -> Bulkhead:

@@ -75,4 +75,6 @@ def order_events(backend: SQLBackend) -> Outbox:
 
 def handed_on(events: Outbox, to: Target) -> Relay:
     """Each event is handed on until it has arrived, however long the other service is away."""
-    return Relay(events, to, redelivery=Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0), drain_s=2.0)
+    return Relay(
+        events, to, redelivery=Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0), drain_s=2.0, service="ordering"
+    )

@@ -42,5 +42,5 @@ def _steps(journal: Iterable[RecordedEvent]) -> list[Step]:
 
 def _turns(events: Sequence[StoredEvent]) -> list[Step]:
     is_return = any(isinstance(it.event, OrderTakenBack) and it.event.reason == BY_RETURN for it in events)
-    turns = [(*_TURNS[type(it.event)], it.event.at_us) for it in events if type(it.event) in _TURNS]
-    return [Step("return" if is_return and name == "cancel" else name, *rest) for name, *rest in turns]
+    turns = [Step(*_TURNS[type(it.event)], it.event.at_us) for it in events if type(it.event) in _TURNS]
+    return [turn._replace(step="return") if is_return and turn.step == "cancel" else turn for turn in turns]

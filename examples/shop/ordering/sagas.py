@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, ParamSpec, Protocol
 
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.errors import SagaCancelled
 from sdpatterns.messaging.saga import Saga, SagaRun, Sagas
 from shop.ordering.calls import Calls, Purchase, Refused
 from shop.ordering.domain import UNDOING
@@ -96,11 +97,19 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         await orders.give_up(order_id, reason)
         await undos().give_back(order_id)
 
+    async def taken(run: SagaRun, purchase: Purchase) -> Answer:
+        try:
+            return await run.step("take", take, purchase, undo=lambda _: close(purchase["order_id"]))
+        except SagaCancelled:
+            # Before its first step there is nothing to undo, and so no undo that closes the order.
+            await orders.close(purchase["order_id"])
+            raise
+
     @declared
     async def place_order(run: SagaRun, purchase: Purchase, card: str) -> None:
         order_id = purchase["order_id"]
         try:
-            _agreed(await run.step("take", take, purchase, undo=lambda _: close(order_id)))
+            _agreed(await taken(run, purchase))
             _agreed(await run.step("reserve", reserve, purchase, undo=lambda _: undos().release(order_id)))
             _agreed(await run.step("charge", charge, purchase, card, undo=lambda _: undos().repay(order_id)))
             _agreed(await run.step("sell", sell, order_id, undo=lambda _: undos().release(order_id)))

@@ -103,8 +103,7 @@ class Ordering:
         if order.status == PAID:
             return order
         if order.status:
-            # Its saga is not cancelled: before its first step it would have nothing to undo, and no one would close
-            # the order. It finds the order given up before it charges, or when it declares it paid.
+            # Its saga finds the order given up before it charges, or when it declares it paid.
             with contextlib.suppress(Problem):  # its undo does that again
                 await self._calls.give_back(order_id)
         raise Problem(503, "too-slow", "The order took too long and is being undone.", retry_after_s=5)

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from sdpatterns import Bulkhead, EventStore, Idempotency, Projection
+from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.messaging.saga import Sagas
 from sdpatterns.observability.resources import of_bulkhead, of_projection
 from sdpatterns.web.asgi.idempotency import IdempotencyMiddleware
@@ -62,6 +63,20 @@ def _watched(sagas: Sagas, events: EventStore, projection: Projection, turns: Bu
     return [*saga_view(sagas, SERVICES), *views]
 
 
+def _events(tables: SQLBackend, upcasting: Switch, injector: FaultInjector) -> EventStore:
+    """The events of orders; those of the first release are read through the upcaster."""
+    upcaster = upcasting.function(in_minor_units, without_upcaster)
+    return order_store(tables, SchemaBesideFirstRelease(injector, *event_types(upcaster)))
+
+
+def _projection(
+    database: Database, tables: SQLBackend, events: EventStore, position: Switch, injector: FaultInjector
+) -> Projection:
+    """The tables of orders; how far they have read is committed with what they have read."""
+    apart = EffectsApart(database, may_be_cut(apply, injector))
+    return order_tables(events, apart.apply, tables, position.function(database.write, apart.transaction))
+
+
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
     """Ordering, going on with the orders that an earlier run left half done."""
@@ -75,9 +90,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
         telling, outbox, send = Switch("outbox"), order_events(tables), sender(others["fulfilment"])
         in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
-        upcasting, injector, calls = Switch("upcaster"), FaultInjector(), Calls(**others)
-        upcaster = upcasting.function(in_minor_units, without_upcaster)
-        events = order_store(tables, SchemaBesideFirstRelease(injector, *event_types(upcaster)))
+        upcasting, position, injector = Switch("upcaster"), Switch("position"), FaultInjector()
+        events, calls = _events(tables, upcasting, injector), Calls(**others)
         orders = Orders(
             database,
             tables,
@@ -88,9 +102,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         )
         undoing, no_undos = Switch("undo"), NoUndos()
         sagas = order_sagas(tables, calls, orders, lambda: calls if undoing.on else no_undos)
-        position, apart = Switch("position"), EffectsApart(database, may_be_cut(apply, injector))
-        transaction = position.function(database.write, apart.transaction)
-        projection = order_tables(events, apart.apply, tables, transaction)
+        projection = _projection(database, tables, events, position, injector)
         ordering = Ordering(
             orders,
             sagas,

@@ -9,13 +9,16 @@ from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from sdpatterns.messaging.eventstore import EventStore
 from sdpatterns.messaging.projection import Projection
 from sdpatterns.ports.log import ANY
 from tests.backends.everywhere import PATIENCE_S, opened, unique
 from tests.messaging.eventstore.shop_events import ORDERS, SCHEMA, Cipher, Named, Order, Pay, Place
+from tests.messaging.outbox_world import World, outbox_world
 
+world = outbox_world
 pytestmark = pytest.mark.anyio
 
 
@@ -23,6 +26,19 @@ pytestmark = pytest.mark.anyio
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Any]:
     async with opened(request, request.param, tmp_path) as found:
         yield found
+
+
+async def test_a_command_may_be_decided_in_the_callers_transaction(world: World) -> None:
+    store = EventStore(unique("shop"), backend=world.backend, schema=SCHEMA, cipher=Cipher(is_async=True))
+    await store.run(ORDERS, "1", Place(3))
+    async with AsyncSession(world.engine) as session:
+        for end, state in ((session.rollback, (Order(3), 1)), (session.commit, (Order(0), 3))):
+            view = world.backend.within(session)
+            first = await store.run(ORDERS, "1", Place(4), within=view)
+            paid = await store.run(ORDERS, "1", Pay(7), within=view)
+            assert (first.state, paid.state, paid.version) == (Order(7), Order(0), 3), "it sees its own events"
+            await end()
+            assert (await store.state(ORDERS, "1"))[:2] == state
 
 
 async def test_commands_on_one_aggregate_at_once_are_all_decided_and_a_projection_sees_each_once(backend: Any) -> None:

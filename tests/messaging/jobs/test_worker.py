@@ -16,6 +16,7 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.notices import Notice, listen
+from sdpatterns.core.tracing import trace_with
 from sdpatterns.errors import (
     BackendFull,
     BackendUnavailable,
@@ -36,6 +37,7 @@ from sdpatterns.messaging.jobs import (
     current_job,
 )
 from sdpatterns.messaging.jobs.presence import NotePresence, Presence
+from sdpatterns.observability.recording import RecordingTracer, SpanStore
 from sdpatterns.ports.queue import Claims, Settlement
 from tests.loops import each_virtual_loop
 
@@ -663,3 +665,16 @@ async def test_a_worker_that_stops_gives_up_what_it_cannot_settle(
     async with working(jobs, drain_s=600):
         await anyio.sleep(50)
     assert [notice.attempt for notice in heard if isinstance(notice, JobLost)] == [1]
+
+
+async def test_the_span_of_a_job_names_the_service_of_its_worker(jobs: Jobs) -> None:
+    @jobs.job(keep_result_s=60)
+    async def send() -> None:
+        pass
+
+    store = SpanStore()
+    with trace_with(RecordingTracer(store)):
+        async with Worker(jobs, service="fulfilment"):
+            await (await send.enqueue()).result(timeout_s=5)
+    found = {(span.name, span.service) for trace in store.recent(50) for span in store.spans(trace.trace_id)}
+    assert ("job send", "fulfilment") in found

@@ -160,3 +160,76 @@ async def test_the_run_ends_and_each_effect_is_there_once(*, before: bool, decli
     # It died at each call that a whole run makes, and some of the deaths made a step run twice, with one key.
     assert deaths >= 10
     assert repeated >= 1
+
+
+class Losing:
+    """A queue whose holder loses its lease at the next renewal, when it is told to."""
+
+    def __init__(self, inner: Any) -> None:
+        self.times = 0
+        self._inner = inner
+        self._is_next = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def lose(self) -> None:
+        """Returns only where the lease is kept, which it is not."""
+        self._is_next = True
+        await anyio.sleep(3_600)
+
+    async def extend(self, claimed: Any, lease_s: float) -> Any:
+        if not self._is_next:
+            return await self._inner.extend(claimed, lease_s)
+        self._is_next, self.times = False, self.times + 1
+        return [False for _ in claimed]
+
+
+async def test_a_run_whose_journal_moves_on_may_lose_its_lease_any_number_of_times(anyio_backend: Any) -> None:
+    sagas = Sagas("orders", backend=MemoryBackend())
+    sagas.queue = losing = Losing(sagas.queue)  # type: ignore[assignment] # a queue but for its renewals
+    calls: Counter[str] = Counter()
+
+    @sagas.saga
+    async def long_way(run: SagaRun) -> str:
+        for number in range(30):
+            await run.step(f"{number}", call, f"{number}")
+        return "there"
+
+    async def call(number: str) -> None:
+        calls[number] += 1
+        if calls[number] == 1:
+            await losing.lose()
+
+    async with SagaWorker(sagas):
+        assert await (await long_way.start()).result(timeout_s=3_600) == "there"
+    assert losing.times == 30
+    assert set(calls.values()) == {2}
+
+
+async def test_a_run_that_kills_each_worker_at_the_same_step_is_parked(anyio_backend: Any) -> None:
+    sagas = Sagas("orders", backend=MemoryBackend())
+    sagas.queue = losing = Losing(sagas.queue)  # type: ignore[assignment] # as above
+
+    @sagas.saga
+    async def deadly(run: SagaRun) -> None:
+        await run.step("first", harmless)
+        await run.step("second", losing.lose)
+
+    async def harmless() -> None:
+        pass
+
+    async with SagaWorker(sagas):
+        handle = await deadly.options(id="1.2.3").start()
+        with anyio.fail_after(3_600):
+            while await handle.status() is not RunStatus.PARKED:  # noqa: ASYNC110 - no one is told of it
+                await anyio.sleep(5)
+    assert losing.times == 20
+    assert "20 workers lost the run" in str((await handle.journal()).parked)
+    losing.times = 0
+    async with SagaWorker(sagas):
+        assert await handle.resume()
+        with anyio.fail_after(3_600):
+            while await handle.status() is not RunStatus.PARKED or not losing.times:  # noqa: ASYNC110 - as above
+                await anyio.sleep(5)
+    assert losing.times == 20, "it is given as many workers again"

@@ -273,4 +273,5 @@ class ChoreographyService(Subscriber):
             choreography.topic, by, handle,
             joins_too=[it for it in choreography.services if it != by],
             redelivery=redelivery, concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
+            service=by,
         )  # fmt: skip

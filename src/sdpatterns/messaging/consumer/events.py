@@ -56,8 +56,10 @@ class EventConsumer(Consumer):
         lease_s: float,
         poll_s: float,
         drain_s: float,
+        service: str | None = None,
     ) -> None:
         super().__init__(name, queue, signals, concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s)
+        self.service = service
         self.handler = callable_of("handler", handler)
         self.redelivery = redelivery
 
@@ -95,6 +97,8 @@ class EventDelivery(Delivery):
             return
         (does, kind), name = consumer.span, consumer.name
         facts = {"messaging.destination.name": name, "messaging.message.id": event.id}
+        if consumer.service is not None:
+            facts["service.name"] = consumer.service
         with Opened(f"{does} {event.type}", kind, facts, parent=trace_in(headers)):
             await awaited(consumer.handler(event))
 

@@ -52,14 +52,20 @@ class Rehydration:
         self._cells = cells
         self._cipher = cipher
 
-    async def of(self, aggregate: Aggregate[Any, Any, Any], stream: str) -> Rehydrated:
-        """The state of the stream now."""
+    async def of(
+        self,
+        aggregate: Aggregate[Any, Any, Any],
+        stream: str,
+        load: Callable[[str, int], Awaitable[StreamHistory]] | None = None,
+    ) -> Rehydrated:
+        """The state of the stream now, with events from `load` where that is given: of the caller's transaction."""
+        load = load or self._load
         begin = Rehydrated(aggregate.initial, 0, 0, 0, frozenset(), is_shredded=False)
         kept = None if aggregate.snapshot_every is None else await self._kept(aggregate, stream)
-        history = await self._load(stream, 0 if kept is None else kept.version)
+        history = await load(stream, 0 if kept is None else kept.version)
         if kept is not None and history.version < kept.version:
             # The log was restored to an earlier moment: what the snapshot knows of has not happened.
-            kept, history = None, await self._load(stream, 0)
+            kept, history = None, await load(stream, 0)
         state, _, position, _, subjects, is_shredded = kept or begin
         for it in history.events:
             state = aggregate.evolve(state, it.event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sdpatterns.core.carried import CORRELATION, carried
@@ -138,9 +139,12 @@ class EventStore(Undivided):
 
     async def load(self, stream: str, after: int = 0) -> StreamHistory:
         """All events of a stream behind the version `after`."""
+        return await self._loaded(self.log, stream, after)
+
+    async def _loaded(self, log: EventLog, stream: str, after: int) -> StreamHistory:
         events: list[StoredEvent] = []
         while True:
-            page = await self.log.read(stream, after, _PAGE)
+            page = await log.read(stream, after, _PAGE)
             events += await self.read_recorded(page.events)
             if not page.events or page.events[-1].version >= page.version:
                 return StreamHistory(events, page.version)
@@ -173,9 +177,16 @@ class EventStore(Undivided):
         tenant: str = "",
         caused_by: StoredEvent | None = None,
         metadata: Mapping[str, str] | None = None,
+        within: HasLogs | None = None,
     ) -> CommandResult[S, E]:
-        """Let the aggregate decide on a command, again where another one came first. Raises what `decide` raises."""
+        """Let the aggregate decide on a command, again where another one came first. Raises what `decide` raises.
+
+        With `within=backend.within(session)` its events are part of the caller's transaction, in which it decides once:
+        `VersionConflict` where another one came first. Begin the transaction again then. It keeps no snapshot.
+        """
         stream, about, attempts = aggregate.stream(key), _about(tenant, caused_by, metadata), 0
+        if within is not None:
+            return await self._run_within(within.log(self.name, self._settings), aggregate, stream, command, about)
 
         async def attempt() -> CommandResult[S, E]:
             nonlocal attempts
@@ -204,6 +215,18 @@ class EventStore(Undivided):
                 name=self.name, aggregate=aggregate.name, stream=stream, events=count, attempts=attempts
             ))  # fmt: skip
         return decided
+
+    async def _run_within(
+        self, log: EventLog, aggregate: Aggregate[S, C, E], stream: str, command: C, about: dict[str, str]
+    ) -> CommandResult[S, E]:
+        found = await self._rehydration.of(aggregate, stream, partial(self._loaded, log))
+        state, events = found.state, tuple(aggregate.decide(found.state, command))
+        if not events:
+            return CommandResult(state, (), found.version, found.position)
+        appended = await log.append(stream, found.version, (await self._new(events, about, None)).events)
+        for event in events:
+            state = aggregate.evolve(state, event)
+        return CommandResult(state, events, appended.version, appended.position)
 
     async def archive(self, stream: str, before: int, *, to: ArchiveHook | None = None) -> int:
         """Drop the events of a stream below the version `before`, once `to` has them; how many were dropped.

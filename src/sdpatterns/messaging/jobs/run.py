@@ -48,7 +48,13 @@ class JobRun(Delivery):
     """One attempt. Its handler finds it by `current_job()`: `id`, `attempt` and `fence`, and `progress`."""
 
     def __init__(
-        self, jobs: Jobs, claimed: Claimed, lease_s: float, until_s: float, threads: CapacityLimiter | None
+        self,
+        jobs: Jobs,
+        claimed: Claimed,
+        lease_s: float,
+        until_s: float,
+        threads: CapacityLimiter | None,
+        service: str | None = None,
     ) -> None:
         super().__init__(jobs.queue, claimed, lease_s, until_s)
         self.id = claimed.id
@@ -59,6 +65,7 @@ class JobRun(Delivery):
         """Grows with each attempt at any job of this id: give it to resources that refuse an older one."""
         self._jobs = jobs
         self._threads = threads
+        self._service = service
         self._job: Job[Any, Any] | None = None
         self.began_s = self._claimed_s = SYSTEM.monotonic()
         """The monotonic second at which its handler began, or at which it was claimed."""
@@ -154,11 +161,12 @@ class JobRun(Delivery):
                 return await self._called(job, args, kwargs)
 
     def _facts(self) -> dict[str, str | bool | int | float]:
-        return {
+        facts: dict[str, str | bool | int | float] = {
             "messaging.destination.name": self._jobs.name,
             "messaging.message.id": self.id,
             "sdpatterns.attempt": self.attempt,
         }
+        return facts if self._service is None else facts | {"service.name": self._service}
 
     async def _called(self, job: Job[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         if job.is_async:

@@ -26,8 +26,8 @@ class Worker(Consumer):
     """Runs the jobs of one `Jobs`, up to `concurrency` at once: `async with worker:` or `await worker.run()`.
 
     A job runs again at most `lease_s` after its worker died. With `concurrency_min` the number of places follows the
-    lag: see `Places`. What it keeps and costs is said in `Consumer`; it also says every ten seconds, in one step, that
-    it is there and what it runs.
+    lag: see `Places`. `service` names the service in the spans of its jobs. What it keeps and costs is said in
+    `Consumer`; it also says every ten seconds, in one step, that it is there and what it runs.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Worker(Consumer):
         lease_s: float = 8.0,
         poll_s: float = 5.0,
         drain_s: float = 30.0,
+        service: str | None = None,
     ) -> None:
         super().__init__(
             jobs.name,
@@ -51,6 +52,7 @@ class Worker(Consumer):
             drain_s=drain_s,
         )
         self._jobs = jobs
+        self._service = service
         self._threads: CapacityLimiter | None = None
 
     async def work(self, stop: Waiter, /) -> None:
@@ -110,4 +112,4 @@ class Worker(Consumer):
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> JobRun:
         """One attempt at a job."""
-        return JobRun(self._jobs, claimed, self.lease_s, until_s, self._threads)
+        return JobRun(self._jobs, claimed, self.lease_s, until_s, self._threads, self._service)

@@ -23,6 +23,8 @@ PATIENT = Redelivery(attempts_max=50, base_s=0.5, max_s=60.0)
 class Relay(EventConsumer):
     """Hands the events of an outbox to a target: `async with Relay(outbox, publish):`. Run as many as you like.
 
+    `service` names the service in the spans of its events, as in `TracingMiddleware`.
+
     **Keeps**: an event stays in the outbox until the target has returned. Events of one subject are handed over in
     order: while one of them fails, those behind it wait, until it is parked. What the target got just before a relay
     died it gets again. A target that raises `BackendUnavailable` or `BackendFull` is tried again for as long as it is
@@ -45,11 +47,12 @@ class Relay(EventConsumer):
         lease_s: float = 8.0,
         poll_s: float = 5.0,
         drain_s: float = 30.0,
+        service: str | None = None,
     ) -> None:
         _check_runtime(outbox, getattr(callable_of("to", to), "runtime", None))
         super().__init__(
             outbox.name, outbox.queue, outbox.signals, to, redelivery,
-            concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
+            concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s, service=service,
         )  # fmt: skip
 
 

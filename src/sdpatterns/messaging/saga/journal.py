@@ -185,6 +185,7 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 EXTERNAL = (SignalReceived, CancelRequested, RunResumed)
 """Entries that others append than the owner of the run."""
+_OTHERS = {_NAMES[kind] for kind in (RunStarted, RunParked, *EXTERNAL)}
 
 
 def encoded(entry: Entry) -> tuple[str, bytes]:
@@ -201,6 +202,18 @@ def decoded(event: RecordedEvent) -> Entry:
         return kind(*_VALUES.decode(event.data))  # type: ignore[no-any-return] # one of the entries
     except TypeError as cause:
         raise CodecError(f"{event.type!r} has other fields than this release knows") from cause
+
+
+def owner_of(fence: int, attempt: int) -> str:
+    """What the ids of a worker's entries begin with: the fence is its alone."""
+    return f"{fence}.{attempt}"
+
+
+def attempt_in(event: RecordedEvent, *, before: int) -> int:
+    """Which attempt wrote it, `before` where that is another's entry, or one of an earlier release."""
+    parts = event.id.split(".")
+    is_owners = len(parts) == 3 and all(part.isdecimal() for part in parts)
+    return int(parts[1]) if is_owners and event.type not in _OTHERS else before
 
 
 def fields_of(kind: str) -> tuple[str, ...]:
@@ -257,6 +270,8 @@ class Journal:
         self.ended_us: int | None = None
         """When it ended, by the store's clock; None where it was this object's owner that ended it."""
         self.parked: str | None = None
+        self.attempt = 0
+        """Which attempt of its driver message moved it on; 0 where that is not known."""
 
     @property
     def status(self) -> RunStatus:
@@ -286,6 +301,7 @@ class Journal:
             except KeyError as cause:
                 raise CodecError(f"entry {event.version} is about a step that has not begun: {cause}") from cause
             self.version = event.version
+            self.attempt = attempt_in(event, before=self.attempt)
             if self.ended is not None and self.ended_us is None:
                 self.ended_us = event.recorded_us
 
@@ -332,6 +348,6 @@ class Journal:
                 record.is_undone = True
 
     def _resume(self) -> None:
-        self.parked = None
+        self.parked, self.attempt = None, 0
         for record in self.steps.values():
             record.attempts = record.undo_attempts = record.due_us = 0

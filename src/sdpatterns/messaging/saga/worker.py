@@ -24,6 +24,7 @@ from sdpatterns.messaging.saga.journal import (
     RunStarted,
     RunStatus,
     decoded,
+    owner_of,
 )
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
 from sdpatterns.messaging.saga.run import SagaRun, Suspended
@@ -118,7 +119,8 @@ class RunDelivery(Delivery):
         self._claimed_s = SYSTEM.monotonic()
         self._journal = journal = Journal()
         # The fence is this worker's alone, so that no other one's entries have the same ids.
-        self._writer = JournalWriter(sagas.log, claimed.id, journal, str(claimed.fence), self.insist)
+        owner = owner_of(claimed.fence, claimed.attempt)
+        self._writer = JournalWriter(sagas.log, claimed.id, journal, owner, self.insist)
 
     @property
     def _now_us(self) -> int:
@@ -172,7 +174,8 @@ class RunDelivery(Delivery):
         started = self._journal.started
         assert started is not None
         saga = self._found(started)
-        if self.claimed.attempt > _CRASHES_MAX:
+        # Only those that were lost since the journal moved on: a long run may lose one now and then.
+        if self.claimed.attempt - max(1, self._journal.attempt) >= _CRASHES_MAX:
             raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
         arguments = saga.arguments(started)
         run = SagaRun(self._sagas, self.claimed.id, saga.config, self._writer, lambda: self._now_us)

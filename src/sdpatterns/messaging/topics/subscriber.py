@@ -28,6 +28,7 @@ class Subscriber(EventConsumer):
     subject wait, until it is parked: see `topic.queue_of(group).parked(…)`. The topic's events go to the groups for as
     long as one subscriber of any group runs.
     `joins_too` names groups that join with this one, and whose subscribers may begin later: they miss nothing.
+    `service` names the service in the spans of its events.
     **May fail** with ValueError where the topic has too many groups: the service ends then.
     **Costs** what two `Consumer`s do: one spreads the topic's events over its groups. A plain function blocks the loop:
     keep it short, or make it async.
@@ -45,10 +46,11 @@ class Subscriber(EventConsumer):
         lease_s: float = 8.0,
         poll_s: float = 5.0,
         drain_s: float = 30.0,
+        service: str | None = None,
     ) -> None:
         super().__init__(
             f"{topic.name}/{group}", topic.queue_of(group), topic.signals, handler, redelivery,
-            concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s,
+            concurrency=concurrency, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s, service=service,
         )  # fmt: skip
         self._spreader = Spreader(topic, (group, *joins_too), concurrency=concurrency, lease_s=lease_s, poll_s=poll_s)
 
