@@ -81,9 +81,8 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
     A step that is refused is done too, and its answer says so. So its undo runs as well: where the provider
     was silent, and the result is unknown, the undo is what finds out.
     """
-    sagas = Sagas(
-        "orders", backend=backend, keep_s=None
-    )  # the page of an order shows its steps as long as there is an order
+    # The page of an order shows its steps as long as there is an order.
+    sagas = Sagas("orders", backend=backend, keep_s=None)
     declared = sagas.saga(give_up_on=(OrderRefused,), attempts_max=ATTEMPTS_MAX, base_s=PAUSE_S, max_s=PAUSE_MAX_S)
     take, reserve = answered(calls.take), answered(calls.reserve)
     charge = answered(functools.partial(_charged, calls, orders))
@@ -97,19 +96,12 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         await orders.give_up(order_id, reason)
         await undos().give_back(order_id)
 
-    async def taken(run: SagaRun, purchase: Purchase) -> Answer:
-        try:
-            return await run.step("take", take, purchase, undo=lambda _: close(purchase["order_id"]))
-        except SagaCancelled:
-            # Before its first step there is nothing to undo, and so no undo that closes the order.
-            await orders.close(purchase["order_id"])
-            raise
-
     @declared
     async def place_order(run: SagaRun, purchase: Purchase, card: str) -> None:
         order_id = purchase["order_id"]
         try:
-            _agreed(await taken(run, purchase))
+            took = run.step("take", take, purchase, undo=lambda _: close(order_id))
+            _agreed(await _or_closed(took, orders, order_id))
             _agreed(await run.step("reserve", reserve, purchase, undo=lambda _: undos().release(order_id)))
             _agreed(await run.step("charge", charge, purchase, card, undo=lambda _: undos().repay(order_id)))
             _agreed(await run.step("sell", sell, order_id, undo=lambda _: undos().release(order_id)))
@@ -131,6 +123,15 @@ def order_sagas(backend: SQLBackend, calls: Calls, orders: Orders, undos: Callab
         await run.step("close", orders.close, order_id)
 
     return OrderSagas(sagas, place_order, cancel_order, return_order)
+
+
+async def _or_closed(first: Awaitable[Answer], orders: Orders, order_id: str) -> Answer:
+    """The first step; an order whose saga is cancelled before it has nothing to undo, and so no undo that closes it."""
+    try:
+        return await first
+    except SagaCancelled:
+        await orders.close(order_id)
+        raise
 
 
 async def _charged(calls: Calls, orders: Orders, purchase: Purchase, card: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from sdpatterns import Bulkhead, EventStore, Idempotency, Projection
+from sdpatterns import Bulkhead, EventStore, Idempotency, Outbox, Projection
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.messaging.saga import Sagas
 from sdpatterns.observability.resources import of_bulkhead, of_projection
@@ -57,10 +57,12 @@ async def other_services(settings: Settings, stack: AsyncExitStack) -> dict[str,
     return {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
 
 
-def _watched(sagas: Sagas, events: EventStore, projection: Projection, turns: Bulkhead) -> list[Route]:
+def _watched(
+    sagas: Sagas, events: EventStore, projection: Projection, outbox: Outbox, turns: Bulkhead
+) -> list[Route]:
     """What the control room asks about sagas, events and the bulkhead."""
-    views = [history_view(events, ORDERS), lag_view(orders=projection), bulkhead_view(turns)]
-    return [*saga_view(sagas, SERVICES), *views]
+    views = [history_view(events, ORDERS), lag_view(orders=projection), queue_view(outbox=outbox.queue)]
+    return [*saga_view(sagas, SERVICES), *views, bulkhead_view(turns)]
 
 
 def _events(tables: SQLBackend, upcasting: Switch, injector: FaultInjector) -> EventStore:
@@ -89,19 +91,18 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         others = await other_services(settings, stack)
         switch, turns, once = Switch("idempotency"), checkout_bulkhead(), checkout_once(backend)
         telling, outbox, send = Switch("outbox"), order_events(tables), sender(others["fulfilment"])
-        in_outbox, by_hand = OutboxPublisher(outbox), HandPublisher(outbox, send)
-        upcasting, position, injector = Switch("upcaster"), Switch("position"), FaultInjector()
-        events, calls = _events(tables, upcasting, injector), Calls(**others)
+        undoing, upcasting, position = Switch("undo"), Switch("upcaster"), Switch("position")
+        injector, calls = FaultInjector(), Calls(**others)
+        events = _events(tables, upcasting, injector)
         orders = Orders(
             database,
             tables,
             events,
-            publisher=lambda: in_outbox if telling.on else by_hand,
+            publisher=telling.choice(OutboxPublisher(outbox), HandPublisher(outbox, send)),
             again=decided_again(),
             now_us=settings.now_us,
         )
-        undoing, no_undos = Switch("undo"), NoUndos()
-        sagas = order_sagas(tables, calls, orders, lambda: calls if undoing.on else no_undos)
+        sagas = order_sagas(tables, calls, orders, undoing.choice(calls, NoUndos()))
         projection = _projection(database, tables, events, position, injector)
         ordering = Ordering(
             orders,
@@ -118,11 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         async with handed_on(outbox, send), projection, driven(sagas.sagas):
             with service_app(
                 "ordering",
-                [
-                    *routes(ordering),
-                    *_watched(sagas.sagas, events, projection, turns),
-                    queue_view(outbox=outbox.queue),
-                ],
+                [*routes(ordering), *_watched(sagas.sagas, events, projection, outbox, turns)],
                 parts=("checkout", "checkout-keys", "orders"),
                 database=database,
                 resources=[of_projection(projection), of_bulkhead(turns)],

@@ -39,7 +39,8 @@ class EffectsApart:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """The transaction of the position."""
-        self._later = later = []
+        later: list[StoredEvent] = []
+        self._later = later
         try:
             async with self._database.write() as connection:
                 yield connection

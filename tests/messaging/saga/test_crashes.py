@@ -187,7 +187,7 @@ class Losing:
 
 async def test_a_run_whose_journal_moves_on_may_lose_its_lease_any_number_of_times(anyio_backend: Any) -> None:
     sagas = Sagas("orders", backend=MemoryBackend())
-    sagas.queue = losing = Losing(sagas.queue)  # type: ignore[assignment] # a queue but for its renewals
+    sagas.queue = losing = Losing(sagas.queue)  # type: ignore[assignment] # a queue, except for its renewals
     calls: Counter[str] = Counter()
 
     @sagas.saga
