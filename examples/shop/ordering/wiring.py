@@ -57,9 +57,7 @@ async def other_services(settings: Settings, stack: AsyncExitStack) -> dict[str,
     return {name: await stack.enter_async_context(service_client(settings, name)) for name in names}
 
 
-def _watched(
-    sagas: Sagas, events: EventStore, projection: Projection, outbox: Outbox, turns: Bulkhead
-) -> list[Route]:
+def _watched(sagas: Sagas, events: EventStore, projection: Projection, outbox: Outbox, turns: Bulkhead) -> list[Route]:
     """What the control room asks about sagas, events and the bulkhead."""
     views = [history_view(events, ORDERS), lag_view(orders=projection), queue_view(outbox=outbox.queue)]
     return [*saga_view(sagas, SERVICES), *views, bulkhead_view(turns)]
