@@ -107,21 +107,32 @@ def test_yamllint_refuses_what_helm_lets_through(text: str) -> None:
     assert list(programs.yamllint([("broken", text)])) != []
 
 
-def test_checkov_finds_nothing_but_in_a_pod_that_is_broken(tmp_path: Path) -> None:
+BROKEN_POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: broken}
+spec: {hostNetwork: true, containers: [{name: a, image: nginx, securityContext: {privileged: true}}]}
+"""
+BROKEN_DISK = """\
+resource "aws_ebs_volume" "broken" {
+  availability_zone = "eu-central-1a"
+  size              = 1
+}
+"""
+
+
+def test_checkov_finds_nothing_but_in_what_is_broken_on_purpose(tmp_path: Path) -> None:
     if not programs.CHECKOV.is_file():
         assert not os.environ.get("CI"), "CI never leaves checkov out: the session deploy_checks installs it"
         pytest.skip("no checkov here: python3 noxfile.py deploy_checks installs it")
     texts = manifests(VARIANTS["production, with Deployments"])
     texts["stores.yaml"] = manifests(VARIANTS["trying"])["templates/stores.yaml"]
-    texts["broken.yaml"] = (
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: broken}\n"
-        "spec: {hostNetwork: true, containers: [{name: a, image: nginx, securityContext: {privileged: true}}]}\n"
-    )
-    for name, text in texts.items():
+    for name, text in {**texts, "broken.yaml": BROKEN_POD, "broken.tf": BROKEN_DISK}.items():
         (tmp_path / name.rpartition("/")[2]).write_text(text, encoding="utf-8")
+    shutil.copytree(programs.ROOT / "deploy" / "terraform", tmp_path / "terraform")
     faults = programs.checkov(tmp_path)
-    assert [fault for fault in faults if fault.path != "broken.yaml"] == []
-    assert {"CKV_K8S_16", "CKV_K8S_19", "CKV_K8S_20"} <= {fault.check for fault in faults}
+    assert [fault for fault in faults if not fault.path.startswith("broken.")] == []
+    assert {"CKV_K8S_16", "CKV_K8S_19", "CKV_K8S_20", "CKV_AWS_3"} <= {fault.check for fault in faults}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="hadolint has no wheel for Windows")

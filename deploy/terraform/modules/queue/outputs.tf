@@ -1,0 +1,4 @@
+output "url" {
+  description = "Where messages are put."
+  value       = aws_sqs_queue.this.url
+}
