@@ -3,8 +3,9 @@
 | from | to |
 |---|---|
 | `slo.yml` and `sdpatterns.observability.alerts` | `rules.yml` |
+| `dashboards.py` | `dashboards/*.json` |
 
-`--shrink 60 --out FILE` writes the rules for a fast clock, on which an hour lasts a minute.
+`--shrink 60 --out FILE` writes only the rules, for a fast clock, on which an hour lasts a minute.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sdpatterns.observability.slo.yaml import read_slo_file, written_rules
 
 HERE = Path(__file__).parent
 RULES = HERE / "rules.yml"
+DASHBOARDS = HERE / "dashboards"
 RUNBOOKS = "https://sdpatterns.readthedocs.io/en/latest/runbooks"
 TARGET = 'up{job="shop"}'
 _HEAD = "# Generated from slo.yml by `python -m deploy.monitoring.generate`; a test compares the two.\n"
@@ -46,10 +48,20 @@ def main(words: Sequence[str] | None = None) -> int:
     """Write the files."""
     parser = argparse.ArgumentParser(prog="python -m deploy.monitoring.generate", description=__doc__)
     parser.add_argument("--shrink", type=float, default=1.0, metavar="N", help="make all windows N times shorter")
-    parser.add_argument("--out", type=Path, default=RULES, metavar="FILE", help="where to write the rules")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the rules, and nothing else")
     given = parser.parse_args(words)
-    given.out.write_text(rules(given.shrink), encoding="utf-8")
+    (given.out or RULES).write_text(rules(given.shrink), encoding="utf-8")
+    if given.out is None:
+        _write_dashboards()
     return 0
+
+
+def _write_dashboards() -> None:
+    from deploy.monitoring.dashboards import texts  # its library is there for development only
+
+    DASHBOARDS.mkdir(exist_ok=True)
+    for name, text in texts().items():
+        (DASHBOARDS / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

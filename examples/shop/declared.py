@@ -10,7 +10,7 @@ from sdpatterns.messaging.projection.notices import StreamParked
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
 from sdpatterns.resilience.breaker import CallRefused, CircuitClosed, CircuitOpened
 from sdpatterns.resilience.bulkhead.notices import SlotRefused
-from sdpatterns.resilience.retry.notices import RetriesExhausted
+from sdpatterns.resilience.retry.notices import RetriesExhausted, RetryScheduled
 from sdpatterns.traffic.ratelimit.notices import LimitReached
 from shop.stage.pulse import CallFinished
 
@@ -36,6 +36,7 @@ DECLARED: dict[str, tuple[Notice, ...]] = {
         CircuitClosed(name="psp", key="", reason="probes"),
         CallRefused(name="psp", key="", retry_after_s=None, enforced=True),
         CallFinished(name="payments", to="psp", failed=True, duration_s=0.0),
+        RetryScheduled(name="psp", attempt=0, delay_s=0.0, error="ProviderFailed"),
         RetriesExhausted(name="psp", attempts=0, reason="attempts", error="ProviderFailed"),
         LeaseLeft(name="payouts", key="", fence=0, error=""),
         LeaseLeft(name="coupons", key="", fence=0, error=""),

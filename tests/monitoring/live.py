@@ -19,9 +19,9 @@ from deploy.monitoring.generate import HERE, rules
 from sdpatterns.testing.processes import ServerProcess, owned_directory, running
 from tests.programs import needed
 
-SHRINK = 150
-"""Five minutes last two seconds, and an hour 24."""
-EVERY = "500ms"
+SHRINK = 75
+"""Five minutes last four seconds, and an hour 48."""
+EVERY = "1s"
 
 
 class Told(NamedTuple):

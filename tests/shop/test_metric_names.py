@@ -39,8 +39,8 @@ def asked_for() -> dict[str, str]:
     ]
     named: dict[str, str] = {}
     for text in texts:
-        for metric, selector in re.findall(r"\b(sdpatterns_\w+)(\{[^}]*\})?", text):
-            named[metric] = named.get(metric, "") + selector.replace('\\"', '"')
+        for metric, selector in re.findall(r'\b(sdpatterns_\w+)(\{(?:"[^"]*"|[^"}])*\})?', text):
+            named[metric] = named.get(metric, "") + selector
     return named
 
 
