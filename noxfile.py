@@ -343,7 +343,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
-    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server", *PODS)
     browser(session)
     lint(session)
     deploy_checks(session)
@@ -358,7 +358,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
-    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server", *PODS)
     say("Tests of the library")
     if "--no-cov" in session.posargs:
         run_tests(session, "library", *LIBRARY, *session.posargs)
@@ -480,6 +480,16 @@ def long(session: nox.Session) -> None:
 
 
 @nox.session
+def kubernetes(session: nox.Session) -> None:
+    """The shop's chart in pods of podman: bought from, killed, drained, rolled, taken down. `--short` does less."""
+    tools(session, *PODS)
+    place = environment(session, *DEVELOPMENT)
+    command = [str(program(place, "python")), "-m", "deploy.play", *session.posargs]
+    path = os.pathsep.join((str(ROOT), str(ROOT / "examples")))
+    sys.exit(become(command, {**os.environ, **surroundings(place), "PYTHONPATH": path}))  # Ctrl-C is for it alone
+
+
+@nox.session
 def load(session: nox.Session) -> None:
     """Load on a shop of its own, by a profile of `deploy/load/profiles.json`: `load --load spike`."""
     run(session, "python", "-m", "deploy.load", *session.posargs)
@@ -494,6 +504,8 @@ def bench(session: nox.Session) -> None:
 QUICK_BROWSER = "chromium-headless-shell"
 """Chromium without windows: a new page takes a fifth of the processor's time. Ubuntu does not have it."""
 
+PODS = ("podman", "runc", "catatonit", "netavark", "aardvark-dns", "iptables")
+
 TOOLS = {
     "chromium": (
         (QUICK_BROWSER, "chromium", "chromium-browser", "google-chrome"),
@@ -502,6 +514,7 @@ TOOLS = {
     "etcd-server": (("etcd",), "the backend on etcd"),
     "prometheus": (("promtool",), "what Prometheus says of our metrics and rules"),
     "prometheus-alertmanager": (("amtool",), "what Alertmanager does with our alerts"),
+    **{name: ((name, f"/usr/lib/podman/{name}"), "the shop in pods") for name in PODS},
 }
 """Debian's packages that no wheel brings: the programs in each, one of which will do, and what needs it."""
 

@@ -97,7 +97,7 @@ def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     if arguments.command == "health":
         from shop.stage.health import check_health
 
-        return check_health(arguments.name or "", arguments.url)
+        return check_health(arguments.name or "", arguments.url or "")
     if arguments.command in ("pod", "schema"):
         return _in_pod(arguments)
     if arguments.command == "scenario":

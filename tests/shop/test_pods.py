@@ -149,6 +149,7 @@ def test_a_pod_that_is_told_to_end_says_so_and_finishes_what_is_in_flight(fleet:
     with pod("catalog", **told(fleet, SHOP_HOST=host, SHOP_DRAIN_DELAY_S="2")) as process:
         assert httpx.get(f"{url}/readyz").status_code == 200
         assert ended("health", "catalog", SHOP_HOST=host) == ended("health", "--url", url) == ""
+        assert ended("health", SHOP_HOST=host) == "", "the image's health command is told no name"
         with begun(host, body) as connection:
             process.send_signal(signal.SIGTERM)
             assert process.stdout is not None
@@ -165,6 +166,7 @@ def test_a_pod_that_is_told_to_end_says_so_and_finishes_what_is_in_flight(fleet:
     assert (process.returncode, err) == (0, "")
     assert [json.loads(line)["message"] for line in out.splitlines()][-1] == "closed"
     assert "catalog is not alive" in ended("health", "catalog", SHOP_HOST=host, code=1)
+    assert ended("health", SHOP_HOST=host, code=1) == "shop: nothing of the shop listens here\n"
 
 
 def test_two_replicas_that_start_at_once_fill_one_database(fleet: FleetServers) -> None:

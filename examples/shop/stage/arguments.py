@@ -40,8 +40,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     pod.add_argument("name", choices=DEPLOYABLES)
     commands.add_parser("schema", help="make the databases of the pods and end")
     health = commands.add_parser("health", help="ask whether the pod on this machine is alive")
-    asked = health.add_mutually_exclusive_group(required=True)
-    asked.add_argument("name", nargs="?", choices=DEPLOYABLES)
+    asked = health.add_mutually_exclusive_group()
+    asked.add_argument("name", nargs="?", choices=DEPLOYABLES, help="default: whichever listens here")
     asked.add_argument("--url", help="ask the shop at this address")
     serve = commands.add_parser("serve")  # what the supervisor starts; users never type it
     serve.add_argument("deployable")

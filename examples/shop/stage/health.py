@@ -7,22 +7,26 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from shop.failures import StartFailed
-from shop.settings import ANY_HOST, DEPLOYABLES, PORTS
+from shop.settings import ANY_HOST, CONTEXTS, DEPLOYABLES, PORTS
 
 _PATIENCE_S = 3.0
+REFUSED = "nothing listens there"
 
 
-async def check_health(name: str, url: str | None) -> int:
-    """Ask each context of a deployable on this machine, or the shop at a URL, for a sign of life.
+async def check_health(name: str, url: str) -> int:
+    """Ask the shop at a URL, or each context of a deployable on this machine, for a sign of life.
 
-    StartFailed names one that gives none.
+    Without either, the contexts that listen here are asked. StartFailed names one that gives no sign of life.
     """
     told = os.environ.get("SHOP_HOST", ANY_HOST)
     host = "127.0.0.1" if told == ANY_HOST else told
-    asked = {context: f"http://{host}:{PORTS[context]}" for context in DEPLOYABLES[name]} if name else {url: url}
-    for what, where in asked.items():
-        if problem := _problem(where or ""):
-            raise StartFailed(f"{what} is not alive: {problem}")
+    contexts = DEPLOYABLES[name] if name else CONTEXTS
+    asked = {url: url} if url else {context: f"http://{host}:{PORTS[context]}" for context in contexts}
+    answers = {what: _problem(where) for what, where in asked.items()}
+    heard = {what: why for what, why in answers.items() if name or url or why != REFUSED}
+    wrong = [f"{what} is not alive: {why}" for what, why in heard.items() if why]
+    if wrong or not heard:
+        raise StartFailed("; ".join(wrong) or "nothing of the shop listens here")
     return 0
 
 
@@ -34,6 +38,8 @@ def _problem(url: str) -> str:
     try:
         connection.request("GET", "/livez")
         status = connection.getresponse().status
+    except ConnectionRefusedError:
+        return REFUSED
     except (OSError, HTTPException) as error:
         return str(error) or type(error).__name__
     finally:

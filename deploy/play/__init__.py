@@ -1,0 +1,1 @@
+"""The chart on this machine: rendered, translated for podman, played, tried, and taken down."""

@@ -1,0 +1,133 @@
+"""podman, asked by its command line: pods, secrets, and a network on which pods find each other by name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NETWORK = "shopnet"
+LABEL = "shop.sdpatterns/played"
+PROGRAMS = ("podman", "runc", "catatonit", "iptables")
+HELPERS = tuple(Path("/usr/lib/podman", name) for name in ("netavark", "aardvark-dns"))
+# podman's own limits may be higher than those of the container that this runs in, and it then starts nothing.
+_CONFIGURATION = """[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "runc"
+[network]
+network_backend = "netavark"
+"""
+
+
+class PodmanFailed(Exception):
+    """podman did not do as it was told; in its own words."""
+
+
+def why_not() -> str:
+    """Why pods cannot be played here; empty where they can."""
+    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing += [path.name for path in HELPERS if not path.exists()]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if os.geteuid() != 0:
+        return "podman is used as root here, because the pods' addresses are asked from this machine"
+    tried = subprocess.run(["podman", "info"], check=False, capture_output=True, text=True)
+    return tried.stderr.strip().rpartition("\n")[2] if tried.returncode else ""
+
+
+def configured(place: Path) -> None:
+    """Make podman read settings of ours, unless others were told; for this process and its children."""
+    if "CONTAINERS_CONF" not in os.environ:
+        path = place / "containers.conf"
+        path.write_text(_CONFIGURATION)
+        os.environ["CONTAINERS_CONF"] = str(path)
+
+
+async def podman(*words: str, stdin: str = "") -> str:
+    """The output of a command of podman; PodmanFailed where it fails. Ctrl-C does not reach it, but this process."""
+    process = await asyncio.create_subprocess_exec(
+        "podman",
+        *words,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    out, err = await process.communicate(stdin.encode())
+    if process.returncode:
+        last = err.decode().strip().rpartition("\n")[2]
+        raise PodmanFailed(f"podman {' '.join(words[:3])}: {last}")
+    return out.decode().strip()
+
+
+async def play(manifest: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Start a pod; gives its address."""
+    pod = manifest[-1]["metadata"]["name"]
+    network = f"{NETWORK}:{','.join(f'alias={name}' for name in names)}" if names else NETWORK
+    await podman("play", "kube", "--quiet", "--network", network, "-", stdin=yaml.safe_dump_all(manifest))
+    infra = json.loads(await podman("pod", "inspect", pod))["InfraContainerID"]
+    (found,) = json.loads(await podman("inspect", infra))
+    return str(found["NetworkSettings"]["Networks"][NETWORK]["IPAddress"])
+
+
+async def exit_code(pod: str, container: str) -> int | None:
+    """What a container ended with; None while it runs."""
+    (found,) = json.loads(await podman("inspect", f"{pod}-{container}"))
+    return None if found["State"]["Running"] else int(found["State"]["ExitCode"])
+
+
+async def waited(pod: str, container: str) -> int:
+    """Wait until a container has ended; gives what it ended with."""
+    return int(await podman("wait", f"{pod}-{container}"))
+
+
+async def log_of(pod: str, container: str, lines: int = 5) -> str:
+    """The last lines that a container wrote."""
+    process = await asyncio.create_subprocess_exec(
+        *("podman", "logs", "--tail", str(lines), f"{pod}-{container}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return (await process.communicate())[0].decode().strip()
+
+
+async def memory_mib(pods: Sequence[str]) -> dict[str, float]:
+    """How much memory the containers of some pods use."""
+    listed = json.loads(await podman("stats", "--no-stream", "--no-reset", "--format", "json"))
+    found = {each["name"]: _mib(each["mem_usage"].partition("/")[0].strip()) for each in listed}
+    return {pod: size for pod in pods for name, size in found.items() if name.startswith(f"{pod}-")}
+
+
+def _mib(text: str) -> float:
+    factors = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "B": 1.0}
+    unit = next(unit for unit in factors if text.endswith(unit))
+    return float(text.removesuffix(unit)) * factors[unit] / 2**20
+
+
+async def remove_all(secrets: Sequence[str]) -> None:
+    """Remove all that was played, also by an earlier run that was killed."""
+    listed = await podman("pod", "ps", "--filter", f"label={LABEL}", "--format", "{{.Name}}")
+    if pods := listed.split():
+        await podman("pod", "rm", "--force", "--time", "0", *pods)
+    volumes = await podman("volume", "ls", "--quiet")
+    ours = [name for name in volumes.split() if any(name.startswith(f"{pod}-") for pod in pods)]
+    for words in (
+        ("volume", "rm", "--force", *ours) if ours else (),
+        *(("secret", "rm", name) for name in secrets),
+        ("network", "rm", "--force", NETWORK),
+    ):
+        if words:
+            with suppress(PodmanFailed):  # what is not there need not be removed
+                await podman(*words)
