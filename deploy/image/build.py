@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -47,9 +51,27 @@ def fetch(requirements: Path, wheels: Path, python: str) -> None:
             "--no-deps",
         ]
         only = ["--only-binary=:all:", "--python-version", python, "--dest", str(draft)]
-        run(*words, *only, "--require-hashes", "--requirement", str(requirements))
+        with NamedTemporaryFile("w", suffix=".txt") as file:
+            file.write(needed(requirements.read_text(encoding="utf-8"), python))
+            file.flush()
+            run(*words, *only, "--require-hashes", "--requirement", file.name)
         draft.replace(kept)
     shutil.copytree(kept, wheels)
+
+
+def needed(requirements: str, python: str) -> str:
+    """The requirements that hold on Linux for a Python of this version, without their conditions.
+
+    pip judges conditions by the Python that it runs on, whatever version it is told to fetch for.
+    """
+    environment = {"python_full_version": python, "python_version": python.rpartition(".")[0], "sys_platform": "linux"}
+    found = []
+    for entry in re.findall(r"^\w.*(?:\n +--hash.*)+", requirements, re.MULTILINE):
+        head, _, hashes = entry.partition(" \\\n")
+        wanted = Requirement(head)
+        if wanted.marker is None or wanted.marker.evaluate(environment):
+            found.append(f"{wanted.name}{wanted.specifier} \\\n{hashes}\n")
+    return "".join(found)
 
 
 def list_wheels(wheels: Path) -> None:
@@ -128,6 +150,6 @@ def revision() -> str:
 
 
 def python_of(engine: str, base: str) -> str:
-    """The version of Python in a base image."""
-    asked = "import sys; print('.'.join(map(str, sys.version_info[:2])))"
+    """The version of Python in a base image, such as 3.11.2."""
+    asked = "import platform; print(platform.python_version())"
     return run(engine, "run", "--rm", "--network", "none", "--entrypoint", "python3", base, "-c", asked)

@@ -12,7 +12,7 @@ import httpx2
 from deploy.play import podman
 from deploy.play.translate import Probe, Workload, World
 
-READY_MAX_S = 120.0
+READY_MAX_S = 300.0  # only ends what hangs
 _LOOKS_S = 0.25
 
 
