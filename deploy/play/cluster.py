@@ -42,9 +42,10 @@ class Cluster:
         self._http = httpx2.AsyncClient(timeout=2.0, trust_env=False)
 
     def addresses(self, name: str, port: int) -> tuple[str, ...]:
-        """Where a workload's ready pods are, as a Service of Kubernetes knows them."""
-        found = [f"http://{pod.address}:{port}" for pod in self.pods[name] if pod.ready and not pod.leaving]
-        return tuple(found)
+        """Where a workload's ready pods are, as a Service of Kubernetes knows them; all that stay, where none is ready."""
+        staying = [pod for pod in self.pods[name] if not pod.leaving]
+        ready = [pod for pod in staying if pod.ready]
+        return tuple(f"http://{pod.address}:{port}" for pod in ready or staying)
 
     async def run_jobs(self) -> None:
         """Run each Job to its end."""

@@ -122,6 +122,27 @@ def secrets_as_json(world: World) -> int:
     return len(world.secrets)
 
 
+def words_filled_in(world: World) -> int:
+    """A `$(NAME)` in the words of a container is filled in from its Secret: podman passes it on as it is written."""
+    count = 0
+    for workload in world.pods():
+        for container in workload.pod["spec"]["containers"]:
+            known = {f"$({each['name']})": each["valueFrom"]["secretKeyRef"] for each in _from_secrets(container)}
+            words = container.get("args", ())
+            if known.keys() & set(words):
+                container["args"] = [_value(world, known[word]) if word in known else word for word in words]
+                count += 1
+    return count
+
+
+def _from_secrets(container: Object) -> list[Object]:
+    return [each for each in container.get("env", ()) if "secretKeyRef" in each.get("valueFrom", {})]
+
+
+def _value(world: World, reference: Mapping[str, str]) -> str:
+    return base64.b64decode(json.loads(world.secrets[reference["name"]])[reference["key"]]).decode()
+
+
 def config_maps_with_each_pod(world: World) -> int:
     """A ConfigMap goes with each Pod: podman keeps none."""
     world.config_maps = list(world.taken("ConfigMap"))
@@ -202,6 +223,7 @@ RULES: tuple[Rule, ...] = (
     jobs_first,
     services_as_names,
     secrets_as_json,
+    words_filled_in,
     config_maps_with_each_pod,
     probes_by_command,
     ends_by_command,

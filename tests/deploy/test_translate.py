@@ -54,6 +54,14 @@ def test_a_secret_is_json_in_base64() -> None:
     assert {name: base64.b64decode(value).decode() for name, value in found.items()} == {"A": "hello", "B": "grüße"}
 
 
+def test_a_variable_in_the_words_of_a_container_is_filled_in() -> None:
+    world = whole()
+    words = world.workloads["valkey"].pod["spec"]["containers"][0]["args"]
+    secret = json.loads(world.secrets["shop-stores-inside"])
+    assert words[words.index("--requirepass") + 1] == base64.b64decode(secret["PASSWORD"]).decode()
+    assert not [word for word in words if "$(" in word]
+
+
 def test_each_rule_that_did_something_is_told_with_its_sentence() -> None:
     said: list[str] = []
     translated(rendered(VARIANTS["trying"]), said.append)

