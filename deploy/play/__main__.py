@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from deploy.checks.rendering import Variant, rendered
 from deploy.play import images, podman
 from deploy.play.cluster import Cluster, NotReady
-from deploy.play.purchases import Customers
+from deploy.play.purchases import PER_S, Customers
 from deploy.play.translate import World, translated
 from sdpatterns.testing.load import LoadResult
 from shop.settings import PUBLIC, PUBLIC_PORT
@@ -38,7 +38,8 @@ class Row(NamedTuple):
 class Trial:
     """All steps, one after the other."""
 
-    def __init__(self, *, short: bool) -> None:
+    def __init__(self, *, short: bool, per_s: float) -> None:
+        self._per_s = per_s
         self.rows: list[Row] = []
         # The short form has two replicas of what it kills, drains and rolls; the long one of all that may have two.
         self._twice = (
@@ -120,7 +121,7 @@ class Trial:
     ) -> None:
         """A step under load: no purchase fails, and no request but those of a pod that was killed."""
         customers.failed.clear()
-        result: LoadResult = await self._step(step, lambda: customers.during(work))
+        result: LoadResult = await self._step(step, lambda: customers.during(work, self._per_s))
         kept = not result.failed and (may_fail or not customers.failed)
         again = f"{customers.failed.total()} requests made again {dict(customers.failed) or ''}"
         self._note(
@@ -180,9 +181,9 @@ def _silent(_line: str) -> None:
     """The second version is translated by the same rules."""
 
 
-async def played(*, short: bool) -> int:
+async def played(*, short: bool, per_s: float) -> int:
     """The whole trial; gives the exit code."""
-    trial, began_s = Trial(short=short), time.monotonic()
+    trial, began_s = Trial(short=short, per_s=per_s), time.monotonic()
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -201,12 +202,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play the chart; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m deploy.play", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer replicas, and fewer services rolled")
+    parser.add_argument("--per-s", type=float, default=PER_S, help=f"purchases per second (default: {PER_S:g})")
     told = parser.parse_args(argv)
     if problem := podman.why_not():
         print(f"pods cannot be played here: {problem}", file=sys.stderr)
         return 2
     try:
-        return asyncio.run(played(short=told.short))
+        return asyncio.run(played(short=told.short, per_s=told.per_s))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class Cluster:
         self._http = httpx2.AsyncClient(timeout=2.0, trust_env=False)
 
     def addresses(self, name: str, port: int) -> tuple[str, ...]:
-        """Where a workload's ready pods are, as a Service of Kubernetes knows them; all that stay, where none is ready."""
+        """Where the ready pods of a workload are, as a Service knows them; all that stay, where none is ready."""
         staying = [pod for pod in self.pods[name] if not pod.leaving]
         ready = [pod for pod in staying if pod.ready]
         return tuple(f"http://{pod.address}:{port}" for pod in ready or staying)
@@ -113,7 +115,7 @@ class Cluster:
         """Kill the process of a pod, which podman starts again; gives how long it was away."""
         container = pod.of.pod["spec"]["containers"][0]["name"]
         began_s = time.monotonic()
-        await podman.podman("kill", "--signal", "KILL", f"{pod.name}-{container}")
+        os.kill(await podman.pid_of(pod.name, container), signal.SIGKILL)
         await asyncio.sleep(_LOOKS_S)
         await self.wait_ready(pod)
         return time.monotonic() - began_s

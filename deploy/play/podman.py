@@ -87,6 +87,12 @@ async def exit_code(pod: str, container: str) -> int | None:
     return None if found["State"]["Running"] else int(found["State"]["ExitCode"])
 
 
+async def pid_of(pod: str, container: str) -> int:
+    """The process of a container. One that `podman kill` ends is not started again: podman takes that for an order."""
+    (found,) = json.loads(await podman("inspect", f"{pod}-{container}"))
+    return int(found["State"]["Pid"])
+
+
 async def waited(pod: str, container: str) -> int:
     """Wait until a container has ended; gives what it ended with."""
     return int(await podman("wait", f"{pod}-{container}"))

@@ -61,7 +61,7 @@ class Customers:
                 self.failed[why] += 1
                 await asyncio.sleep(_PAUSE_S)
 
-    async def during(self, work: Callable[[], Awaitable[Any]], per_s: float = PER_S) -> LoadResult:
+    async def during(self, work: Callable[[], Awaitable[Any]], per_s: float) -> LoadResult:
         """Buy all the time while this work is done."""
         result = LoadResult()
 
@@ -76,11 +76,16 @@ class Customers:
         # The work may take any time, so a second of load is begun each second, whether or not the last one has ended.
         began: list[asyncio.Task[LoadResult]] = []
         working = asyncio.ensure_future(work())
-        while not working.done():
-            began.append(asyncio.create_task(run_load(one, Profile(LoadStage(1.0, per_s)), seed=len(began))))
-            await asyncio.wait([working], timeout=1.0)
-        await asyncio.gather(*began)
-        await working
+        try:
+            while not working.done():
+                began.append(asyncio.create_task(run_load(one, Profile(LoadStage(1.0, per_s)), seed=len(began))))
+                await asyncio.wait([working], timeout=1.0)
+            await asyncio.gather(*began)
+            await working
+        finally:
+            for task in (working, *began):
+                task.cancel()
+            await asyncio.gather(working, *began, return_exceptions=True)
         return result
 
     async def aclose(self) -> None:
