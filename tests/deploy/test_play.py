@@ -20,8 +20,9 @@ STEPS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.unmeasured
-@pytest.mark.parametrize("short", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("short", [True, False])
 @pytest.mark.timeout(900)
 def test_the_shop_in_pods_keeps_its_promises(short: bool) -> None:
     if problem := podman.why_not():
