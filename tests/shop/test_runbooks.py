@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 import yaml
 
 from deploy.monitoring.generate import RULES, RUNBOOKS
+from sdpatterns import Outbox
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.ports.queue import Message, Park
 from tests.monitoring.live import Watch, watching
 from tests.programs import needed
 
@@ -23,6 +27,8 @@ PAGES = Path(__file__).parents[2] / "docs" / "runbooks"
 SCRAPED = ("gateway", "ordering", "payments", "fulfilment")
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 """A block with a title says how to set up, and is not run."""
+AROUND = {**os.environ, "USER": "test", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+"""With the Python of the tests as `python`."""
 FOR_A_PERSON = re.compile(r"\$RUN\b")
 """Needs a run that is parked; `test_saga_view.py` resumes one."""
 
@@ -57,7 +63,7 @@ async def test_the_commands_of_all_pages_work(shared: Visitor) -> None:
     order = (await shared.buy()).json()["order_id"]
     await shared.settled()
     with watching([shared.settings.address(context) for context in SCRAPED]) as watch:
-        around = {**os.environ, **surroundings(shared, watch), "ORDER": order}
+        around = {**AROUND, **surroundings(shared, watch), "ORDER": order}
         refused = [
             (page, block, said)
             for page, block in commands()
@@ -69,14 +75,37 @@ async def test_the_commands_of_all_pages_work(shared: Visitor) -> None:
 
 def surroundings(visitor: Visitor, watch: Watch) -> dict[str, str]:
     services = {context.upper(): visitor.settings.address(context) for context in SCRAPED}
-    public = {"SHOP": visitor.settings.public, "USER": "test"}
-    return {**services, **public, "PROMETHEUS": watch.prometheus, "ALERTMANAGER": watch.alertmanager}
+    watched = {"PROMETHEUS": watch.prometheus, "ALERTMANAGER": watch.alertmanager}
+    store = f"sqlite+aiosqlite:///{visitor.settings.storage('ordering')}"
+    return {**services, **watched, "SHOP": visitor.settings.public, "ORDERING_STORE": store}
 
 
 async def said_if_refused(block: str, around: dict[str, str]) -> str | None:
     """What a block printed, if one of its commands failed."""
+    code, said = await answer(block, around)
+    return None if code == 0 else said
+
+
+async def answer(block: str, around: dict[str, str]) -> tuple[int | None, str]:
     words = ("bash", "-euo", "pipefail", "-c", block)
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*words, env=around, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
     said, _ = await process.communicate()
-    return None if process.returncode == 0 else said.decode()
+    return process.returncode, said.decode()
+
+
+async def test_the_runbook_puts_a_parked_event_back(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'ordering.sqlite3'}"
+    ((_, block),) = [(page, text) for page, text in commands() if "Outbox" in text]
+    around = {**AROUND, "ORDERING_STORE": url}
+    async with SQLBackend.from_url(url) as backend:
+        await backend.create()
+        queue = Outbox("orders", backend=backend).queue
+        await queue.publish([Message(id="told", payload=b"{}", key="order")])
+        (claimed,) = (await queue.claim(1, 60.0)).messages
+        assert await queue.settle([Park(claimed, "refused 1000 times")]) == [True]
+        assert (await queue.depth()).parked == 1
+        code, said = await answer(block, around)
+        assert (code, said) == (0, "told 1 refused 1000 times\n[True]\n")
+        depth = await queue.depth()
+    assert (depth.parked, depth.due) == (0, 1)
