@@ -17,7 +17,7 @@ from sdpatterns.coordination.lease.guard import Lease, LeaseAnswer, LeasedGuard
 from sdpatterns.coordination.lease.held import Held
 from sdpatterns.coordination.lease.permits import Refusal
 from sdpatterns.coordination.optimistic.decision import Versioned
-from sdpatterns.coordination.optimistic.lock import Change, OptimisticLock, T
+from sdpatterns.coordination.optimistic.lock import Change, OptimisticLock
 from sdpatterns.coordination.semaphore.guard import Semaphore
 from sdpatterns.core.guard import Guard, KeyedGuard
 from sdpatterns.core.pipeline import Pipeline
@@ -27,18 +27,21 @@ from sdpatterns.core.service import Health
 from sdpatterns.core.step import Transition
 from sdpatterns.core.tracing import Opened, SpanKind
 from sdpatterns.errors import BackendError, LeaseNotGranted
+from sdpatterns.messaging.choreography.choreography import Choreography, ChoreographyService, E, Handler, T
+from sdpatterns.messaging.choreography.decision import HandlerLink
 from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.consumer.notices import EventHandled, EventPublished
 from sdpatterns.messaging.eventstore.aggregate import Aggregate, AggregateState, CommandResult
 from sdpatterns.messaging.eventstore.events import EventPage, StoredEvent, StreamHistory
 from sdpatterns.messaging.eventstore.rehydration import Rehydrated
-from sdpatterns.messaging.eventstore.store import ArchiveHook, C, E, EventStore
+from sdpatterns.messaging.eventstore.store import ArchiveHook, C, EventStore
 from sdpatterns.messaging.inbox import Inbox
 from sdpatterns.messaging.jobs.config import Upgrade
 from sdpatterns.messaging.jobs.jobs import Jobs, _Decorator
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus
 from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times
 from sdpatterns.messaging.jobs.worker import Worker
+from sdpatterns.messaging.outbox import Outbox
 from sdpatterns.messaging.outbox.outbox import Outbox
 from sdpatterns.messaging.outbox.relay import Relay
 from sdpatterns.messaging.projection.decision import HeldProjection, ParkedStream
@@ -50,6 +53,7 @@ from sdpatterns.messaging.saga.journal import Entry, Journal, RunStarted, RunSta
 from sdpatterns.messaging.saga.run import A1, A2, A3, Ts
 from sdpatterns.messaging.saga.sagas import HasLogAndQueue, Saga, Sagas
 from sdpatterns.messaging.saga.worker import SagaWorker
+from sdpatterns.messaging.topics import Subscriber, Topic
 from sdpatterns.messaging.topics.subscriber import Subscriber
 from sdpatterns.messaging.topics.topic import Topic
 from sdpatterns.ports.backend import Backend, HasLogs, HasQueues, HasStates
@@ -138,6 +142,18 @@ class BlockingSaga(Generic[P, R]):
     def arguments(self, started: RunStarted) -> inspect.BoundArguments: ...
     def stored(self, result: Any) -> Any: ...
     def loaded(self, value: Any) -> R: ...
+
+class BlockingChoreography(Generic[T]):
+    def publish(self, event: object, *, id: str, subject: str | None = ..., within: HasQueues | None = ...) -> None: ...
+    def check(self) -> None: ...
+    def diagram(self) -> list[str]: ...
+    @property
+    def links(self) -> list[HandlerLink]: ...
+    @property
+    def services(self) -> list[str]: ...
+    def handle(self, handlers: Sequence[Handler], cause: CloudEvent) -> None: ...
+
+class BlockingChoreographyService(BlockingSubscriber): ...
 
 class BlockingStateStore:
     runtime: Runtime | None
@@ -737,6 +753,8 @@ class BlockingKeyedLease(BlockingKeyed):
     def guard(self) -> BlockingHolding: ...
 
 @overload
+def blocking(thing: ChoreographyService, /) -> BlockingChoreographyService: ...
+@overload
 def blocking(thing: Bulkhead, /) -> BlockingBulkhead: ...
 @overload
 def blocking(thing: CircuitBreaker, /) -> BlockingCircuitBreaker: ...
@@ -774,6 +792,8 @@ def blocking(thing: Guard, /) -> BlockingGuard: ...
 def blocking(thing: Pipeline, /) -> BlockingPipeline: ...
 @overload
 def blocking(thing: LeaderService, /) -> BlockingLeaderService: ...
+@overload
+def blocking(thing: Choreography[Any], /) -> BlockingChoreography[Any]: ...
 @overload
 def blocking(thing: Fallback, /) -> BlockingFallback: ...
 @overload

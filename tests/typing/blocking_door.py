@@ -10,10 +10,13 @@ from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.blocking import blocking
 from sdpatterns.coordination.election import Leader
 from sdpatterns.coordination.lease import Held
+from sdpatterns.messaging.choreography import Choreography, ChoreographyService
+from sdpatterns.messaging.schema import EventSchema
 from sdpatterns.ports.queue import Claims, Message
 from sdpatterns.traffic.ratelimit import Decision
 
 backend = MemoryBackend()
+shop: Choreography[None] = Choreography("shop", backend=backend, schema=EventSchema())
 limiter = blocking(RateLimiter("api", per_second(10), store=backend.states))
 once = blocking(Idempotency("checkout", store=backend.states))
 payout = blocking(Lease("payout", store=backend.states, signals=backend.signals))
@@ -74,4 +77,9 @@ def main() -> None:
     assert_type(mails.publish([Message(id="a", payload=b"")]), Sequence[bool])
     assert_type(mails.claim(10, 30.0), Claims)
     mails.settle([7])  # type: ignore[list-item]
+    flow = blocking(shop)
+    flow.publish(Decision, id="a", subject="o-1")
+    assert_type(flow.services, list[str])
+    with blocking(ChoreographyService(shop, "stock")):
+        flow.publish(Decision, subject="o-1")  # type: ignore[call-arg]
     blocking(7)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import pytest
@@ -17,11 +17,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.backends.nats import NatsBackend
+from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.messaging.choreography import Choreography, ChoreographyService, EventTurn
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.outbox import Outbox, Relay
 from sdpatterns.messaging.schema import EventSchema, EventType
+from tests.backends.everywhere import opened, unique
 
 pytestmark = pytest.mark.anyio
 
@@ -57,16 +60,19 @@ SCHEMA = EventSchema(
 
 
 class World:
-    """Three services on one SQLite file, each with a table of its effects."""
+    """Three services on one database, with a table of their effects."""
 
-    def __init__(self, backend: SQLBackend, engine: AsyncEngine, outbox: Outbox | None = None, bus: Any = None) -> None:
+    def __init__(
+        self, backend: SQLBackend, engine: AsyncEngine, table: str, outbox: Outbox | None = None, bus: Any = None
+    ) -> None:
         self.backend = backend
         self.engine = engine
+        self.table = table
         self.turns: Counter[str] = Counter()
         self.faults: dict[str, list[Exception]] = {}
         self.done = anyio.Event()
         self.shop: Choreography[AsyncSession] = Choreography(
-            "shop", backend=bus or backend, schema=SCHEMA, transaction=self.begin, outbox=outbox
+            unique("shop"), backend=bus or backend, schema=SCHEMA, transaction=self.begin, outbox=outbox
         )
         self.shop.on(Placed, by="stock", publishes=(Reserved,))(self.reserve)
         self.shop.on(Reserved, by="payments", publishes=(Paid,))(self.charge)
@@ -86,7 +92,7 @@ class World:
 
     async def note(self, what: str, turn: EventTurn[AsyncSession]) -> None:
         self.turns[what] += 1
-        await turn.tx.execute(text("insert into effects values (:what)"), {"what": what})
+        await turn.tx.execute(text(f"insert into {self.table} values (:what)"), {"what": what})
 
     async def reserve(self, event: Placed, turn: EventTurn[AsyncSession]) -> Reserved:
         await self.note(f"reserve {event.order}", turn)
@@ -104,7 +110,7 @@ class World:
 
     async def effects(self) -> list[str]:
         async with self.engine.connect() as connection:
-            return sorted((await connection.scalars(text("select what from effects"))).all())
+            return sorted((await connection.scalars(text(f"select what from {self.table}"))).all())
 
     async def is_idle(self) -> bool:
         queues = [self.shop.topic.queue, *map(self.shop.topic.queue_of, self.shop.services)]
@@ -122,20 +128,25 @@ class World:
             await self.shop.publish(Placed(order, Decimal("9.50")), id=f"placed-{order}", subject=order)
 
 
-@pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[tuple[SQLBackend, AsyncEngine]]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}"
+Sql: TypeAlias = tuple[SQLBackend, AsyncEngine, str]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def sql(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Sql]:
+    url, table = f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}", unique("effects").replace("-", "_")
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url").replace("://", "+asyncpg://")
     engine = create_async_engine(url, connect_args={"timeout": 60})
     async with SQLBackend.from_url(url, timeout_s=PATIENCE_S) as backend:
         await backend.create()
         async with engine.begin() as connection:
-            await connection.execute(text("create table effects (what text)"))
-        yield backend, engine
+            await connection.execute(text(f"create table {table} (what text)"))
+        yield backend, engine, table
     await engine.dispose()
 
 
 @pytest.fixture
-def world(sql: tuple[SQLBackend, AsyncEngine]) -> World:
+def world(sql: Sql) -> World:
     return World(*sql)
 
 
@@ -194,19 +205,41 @@ async def test_an_event_that_always_fails_is_parked_and_the_others_go_on(world: 
     assert await world.effects() == sorted([*ALL_OF_LAST, "reserve bad"])
 
 
-async def test_events_go_to_another_backend_through_an_outbox(sql: tuple[SQLBackend, AsyncEngine]) -> None:
-    outbox = Outbox("shop", backend=sql[0])
-    world = World(*sql, outbox=outbox, bus=MemoryBackend())
-    await world.placed("last")
-    async with Relay(outbox, world.shop.topic.publish), world.running():
-        await until(world.done.is_set)
+@pytest.mark.parametrize("kind", ["memory", "valkey"])
+async def test_events_go_to_another_backend_through_an_outbox(
+    sql: Sql, request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    outbox = Outbox(unique("shop"), backend=sql[0])
+    async with opened(request, kind, tmp_path) as bus:
+        world = World(*sql, outbox=outbox, bus=bus)
+        await world.placed("last")
+        async with Relay(outbox, world.shop.topic.publish), world.running():
+            await until(world.done.is_set)
+            await world.placed("last")
+            await until(world.is_idle)
     assert await world.effects() == ALL_OF_LAST
+    assert set(world.turns.values()) == {1}
 
 
-async def test_without_transactions_a_turn_has_the_same_key_and_the_same_events_each_time() -> None:
+async def test_transactions_on_another_backend_need_an_outbox(sql: Sql) -> None:
+    # Else what follows would be written to the database, and nothing takes it from there.
+    with pytest.raises(ValueError, match=r"RedisBackend has no within\(session\): give an outbox"):
+        World(*sql, bus=RedisBackend.from_url("redis://127.0.0.1:1"))
+    with pytest.raises(TypeError, match="a topic needs a backend with queues, and NatsBackend has none"):
+        World(*sql, outbox=Outbox("shop", backend=sql[0]), bus=NatsBackend("nats://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("kind", ["memory", "valkey"])
+async def test_without_transactions_a_turn_has_the_same_key_and_the_same_events_each_time(
+    request: pytest.FixtureRequest, kind: str, tmp_path: Path
+) -> None:
+    async with opened(request, kind, tmp_path) as backend:
+        await each_turn_is_the_same(Choreography(unique("shop"), backend=backend, schema=SCHEMA))
+
+
+async def each_turn_is_the_same(shop: Choreography[None]) -> None:
     keys: list[str] = []
     arrived: list[str] = []
-    shop: Choreography[None] = Choreography("shop", backend=MemoryBackend(), schema=SCHEMA)
 
     @shop.on(Placed, by="stock", publishes=(Reserved,))
     async def reserve(event: Placed, turn: EventTurn[None]) -> Reserved | None:

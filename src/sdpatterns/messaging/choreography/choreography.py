@@ -84,7 +84,8 @@ class Choreography(Undivided, Generic[T]):
     if, the effect is there. Without it a handler gets each event at least once, with the same `idempotency_key`, and
     publishes the same events with the same ids. An event that fails again and again is parked in the queue of the
     service that cannot handle it; the others have it.
-    **May fail** with `ValueError` when a service is built: an event that nothing handles, or a cycle; see `check`.
+    **May fail** with `ValueError` when it is built with a transaction, no outbox and a backend that has none; and when
+    a service is built: an event that nothing handles, or a cycle; see `check`.
     **Costs** what a `Topic` costs; with a transaction one row for each event and handler, and one message for each
     event that follows.
 
@@ -109,6 +110,11 @@ class Choreography(Undivided, Generic[T]):
         self.topic = Topic(name, backend=backend)
         if outbox is not None and transaction is None:
             raise ValueError("outbox needs a transaction, in which its events are written")
+        if transaction is not None and outbox is None and not callable(getattr(backend, "within", None)):
+            # What follows would be written to the transaction's database, where no subscriber looks for it.
+            raise ValueError(
+                f"{type(backend).__name__} has no within(session): give an outbox, and a Relay to the topic"
+            )
         self._transaction = transaction
         self._outbox = outbox
         self._ends = [self._name_of(kind) for kind in ends]

@@ -45,6 +45,8 @@ class Topic(Undivided):
         self.name = check_name("Topic", name)
         self._settings = settings or QueueSettings()
         self._backend = backend
+        if not callable(getattr(backend, "queue", None)):
+            raise TypeError(f"a topic needs a backend with queues, and {type(backend).__name__} has none")
         self.queue = backend.queue(f"topic/{join_key(name)}", self._settings)
         require(self.queue, f"Topic {name!r}", "fence", "keyed order")
         self.signals = backend.signals
