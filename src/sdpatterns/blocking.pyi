@@ -41,7 +41,6 @@ from sdpatterns.messaging.jobs.jobs import Jobs, _Decorator
 from sdpatterns.messaging.jobs.record import JobRecord, JobStatus
 from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times
 from sdpatterns.messaging.jobs.worker import Worker
-from sdpatterns.messaging.outbox import Outbox
 from sdpatterns.messaging.outbox.outbox import Outbox
 from sdpatterns.messaging.outbox.relay import Relay
 from sdpatterns.messaging.projection.decision import HeldProjection, ParkedStream
@@ -53,7 +52,6 @@ from sdpatterns.messaging.saga.journal import Entry, Journal, RunStarted, RunSta
 from sdpatterns.messaging.saga.run import A1, A2, A3, Ts
 from sdpatterns.messaging.saga.sagas import HasLogAndQueue, Saga, Sagas
 from sdpatterns.messaging.saga.worker import SagaWorker
-from sdpatterns.messaging.topics import Subscriber, Topic
 from sdpatterns.messaging.topics.subscriber import Subscriber
 from sdpatterns.messaging.topics.topic import Topic
 from sdpatterns.ports.backend import Backend, HasLogs, HasQueues, HasStates

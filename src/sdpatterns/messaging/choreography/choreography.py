@@ -16,10 +16,11 @@ from sdpatterns.messaging.choreography.decision import HandlerLink, drawn, fault
 from sdpatterns.messaging.cloudevents import CloudEvent
 from sdpatterns.messaging.consumer import Redelivery
 from sdpatterns.messaging.inbox import Inbox
-from sdpatterns.messaging.outbox import Outbox
+from sdpatterns.messaging.outbox.outbox import Outbox
 from sdpatterns.messaging.schema import EventSchema
 from sdpatterns.messaging.schema.config import EventPart
-from sdpatterns.messaging.topics import Subscriber, Topic, TopicBackend
+from sdpatterns.messaging.topics.subscriber import Subscriber
+from sdpatterns.messaging.topics.topic import Topic, TopicBackend
 from sdpatterns.ports.backend import HasQueues, HasStates
 
 __all__ = ["Choreography", "ChoreographyService", "EventTurn"]
