@@ -54,7 +54,7 @@ class Fulfilment:
             raise InvalidInput(FieldError("/", "must be a CloudEvent")) from None
         order = taken(event)
         async with self._database.write() as connection:
-            view = self._backend.within(connection)
+            view = self._backend.within(connection, savepoints=False)
             if await self._is_new(event.id, view):
                 await self._store.take(connection, order, self._now_us())
                 await self._follow_ups.begin(order.order_id, view)

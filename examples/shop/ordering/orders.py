@@ -85,7 +85,7 @@ class Orders:
                 key = {"checkout_key": checkout_key, "order_id": placed.order_id}
                 await connection.execute(insert(CHECKOUT_KEYS).values(key))
                 await connection.execute(insert(CONTACTS).values(order_id=placed.order_id, contact=contact))
-                view = self._backend.within(connection)
+                view = self._backend.within(connection, savepoints=False)
                 await self._events.append(ORDERS.stream(placed.order_id), 0, [placed], within=view)
                 await start(view)
         except IntegrityError:
@@ -129,7 +129,7 @@ class Orders:
         publisher = self._publisher()
         paid = news(order, await self.contact(order_id)) if isinstance(events[-1], OrderPaid) else None
         async with self._database.write() as connection:
-            view = self._backend.within(connection)
+            view = self._backend.within(connection, savepoints=False)
             await self._events.append(ORDERS.stream(order_id), found.version, events, within=view)
             await _free_key(connection, order_id, events[-1])
             if start is not None:

@@ -140,12 +140,16 @@ class SQLBackend(Lifespan):
         check_name("a log", name)
         return SQLLog(name, settings, self.runtime, self._resources.here, self.signals)
 
-    def within(self, transaction: CallerTransaction) -> SQLView:
-        """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy."""
+    def within(self, transaction: CallerTransaction, *, savepoints: bool = True) -> SQLView:
+        """The same ports on a transaction of the caller's: a session or a connection of SQLAlchemy.
+
+        With `savepoints=False` queues and logs need fewer statements, and what they raise has to end the transaction.
+        """
         spoken = _dialect_of(transaction)
         if spoken != self._dialect.name:
             raise ValueError(f"a transaction in {spoken} was given to a backend in {self.shown}")
-        return SQLView(self._dialect, self._tables, transaction, self._resources.announce_here)
+        announce = self._resources.announce_here
+        return SQLView(self._dialect, self._tables, transaction, announce, savepoints=savepoints)
 
     def pressure(self) -> Pressure:
         """How busy its connections in this process are: see `observability.resources.of_backend`."""

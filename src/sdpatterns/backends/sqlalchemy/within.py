@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -51,6 +52,9 @@ class SQLView:
 
     A plain connection, and a session that was given one, do not say when they commit. There Postgres
     itself announces the topics, with one more statement, and such commits wait for each other.
+
+    Without `savepoints` a queue and a log need two statements less each time. Then let what they raise end your
+    transaction: on Postgres nothing more could be written in it. Cells have a savepoint all the same.
     """
 
     def __init__(
@@ -59,9 +63,11 @@ class SQLView:
         tables: Tables,
         transaction: CallerTransaction,
         announce_here: Callable[[], Announce | None],
+        *,
+        savepoints: bool = True,
     ) -> None:
         self.states = ViewStates(dialect, tables.cells, transaction, announce_here)
-        place = _Place(dialect, transaction, announce_here)
+        place = _Place(dialect, transaction, announce_here, savepoints=savepoints)
         self._queue = partial(ViewQueue, place, tables.messages)
         self._log = partial(ViewLog, place, tables.events)
 
@@ -132,13 +138,19 @@ class _Place:
     """The caller's transaction, as a place where requests to a queue or log are carried out."""
 
     def __init__(
-        self, dialect: Dialect, transaction: CallerTransaction, announce_here: Callable[[], Announce | None]
+        self,
+        dialect: Dialect,
+        transaction: CallerTransaction,
+        announce_here: Callable[[], Announce | None],
+        *,
+        savepoints: bool,
     ) -> None:
         is_async = isinstance(transaction, AsyncSession | AsyncConnection)
         self.runtime: Runtime = ASYNCIO if is_async else BLOCKING
         self._dialect = dialect
         self._transaction = transaction
         self._announce_here = announce_here
+        self._savepoints = savepoints
 
     async def carry(self, unit: RequestUnit) -> None:
         """Run the unit, and announce its topics when the caller commits."""
@@ -153,10 +165,10 @@ class _Place:
         self._dialect.join(connection)
         tx = ViewTransaction(connection)
         # A savepoint of its own, so that a statement that fails leaves the caller's transaction usable.
-        with connection.begin_nested() as savepoint:
+        with connection.begin_nested() if self._savepoints else contextlib.nullcontext() as savepoint:
             finish(unit.run(tx, in_transaction=True))
             # And what was refused keeps no lock.
-            if any(isinstance(answer, OtherVersion) for answer in unit.answers):
+            if savepoint is not None and any(isinstance(answer, OtherVersion) for answer in unit.answers):
                 savepoint.rollback()
         if unit.topics:
             _announce(self._dialect, self._announce_here(), inner, tx, unit.topics)
