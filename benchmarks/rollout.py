@@ -28,6 +28,7 @@ Judge = Callable[[Counts, Counts, float], bool]
 
 def ours(ratio_max: float) -> Judge:
     rollout = Rollout("bench", weights=(WEIGHT,), requests_min=10**9, step_max_s=1e9, ratio_max=ratio_max)
+    rollout.observe(Counts(0), Counts(0), now_s=0.0)
     return lambda new, old, now_s: rollout.observe(new, old, now_s=now_s).verdict == "roll_back"
 
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-__all__ = ["Counts", "Evidence", "since"]
+__all__ = ["Counts", "Evidence"]
 
 _MULTIPLES = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
 """The alternatives, as multiples of the tolerated ratio; all get the same weight. The spacing costs a few failures."""
@@ -44,12 +44,11 @@ class Counts(NamedTuple):
     failed: int = 0
     slow: int = 0
 
-
-def since(before: Counts, now: Counts) -> Counts:
-    """What came after `before`; all of `now` where the count has started from zero in between."""
-    if any(new < old for old, new in zip(before, now, strict=True)):
-        return now
-    return Counts(*(new - old for old, new in zip(before, now, strict=True)))
+    def since(self, before: Counts) -> Counts:
+        """What came after `before`; all of it where the count has started from zero in between."""
+        if any(new < old for old, new in zip(before, self, strict=True)):
+            return self
+        return Counts(*(new - old for old, new in zip(before, self, strict=True)))
 
 
 class Evidence:

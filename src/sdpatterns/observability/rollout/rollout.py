@@ -9,7 +9,7 @@ from sdpatterns.core.forks import new_lock
 from sdpatterns.core.notices import LISTENERS, Notice, tell
 from sdpatterns.core.spelling import explained
 from sdpatterns.observability.rollout.config import RolloutConfig
-from sdpatterns.observability.rollout.decision import Counts, Evidence, since
+from sdpatterns.observability.rollout.decision import Counts, Evidence
 from sdpatterns.observability.rollout.notices import RolloutAdvanced, RolloutCompleted, RolloutReverted
 
 __all__ = ["Judgement", "Rollout", "Verdict"]
@@ -18,7 +18,6 @@ Verdict: TypeAlias = Literal["hold", "promote", "roll_back"]
 
 _DOUBT = math.log(10.0)
 """No promotion while the failures are ten times as likely under a version that is worse."""
-_NOTHING = Counts(0)
 
 
 class Judgement(NamedTuple):
@@ -52,8 +51,8 @@ class Rollout:
     ```
 
     It moves no traffic. You send the share `weight` to the new version, count at the **callers**, because a version
-    that is down counts nothing, and call `observe` every few seconds with what was counted since the start. Do what
-    the verdict says:
+    that is down counts nothing, and call `observe` every few seconds with the counts as they stand. Do what the verdict
+    says:
 
     - `promote`: the new version has had `requests_min` requests and `step_min_s` seconds at this step, and there is
       no evidence against it. It gets the next of `weights`, and after the last one all traffic.
@@ -92,10 +91,10 @@ class Rollout:
         )
         self._lock = new_lock()
         self._evidence = {"failures": Evidence(ratio_max), "slow": Evidence(ratio_max)}
-        self._seen = (_NOTHING, _NOTHING)
+        self._seen: tuple[Counts, Counts] | None = None
         self._step = 0
         self._step_requests = 0
-        self._step_began_s: float | None = None
+        self._step_began_s = 0.0
         self._end: Judgement | None = None
 
     @property
@@ -110,7 +109,7 @@ class Rollout:
         return self._end is not None
 
     def observe(self, new: Counts, old: Counts, *, now_s: float) -> Judgement:
-        """Judge the new version by what callers saw of both since the start. The first look starts the clock."""
+        """Judge the new version by what callers have seen of both. The first look is the start: of time and of counts."""
         with self._lock:
             judgement, notice = self._observed(new, old, now_s)
         if notice is not None and LISTENERS:
@@ -130,17 +129,17 @@ class Rollout:
     def _observed(self, new: Counts, old: Counts, now_s: float) -> tuple[Judgement, Notice | None]:
         if self._end is not None:
             return self._end, None
-        if self._step_began_s is None:
-            self._step_began_s = now_s
-        self._count(new, old)
+        if self._seen is None:
+            self._seen, self._step_began_s = (new, old), now_s
+        self._count(new, old, self._seen)
         for cause, words in (("failures", "failed"), ("slow", "were slow")):
             if self._doubt(cause) >= 1:
                 often = f"more than {self.config.ratio_max:g} times as often as those of the old version"
                 return self._rolled_back(cause, f"its requests {words} {often}")
         return self._moved(now_s - self._step_began_s, now_s)
 
-    def _count(self, new: Counts, old: Counts) -> None:
-        of_new, of_old = since(self._seen[0], new), since(self._seen[1], old)
+    def _count(self, new: Counts, old: Counts, seen: tuple[Counts, Counts]) -> None:
+        of_new, of_old = new.since(seen[0]), old.since(seen[1])
         self._seen = (new, old)
         self._step_requests += of_new.requests
         self._evidence["failures"].add(of_new.failed, of_new.requests, of_old.failed, of_old.requests)
