@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
 
 import httpx2
+
+from shop.stage.release import SHARE_HEADER
 
 _LEFT_ALONE_S = 1.0
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -19,7 +22,8 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
     connection breaks under a request that may be repeated (RFC 9110, 9.2.2). Who is alone is asked a second
     time: what broke may have been an old connection. A replica that closes a connection after its answer, as one
-    does that is about to end, is left alone in the same way. The library's balancer, which also knows how busy and
+    does that is about to end, is left alone in the same way. One whose last answer asked for a share of the
+    traffic gets that share, and the others share the rest. The library's balancer, which also knows how busy and
     how well each replica is, will take this place.
     """
 
@@ -30,6 +34,7 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
         self._inner = inner
         self._turn = itertools.count(secrets.randbelow(1_000))  # many callers do not begin with the same
         self._away_until: dict[httpx2.URL, float] = {}
+        self._shares: dict[httpx2.URL, float] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer of the first replica that gives one."""
@@ -55,6 +60,10 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
             return self._targets * 2
         start = next(self._turn) % len(self._targets)
         turned = self._targets[start:] + self._targets[:start]
+        for target, share in self._shares.items():
+            if target in turned:
+                turned.remove(target)
+                turned.insert(0 if random.random() < share else len(turned), target)
         now = time.monotonic()
         return sorted(turned, key=lambda target: self._away_until[target] > now)
 
@@ -64,9 +73,14 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
         response = await self._inner.handle_async_request(request)
         if response.headers.get("connection") == "close":
             self._leave_alone(target)
+        elif share := float(response.headers.get(SHARE_HEADER, 0)):
+            self._shares[target] = share
+        else:
+            self._shares.pop(target, None)
         return response
 
     def _leave_alone(self, target: httpx2.URL) -> None:
+        self._shares.pop(target, None)  # what answers there next may be another release
         if target in self._away_until:  # it may have gone from the list meanwhile
             self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
 

@@ -142,7 +142,8 @@ class _ReportingTransport(httpx2.AsyncBaseTransport):
                 self._name,
             ):  # the control room's own requests are not traffic
                 duration_s = time.monotonic() - began_s
-                tell(CallFinished(name=self._caller, to=self._name, failed=failed, duration_s=duration_s))
+                at = f"{request.url.host}:{request.url.port}"  # the replica that was asked last
+                tell(CallFinished(name=self._caller, to=self._name, failed=failed, duration_s=duration_s, at=at))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -6,7 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from shop.stage.release import Release
 
 # What runs together: a deployable is one process, or several replicas of it, when the shop runs as processes.
 DEPLOYABLES = {
@@ -76,6 +80,8 @@ class Settings:
     fleet: FleetServers | None = None
     visitors: int = 0
     """How many simulated visitors walk through the shop from the start."""
+    replaced: Callable[[str, int, Release], None] | None = None
+    """Asks for a replica of another release: the deployable, its number; None where there is no supervisor to ask."""
     now_us: Callable[[], int] = wall_clock_us
 
     def address(self, context: str) -> str:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sdpatterns.core.notices import Notice
+from sdpatterns.observability.rollout import Counts
 from sdpatterns.resilience.breaker import CircuitClosed, CircuitHalfOpened, CircuitOpened
 from sdpatterns.resilience.retry import RetryScheduled
 from sdpatterns.web.notices import RequestFinished
 
 WINDOW_S = 5.0
 _KEPT_MAX = 4_000
+_SLOW_S = 1.0
+_REPLICAS_MAX = 100
 
 # What the control room asks for to show it: no traffic of the shop, and nothing that a fault may hit.
 WATCHED = frozenset(
@@ -60,11 +63,12 @@ WATCHED = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallFinished(Notice):
-    """A service, `name`, asked another one and has its answer, or none."""
+    """A service, `name`, asked another one, at one of its replicas, and has the answer, or none."""
 
     to: str
     failed: bool
     duration_s: float
+    at: str = ""
 
     def labels(self) -> dict[str, str]:
         """Who asked whom, and whether it went well."""
@@ -115,6 +119,17 @@ class _Edge:
         self.calls = Beats()
         self.retries = Beats()
         self.breaker: str | None = None
+        self._of_replicas: dict[str, Counts] = {}
+
+    def count(self, call: CallFinished, now_s: float) -> None:
+        """One more call."""
+        self.calls.add(now_s, failed=call.failed, duration_s=call.duration_s)
+        before = self._of_replicas.pop(call.at, Counts(0))  # taken out and put in: the one asked last stands last
+        slow = call.duration_s > _SLOW_S and not call.failed
+        counted = Counts(before.requests + 1, before.failed + call.failed, before.slow + slow)
+        self._of_replicas[call.at] = counted
+        if len(self._of_replicas) > _REPLICAS_MAX:
+            del self._of_replicas[next(iter(self._of_replicas))]
 
     def view(self, now_s: float) -> dict[str, Any]:
         calls = self.calls.view(now_s)
@@ -123,6 +138,7 @@ class _Edge:
             "failing": calls["failing"],
             "retries": self.retries.view(now_s)["rate"],
             "breaker": self.breaker,
+            "replicas": self._of_replicas,
         }
 
 
@@ -150,7 +166,7 @@ class Pulse:
         if isinstance(notice, RequestFinished) and notice.route not in WATCHED:
             self._served.add(self._clock(), failed=notice.status >= 500, duration_s=notice.duration_s)
         elif isinstance(notice, CallFinished):
-            self._edge(notice.to).calls.add(self._clock(), failed=notice.failed, duration_s=notice.duration_s)
+            self._edge(notice.to).count(notice, self._clock())
 
     def _part(self, notice: Notice) -> None:
         if isinstance(notice, RetryScheduled):

@@ -1,8 +1,9 @@
 """One process of many: a deployable on the sockets that its supervisor hands down.
 
 A socket pair, the line, joins the two. The supervisor sends a plan; the process answers `ready`, or why it
-cannot start; when the line closes, on purpose or because the supervisor is gone, the process finishes what
-is in flight and ends. So nothing outlives its supervisor, however that ends.
+cannot start. The control room may then ask for replicas of another release, one line each. When the line closes, on
+purpose or because the supervisor is gone, the process finishes what is in flight and ends. So nothing outlives its
+supervisor, however that ends.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import json
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from shop.contexts import START_ORDER, running
 from shop.failures import StartFailed
 from shop.logs import log_to
 from shop.serving import Server, adopt, answering
 from shop.settings import FleetServers, Settings
+from shop.stage.release import Release, ReleaseMiddleware
 from shop.stage.stop_signals import stop_signal
 
 READY = "ready"
@@ -34,6 +38,7 @@ class Plan:
     public: str
     fleet: Mapping[str, str] | None
     visitors: int = 0
+    release: Mapping[str, Any] = field(default_factory=lambda: asdict(Release()))
     deployable: str = ""
     replica: int = 1
     addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -71,7 +76,7 @@ async def serve(descriptor: int) -> int:
     try:
         with stop_signal() as stop:
             plan = Plan(**json.loads(await reader.readline()))
-            async with _open(plan):
+            async with _open(plan, writer):
                 writer.write(f"{READY}\n".encode())
                 await _first(reader.read(), stop.wait())
     except StartFailed as failure:
@@ -83,8 +88,8 @@ async def serve(descriptor: int) -> int:
 
 
 @asynccontextmanager
-async def _open(plan: Plan) -> AsyncIterator[None]:
-    settings = plan.settings()
+async def _open(plan: Plan, line: asyncio.StreamWriter) -> AsyncIterator[None]:
+    settings = replace(plan.settings(), replaced=partial(_ask_supervisor, line))
     async with AsyncExitStack() as stack:
         stack.enter_context(log_to(plan.log))
         servers: dict[str, Server] = {}
@@ -92,9 +97,14 @@ async def _open(plan: Plan) -> AsyncIterator[None]:
             if name in plan.listeners:
                 app = await stack.enter_async_context(running(name, settings))
                 sockets = [stack.enter_context(adopt(number)) for number in plan.listeners[name]]
-                servers[name] = Server(name, app, sockets)
+                servers[name] = Server(name, ReleaseMiddleware(app, Release(**plan.release)), sockets)
         await stack.enter_async_context(answering(servers))
         yield
+
+
+def _ask_supervisor(line: asyncio.StreamWriter, deployable: str, replica: int, release: Release) -> None:
+    """Ask for a replica of another release in place of the one that runs."""
+    line.write(json.dumps({"deployable": deployable, "replica": replica, "release": asdict(release)}).encode() + b"\n")
 
 
 async def _first(*waits: object) -> None:

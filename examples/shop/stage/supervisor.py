@@ -6,15 +6,16 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from shop.background import alongside
 from shop.failures import StartFailed
 from shop.serving import Listener, address, bind
-from shop.settings import ALONE, DEPLOYABLES, PUBLIC, FleetServers
+from shop.settings import ALONE, DEPLOYABLES, PUBLIC, WATCHING, FleetServers
 from shop.stage.data_lock import locked
 from shop.stage.replica import Plan
 from shop.stage.worker import Worker
@@ -44,7 +45,7 @@ async def supervised(
         stack.push_async_callback(workers.drain, public)
         with workers.listed(data_dir / "processes.json"):
             await workers.open()
-            async with alongside(*(worker.keep() for worker in workers.workers)):
+            async with alongside(workers.replace(), *(worker.keep() for worker in workers.workers)):
                 yield address(public)
 
 
@@ -62,6 +63,10 @@ class Workers:
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self.workers = workers
+        self._wanted: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
+        for worker in workers:
+            if worker.deployable == WATCHING:
+                worker.on_request = self._wanted.put_nowait
 
     async def open(self) -> None:
         """Start them all: the first replicas, which make tables and fill them, before the others."""
@@ -72,6 +77,14 @@ class Workers:
                 if failure is not None:
                     raise failure
             say(f"ready: {', '.join(worker.name for worker in wave)}")
+
+    async def replace(self) -> None:
+        """Have replicas of other releases in place of those that run, as the control room asks; never ends."""
+        while True:
+            wanted = await self._wanted.get()
+            for worker in self.workers:
+                if (worker.deployable, worker.replica) == (wanted["deployable"], wanted["replica"]):
+                    await worker.release(wanted["release"])
 
     async def drain(self, public: Listener) -> None:
         """End them all, wave by wave; what is in flight is finished."""

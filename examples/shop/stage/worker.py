@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from socket import socketpair
 from typing import Any
 
+from shop.background import alongside
 from shop.failures import StartFailed
 from shop.serving import HOST, Listener, bind, drain_s
 from shop.stage.replica import READY, Plan
@@ -33,6 +35,7 @@ class Worker:
     def __init__(self, plan: Plan, lock: int, public: Listener | None, say: Callable[[str], None]) -> None:
         self.deployable, self.replica = plan.deployable, plan.replica
         self.on_start: Callable[[], None] = lambda: None
+        self.on_request: Callable[[Any], None] = lambda _request: None
         self._plan = plan
         self._lock = lock
         self._public = public
@@ -41,7 +44,9 @@ class Worker:
         self._listeners: dict[str, Listener] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._line: asyncio.StreamWriter | None = None
+        self._requests: asyncio.StreamReader | None = None
         self._starts = 0
+        self._is_replaced = False
 
     @property
     def name(self) -> str:
@@ -53,7 +58,7 @@ class Worker:
         pid = None if self._process is None else self._process.pid
         addresses = {context: f"http://{HOST}:{port}" for context, port in self._ports.items()}
         where = {"deployable": self.deployable, "replica": self.replica, "addresses": addresses}
-        return {**where, "pid": pid, "starts": self._starts}
+        return {**where, "pid": pid, "starts": self._starts, "release": self._plan.release["version"]}
 
     def listen_at(self, context: str, listener: Listener) -> None:
         """Give a context of this replica its own port, from now on."""
@@ -81,6 +86,7 @@ class Worker:
                 self.close_listeners()
         self._line.write(plan.encode())
         await self._ready(reader)
+        self._requests = reader
         self._starts += 1
         self.on_start()
 
@@ -116,15 +122,29 @@ class Worker:
         pause_s = 0.0
         while self._process is not None:
             began = time.monotonic()
-            code = await self._process.wait()
+            async with alongside(self._hear()):
+                code = await self._process.wait()
             lived = time.monotonic() - began > _LIVED_S
-            pause_s = 0.0 if lived else min(_PAUSE_MAX_S, max(_PAUSE_S, 2 * pause_s))
-            self._say(f"{self.name} (pid {self._process.pid}) {_how(code)}; starting it again")
+            wanted, self._is_replaced = self._is_replaced, False
+            pause_s = 0.0 if lived or wanted else min(_PAUSE_MAX_S, max(_PAUSE_S, 2 * pause_s))
+            how = f"makes way for release {self._plan.release['version']}" if wanted else _how(code)
+            self._say(f"{self.name} (pid {self._process.pid}) {how}; starting it again")
             await asyncio.sleep(pause_s)
             try:
                 await self.open()
             except StartFailed as failure:
                 self._say(f"{self.name} cannot start: {failure}")
+
+    async def _hear(self) -> None:
+        """Pass on what the process asks of its supervisor, until it ends."""
+        while self._requests is not None and (line := await self._requests.readline()):
+            self.on_request(json.loads(line))
+
+    async def release(self, release: Mapping[str, Any]) -> None:
+        """Have a process of another release in place of this one, which finishes what is in flight first."""
+        self._plan = replace(self._plan, release=release)
+        self._is_replaced = True
+        await self.drain()
 
     async def drain(self) -> None:
         """Let the process finish what is in flight, and end it."""

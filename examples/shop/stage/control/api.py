@@ -60,6 +60,7 @@ def routes(control: Control) -> list[Route]:
         *_dead_letters(control),
         *_sagas(control),
         *_requests(control),
+        *_rollouts(control),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/live", EventStream(control).stream),
         Route("/control/api/invariants", invariants),
@@ -133,6 +134,28 @@ def _dead_letters(control: Control) -> list[Route]:
     return [
         Route("/control/api/dead-letters", letters),
         Route("/control/api/dead-letters/redrive", redrive, methods=["POST"]),
+    ]
+
+
+def _rollouts(control: Control) -> list[Route]:
+    async def seen(_request: Request) -> Response:
+        return JSONResponse(control.rollouts.view())
+
+    async def begin(request: Request) -> Response:
+        fields = Fields(await read_json(request))
+        service, has_bug, at_once = fields.slug("service"), fields.flag("has_bug"), fields.flag("at_once")
+        fields.done()
+        control.begin_rollout(service, has_bug=has_bug, at_once=at_once)
+        return JSONResponse(control.rollouts.view(), 202)
+
+    async def stop(_request: Request) -> Response:
+        control.rollouts.stop()
+        return JSONResponse(control.rollouts.view(), 202)
+
+    return [
+        Route("/control/api/rollout", seen),
+        Route("/control/api/rollout", begin, methods=["POST"]),
+        Route("/control/api/rollout", stop, methods=["DELETE"]),
     ]
 
 

@@ -13,6 +13,7 @@ from shop.background import together
 from shop.problems import Problem
 from shop.settings import CONTEXTS, Settings
 from shop.stage.control.views import Beats, Question, View
+from shop.stage.release import SHARE_HEADER, VERSION_HEADER
 from shop.stage.whole_view import VIEW_PATH
 
 PATIENCE_S = 3.0
@@ -125,6 +126,8 @@ class Replicas:
         try:
             answer = await self._send(address, "GET", f"{VIEW_PATH}?{query}", None, _LOOK_PATIENCE_S)
             seen = answer.json() if answer.is_success else None
+            if seen is not None:
+                seen["pulse"] |= _release(answer.headers)
         except httpx2.TimeoutException:
             at_s, beat = self._beats.get(address, (0.0, None))
             known = beat is not None and asked_s - at_s < _BEAT_KEPT_S
@@ -143,11 +146,18 @@ class Replicas:
                 "replica": number,
                 "address": address,
                 "live": pulse is not None,
+                "version": pulse["version"] if pulse else None,
+                "share": pulse["share"] if pulse else 0.0,
                 **{name: pulse[name] if pulse else 0.0 for name in ("rate", "failing", "p95_ms")},
             }
             for context, beats in pulses.items()
             for number, (address, pulse) in enumerate(beats.items(), 1)
         ]
+
+
+def _release(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Which release a replica is, and the share of the traffic that it asks for."""
+    return {"version": int(headers.get(VERSION_HEADER, 1)), "share": float(headers.get(SHARE_HEADER, 0))}
 
 
 _WORST = (None, "closed", "half_open", "open")

@@ -18,6 +18,7 @@ from shop.stage.control.domain import leadership
 from shop.stage.control.feed import Feed
 from shop.stage.control.follow_ups import LETTERS_SHOWN
 from shop.stage.control.replicas import Replicas, edges
+from shop.stage.control.rollouts import Rollouts
 from shop.stage.control.scenario_runner import Load, ScenarioRunner
 from shop.stage.control.state_cache import REFRESH_MAX_S, State, StateCache
 from shop.stage.control.switches import Defences
@@ -47,6 +48,7 @@ class Control:
         *,
         scenarios: ScenarioRunner,
         load: Load,
+        rollouts: Rollouts,
     ) -> None:
         self._services = services
         self._replicas = replicas
@@ -58,6 +60,7 @@ class Control:
         self.defences = Defences(self._desired, replicas, self._audit, self.feed, now_us)
         self.scenarios = scenarios
         self.load = load
+        self.rollouts = rollouts
         self._cache = StateCache(self._look, self._unseen())
         self._all_wanted = False
 
@@ -107,10 +110,12 @@ class Control:
             "history": self.feed.history.view(now_us),
             "load": self.load.view(),
             "scenario": self.scenarios.view(),
+            "rollout": self.rollouts.view(),
         }
 
     async def aclose(self) -> None:
         """Stop looking."""
+        await self.rollouts.aclose()
         await self._cache.aclose()
 
     async def _look(self) -> State:
@@ -242,6 +247,11 @@ class Control:
         """Issue a coupon."""
         body = {"code": code, "uses": uses, "off_minor": off_minor}
         await self._services["payments"].ask("POST", "/internal/coupons", body=body)
+
+    def begin_rollout(self, service: str, *, has_bug: bool, at_once: bool) -> None:
+        """Begin to roll out the next release of a service."""
+        self.rollouts.begin(service, has_bug=has_bug, at_once=at_once)
+        self._mark(f"{service}: new release")
 
     async def run_night(self) -> Any:
         """Have the leader pay the sellers now."""

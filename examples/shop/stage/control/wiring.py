@@ -16,6 +16,7 @@ from shop.settings import Settings
 from shop.stage.control.api import routes
 from shop.stage.control.pages import pages
 from shop.stage.control.replicas import PATIENCE_S, Replicas
+from shop.stage.control.rollouts import Rollouts
 from shop.stage.control.scenario_runner import opened
 from shop.stage.control.service import Control
 from shop.stage.total_timeout import TotalTimeoutClient
@@ -35,9 +36,11 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             TotalTimeoutClient(transport=AsyncPool(verify=no_authority()), timeout=PATIENCE_S)
         )
         scenarios, load = await stack.enter_async_context(opened(settings.visitors_come_to()))
-        control = Control(services, Replicas(settings, client), settings.now_us, scenarios=scenarios, load=load)
+        replicas = Replicas(settings, client)
+        rollouts = Rollouts(replicas, settings)
+        control = Control(services, replicas, settings.now_us, scenarios=scenarios, load=load, rollouts=rollouts)
         stack.push_async_callback(control.aclose)
-        await stack.enter_async_context(alongside(control.reconcile()))
+        await stack.enter_async_context(alongside(control.reconcile(), rollouts.settle()))
         await load.set_visitors(settings.visitors)
         with service_app(
             "control", [*routes(control), *pages(control)], accepts_faults=False, own_host=settings.public_host()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import secrets
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from shop.background import together
 from shop.plain_http import no_authority
 from shop.stage.total_timeout import TotalTimeoutClient
 
@@ -24,6 +26,7 @@ _THINKS_S = (0.4, 1.6)
 _BUYS = 0.12  # of the rounds that a visitor of the load makes
 _PRODUCTS = range(20, 4_000)  # what they buy: no drops, and little of each
 _WAIT_MAX_S = 3.0
+_LOOKS_S = 0.5
 _BEHIND_MAX_S = 1.0  # a greedy client that had to wait for answers makes up for that time, but not for more
 
 
@@ -52,6 +55,7 @@ class CrowdResult:
     extra: set[str] = field(default_factory=set)
     took_s: list[float] = field(default_factory=list)
     presses: int = 0
+    searches: int = 0
 
     def view(self) -> dict[str, Any]:
         """The figures that an expectation may name."""
@@ -68,6 +72,8 @@ class CrowdResult:
             "orders": len(self.orders),
             "twice": len(self.extra),
             "presses": self.presses,
+            "searches": self.searches,
+            "lost_percent": round(100 * self.lost / self.searches, 2) if self.searches else 0.0,
             "slowest_s": round(took_s[-1], 2) if took_s else 0.0,
             "typical_s": round(took_s[len(took_s) // 2], 2) if took_s else 0.0,
         }
@@ -169,13 +175,18 @@ class Crowd:
         await asyncio.gather(*(one(number) for number in range(people)))
         return result
 
-    async def searchers(self, people: int, searches: int) -> CrowdResult:
-        """Ordinary customers, who search now and then."""
+    async def searchers(
+        self, people: int, searches: int, goes_on: Callable[[], Awaitable[bool]] | None = None
+    ) -> CrowdResult:
+        """Ordinary customers, who search now and then: so often, or for as long as something goes on."""
         result = CrowdResult(people=people)
 
         async def one() -> None:
             async with self.new_customer() as (customer, _http):
-                for _ in range(searches):
+                for _ in itertools.count() if goes_on else range(searches):
+                    if ended:
+                        break
+                    result.searches += 1
                     try:
                         status = await customer.search()
                     except httpx2.HTTPError:
@@ -184,7 +195,14 @@ class Crowd:
                     result.lost += status >= 500
                     await asyncio.sleep(0.25)
 
-        await asyncio.gather(*(one() for _ in range(people)))
+        async def watch() -> None:
+            while goes_on and await goes_on():  # noqa: ASYNC110 - the shop is asked over HTTP
+                await asyncio.sleep(_LOOKS_S)
+            if goes_on:
+                ended.append(True)
+
+        ended: list[bool] = []
+        await together(watch(), *(one() for _ in range(people)))
         return result
 
     async def flood(self, a_second: int) -> None:

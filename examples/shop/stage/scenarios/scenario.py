@@ -24,7 +24,9 @@ VERBS: Mapping[str, frozenset[str]] = {
     "reverse": frozenset(),
     "redrive": frozenset(),
     "flood": frozenset({"a_second"}),
-    "searchers": frozenset({"searches"}),
+    "searchers": frozenset({"searches", "while_rolling_out"}),
+    "roll_out": frozenset({"has_bug", "at_once"}),
+    "take_back": frozenset(),
     "wait_s": frozenset(),
     "expect": frozenset({"of", "equals", "above", "below", "within_s", "found", "always"}),
     "record": frozenset({"of", "column", "unit"}),
@@ -56,6 +58,8 @@ class Scenario:
     summary: str
     takes_s: int
     sku: str
+    needs_replicas: bool
+    """Whether it can be played only where a service has several replicas."""
     steps: tuple[Step, ...]
 
     def card(self) -> dict[str, Any]:
@@ -85,6 +89,7 @@ def parse(name: str, text: str) -> Scenario:
             summary=document["summary"],
             takes_s=document["takes_s"],
             sku=document.get("sku", MEASURED_SKU),
+            needs_replicas=document.get("needs_replicas", False),
             steps=tuple(_step(number, table) for number, table in enumerate(document["steps"], 1)),
         )
     except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:

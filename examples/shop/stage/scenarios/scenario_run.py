@@ -119,6 +119,8 @@ class ScenarioRun:
             raise TooBusy(f"Stopped: {_BUSY} {usual}") from None
 
     async def _run_steps(self, shop: ShopClient) -> None:
+        if self.scenario.needs_replicas and not (await shop.state())["rollout"]["can_begin"]:
+            raise TooBusy("This story needs several processes: start the shop with --procs --replicas 2.")
         self._say("Timing a few purchases, to see how busy this machine is.")
         await shop.deliver(self.scenario.sku, _MEASURED_PIECES)
         self._machine = await measured(self._crowd, self.scenario.sku)
@@ -215,11 +217,21 @@ class ScenarioRun:
         """As many as were asked for and this machine can serve, but as many as the story needs."""
         return min(written, max(at_least, round(written * min(self._size, self._machine.share))))
 
-    async def do_searchers(self, _shop: ShopClient, step: Step) -> None:
-        """Ordinary people who search, until the last of them is done."""
+    async def do_searchers(self, shop: ShopClient, step: Step) -> None:
+        """Ordinary people who search, until the last of them is done, or as long as a rollout runs."""
         people = self._people(step.object, _PEOPLE_MIN)
         self._crowd_began = Processor.so_far()
-        self._fared = (await self._crowd.searchers(people, step.details.get("searches", 8))).view()
+        goes_on = shop.is_rolling_out if step.details.get("while_rolling_out") else None
+        self._fared = (await self._crowd.searchers(people, step.details.get("searches", 8), goes_on)).view()
+
+    async def do_roll_out(self, shop: ShopClient, step: Step) -> None:
+        """Roll a new release out."""
+        details = {"has_bug": False, "at_once": False, **step.details}
+        await shop.roll_out(step.object, has_bug=details["has_bug"], at_once=details["at_once"])
+
+    async def do_take_back(self, shop: ShopClient, _step: Step) -> None:
+        """Take a release back that all replicas have."""
+        await shop.take_back()
 
     async def do_flood(self, shop: ShopClient, step: Step) -> None:
         """A greedy client that searches from now on, or no more."""
@@ -301,9 +313,9 @@ def parts(scenario: Scenario) -> list[tuple[str, Step]]:
     """Each step with the part of the story it is in: with the defence, without it, or with it again."""
     found, part = [], "with"
     for step in scenario.steps:
-        if step.verb == "switch" and not step.details["on"]:
+        if (step.verb == "switch" and not step.details["on"]) or step.details.get("at_once"):
             part = "without"
-        elif step.verb == "switch" and part == "without":
+        elif step.verb in ("switch", "take_back") and part == "without":
             part = "with again"
         found.append((part, step))
     return found

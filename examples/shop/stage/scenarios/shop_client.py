@@ -33,6 +33,7 @@ class ShopClient:
         self._visitors: int | None = None
         self._extra: set[str] = set()
         self._has_paid = False
+        self._rolls_out = False
 
     async def state(self) -> dict[str, Any]:
         """The state of the control room, with what is derived from it.
@@ -103,6 +104,22 @@ class ShopClient:
         """Have all dead letters tried again."""
         await self._ask("POST", "/control/api/dead-letters/redrive", {})
 
+    async def roll_out(self, service: str, *, has_bug: bool, at_once: bool) -> None:
+        """Begin a rollout; what was given to all at once is taken back at the end, or by `take_back`."""
+        self._rolls_out = True
+        await self._ask("POST", "/control/api/rollout", {"service": service, "has_bug": has_bug, "at_once": at_once})
+
+    async def is_rolling_out(self) -> bool:
+        """Whether a rollout is under way."""
+        return bool((await self._ask("GET", "/control/api/rollout"))["running"])
+
+    async def take_back(self) -> None:
+        """Take a new release back, and wait until the old one runs again."""
+        await self._ask("DELETE", "/control/api/rollout")
+        while await self.is_rolling_out():  # noqa: ASYNC110 - the shop is asked over HTTP
+            await asyncio.sleep(_PAUSE_S)
+        self._rolls_out = False
+
     async def restore(self) -> None:
         """Put everything back; the first failure is raised when all has been tried, or the time is up."""
         try:
@@ -117,6 +134,7 @@ class ShopClient:
         """What puts everything back. Faults come first: a shop that works again does the rest more quickly."""
         return [
             *(("DELETE", f"/control/api/faults/{target}", None) for target in self._broken),
+            *(("DELETE", "/control/api/rollout", None) for _ in range(self._rolls_out)),
             *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
             *(("PUT", "/control/api/load", {"visitors": had}) for had in (self._visitors,) if had is not None),
             *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in sorted(self._extra)),
