@@ -35,6 +35,7 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
         self._turn = itertools.count(secrets.randbelow(1_000))  # many callers do not begin with the same
         self._away_until: dict[httpx2.URL, float] = {}
         self._shares: dict[httpx2.URL, float] = {}
+        self._due = random.random()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The answer of the first replica that gives one."""
@@ -63,9 +64,16 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
         for target, share in self._shares.items():
             if target in turned:
                 turned.remove(target)
-                turned.insert(0 if random.random() < share else len(turned), target)
+                turned.insert(0 if self._is_due(share) else len(turned), target)
         now = time.monotonic()
         return sorted(turned, key=lambda target: self._away_until[target] > now)
+
+    def _is_due(self, share: float) -> bool:
+        """Whether the next request belongs to that share: of 100 requests, exactly 5 belong to a share of 5 %."""
+        self._due += share
+        is_due = self._due >= 1
+        self._due -= is_due
+        return is_due
 
     async def _send(self, request: httpx2.Request, target: httpx2.URL) -> httpx2.Response:
         if (request.url.host, request.url.port) != (target.host, target.port):

@@ -30,14 +30,18 @@ _LOOKS_S = 0.01
 _IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
-def bind(port: int, *, host: str = HOST, or_any: bool = False) -> Listener:
-    """A listening socket; when the port is taken, another one with `or_any`, else StartFailed."""
+def bind(port: int, *, host: str = HOST, or_any: bool = False, listens: bool = True) -> Listener:
+    """A listening socket; when the port is taken, another one with `or_any`, else StartFailed.
+
+    Without `listens` its port is taken, and callers are refused until its server begins to answer.
+    """
     # Named as TCP outright: only then does asyncio switch Nagle's algorithm off, which costs 40 ms a hop.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(_BACKLOG)
+        if listens:
+            listener.listen(_BACKLOG)
     except (OSError, OverflowError) as error:
         listener.close()
         if or_any:

@@ -41,7 +41,7 @@ class ReleaseMiddleware:
         self._has_bug = release.has_bug
         self._version = str(release.version).encode()
         self._share = release.share
-        self._requests = itertools.count()
+        self._requests = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""

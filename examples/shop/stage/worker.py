@@ -28,7 +28,7 @@ class Worker:
     """One replica of a deployable, for as long as it is wanted.
 
     Keeps: a process that ends is followed by another on the same ports, after a pause that grows while
-    none lives long. Between the two its ports are closed: callers are refused and go elsewhere. The public
+    none lives long. Until that one is ready its ports are closed: callers are refused and go elsewhere. The public
     port is one socket that all gateways accept from: what waits there when one dies, another takes.
     """
 
@@ -78,7 +78,8 @@ class Worker:
         with theirs:
             for context, port in self._ports.items():
                 if context not in self._listeners:
-                    self._listeners[context] = bind(port)
+                    # What waited for a process that takes seconds to start would be answered too late.
+                    self._listeners[context] = bind(port, listens=False)
             plan = self._handed_down()
             try:
                 self._process = await self._start(theirs.fileno(), plan)
