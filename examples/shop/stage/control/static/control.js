@@ -3,6 +3,7 @@ import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
 import { drawChart } from "./chart.js";
 import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
+import { listenToRollout, showRollout } from "./rollout.js";
 import { showSagas } from "./sagas.js";
 import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
@@ -141,7 +142,7 @@ function showTable(body, items, keyOf, cellsOf) {
 }
 
 function showTables(state) {
-  showTable($("services"), state.services, (one) => `${one.name}/${one.replica}`, (one) => [`${one.name} ${one.replica}`, one.live ? "live" : "down", figure(one.rate), figure(one.failing), `${figure(one.p95_ms ?? 0)} ms`]);
+  showTable($("services"), state.services, (one) => `${one.name}/${one.replica}`, (one) => [`${one.name} ${one.replica}${one.version > 1 ? `, release ${one.version}` : ""}`, one.live ? "live" : "down", figure(one.rate), figure(one.failing), `${figure(one.p95_ms ?? 0)} ms`]);
   showTable($("edges"), state.edges, (one) => `${one.from}/${one.to}`, (one) => [`${one.from} → ${one.to}`, figure(one.rate), figure(one.failing), figure(one.retries), words(one.breaker ?? "–")]);
 }
 
@@ -158,6 +159,7 @@ function show(state) {
   showFaults(state.faults);
   showLetters(state, act);
   showSagas(state, act);
+  showRollout(state.rollout);
   showStory(state.scenario);
   showTables(state);
   showLanes(state.lanes);
@@ -235,6 +237,7 @@ form.onsubmit = (event) => {
   for (const name of ["percent", "ttl_s", "seed"]) fault[name] = Number(fault[name]);
   act(`${fault.target} is broken for ${fault.ttl_s} s`, "PUT", "fault", fault);
 };
+listenToRollout(act);
 $("run-night").onclick = () => act("The night begins: the leader pays the sellers", "POST", "nights", {});
 $("heal-all").onclick = () => act("Everything is healed", "DELETE", "fault");
 for (const button of document.querySelectorAll("[data-scenario]")) {

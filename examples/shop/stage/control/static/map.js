@@ -89,11 +89,13 @@ function drawBox(group, service, fault) {
   const took = layout.terse || !service.p95_ms ? "" : ` · ${lasted(service.p95_ms)}`;
   say(rate, is === "down" ? "✕ down" : figures + took);
   say(badge, fault ? `⚡ ${fault.kind} ${fault.percent} %${layout.terse || fault.scripted ? "" : ` · ${Math.ceil(fault.left_s)} s`}` : "");
+  const oldest = Math.min(...service.replicas.map((replica) => replica.version ?? 1));
+  const newer = service.replicas.filter((replica) => replica.version > oldest).length;
   const several = service.replicas.length > 1 ? service.replicas.slice(0, REPLICAS_MAX) : [];
   keep(squares, several, (one) => one.replica, () => svg("rect", { width: 7, height: 7 }), (square, one, i) => {
-    dress(square, { "data-live": one.live, x: w / 2 - 14 - 10 * i, y: layout.terse ? 8 : -14 });
+    dress(square, { "data-live": one.live, "data-new": one.version > oldest, x: w / 2 - 14 - 10 * i, y: layout.terse ? 8 : -14 });
   });
-  say(title, `${service.name}: ${figures}, ${figure(service.failing)} failing a second${service.replicas.length ? `, ${live} of ${service.replicas.length} live` : ""}${group.onclick ? "; break it" : ""}`);
+  say(title, `${service.name}: ${figures}, ${figure(service.failing)} failing a second${service.replicas.length ? `, ${live} of ${service.replicas.length} live` : ""}${newer ? `, ${newer} of a new release` : ""}${group.onclick ? "; break it" : ""}`);
 }
 
 function byService(state) {
