@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from shop.__main__ import main
+from shop.stage.scenarios.crowd import Crowd, CrowdResult
 
 from .pulses import pulse, until
 from .running import PATIENCE_S, Buyer, Running, fill_cart, gone, refused, running
@@ -115,6 +116,40 @@ def test_unknown_clients_find_no_inner_route_at_any_gateway(several: Callable[[]
     assert [httpx.get(f"{at}/internal/pulse").status_code for at in inner] == [200, 200]
     state = httpx.get(f"{shop.url}/control/api/state").json()
     assert [row["live"] for row in state["services"] if row["name"] == "gateway"] == [True, True]
+
+
+async def rolled_out(http: httpx.AsyncClient, *, has_bug: bool) -> tuple[dict[str, Any], CrowdResult]:
+    """A rollout of the catalog while people search: how it ended, and how they fared."""
+
+    async def is_running() -> bool:
+        return bool((await http.get("/control/api/rollout")).json()["running"])
+
+    wanted = {"service": "catalog", "has_bug": has_bug, "at_once": False}
+    assert (await http.post("/control/api/rollout", json=wanted)).status_code == 202
+    assert (await http.post("/control/api/rollout", json=wanted)).status_code == 409
+    fared = await Crowd(str(http.base_url)).searchers(8, 0, is_running)
+    return (await http.get("/control/api/rollout")).json(), fared
+
+
+@pytest.mark.anyio
+async def test_a_release_with_a_bug_is_taken_back_by_itself_and_a_good_one_is_promoted(
+    several: Callable[[], Running],
+) -> None:
+    shop = several()
+    async with httpx.AsyncClient(base_url=shop.url, timeout=30.0) as http:
+        bad, fared = await rolled_out(http, has_bug=True)
+        assert (bad["result"], bad["before"], bad["version"]) == ("rolled back", 1, 2), bad
+        assert 0 < fared.lost <= 0.02 * fared.searches
+        assert [row["release"] for row in shop.replicas() if row["deployable"] == "catalog"] == [1, 1]
+        good, fared = await rolled_out(http, has_bug=False)
+        assert (good["result"], good["weight"]) == ("promoted", 1.0), good
+        assert fared.lost <= 0.02 * fared.searches
+        assert [row["release"] for row in shop.replicas() if row["deployable"] == "catalog"] == [2, 2]
+
+
+@pytest.mark.long
+def test_the_scenario_of_the_bad_canary_holds(several: Callable[[], Running]) -> None:
+    assert main(["scenario", "bad-canary", "--url", several().url]) == 0
 
 
 def killed_supervisor_leaves_no_orphans(shop: Running, other: Running, tmp_path: Path) -> None:

@@ -69,13 +69,17 @@ async def holds_in_the_end(visitor: Visitor, name: str, how: dict[str, float]) -
     return True
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != ONCE_MORE])
+ALONE = [name for name in names() if not load(name).needs_replicas]
+"""The scenarios that a shop in one process can play."""
+
+
+@pytest.mark.parametrize("name", [name for name in ALONE if name != ONCE_MORE])
 async def test_a_scenario_holds(shared: Visitor, name: str) -> None:
     await holds_in_the_end(shared, name, FAST)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ALONE)
 async def test_a_scenario_holds_with_all_its_people_and_may_be_played_again(visitor: Visitor, name: str) -> None:
     for _ in range(2):
         await holds_in_the_end(visitor, name, {"pace": 50})
@@ -166,7 +170,28 @@ def test_an_invalid_scenario_is_refused(steps: str, reason: str) -> None:
         parse("bad", f'title = "t"\nsummary = "s"\ntakes_s = 60\n{steps}')
 
 
-@pytest.mark.parametrize("name", names())
+async def test_a_scenario_that_needs_replicas_says_so_and_changes_nothing(shared: Visitor) -> None:
+    (name,) = set(names()) - set(ALONE)
+    assert (await shared.http.post(f"/control/api/scenarios/{name}", json=FAST)).status_code == 202
+    async with asyncio.timeout(120):
+        while not (seen := await scenario(shared))["ended"]:  # noqa: ASYNC110 - the test watches from outside
+            await asyncio.sleep(0.1)
+    assert not seen["held"]
+    assert "--procs --replicas 2" in seen["caption"]
+    wanted = {"service": "catalog", "has_bug": False, "at_once": False}
+    refusal = await shared.http.post("/control/api/rollout", json=wanted)
+    assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/needs-replicas")
+    unknown = await shared.http.post("/control/api/rollout", json={**wanted, "service": "psp"})
+    assert unknown.status_code == 422
+
+
+def test_the_bad_canary_is_told_with_without_and_again_with_the_rollout() -> None:
+    steps = [step for step in load("bad-canary").steps if step.verb == "roll_out"]
+    assert [step.details.get("at_once", False) for step in steps] == [False, True, False]
+    assert [step.details.get("has_bug", False) for step in steps] == [True, True, False]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_every_scenario_runs_with_without_and_again_with_the_defence(name: str) -> None:
     script = load(name)
     positions = [step.details["on"] for step in script.steps if step.verb == "switch"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shop.bodies import read_json
@@ -54,13 +54,19 @@ class ReleaseMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif scope["path"] == SHARE_PATH and scope["method"] == "PUT":
-            self._share = _share(await read_json(Request(scope, receive)))
-            await JSONResponse({"share": self._share})(scope, receive, sending)
+            await (await self._set_share(Request(scope, receive)))(scope, receive, sending)
         elif self._has_bug and self._meets_bug(scope["path"]):
             bug = Problem(500, "internal-error", "This version has a bug.")
             await bug.response()(scope, receive, sending)
         else:
             await self._app(scope, receive, sending)
+
+    async def _set_share(self, request: Request) -> Response:
+        try:
+            self._share = _share(await read_json(request))
+        except Problem as problem:
+            return problem.response()
+        return JSONResponse({"share": self._share})
 
     def _meets_bug(self, path: str) -> bool:
         """Whether a request is one of those that fail, which are spread evenly."""

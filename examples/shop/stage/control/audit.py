@@ -43,8 +43,14 @@ _BOOKS = {
 
 _ASKED = tuple(context for context in CONTEXTS if context != WATCHING)
 _SELF = {
-    **{"rate": 0.0, "failing": 0.0, "p95_ms": 0.0, "calls": [], "switches": {}, "fault": None},
-    **{"version": 1, "share": 0.0},
+    "rate": 0.0,
+    "failing": 0.0,
+    "p95_ms": 0.0,
+    "calls": [],
+    "switches": {},
+    "fault": None,
+    "version": 1,
+    "share": 0.0,
 }
 
 Verdicts = dict[str, dict[str, Any]]

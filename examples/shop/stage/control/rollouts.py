@@ -23,7 +23,7 @@ ROLLABLE = tuple(name for name in DEPLOYABLES if name not in (*ALONE, PUBLIC))
 """Those of which there are several, and which clients choose among; the gateway's visitors come to one port."""
 _LOOK_S = 1.0
 _STARTS_MAX_S = 60.0
-_REQUESTS_MIN, _STEP_MIN_S, _STEP_MAX_S = 12, 5.0, 90.0
+_REQUESTS_MIN, _STEP_MIN_S, _STEP_MAX_S = 12, 5.0, 300.0
 
 
 class NotReplaced(Exception):

@@ -109,7 +109,7 @@ class Rollout:
         return self._end is not None
 
     def observe(self, new: Counts, old: Counts, *, now_s: float) -> Judgement:
-        """Judge the new version by what callers have seen of both. The first look is the start: of time and of counts."""
+        """Judge the new version by what callers have seen of both. The first look starts the time and the counts."""
         with self._lock:
             judgement, notice = self._observed(new, old, now_s)
         if notice is not None and LISTENERS:
