@@ -45,6 +45,7 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
         "queues": {},
         "dead_letters": [],
         "sagas": {},
+        "rollout": {"can_begin": []},
         "projections": {},
     }
     page = render(bare, [])
