@@ -1,4 +1,4 @@
-"""Judges that are programs of other people: checkov, yamllint, hadolint."""
+"""Judges that are programs of other people: checkov, yamllint, hadolint, check-jsonschema."""
 
 from __future__ import annotations
 
@@ -56,6 +56,18 @@ def yamllint(texts: Iterable[tuple[str, str]]) -> Iterator[str]:
     config = YamlLintConfig((_HERE / "yamllint.yaml").read_text(encoding="utf-8"))
     for name, text in texts:
         yield from (f"{name}:{found.line}: {found.message}" for found in linter.run(text, config))
+
+
+def compose_faults(path: Path) -> list[str]:
+    """What the schema of the Compose specification finds wrong in a file."""
+    program = Path(sys.executable).with_name("check-jsonschema")
+    words = (str(program), "--builtin-schema", "vendor.compose-spec", "--output-format", "json", str(path))
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=_JUDGES_S, check=False)
+    found = json.loads(ended.stdout)
+    return [
+        f"{each.get('path', '')}: {each['message']}"
+        for each in (*found.get("errors", ()), *found.get("parse_errors", ()))
+    ]
 
 
 def hadolint(text: str) -> list[str]:

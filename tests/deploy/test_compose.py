@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from deploy.checks.programs import compose_faults
 from shop.settings import CONTEXTS, DEPLOYABLES, PORTS, PUBLIC_PORT
 from shop.stage.pod_settings import PodSettings
 
@@ -16,6 +17,13 @@ COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
 def services() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["services"]
     return found
+
+
+def test_the_schema_of_the_specification_finds_nothing(tmp_path: Path) -> None:
+    assert compose_faults(COMPOSE) == []
+    broken = tmp_path / "compose.yaml"
+    broken.write_text(COMPOSE.read_text(encoding="utf-8").replace("read_only: true", "readonly: true"))
+    assert any("readonly" in fault for fault in compose_faults(broken))
 
 
 def test_each_deployable_is_a_service_under_its_own_name() -> None:
