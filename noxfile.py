@@ -343,7 +343,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
-    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server", *PODS)
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
     lint(session)
     deploy_checks(session)
@@ -358,7 +358,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
-    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server", *PODS)
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     say("Tests of the library")
     if "--no-cov" in session.posargs:
         run_tests(session, "library", *LIBRARY, *session.posargs)
@@ -473,6 +473,7 @@ def simulate(session: nox.Session) -> None:
 @nox.session
 def long(session: nox.Session) -> None:
     """What takes hours: the tests marked `long`, more examples for Hypothesis, then a million seeds of every world."""
+    tools(session, *PODS)
     run(session, "pytest", "tests", "-m", "long", "-o", "faulthandler_timeout=0")
     run(session, "pytest", "tests", "-m", "hypothesis and not long", "--hypothesis-profile=long")
     words = session.posargs or ["--seeds", "0:1000000", "--jobs", "2"]
