@@ -108,7 +108,9 @@ FLEET: Rows = (
                     "{{name}} to {{to}}",
                 ),
             ),
-            view("Programs that answer scrapes", "short", ('sum(up{job="shop"})', "up"), big=True),
+            view(
+                "Programs that answer scrapes", "short", ('sum(up{app_kubernetes_io_part_of="shop"})', "up"), big=True
+            ),
         ),
     ),
 )

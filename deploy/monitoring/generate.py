@@ -24,7 +24,8 @@ HERE = Path(__file__).parent
 RULES = HERE / "rules.yml"
 DASHBOARDS = HERE / "dashboards"
 RUNBOOKS = "https://sdpatterns.readthedocs.io/en/latest/runbooks"
-TARGET = 'up{job="shop"}'
+TARGET = 'up{app_kubernetes_io_part_of="shop"}'
+"""All programs of the shop: `prometheus.yml` has the label, and in a cluster ServiceMonitors take it from services."""
 _HEAD = "# Generated from slo.yml by `python -m deploy.monitoring.generate`; a test compares the two.\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from helm_python.errors import HelmError
 
 from deploy.checks.rendering import CHART, PRODUCTION, TRYING, VARIANTS, Variant, lint_messages, rendered
+from deploy.monitoring.generate import TARGET
 
 
 def test_every_file_of_values_is_rendered() -> None:
@@ -67,6 +69,16 @@ def test_the_rules_are_those_of_the_folder_for_monitoring() -> None:
     there = yaml.safe_load((CHART.parents[1] / "monitoring" / "rules.yml").read_text(encoding="utf-8"))
     assert rule["spec"] == there
     assert any("{{" in str(each) for group in there["groups"] for each in group["rules"])  # Helm leaves those alone
+
+
+def test_the_alerts_find_the_programs_of_the_chart() -> None:
+    label, value = "app.kubernetes.io/part-of", "shop"
+    all_of_it = rendered(VARIANTS["production"])
+    monitors = [each for each in all_of_it if each["kind"] == "ServiceMonitor"]
+    assert monitors
+    assert all(label in each["spec"]["targetLabels"] for each in monitors)
+    assert all(each["metadata"]["labels"][label] == value for each in all_of_it if each["kind"] == "Service")
+    assert f'up{{{re.sub(r"[^a-z]", "_", label)}="{value}"}}' == TARGET
 
 
 def test_a_new_service_is_one_entry_in_the_values() -> None:

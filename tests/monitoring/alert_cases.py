@@ -65,7 +65,7 @@ LATE = {
     "ProjectionLag": (counter("resource_waiting", kind="projection", name="orders/1"), 2_000, 10),
     "EventLoopLag": (counter("resource_waiting", kind="event_loop", name="gateway"), 2, 0),
 }
-UP = 'up{job="shop",instance="gateway"}'
+UP = 'up{app_kubernetes_io_part_of="shop",instance="gateway"}'
 
 
 def happened(alert: str, series: str) -> dict[str, Case]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ import yaml
 
 from deploy.monitoring.generate import RULES
 from tests.programs import needed
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))  # the ports are those of the shop's registry
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.monitoring.generate import RULES, rules, slo_file
+from deploy.monitoring.generate import HERE, RULES, TARGET, rules, slo_file
 from tests.monitoring.alert_cases import OBJECTIVES, PATTERNS, SITUATIONS, objective
 from tests.promtool import Case, assert_judged, run
 
@@ -76,6 +76,18 @@ def test_a_case_that_comes_out_otherwise_is_told(committed: dict[str, Any], prom
     wrong = case._replace(expected=[(query, at, 1 - value) for query, at, value in case.expected])
     with pytest.raises(AssertionError, match="FAILED"):
         assert_judged(promtool, tmp_path, only(committed, lambda name: name == "sdpatterns"), [wrong])
+
+
+def test_prometheus_finds_the_targets_of_the_alerts() -> None:
+    (job,) = yaml.safe_load((HERE / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (static,) = job["static_configs"]
+    ((label, value),) = static["labels"].items()
+    assert f'up{{{label}="{value}"}}' == TARGET
+    from shop.settings import CONTEXTS
+
+    ports = {context: 8000 + number for number, context in enumerate(CONTEXTS, 1)}
+    asked = ("gateway", "catalog", "reviews", "cart", "inventory", "ordering", "payments", "fulfilment")
+    assert static["targets"] == [f"127.0.0.1:{ports[context]}" for context in asked]
 
 
 def test_what_customers_notice_pages_and_causes_are_tickets(committed: dict[str, Any]) -> None:
