@@ -12,17 +12,28 @@ from uuid import uuid4
 
 import httpx2
 
+from sdpatterns import Retry
 from sdpatterns.testing.load import LoadResult, LoadStage, Profile, run_load
 from shop.round_robin import RoundRobinTransport
 
 PER_S = 3.0
 PLENTY = [f"SP-{number:05}" for number in range(40, 400, 7)]
-_AGAIN_S = 60.0
-_PAUSE_S = 1.0
 
 
 class PurchaseFailed(Exception):
-    """A customer pressed for a minute and has no order."""
+    """A customer has been told that there will be no order."""
+
+
+class NoAnswer(Exception):
+    """The shop gave no answer, or one that asks to come again."""
+
+    def __init__(self, why: str, retry_after_s: float | None) -> None:
+        super().__init__(why)
+        self.retry_after_s = retry_after_s
+
+
+# Later each time: customers who all press again at once would keep a busy shop busy.
+_AGAIN = Retry(on=NoAnswer, attempts_max=20, base_s=1.0, max_s=15.0, timeout_s=120.0, idempotent=True)
 
 
 class Customers:
@@ -49,17 +60,22 @@ class Customers:
         self.bought += 1
 
     async def _pressed(self, method: str, path: str, body: Any, headers: dict[str, str]) -> httpx2.Response:
-        async with asyncio.timeout(_AGAIN_S):
-            while True:
-                try:
-                    answer = await self.http.request(method, path, json=body, headers=headers)
-                    if answer.status_code < 429:
-                        return answer
-                    why = f"{method} {path.split('/')[3]} {answer.status_code}"
-                except httpx2.TransportError as error:
-                    why = f"{method} {path.split('/')[3]} {type(error).__name__}"
-                self.failed[why] += 1
-                await asyncio.sleep(_PAUSE_S)
+        """The answer; one that asks to come again is asked for again, later each time, as customers do."""
+
+        async def press() -> httpx2.Response:
+            try:
+                answer = await self.http.request(method, path, json=body, headers=headers)
+            except httpx2.TransportError as error:
+                raise self._again(method, path, type(error).__name__) from None
+            if answer.status_code >= 429:
+                raise self._again(method, path, str(answer.status_code), answer.headers.get("retry-after", ""))
+            return answer
+
+        return await _AGAIN.call(press)
+
+    def _again(self, method: str, path: str, why: str, told: str = "") -> NoAnswer:
+        self.failed[f"{method} {path.split('/')[3]} {why}"] += 1
+        return NoAnswer(why, float(told) if told.isdigit() else None)
 
     async def during(self, work: Callable[[], Awaitable[Any]], per_s: float) -> LoadResult:
         """Buy all the time while this work is done."""
