@@ -331,7 +331,7 @@ LINT = (
     ("interrogate", "src"),
     ("lint-imports",),
     ("towncrier", "build", "--draft", "--version", "next"),
-    ("zizmor", "--offline", "--quiet", ".github"),
+    ("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github"),
 )
 TYPES = (("mypy",), ("pyright",))
 DOCS = (("mkdocs", "build", "--strict", "--quiet"),)

@@ -206,21 +206,21 @@ def client(trusted: Identity, own: Identity | None) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=context)
 
 
-async def test_mutual_tls_lets_a_member_in_and_refuses_strangers(
+async def test_mutual_tls_lets_a_member_in_and_refuses_clients_of_another_authority(
     tmp_path: Path, catalog: ASGIApp, authority: Callable[[str], Identity]
 ) -> None:
     server, member = authority("localhost"), authority("gateway")
     (tmp_path / "elsewhere").mkdir()
     other = trustme.CA()
     made = other.issue_cert("gateway")
-    stranger = Identity(tmp_path / "elsewhere" / "own.pem", tmp_path / "elsewhere" / "own.key", server.authority)
-    made.cert_chain_pems[0].write_to_path(str(stranger.certificate))
-    made.private_key_pem.write_to_path(str(stranger.key))
+    foreign = Identity(tmp_path / "elsewhere" / "own.pem", tmp_path / "elsewhere" / "own.key", server.authority)
+    made.cert_chain_pems[0].write_to_path(str(foreign.certificate))
+    made.private_key_pem.write_to_path(str(foreign.key))
     async with served(catalog) as replicas, envoy(tmp_path, replicas, mesh(), server) as port:
         url = f"https://localhost:{port}{PRODUCTS}"
         async with client(server, member) as http:
             assert (await http.get(url)).status_code == 200
-        for who in (None, stranger):
+        for who in (None, foreign):
             async with client(server, who) as http:
                 with pytest.raises(httpx.TransportError):
                     await http.get(url)

@@ -33,7 +33,7 @@ class Release:
 class ReleaseMiddleware:
     """Says in each answer which version this is and which share of the traffic it wants, and acts out its bug.
 
-    Callers take the share from the last answer that they had from a replica, so nobody has to tell them.
+    Callers take the share from the last answer that they had from a replica, so that no other part has to tell them.
     """
 
     def __init__(self, app: ASGIApp, release: Release) -> None:
