@@ -134,7 +134,8 @@ async def test_traces_are_listed_newest_first_and_looking_leaves_none(visitor: V
     await visitor.http.get("/api/v1/products?limit=1")
     await visitor.buy()
     seen = [(await visitor.get("/control/api/traces?limit=50")) for _ in range(2)]
-    assert seen[0] == seen[1]
+    # What follows the order may still add spans to its trace.
+    assert [line["trace_id"] for line in seen[0]] == [line["trace_id"] for line in seen[1]]
     names = [line["name"] for line in seen[0]]
     assert names == ["POST /api/v1/checkout", "PUT /api/v1/carts/{cart_id}/items/{sku}", "GET /api/v1/products"]
     assert len(await visitor.get("/control/api/traces?limit=1")) == 1
