@@ -130,7 +130,7 @@ class Cluster:
         took_s = time.monotonic() - began_s
         code = await podman.exit_code(pod.name, container)
         self.pods[pod.of.name].remove(pod)
-        await podman.podman("pod", "rm", "--force", "--time", "0", pod.name)
+        await podman.remove(pod.name)
         if code != 0:
             raise NotReady(f"{pod.name} was told to end, and ended with {code}")
         return took_s

@@ -122,18 +122,22 @@ def _mib(text: str) -> float:
     return float(text.removesuffix(unit)) * factors[unit] / 2**20
 
 
+async def remove(*pods: str) -> None:
+    """Remove pods and their volumes."""
+    if pods:
+        await podman("pod", "rm", "--force", "--time", "0", *pods)
+        volumes = (await podman("volume", "ls", "--quiet")).split()
+        if ours := [name for name in volumes if any(name.startswith(f"{pod}-") for pod in pods)]:
+            await podman("volume", "rm", "--force", *ours)
+
+
 async def remove_all(secrets: Sequence[str]) -> None:
     """Remove all that was played, also by an earlier run that was killed."""
     listed = await podman("pod", "ps", "--filter", f"label={LABEL}", "--format", "{{.Name}}")
-    if pods := listed.split():
-        await podman("pod", "rm", "--force", "--time", "0", *pods)
-    volumes = await podman("volume", "ls", "--quiet")
-    ours = [name for name in volumes.split() if any(name.startswith(f"{pod}-") for pod in pods)]
+    await remove(*listed.split())
     for words in (
-        ("volume", "rm", "--force", *ours) if ours else (),
         *(("secret", "rm", name) for name in secrets),
         ("network", "rm", "--force", NETWORK),
     ):
-        if words:
-            with suppress(PodmanFailed):  # what is not there need not be removed
-                await podman(*words)
+        with suppress(PodmanFailed):  # what is not there need not be removed
+            await podman(*words)
