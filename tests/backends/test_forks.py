@@ -83,6 +83,56 @@ def test_a_child_forked_in_the_middle_of_a_step_makes_its_own(backend: tuple[Any
     assert run(step(store), blocks=blocks) == first + 3
 
 
+FORGOTTEN = """
+import asyncio, gc, os, sys
+from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.core.codec import IntegersCodec
+from sdpatterns.core import forks
+from sdpatterns.core.forks import prepare_for_fork
+from sdpatterns.ports.states import Space
+
+
+class Litters:
+    def before_fork(self):
+        [[] for _ in range(2_000)]  # enough for a collection
+
+    def after_fork_in_parent(self):
+        pass
+
+
+async def use(url):
+    backend = SQLBackend(url)
+    await backend.create()
+    await backend.states.cells(Space("forks", IntegersCodec())).read("a")
+    return backend
+
+
+backend = asyncio.run(use(sys.argv[1]))
+litter = Litters()
+prepare_for_fork(litter)
+members = forks._members
+forks._members = lambda registry: sorted(members(registry), key=lambda owner: owner is litter)  # after the file
+gc.collect()
+gc.disable()
+forgotten = [backend]
+forgotten.append(forgotten)  # only the collector finds it
+del backend, forgotten
+gc.enable()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert gc.isenabled()
+"""
+
+
+def test_a_forgotten_backend_that_is_collected_during_a_fork_does_not_stop_it(tmp_path: Path) -> None:
+    """Its finalizer waits for its thread, which waits for the file that the fork holds."""
+    words = [sys.executable, "-W", "ignore", "-c", FORGOTTEN, f"sqlite+aiosqlite:///{tmp_path / 'forks.db'}"]
+    around = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(words, check=True, timeout=60, env=around)
+
+
 def test_a_child_forked_by_the_step_itself_makes_its_own(tmp_path: Path) -> None:
     store, _ = backend_at("", tmp_path, "sqlite blocking")
     finish(store.create())

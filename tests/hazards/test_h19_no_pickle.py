@@ -18,7 +18,9 @@ from sdpatterns.errors import CodecError
 from sdpatterns.traffic.ratelimit.decision import CellCodec
 
 HOME = Path(sdpatterns.__file__).parent
-CAN_RUN_CODE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle", "yaml"}
+CAN_RUN_CODE = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "shelve", "marshal", "jsonpickle"}
+YAML_SAFE = {"safe_load", "safe_dump", "dump", "YAMLError", "SafeDumper", "Node"}
+"""What may be used of PyYAML, whose other loaders build any object."""
 CALLS = {"eval", "exec", "compile", "__import__"}
 
 
@@ -31,13 +33,22 @@ def dangers(source: str) -> list[str]:
             names = [alias.name.partition(".")[0] for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [(node.module or "").partition(".")[0]]
+            found += [f"line {node.lineno}: from yaml" for name in names if name == "yaml"]
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
             found.append(f"line {node.lineno}: {node.func.id}()")
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "yaml" and node.attr not in YAML_SAFE:
+            found.append(f"line {node.lineno}: yaml.{node.attr}")
         found += [f"line {node.lineno}: {name}" for name in names if name in CAN_RUN_CODE]
     return found
 
 
-@pytest.mark.parametrize("bug", ["import pickle", "from pickle import loads", "import marshal as m", "eval('1')"])
+@pytest.mark.parametrize(
+    "bug",
+    [
+        *("import pickle", "from pickle import loads", "import marshal as m", "eval('1')"),
+        *("yaml.load('1')", "yaml.unsafe_load('1')", "from yaml import load"),
+    ],
+)
 def test_the_search_finds_what_it_looks_for(bug: str) -> None:
     assert dangers(f"def inside():\n    {bug}\n")
 

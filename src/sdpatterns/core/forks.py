@@ -16,6 +16,7 @@ change while the memory is copied. `with lock` costs nothing more, because the l
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import threading
@@ -70,6 +71,8 @@ _DROPPING: weakref.WeakSet[ForkAware] = weakref.WeakSet()
 
 _taken: list[threading.Lock] = []
 _prepared: list[PreparesForFork] = []
+_collecting: list[bool] = []
+"""Whether the garbage collector was on before the fork."""
 
 
 def new_lock() -> threading.Lock:
@@ -108,6 +111,9 @@ def _locks() -> list[threading.Lock]:
 
 
 def _before() -> None:
+    # A finalizer that runs in this thread now may wait for what the fork holds, and would wait without end.
+    _collecting.append(gc.isenabled())
+    gc.disable()
     for owner in _members(_PREPARING):
         owner.before_fork()
         _prepared.append(owner)
@@ -122,6 +128,7 @@ def _in_parent() -> None:
         _taken.pop().release()
     while _prepared:
         _prepared.pop().after_fork_in_parent()
+    _collect_again()
 
 
 def _in_child() -> None:
@@ -131,6 +138,12 @@ def _in_child() -> None:
         _make_free(lock)
     for owner in _members(_DROPPING):
         owner.after_fork_in_child()
+    _collect_again()
+
+
+def _collect_again() -> None:
+    if _collecting.pop():
+        gc.enable()
 
 
 def _make_free(lock: Any) -> None:
