@@ -130,7 +130,7 @@ def test_a_forgotten_backend_that_is_collected_during_a_fork_does_not_stop_it(tm
     """Its finalizer waits for its thread, which waits for the file that the fork holds."""
     words = [sys.executable, "-W", "ignore", "-c", FORGOTTEN, f"sqlite+aiosqlite:///{tmp_path / 'forks.db'}"]
     around = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    subprocess.run(words, check=True, timeout=60, env=around)
+    assert subprocess.run(words, check=False, timeout=60, env=around).returncode == 0
 
 
 def test_a_child_forked_by_the_step_itself_makes_its_own(tmp_path: Path) -> None:
