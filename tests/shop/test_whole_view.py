@@ -125,7 +125,7 @@ async def test_a_book_that_cannot_be_read_leaves_the_last_verdicts(
 
 def seen(*pulses: Any) -> View:
     addresses = [f"http://shop:{number}" for number in range(len(pulses))]
-        return View(0.0, addresses, [pulse and {"pulse": pulse} for pulse in pulses], 0)
+    return View(0.0, addresses, [pulse and {"pulse": pulse} for pulse in pulses], 0)
 
 
 def test_a_service_is_quiet_when_nothing_happens_in_any_replica() -> None:
