@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 
@@ -12,11 +13,16 @@ from .visitor import DROP, PATIENCE_S, Visitor
 pytestmark = pytest.mark.anyio
 
 
-def tamper(visitor: Visitor, name: str, *statements: str) -> None:
-    path = visitor.settings.data_dir / f"{name}.sqlite3"
-    with closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)) as connection:
-        for statement in statements:
-            connection.execute(statement)
+async def tamper(visitor: Visitor, name: str, *statements: str) -> None:
+    """Change a service's own file behind its back, in a thread: the shop runs in this loop, and may be writing."""
+
+    def change() -> None:
+        path = visitor.settings.data_dir / f"{name}.sqlite3"
+        with closing(sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    await asyncio.to_thread(change)
 
 
 BROKEN = [
@@ -42,13 +48,13 @@ async def test_a_broken_service_is_shown_as_broken(visitor: Visitor) -> None:
     await visitor.settled()
     for context, table, statement, broken in BROKEN:
         await visitor.all_holds()
-        tamper(visitor, context, f"CREATE TABLE kept AS SELECT * FROM {table}", statement)
+        await tamper(visitor, context, f"CREATE TABLE kept AS SELECT * FROM {table}", statement)
         verdicts = await visitor.get("/control/api/invariants")
         found = {name for name, verdict in verdicts.items() if not verdict["holds"]}
         assert found == set(broken.split()), statement
         assert all(verdict["detail"] for verdict in verdicts.values())
         back = (f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM kept", "DROP TABLE kept")
-        tamper(visitor, context, "BEGIN IMMEDIATE", *back, "COMMIT")
+        await tamper(visitor, context, "BEGIN IMMEDIATE", *back, "COMMIT")
     await visitor.all_holds()
 
 
@@ -57,8 +63,8 @@ async def test_an_order_that_is_not_finished_is_stuck(visitor: Visitor) -> None:
     await visitor.settled()  # so that no event of the order is written into the tables after this
     # Its provider never gives the money back, so that it can't be undone.
     await visitor.break_provider("fail", ttl_s=600)
-    tamper(visitor, "payments", "UPDATE payments SET wanted = 1")
-    tamper(visitor, "ordering", "UPDATE orders SET status = 'undoing'")
+    await tamper(visitor, "payments", "UPDATE payments SET wanted = 1")
+    await tamper(visitor, "ordering", "UPDATE orders SET status = 'undoing'")
     visitor.shift.ahead_s = 200.0
     verdicts = await visitor.get("/control/api/invariants")
     assert not verdicts["no_order_stuck"]["holds"]
