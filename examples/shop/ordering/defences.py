@@ -27,6 +27,7 @@ from shop.ordering.events import SCHEMA_OF_EVENTS
 ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
 KEPT_S, WAIT_S = 24 * 3600.0, 25.0
 LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
+AGAIN = Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0)
 TAKEN_OVER_S = 6.0  # for so long the orders of a process that died stand still
 
 
@@ -75,6 +76,4 @@ def order_events(backend: SQLBackend) -> Outbox:
 
 def handed_on(events: Outbox, to: Target) -> Relay:
     """Each event is handed on until it has arrived, however long the other service is away."""
-    return Relay(
-        events, to, redelivery=Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0), drain_s=2.0, service="ordering"
-    )
+    return Relay(events, to, redelivery=AGAIN, drain_s=2.0, service="ordering")
