@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from sdpatterns import (
-    Bulkhead,
-    EventSchema,
-    EventStore,
-    Idempotency,
-    Outbox,
-    Pipeline,
-    Projection,
-    Relay,
-    Retry,
-    Timeout,
-)
+from sdpatterns import Bulkhead, EventStore, Idempotency, Outbox, Pipeline, Projection, Relay, Retry, Timeout
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.errors import VersionConflict
 from sdpatterns.messaging.consumer import Redelivery
@@ -21,6 +10,7 @@ from sdpatterns.messaging.outbox import Target
 from sdpatterns.messaging.projection.applying import Apply
 from sdpatterns.messaging.projection.service import Transactions
 from sdpatterns.messaging.saga import Sagas, SagaWorker
+from sdpatterns.messaging.schema import EventSchema
 from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.events import SCHEMA_OF_EVENTS
 
