@@ -35,6 +35,13 @@ CUT = """() => [...document.querySelectorAll("#map text")].filter(text => {
     const outer = document.querySelector("#map").getBoundingClientRect();
     return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
 }).map(text => text.textContent)"""
+GROW = """async button => {
+    const { keepInSight } = await import("/control/static/dom.js");
+    button.focus();
+    keepInSight(() => document.querySelector("#invite").style.paddingTop = "900px");
+    const box = button.getBoundingClientRect();
+    return [box.top, box.bottom];
+}"""
 BUYERS_MAX = 200  # five calls that fail open the breaker, and two that succeed close it
 HANG = {"target": "psp", "kind": "hang", "percent": 100, "ttl_s": 60, "seed": 1}
 
@@ -82,6 +89,10 @@ def entered(browser: Browser, shop: httpx.Client, *, refused: int = 0, **setting
     try:
         page.goto(f"{shop.base_url}{ROOM}")
         yield page
+    except Exception as error:  # what the page itself said is the first thing that a reader of the failure needs
+        error.add_note(f"The page: {page.locator('#line').text_content()}; went wrong in it: {wrong}")
+        error.add_note(f"The shop: {shop.get('/control/api/state').text}")
+        raise
     finally:
         context.close()
     assert len([text for text in wrong if REFUSED.search(text)]) == refused
@@ -198,6 +209,17 @@ def test_a_trace_opens_as_a_waterfall(browser: Browser, shop: httpx.Client) -> N
 
         page.reload()
         expect(page.locator("#waterfall").get_by_role("table")).to_contain_text("catalog")
+
+
+def test_the_focus_stays_on_the_screen_when_parts_above_it_grow(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        button = page.get_by_role("button", name="Start: Double click")
+        there = button.bounding_box()
+        assert there is not None
+        height = int(there["y"] + there["height"]) + 5  # it is the last thing on the screen, and nothing has scrolled
+        page.set_viewport_size({"width": 1280, "height": height})
+        top, bottom = button.evaluate(GROW)
+        assert 0 <= top < bottom <= height
 
 
 def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) -> None:

@@ -1,5 +1,5 @@
 // Keeps the control room up to date by server-sent events, and sends what the user does in it.
-import { $, ask, clock, figure, html, keep, say, set, words } from "./dom.js";
+import { $, ask, clock, figure, html, keep, keepInSight, say, set, words } from "./dom.js";
 import { drawChart } from "./chart.js";
 import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
@@ -191,7 +191,7 @@ function listen() {
     heard = Date.now();
     what(JSON.parse(event.data));
   };
-  stream.addEventListener("state", hear(show));
+  stream.addEventListener("state", hear((state) => keepInSight(() => show(state))));
   stream.addEventListener("dots", hear(({ dots, lanes }) => {
     if (document.body.dataset.old !== "true") runDots(dots);
     showLanes(lanes);

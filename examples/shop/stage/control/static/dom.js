@@ -47,6 +47,19 @@ export function keep(parent, items, keyOf, make, fill) {
   for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
 }
 
+function isOnScreen(element) {
+  const box = element.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight;
+}
+
+/** Change the page; what has the focus and was on the screen stays there, though parts above it have grown. */
+export function keepInSight(change) {
+  const focused = document.activeElement;
+  const wasSeen = focused !== document.body && isOnScreen(focused);
+  change();
+  if (wasSeen && focused === document.activeElement && !isOnScreen(focused)) focused.scrollIntoView({ block: "nearest", behavior: "instant" });
+}
+
 export const words = (name) => String(name).replaceAll("_", " ");
 export const figure = (n) => (n > 0 && n < 10 ? n.toFixed(1) : Math.round(n).toLocaleString("en"));
 export const lasted = (ms) => (ms < 1000 ? `${figure(ms)} ms` : `${(ms / 1000).toFixed(2)} s`);
