@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from shop.serving import drain_s
+from shop.serving import ends_s
 from shop.settings import ALONE, CALLS, DEPLOYABLES, PORTS, PUBLIC, PUBLIC_PORT, WATCHING
 from shop.stage.fleet_servers import DATABASES
 
@@ -49,7 +49,7 @@ def _service(name: str) -> dict[str, Any]:
         "alone": name in ALONE,
         "calls": calls(name),
         "stores": _stores(contexts),
-        "drainSeconds": max(drain_s(context) for context in contexts),
+        "drainSeconds": max(ends_s(context) for context in contexts),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from deploy.checks.objects import Object, called, containers, matches, of_kind, pods
-from shop.serving import drain_s
+from shop.serving import ends_s
 from shop.settings import ALONE, DEPLOYABLES
 
 Rule: TypeAlias = Callable[[Sequence[Object]], Iterator[str]]
@@ -134,7 +134,7 @@ def ends_fit_in_the_grace_period(objects: Sequence[Object]) -> Iterator[str]:
     for found in of_kind(objects, *_SCALED):
         spec = found["spec"]["template"]["spec"]
         hook_s = max(one["lifecycle"]["preStop"]["sleep"]["seconds"] for one in spec["containers"])
-        drains_s = max(drain_s(context) for context in DEPLOYABLES.get(found["metadata"]["name"], ("",)))
+        drains_s = max(ends_s(context) for context in DEPLOYABLES.get(found["metadata"]["name"], ("",)))
         if spec["terminationGracePeriodSeconds"] < hook_s + delay_s + drains_s + 1:
             yield f"{called(found)} is killed after {spec['terminationGracePeriodSeconds']} s"
 

@@ -10,25 +10,34 @@ from collections.abc import Callable, Sequence
 
 import httpx2
 
+from sdpatterns.web.outgoing import Outgoing
 from shop.stage.release import SHARE_HEADER
 
 _LEFT_ALONE_S = 1.0
-_REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+LEAVES_S = 5.0  # longer than a replica that is leaving goes on to answer
 
 
 class RoundRobinTransport(httpx2.AsyncBaseTransport):
     """Calls spread over the replicas of a service, one after the other; `addresses` says where they are now.
 
     A replica that cannot be reached is left alone for a moment and the next one asked; so it is when the
-    connection breaks under a request that may be repeated (RFC 9110, 9.2.2). Who is alone is asked a second
-    time: what broke may have been an old connection. A replica that closes a connection after its answer, as one
-    does that is about to end, is left alone in the same way. One whose last answer asked for a share of the
-    traffic gets that share, and the others share the rest. The library's balancer, which also knows how busy and
+    connection breaks under a request that may be repeated: by its method (RFC 9110, 9.2.2), or because it has an
+    Idempotency-Key. Who is alone is asked a second time: what broke may have been an old connection. A replica that
+    closes a connection after its answer, as one does that is about to end, is left alone for as long as it may still
+    answer: no request is then on its way to it when it closes its port. One whose last answer asked for a share of
+    the traffic gets that share, and the others share the rest. The library's balancer, which also knows how busy and
     how well each replica is, will take this place.
     """
 
-    def __init__(self, addresses: Callable[[], Sequence[str]], inner: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self,
+        addresses: Callable[[], Sequence[str]],
+        inner: httpx2.AsyncBaseTransport,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._addresses = addresses
+        self._now_s = now_s
         self._known: Sequence[str] = ()
         self._targets: list[httpx2.URL] = []
         self._inner = inner
@@ -47,7 +56,7 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
                 self._leave_alone(target)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 self._leave_alone(target)
-                if request.method not in _REPEATABLE:
+                if not Outgoing.may_repeat(request.method, request.headers):
                     raise
         return await self._send(request, last)
 
@@ -65,7 +74,7 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
             if target in turned:
                 turned.remove(target)
                 turned.insert(0 if self._is_due(share) else len(turned), target)
-        now = time.monotonic()
+        now = self._now_s()
         return sorted(turned, key=lambda target: self._away_until[target] > now)
 
     def _is_due(self, share: float) -> bool:
@@ -80,17 +89,17 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
             request.url = request.url.copy_with(host=target.host, port=target.port)
         response = await self._inner.handle_async_request(request)
         if response.headers.get("connection") == "close":
-            self._leave_alone(target)
+            self._leave_alone(target, LEAVES_S)
         elif share := float(response.headers.get(SHARE_HEADER, 0)):
             self._shares[target] = share
         else:
             self._shares.pop(target, None)
         return response
 
-    def _leave_alone(self, target: httpx2.URL) -> None:
+    def _leave_alone(self, target: httpx2.URL, for_s: float = _LEFT_ALONE_S) -> None:
         self._shares.pop(target, None)  # what answers there next may be another release
         if target in self._away_until:  # it may have gone from the list meanwhile
-            self._away_until[target] = time.monotonic() + _LEFT_ALONE_S
+            self._away_until[target] = self._now_s() + for_s
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -22,11 +22,15 @@ HOST = "127.0.0.1"
 Listener: TypeAlias = socket.socket
 ENDING = "ending"  # in the state of a request: the event that its server is to end
 LEAVING = "leaving"  # the event before it: the server still answers, but is to get no new requests
+FINISHED = "finished"  # in the state of an app: waits until what it keeps in memory is needed no more
 _BACKLOG = 1_024
 _DRAIN_S = {"gateway": 10, "psp": 1}
+# Sagas, tables and relay, one after the other; jobs; cards of checkouts that are under way.
+_WORK_S = {"ordering": 9, "fulfilment": 2, "payments": 5}
 _LAST_WORDS_S = 1.0
 _TICK_S = 1.0  # how often a server sets a new Date header
 _LOOKS_S = 0.01
+_TURNS = 5  # of the loop, from a connection that waits to be accepted to the request that came on it
 _IDLE_S = 30  # longer than clients keep a connection (httpx: 5 s), or it is closed as they take it up again
 
 
@@ -69,8 +73,13 @@ def address(listener: Listener) -> str:
 
 
 def drain_s(name: str) -> int:
-    """How long a service may take to finish what is in flight."""
+    """How long a service may take to finish the requests in flight."""
     return _DRAIN_S.get(name, 5)
+
+
+def ends_s(name: str) -> int:
+    """How long a service may take to end: its requests in flight, and what it does beside them in the background."""
+    return drain_s(name) + _WORK_S.get(name, 0)
 
 
 class LastAnswersMiddleware:
@@ -113,6 +122,7 @@ class Server(uvicorn.Server):
             ws="none",
         )
         super().__init__(config)
+        self._app = app
         self._listeners = list(listeners)
         self._running: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
@@ -141,6 +151,12 @@ class Server(uvicorn.Server):
         """Answer from now on that this server is not ready, and close each connection after its next answer."""
         self._leaving.set()
 
+    async def finished(self) -> None:
+        """Wait, while this server still answers, for what only it can finish: what its app says it keeps in memory."""
+        state = getattr(self._app, "state", None)
+        if (wait := getattr(state, FINISHED, None)) is not None:
+            await wait()
+
     async def main_loop(self) -> None:
         """Wait until the end. uvicorn would look for it ten times a second."""
         while not await self.on_tick(0):
@@ -148,8 +164,10 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the requests in flight, and cancel those that take too long. uvicorn would wait between the steps."""
+        await _arrived()
         for listening in (*self.servers, *(sockets or ())):
             listening.close()
+        await _arrived()
         for connection in list(self.server_state.connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
@@ -173,6 +191,12 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await asyncio.sleep(0)  # the event loop tells each of them now that it has ended
+
+
+async def _arrived() -> None:
+    """Have the loop take in what has arrived: the kernel resets a connection that is closed with bytes unread."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

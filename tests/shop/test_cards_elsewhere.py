@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -37,6 +38,24 @@ async def test_a_token_names_the_replica_that_has_the_card_until_that_was_long_g
     monkeypatch.setattr(cards_module, "CARD_KEPT_S", -1.0)
     assert await here.elsewhere(token, "/charge", {}) is None
     assert await here.elsewhere("0123456789ab-forged", "/charge", {}) is None
+
+
+async def test_a_replica_ends_once_its_cards_are_charged_and_waits_for_no_checkout_that_was_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cards = Cards(ONE, lambda: [ONE], Replica)  # type: ignore[arg-type]
+    await cards.charged()
+    first, second = (cards.keep(Card(number="4242", expiry="12/30", cvc="123")) for _ in range(2))
+    ended = asyncio.create_task(cards.charged())
+    await asyncio.sleep(0)
+    cards.forget(first)
+    await asyncio.sleep(0)
+    assert not ended.done(), "the other one is still to be charged"
+    cards.forget(second)
+    await ended
+    monkeypatch.setattr(cards_module, "CHARGED_WITHIN_S", 0.0)
+    cards.keep(Card(number="4242", expiry="12/30", cvc="123"))
+    await cards.charged()
 
 
 @pytest.mark.parametrize(

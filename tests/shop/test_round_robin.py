@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,11 +11,12 @@ import httpx2
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
-from shop.round_robin import RoundRobinTransport
+from shop.round_robin import LEAVES_S, RoundRobinTransport
 from shop.service_client import ServiceClient
 
 pytestmark = pytest.mark.anyio
 
+URLS = ("http://leaving", "http://staying")
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -78,6 +80,48 @@ async def test_a_request_that_may_not_be_repeated_is_sent_once() -> None:
         with pytest.raises(httpx2.RemoteProtocolError):
             await client.post("/")
     assert server.asked == 1
+
+
+async def test_a_request_with_an_idempotency_key_is_repeated_as_it_is() -> None:
+    """So a checkout survives the end of the replica that it was sent to, and so does each step of its saga."""
+    server = Hangs(1)
+    async with asking(server) as client:
+        answer = await client.post("/", json={"quantity": 1}, headers={"Idempotency-Key": '"a"'})
+    assert (answer.status_code, server.asked) == (200, 2)
+
+
+class Replicas:
+    """Two replicas, of which one says with each answer that it closes the connection; counts who was asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked[request.url.host] += 1
+        return httpx2.Response(200, headers={"connection": "close"} if request.url.host == "leaving" else {})
+
+
+async def test_a_replica_that_is_leaving_is_asked_nothing_more_while_it_drains() -> None:
+    """Each further request to it could be on its way in the moment in which it closes its port."""
+    replicas, time_s = Replicas(), [1_000.0]
+    transport = RoundRobinTransport(lambda: URLS, httpx2.MockTransport(replicas), now_s=lambda: time_s[0])
+    async with httpx2.AsyncClient(base_url="http://any", transport=transport) as client:
+        while time_s[0] < 1_000.0 + LEAVES_S:
+            await client.get("/")
+            time_s[0] += 0.25
+        assert replicas.asked == {"leaving": 1, "staying": 19}
+        time_s[0] += LEAVES_S
+        await client.get("/")
+        await client.get("/")
+    assert replicas.asked["leaving"] == 2, "another process may answer there by now"
+
+
+async def test_a_replica_that_is_leaving_is_asked_where_there_is_no_other() -> None:
+    replicas = Replicas()
+    transport = RoundRobinTransport(lambda: URLS[:1], httpx2.MockTransport(replicas))
+    async with httpx2.AsyncClient(base_url="http://any", transport=transport) as client:
+        codes = [(await client.get("/")).status_code for _ in range(3)]
+    assert (codes, replicas.asked) == ([200] * 3, {"leaving": 3})
 
 
 async def test_a_path_that_begins_with_two_slashes_reaches_a_service_as_it_is() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import TypeAlias
 
 import httpx
@@ -14,7 +18,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shop import serving
+from shop.fulfilment import defences as fulfilment
 from shop.http_protocol import HEAD_MAX_BYTES, StrictHttpProtocol
+from shop.ordering import defences as ordering
+from shop.stage.pod import ended_within
 
 pytestmark = pytest.mark.anyio
 
@@ -188,3 +195,47 @@ async def test_a_stream_is_told_that_its_server_ends_and_is_not_cut_off() -> Non
             await reader.readuntil(b"first\r\n")
             await server.drain()
             assert (await reader.read()).endswith(b"4\r\nlast\r\n0\r\n\r\n")
+
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_a_request_that_has_arrived_when_its_server_ends_is_answered() -> None:
+    """On a busy machine the loop has not looked at it yet: on a connection that is kept, or on one not yet accepted."""
+    with serving.bind(0) as listener:
+        server = serving.Server("any", length, [listener])
+        async with serving.answering({"any": server}), line(listener.getsockname()[1]) as (reader, writer):
+            writer.write(REQUEST)
+            await reader.readuntil(b"\r\n\r\n0")
+            # From here on the loop does not run before the server is told to end.
+            writer.write(REQUEST)
+            with socket.create_connection(listener.getsockname()) as fresh:
+                fresh.sendall(REQUEST)
+                await server.drain()
+                assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200")
+                fresh.settimeout(60)
+                assert fresh.recv(1_000).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(("name", "defences"), [("ordering", ordering), ("fulfilment", fulfilment)])
+def test_the_time_to_end_covers_what_runs_beside_the_requests(name: str, defences: ModuleType) -> None:
+    """A pod is killed after its grace period, and a process by its supervisor: both are computed from `ends_s`."""
+    written = re.findall(r"drain_s=([\w.]+)", inspect.getsource(defences))
+    assert written
+    took_s = sum(getattr(defences, word) if word.isidentifier() else float(word) for word in written)
+    assert serving.ends_s(name) == serving.drain_s(name) + took_s
+    services = inspect.getsource(defences).count("service=") + inspect.getsource(defences).count("Projection(")
+    assert len(written) == services, "each has a time of its own: the default is 30 s"
+
+
+async def test_a_pod_that_does_not_end_says_at_what_it_waits(caplog: pytest.LogCaptureFixture) -> None:
+    """Without it the kubelet's SIGKILL would be the end, which leaves nothing in the log."""
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    serving_task = asyncio.create_task(hangs())
+    assert not await ended_within(serving_task, 0.01)
+    assert "hangs" in str(caplog.records[-1].__dict__["waiting"])
+    await asyncio.wait((serving_task,))
+    assert await ended_within(asyncio.create_task(asyncio.sleep(0)), 60.0)

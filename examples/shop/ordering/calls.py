@@ -65,9 +65,10 @@ class Calls:
             raise _coupon_spent()
         return int(coupon["off_minor"])
 
-    async def keep_card(self, card: Mapping[str, str]) -> str:
+    async def keep_card(self, order_id: str, card: Mapping[str, str]) -> str:
         """A token for a card, which payments keeps in memory until it is charged, and not for long."""
-        kept = await self._payments.ask("POST", "/internal/cards", body={"card": dict(card)})
+        headers = {"Idempotency-Key": f'"{order_id}"'}  # it may be sent again: a second token does no harm
+        kept = await self._payments.ask("POST", "/internal/cards", body={"card": dict(card)}, headers=headers)
         return str(kept["token"])
 
     async def take(self, purchase: Purchase) -> None:

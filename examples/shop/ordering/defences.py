@@ -49,9 +49,9 @@ def decided_again() -> Retry:
     return Retry(on=VersionConflict, attempts_max=10, base_s=0.01, max_s=0.2, idempotent=True)
 
 
-def order_tables(events: EventStore, apply: Apply, backend: SQLBackend, transactions: Transactions) -> Projection:
+def order_tables(events: EventStore, apply: Apply, backend: SQLBackend, within: Transactions) -> Projection:
     """The orders as tables: each event has its effect on them once."""
-    return Projection("orders", events, apply, backend=backend, transactions=transactions, lease_s=TAKEN_OVER_S)
+    return Projection("orders", events, apply, backend=backend, transactions=within, lease_s=TAKEN_OVER_S, drain_s=2.0)
 
 
 def driven(sagas: Sagas) -> SagaWorker:

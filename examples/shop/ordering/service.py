@@ -114,7 +114,7 @@ class Ordering:
         if known is not None:
             return _again(known, checkout)
         placed = await self._priced(order_id, client_key, checkout)
-        purchase, card = self._purchase(placed), await self._calls.keep_card(checkout.card)
+        purchase, card = self._purchase(placed), await self._calls.keep_card(order_id, checkout.card)
         begun = self._sagas.place_order.options(id=order_id)
         try:
             await self._placing.run(

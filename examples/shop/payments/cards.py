@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from shop.background import happens
 from shop.payments.domain import Card
 from shop.service_client import ServiceClient
 
+CHARGED_WITHIN_S = 5.0  # a checkout, from its card to its charge
 CARD_KEPT_S = 30.0  # a checkout, and the time until another process goes on with its order
 
 
@@ -21,7 +23,7 @@ class Cards:
     Keeps: no card is written to a disk, a journal or a log; it is forgotten once its charge has an answer, and after
     `CARD_KEPT_S` in any case. A token names its replica, so that a charge that comes to another one is handed on:
     to one of the `addresses` where replicas are, or were so long ago, and to no other place. A replica that is about to
-    end is not listed any more while a card of its is still being charged.
+    end is not listed any more while a card of its is still being charged, and ends only when that is done.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Cards:
         self._client = client
         self._listed: dict[str, tuple[str, float]] = {}
         self._kept: dict[str, Card] = {}
+        self._none_left = asyncio.Event()
 
     def keep(self, card: Card) -> str:
         """A token for a card."""
@@ -50,6 +53,14 @@ class Cards:
     def forget(self, token: str) -> None:
         """Forget a card, the moment that it is not needed any more."""
         self._kept.pop(token, None)
+        if not self._kept:
+            self._none_left.set()
+
+    async def charged(self) -> None:
+        """Wait until no card is kept here any more, or none whose checkout may still be under way."""
+        self._none_left.clear()
+        if self._kept:
+            await happens(self._none_left, CHARGED_WITHIN_S)
 
     async def elsewhere(self, token: str, path: str, body: Any) -> Any:
         """The answer of the replica that has the card; None where that is this one, or one that is not there."""

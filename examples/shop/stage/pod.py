@@ -12,9 +12,10 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from shop.background import together
 from shop.contexts import START_ORDER, running
 from shop.logs import log_to_stdout
-from shop.serving import Listener, Server, answering, bind
+from shop.serving import Listener, Server, answering, bind, ends_s
 from shop.settings import DEPLOYABLES, PORTS, PUBLIC, PUBLIC_PORT
 from shop.stage.dns_addresses import DnsAddresses
 from shop.stage.fleet_servers import databases_there, make_databases, start_alone
@@ -22,6 +23,7 @@ from shop.stage.pod_settings import PodSettings, ServerSettings, called_by, from
 from shop.stage.stop_signals import stop_signal
 
 _log = logging.getLogger("shop.pod")
+_LATE_S = 5.0  # what a busy machine may add to the time that an end takes
 
 
 async def serve_pod(name: str) -> int:
@@ -35,9 +37,21 @@ async def serve_pod(name: str) -> int:
         stopping.cancel()
         if not opened.is_set():  # it is still about to start, or has failed to
             serving.cancel()
+        elif not await ended_within(serving, told.drain_delay_s + max(map(ends_s, DEPLOYABLES[name])) + _LATE_S):
+            return 1
         with suppress(asyncio.CancelledError):
             await serving
     return 0
+
+
+async def ended_within(serving: asyncio.Task[None], within_s: float) -> bool:
+    """Whether a pod has ended in time. One that has not says at what it waits: a SIGKILL would leave no trace of it."""
+    _, late = await asyncio.wait((serving,), timeout=within_s)
+    if late:
+        waiting = [str(task.get_coro()) for task in asyncio.all_tasks()]
+        _log.error("cut off", extra={"after_s": within_s, "waiting": waiting})
+        serving.cancel()
+    return not late
 
 
 async def _serve(name: str, told: PodSettings, stop: asyncio.Event, opened: asyncio.Event) -> None:
@@ -53,6 +67,7 @@ async def _serve(name: str, told: PodSettings, stop: asyncio.Event, opened: asyn
         for server in servers.values():
             server.leave()
         await asyncio.sleep(told.drain_delay_s)
+        await together(*(server.finished() for server in servers.values()))
     _log.info("closed", extra={"deployable": name})
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from shop.background import alongside
 from shop.failures import StartFailed
-from shop.serving import HOST, Listener, bind, drain_s
+from shop.serving import HOST, Listener, bind, ends_s
 from shop.stage.replica import READY, Plan
 
 _START_MAX_S = 60.0
@@ -149,7 +149,7 @@ class Worker:
 
     async def drain(self) -> None:
         """Let the process finish what is in flight, and end it."""
-        within_s = max(drain_s(context) for context in self._ports) + _ENDING_MAX_S
+        within_s = max(ends_s(context) for context in self._ports) + _ENDING_MAX_S
         await self._end(within_s=within_s)
 
     async def _end(self, *, within_s: float) -> None:
