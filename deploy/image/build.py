@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -16,6 +17,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+KEPT_MAX = 4
+"""How many folders of wheels, and how many SBOMs, are kept: for the shop and its stores, and two versions of Python."""
 IMAGE = "localhost/sdpatterns-shop"
 REQUIREMENTS = HERE / "requirements.txt"
 """What the image has besides the library and the shop, each file by its digest."""
@@ -56,7 +59,18 @@ def fetch(requirements: Path, wheels: Path, python: str) -> None:
             file.flush()
             run(*words, *only, "--require-hashes", "--requirement", file.name)
         draft.replace(kept)
+    used(kept, "*-*.*.*")
     shutil.copytree(kept, wheels)
+
+
+def used(kept: Path, pattern: str) -> None:
+    """Note that something kept beside the checkout was used, and remove what was not used for longest."""
+    kept.touch()
+    for old in sorted(kept.parent.glob(pattern), key=lambda path: path.stat().st_mtime)[:-KEPT_MAX]:
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def needed(requirements: str, python: str) -> str:
@@ -109,6 +123,7 @@ def write_sbom(path: Path) -> None:
         told = ["requirements", str(REQUIREMENTS), "--pyproject", str(project), "--output-reproducible"]
         run(sys.executable, "-W", "ignore", "-m", "cyclonedx_py", *told, "--of", "JSON", "-o", str(draft))
         draft.replace(kept)
+    used(kept, "sbom-*.json")
     shutil.copy(kept, path)
 
 
@@ -142,6 +157,12 @@ def build(engine: str, context: Path, *, base: str, tag: str, version: str) -> s
         words += ["--format", "docker", "--timestamp", str(epoch), "--network", "none", "--quiet", "--layers=false"]
     run(engine, "build", *words, "--file", str(context / "Containerfile"), str(context))
     return run(engine, "image", "inspect", "--format", "{{.Id}}", tag)
+
+
+def layers(image: str) -> list[str]:
+    """The digests of the layers of an image of podman, each of its files and their times."""
+    found: list[str] = json.loads(run("podman", "image", "inspect", "--format", "{{json .RootFS.Layers}}", image))
+    return found
 
 
 def revision() -> str:

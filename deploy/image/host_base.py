@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 
 NAME = "localhost/debian-python:host"
+LABEL = "sdpatterns.base=host"
+"""On the base and so on all that is built on it: by it one finds images that have lost their name to a newer one."""
 ROOTS = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "media-types", "tzdata", "netbase")
 # What the packages above ask for and Python does not need at run time.
 LEFT_OUT = re.compile(r"^(debconf|dpkg|perl|coreutils|dash|sed|tar|debianutils|install-info)")
@@ -33,7 +35,7 @@ def import_base(engine: str) -> str:
         file.flush()
         path = "PATH=/usr/local/bin:/usr/bin"
         subprocess.run(
-            [engine, "import", "--quiet", "--change", f"ENV {path}", file.name, NAME],
+            [engine, "import", "--quiet", "--change", f"ENV {path}", "--change", f"LABEL {LABEL}", file.name, NAME],
             check=True,
             stdout=subprocess.DEVNULL,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from deploy.checks.programs import hadolint
 from deploy.image import host_base
-from deploy.image.build import HERE, REQUIREMENTS, digest_of, needed, write_sbom
+from deploy.image.build import HERE, KEPT_MAX, REQUIREMENTS, digest_of, needed, used, write_sbom
 
 ROOT = Path(__file__).parents[2]
 CONTAINERFILES = (HERE / "Containerfile", ROOT / "deploy" / "play" / "stores" / "Containerfile")
@@ -51,6 +52,19 @@ def test_the_sbom_names_each_part_with_its_digest(tmp_path: Path) -> None:
     parts = {part["name"]: part for part in sbom["components"]}
     assert set(parts) == names(REQUIREMENTS.read_text(encoding="utf-8"))
     assert all(part["externalReferences"][0]["hashes"] for part in parts.values())
+
+
+def test_what_is_kept_beside_the_checkout_does_not_grow(tmp_path: Path) -> None:
+    kept = [tmp_path / f"{number:016x}-3.11.2" for number in range(KEPT_MAX + 1)]
+    for age, path in enumerate(reversed(kept)):
+        path.mkdir()
+        os.utime(path, (1_000 - age, 1_000 - age))
+    (tmp_path / "sbom-1-2.json").write_text("{}")
+    used(kept[0], "*-*.*.*")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "sbom-1-2.json",
+        *(path.name for path in kept if path != kept[1]),
+    }
 
 
 def test_a_digest_is_that_of_names_and_contents(tmp_path: Path) -> None:
