@@ -23,7 +23,9 @@ from shop.settings import PUBLIC, PUBLIC_PORT
 
 STORES = ("postgres", "valkey")
 VERSIONS = ("v1", "v2")
+LOGS = Path(tempfile.gettempdir(), "shop-pods")
 _SETTLES_S = 60.0
+_PACE_S, _QUICK_S, _PER_S_MIN = 5.0, 2.5, 0.5  # half of the time that a checkout has
 
 
 class Row(NamedTuple):
@@ -38,8 +40,9 @@ class Row(NamedTuple):
 class Trial:
     """All steps, one after the other."""
 
-    def __init__(self, *, short: bool, per_s: float) -> None:
+    def __init__(self, *, short: bool, per_s: float, logs: Path) -> None:
         self._per_s = per_s
+        self._logs = logs
         self.rows: list[Row] = []
         # The short form has two replicas of what it kills, drains and rolls; the long one of all that may have two.
         self._twice = (
@@ -71,13 +74,14 @@ class Trial:
         await podman.podman("network", "create", podman.NETWORK)
         for name, content in world.secrets.items():
             await podman.podman("secret", "create", name, "-", stdin=content)
-        cluster = Cluster(world)
+        cluster = Cluster(world, self._logs)
         asking = asyncio.create_task(cluster.keep_asking())
         try:
             yield cluster
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
+            await cluster.keep_logs()
             await cluster.aclose()
 
     async def _try(self, cluster: Cluster, second: World) -> None:
@@ -91,22 +95,37 @@ class Trial:
         customers = Customers(lambda: cluster.addresses(PUBLIC, PUBLIC_PORT))
         try:
             await self._step("one purchase", lambda: customers.buy(0))
+            await self._pace(customers)
             for step, work, may_fail in self._disturbances(cluster, second):
                 await self._disturbed(customers, step, work, may_fail=may_fail)
             await self._invariants(customers)
         finally:
             await customers.aclose()
 
-    def _disturbances(self, cluster: Cluster, second: World) -> list[tuple[str, Callable[[], Awaitable[Any]], bool]]:
-        async def nothing() -> None:
-            await asyncio.sleep(5)
+    async def _pace(self, customers: Customers) -> None:
+        """Find a pace that the machine carries: what fails later is then due to what is done to the shop."""
 
+        async def slower() -> LoadResult:
+            while True:
+                customers.failed.clear()
+                result = await customers.during(lambda: asyncio.sleep(_PACE_S), self._per_s)
+                is_carried = not (customers.failed or result.failed) and result.latency_s(0.95) < _QUICK_S
+                if is_carried or self._per_s < 2 * _PER_S_MIN:
+                    return result
+                self._per_s /= 2
+
+        result: LoadResult = await self._step("customers buy", slower)
+        self._note(
+            f"{result.requests} purchases, {self._per_s:g} per second, the slowest {result.latency_s(1):.1f} s",
+            kept=not (customers.failed or result.failed),
+        )
+
+    def _disturbances(self, cluster: Cluster, second: World) -> list[tuple[str, Callable[[], Awaitable[Any]], bool]]:
         async def roll() -> None:
             for name in self._rolled:
                 await cluster.roll(name, second)
 
         return [
-            ("customers buy", nothing, False),
             ("a pod of ordering killed", lambda: cluster.kill(cluster.pods["ordering"][0]), True),
             ("a pod of the gateway drained", lambda: self._drained(cluster), False),
             (f"{', '.join(self._rolled)} rolled to {VERSIONS[1]}", roll, False),
@@ -181,9 +200,9 @@ def _silent(_line: str) -> None:
     """The second version is translated by the same rules."""
 
 
-async def played(*, short: bool, per_s: float) -> int:
+async def played(*, short: bool, per_s: float, logs: Path) -> int:
     """The whole trial; gives the exit code."""
-    trial, began_s = Trial(short=short, per_s=per_s), time.monotonic()
+    trial, began_s = Trial(short=short, per_s=per_s, logs=logs), time.monotonic()
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -194,7 +213,7 @@ async def played(*, short: bool, per_s: float) -> int:
     except (NotReady, podman.PodmanFailed) as failure:
         print(f"failed: {failure}", file=sys.stderr)
     finally:
-        print(f"\n{trial.table()}\n{time.monotonic() - began_s:.0f} s in all", flush=True)
+        print(f"\n{trial.table()}\n{time.monotonic() - began_s:.0f} s in all; logs in {logs}", flush=True)
     return 0 if all(row.kept for row in trial.rows) else 1
 
 
@@ -203,12 +222,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.play", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer replicas, and fewer services rolled")
     parser.add_argument("--per-s", type=float, default=PER_S, help=f"purchases per second (default: {PER_S:g})")
+    parser.add_argument("--logs", type=Path, default=LOGS, help=f"where each pod's log is kept (default: {LOGS})")
     told = parser.parse_args(argv)
     if problem := podman.why_not():
         print(f"pods cannot be played here: {problem}", file=sys.stderr)
         return 2
     try:
-        return asyncio.run(played(short=told.short, per_s=told.per_s))
+        told.logs.mkdir(parents=True, exist_ok=True)
+        return asyncio.run(played(short=told.short, per_s=told.per_s, logs=told.logs))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

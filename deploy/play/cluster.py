@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 
@@ -33,12 +34,18 @@ class Pod:
     leaving: bool = False
     """Told to end: its callers learn it, as they do from the endpoints of a Service."""
 
+    @property
+    def container(self) -> str:
+        """The name of its one container."""
+        return str(self.of.pod["spec"]["containers"][0]["name"])
+
 
 class Cluster:
     """The pods of one installation."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, logs: Path) -> None:
         self.world = world
+        self._logs = logs
         self.pods: dict[str, list[Pod]] = {name: [] for name in world.workloads}
         self._numbers = dict.fromkeys(world.workloads, 0)
         self._http = httpx2.AsyncClient(timeout=2.0, trust_env=False)
@@ -59,8 +66,11 @@ class Cluster:
                 raise NotReady(f"{job.name} ended with {code}: {await podman.log_of(job.name, container)}")
 
     def _labelled(self, workload: Workload, pod: str) -> list[dict[str, object]]:
+        """What is played for a pod. The pod and its volumes have a label, by which they are found and removed."""
         manifest = self.world.manifest(workload, pod)
-        manifest[-1]["metadata"]["labels"] = {**manifest[-1]["metadata"].get("labels", {}), podman.LABEL: "yes"}
+        for played in manifest:
+            if played["kind"] != "ConfigMap":
+                played["metadata"]["labels"] = {**played["metadata"].get("labels", {}), podman.LABEL: pod}
         return manifest
 
     async def start(self, name: str) -> Pod:
@@ -70,6 +80,7 @@ class Cluster:
         pod = f"{name}-{self._numbers[name]}"
         started = Pod(pod, workload, await podman.play(self._labelled(workload, pod), workload.names))
         self.pods[name].append(started)
+        podman.weigh(sum(map(len, self.pods.values())))
         await self.wait_ready(started)
         return started
 
@@ -83,8 +94,7 @@ class Cluster:
         began_s = time.monotonic()
         while not await self._asked(pod):
             if time.monotonic() - began_s > READY_MAX_S:
-                container = pod.of.pod["spec"]["containers"][0]["name"]
-                raise NotReady(f"{pod.name} is not ready: {await podman.log_of(pod.name, container)}")
+                raise NotReady(f"{pod.name} is not ready: {await podman.log_of(pod.name, pod.container)}")
             await asyncio.sleep(_LOOKS_S)
         return time.monotonic() - began_s
 
@@ -113,9 +123,8 @@ class Cluster:
 
     async def kill(self, pod: Pod) -> float:
         """Kill the process of a pod, which podman starts again; gives how long it was away."""
-        container = pod.of.pod["spec"]["containers"][0]["name"]
         began_s = time.monotonic()
-        os.kill(await podman.pid_of(pod.name, container), signal.SIGKILL)
+        os.kill(await podman.pid_of(pod.name, pod.container), signal.SIGKILL)
         await asyncio.sleep(_LOOKS_S)
         await self.wait_ready(pod)
         return time.monotonic() - began_s
@@ -123,12 +132,12 @@ class Cluster:
     async def drain(self, pod: Pod) -> float:
         """End a pod as a kubelet does: out of the Service, the hook, SIGTERM, its grace; gives how long that took."""
         began_s = time.monotonic()
-        container = pod.of.pod["spec"]["containers"][0]["name"]
         pod.leaving = True
         await asyncio.sleep(pod.of.pause_s)
-        await podman.podman("stop", "--time", str(pod.of.grace_s), f"{pod.name}-{container}")
+        await podman.podman("stop", "--time", str(pod.of.grace_s), f"{pod.name}-{pod.container}")
         took_s = time.monotonic() - began_s
-        code = await podman.exit_code(pod.name, container)
+        code = await podman.exit_code(pod.name, pod.container)
+        await self._keep_log(pod)
         self.pods[pod.of.name].remove(pod)
         await podman.remove(pod.name)
         if code != 0:
@@ -147,6 +156,14 @@ class Cluster:
             else:
                 await self.start(name)
                 await self.drain(pod)
+
+    async def keep_logs(self) -> None:
+        """Write the log of each pod that is there into a file of its own."""
+        await asyncio.gather(*(self._keep_log(pod) for pods in self.pods.values() for pod in pods))
+
+    async def _keep_log(self, pod: Pod) -> None:
+        written = await podman.log_of(pod.name, pod.container, -1)
+        (self._logs / f"{pod.name}.log").write_text(f"{written}\n", encoding="utf-8")
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.image.build import HERE as IMAGE_PARTS
-from deploy.image.build import IMAGE, build, digest_of, fetch, gather, list_wheels, python_of, run, source_date
-from deploy.image.host_base import import_base
+from deploy.image.build import IMAGE, build, digest_of, fetch, gather, layers, list_wheels, python_of, run, source_date
+from deploy.image.host_base import LABEL, import_base
 
 STORES = "localhost/sdpatterns-stores:dev"
 PARTS = Path(__file__).parent / "stores"
@@ -26,6 +27,7 @@ def build_images(place: Path, versions: tuple[str, str]) -> dict[str, float]:
     _built(place / "shop", base, first, versions[0])
     _next_version(first, second, versions[1])
     _stores(place / "stores", base, python)
+    run("podman", "image", "prune", "--force", "--filter", f"label={LABEL}")
     return {
         name: int(run("podman", "image", "inspect", "--format", "{{.Size}}", name)) / 1e6 for name in (first, STORES)
     }
@@ -34,7 +36,8 @@ def build_images(place: Path, versions: tuple[str, str]) -> dict[str, float]:
 def _next_version(first: str, second: str, version: str) -> None:
     """A second image of the same shop: its label is another one, and so is its digest."""
     text = f'FROM {first}\nLABEL org.opencontainers.image.version="{version}"\n'
-    words = ["podman", "build", "--quiet", "--format", "docker", "--timestamp", str(source_date()), "--tag", second]
+    words = ["podman", "build", "--quiet", "--layers=false", "--format", "docker"]
+    words += ["--timestamp", str(source_date()), "--tag", second]
     subprocess.run([*words, "-"], input=text, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -52,11 +55,15 @@ def _stores(context: Path, base: str, python: str) -> None:
 
 def _built(context: Path, base: str, tag: str, version: str) -> None:
     """Build an image, unless there is one that was made from just the same."""
-    known = run("podman", "image", "inspect", "--format", "{{json .RootFS.Layers}}", base)
-    kept = f"{tag.partition(':')[0]}:from-{digest_of(context, known, version)[:16]}"
+    repository, _, _ = tag.partition(":")
+    kept = f"{repository}:from-{digest_of(context, json.dumps(layers(base)), version)[:16]}"
     if subprocess.run(["podman", "image", "exists", kept], check=False).returncode:
         build("podman", context, base=base, tag=kept, version=version)
     run("podman", "tag", kept, tag)
+    names = run("podman", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    older = {name for name in names if name.startswith(f"{repository}:from-")} - {kept}
+    if older:  # one that another run still uses stays
+        subprocess.run(["podman", "image", "rm", *older], check=False, capture_output=True)
 
 
 def values(version: str, replicas: Mapping[str, int]) -> dict[str, Any]:

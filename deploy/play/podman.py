@@ -18,6 +18,11 @@ NETWORK = "shopnet"
 LABEL = "shop.sdpatterns/played"
 PROGRAMS = ("podman", "runc", "catatonit", "iptables")
 HELPERS = tuple(Path("/usr/lib/podman", name) for name in ("netavark", "aardvark-dns"))
+_PARENT = "libpod_parent"
+WEIGHTS = (  # of one process, and the highest one, in both versions of control groups
+    (Path("/sys/fs/cgroup/cpu", _PARENT, "cpu.shares"), 1024, 262_144),
+    (Path("/sys/fs/cgroup", _PARENT, "cpu.weight"), 100, 10_000),
+)
 # podman's own limits may be higher than those of the container that this runs in, and it then starts nothing.
 _CONFIGURATION = """[containers]
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
@@ -81,6 +86,17 @@ async def play(manifest: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     return str(found["NetworkSettings"]["Networks"][NETWORK]["IPAddress"])
 
 
+def weigh(pods: int) -> None:
+    """Have the processor's time for so many pods: as much for each as a process beside them has.
+
+    podman puts all its pods into one group, and the group weighs as much as one process. Beside twenty others that are
+    busy, a whole shop would then get a tenth of a core.
+    """
+    for path, one, most in WEIGHTS:
+        with suppress(OSError):  # the other version of control groups, or none that can be written here
+            path.write_text(str(min(max(1, pods) * one, most)))
+
+
 async def exit_code(pod: str, container: str) -> int | None:
     """What a container ended with; None while it runs."""
     (found,) = json.loads(await podman("inspect", f"{pod}-{container}"))
@@ -99,7 +115,7 @@ async def waited(pod: str, container: str) -> int:
 
 
 async def log_of(pod: str, container: str, lines: int = 5) -> str:
-    """The last lines that a container wrote."""
+    """The last lines that a container wrote; all of them with -1."""
     process = await asyncio.create_subprocess_exec(
         *("podman", "logs", "--tail", str(lines), f"{pod}-{container}"),
         stdout=asyncio.subprocess.PIPE,
@@ -122,19 +138,23 @@ def _mib(text: str) -> float:
     return float(text.removesuffix(unit)) * factors[unit] / 2**20
 
 
-async def remove(*pods: str) -> None:
-    """Remove pods and their volumes."""
-    if pods:
-        await podman("pod", "rm", "--force", "--time", "0", *pods)
-        volumes = (await podman("volume", "ls", "--quiet")).split()
-        if ours := [name for name in volumes if any(name.startswith(f"{pod}-") for pod in pods)]:
-            await podman("volume", "rm", "--force", *ours)
+async def remove(pod: str) -> None:
+    """Remove a pod and its volumes."""
+    await podman("pod", "rm", "--force", "--time", "0", pod)
+    await _remove_volumes(f"{LABEL}={pod}")
+
+
+async def _remove_volumes(label: str) -> None:
+    if found := (await podman("volume", "ls", "--quiet", "--filter", f"label={label}")).split():
+        await podman("volume", "rm", "--force", *found)
 
 
 async def remove_all(secrets: Sequence[str]) -> None:
     """Remove all that was played, also by an earlier run that was killed."""
-    listed = await podman("pod", "ps", "--filter", f"label={LABEL}", "--format", "{{.Name}}")
-    await remove(*listed.split())
+    if listed := (await podman("pod", "ps", "--filter", f"label={LABEL}", "--format", "{{.Name}}")).split():
+        await podman("pod", "rm", "--force", "--time", "0", *listed)
+    await _remove_volumes(LABEL)
+    weigh(1)
     for words in (
         *(("secret", "rm", name) for name in secrets),
         ("network", "rm", "--force", NETWORK),

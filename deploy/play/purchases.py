@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -68,12 +69,13 @@ class Customers:
             except httpx2.TransportError as error:
                 raise self._again(method, path, type(error).__name__) from None
             if answer.status_code >= 429:
-                raise self._again(method, path, str(answer.status_code), answer.headers.get("retry-after", ""))
+                raise self._again(method, path, _refusal(answer), answer.headers.get("retry-after", ""))
             return answer
 
         return await _AGAIN.call(press)
 
     def _again(self, method: str, path: str, why: str, told: str = "") -> NoAnswer:
+        print(f"    {datetime.now(UTC):%H:%M:%S.%f} {method} {path}: {why}", flush=True)
         self.failed[f"{method} {path.split('/')[3]} {why}"] += 1
         return NoAnswer(why, float(told) if told.isdigit() else None)
 
@@ -107,6 +109,14 @@ class Customers:
     async def aclose(self) -> None:
         """Close the connections."""
         await self.http.aclose()
+
+
+def _refusal(answer: httpx2.Response) -> str:
+    """What an answer says: its status, and the words of its problem."""
+    try:
+        return f"{answer.status_code} {answer.json()['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return str(answer.status_code)
 
 
 def _checkout(cart: str) -> dict[str, Any]:

@@ -69,9 +69,11 @@ class World:
         """What podman plays for one pod."""
         named = deepcopy(workload.pod)
         named["metadata"]["name"] = pod
+        claims = []
         for volume in named["spec"].get("volumes", ()):
-            volume["persistentVolumeClaim"]["claimName"] = f"{pod}-{volume['name']}"
-        return [*self.config_maps, named]
+            name = volume["persistentVolumeClaim"]["claimName"] = f"{pod}-{volume['name']}"
+            claims.append({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}})
+        return [*self.config_maps, *claims, named]
 
 
 Rule: TypeAlias = Callable[[World], int]

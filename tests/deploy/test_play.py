@@ -40,5 +40,15 @@ def test_the_shop_in_pods_keeps_its_promises(short: bool) -> None:
     assert played.returncode == 0, played.stdout + played.stderr
     assert len(table) == len(STEPS)
     assert all(step in line for step, line in zip(STEPS, table, strict=True))
-    left = subprocess.run(["podman", "pod", "ps", "--quiet"], capture_output=True, text=True, check=True)
-    assert left.stdout == ""
+    for words in (("pod", "ps"), ("volume", "ls", "--filter", f"label={podman.LABEL}")):
+        left = subprocess.run(["podman", *words, "--quiet"], capture_output=True, text=True, check=True)
+        assert left.stdout == ""
+
+
+def test_all_pods_weigh_as_much_as_so_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """podman's group of all pods weighs as much as one process, and a shop beside twenty others then stands still."""
+    shares, weight = tmp_path / "cpu.shares", tmp_path / "missing" / "cpu.weight"
+    monkeypatch.setattr(podman, "WEIGHTS", ((shares, 1024, 262_144), (weight, 100, 10_000)))
+    for pods, expected in ((13, 13 * 1024), (1_000, 262_144), (0, 1024)):
+        podman.weigh(pods)
+        assert shares.read_text() == str(expected)

@@ -34,14 +34,15 @@ def test_the_chart_becomes_a_workload_for_each_deployable_and_both_stores() -> N
 def test_podman_gets_only_what_it_keeps() -> None:
     world = whole()
     for workload in world.pods():
-        config_map, pod = world.manifest(workload, f"{workload.name}-1")
+        config_map, *claims, pod = world.manifest(workload, f"{workload.name}-1")
         assert (config_map["kind"], pod["kind"], pod["metadata"]["name"]) == ("ConfigMap", "Pod", f"{workload.name}-1")
         (container,) = pod["spec"]["containers"]
         assert not {"ports", "lifecycle", "startupProbe", "livenessProbe", "readinessProbe"} & set(container)
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["resources"]["limits"]["memory"]
-        for volume in pod["spec"]["volumes"]:
-            assert volume["persistentVolumeClaim"]["claimName"] == f"{workload.name}-1-{volume['name']}"
+        volumes = [(volume["name"], volume["persistentVolumeClaim"]["claimName"]) for volume in pod["spec"]["volumes"]]
+        assert all(claim == f"{workload.name}-1-{name}" for name, claim in volumes)
+        assert [claim["metadata"]["name"] for claim in claims] == [claim for _, claim in volumes]
         assert {"name": "timeout", "value": "1"} in pod["spec"]["dnsConfig"]["options"]
     assert world.manifest(world.workloads["cart"], "cart-1") != world.manifest(world.workloads["cart"], "cart-2")
 
