@@ -23,7 +23,7 @@ from shop.settings import PUBLIC, PUBLIC_PORT
 
 STORES = ("postgres", "valkey")
 VERSIONS = ("v1", "v2")
-LOGS = Path(tempfile.gettempdir(), "shop-pods")
+LOGS = Path(".cache", "pods")
 _SETTLES_S = 60.0
 _PACE_S, _QUICK_S, _PER_S_MIN = 5.0, 2.5, 0.5  # half of the time that a checkout has
 
@@ -229,6 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         told.logs.mkdir(parents=True, exist_ok=True)
+        for old in told.logs.glob("*.log"):
+            old.unlink()
         return asyncio.run(played(short=told.short, per_s=told.per_s, logs=told.logs))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
