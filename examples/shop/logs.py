@@ -12,9 +12,10 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from sdpatterns import listen
-from sdpatterns.observability.logs import JsonFormatter, log_notices
+from sdpatterns.observability.logs import log_notices
 from sdpatterns.observability.recording import note_on_span
 from shop.failures import StartFailed
+from shop.stage.log_lines import KEPT, KeepingFormatter
 from shop.stage.traces import traced
 
 _FILE_MAX_BYTES = 5 * 2**20
@@ -85,8 +86,9 @@ def _logging(*handlers: logging.Handler) -> Iterator[None]:
     told.addFilter(pseudonyms)  # at the source: each record passes once, before any handler writes it
     with ExitStack() as stack:
         stack.callback(told.removeFilter, pseudonyms)
+        stack.callback(KEPT.clear)
         for handler in handlers:
-            handler.setFormatter(JsonFormatter())
+            handler.setFormatter(KeepingFormatter())
             root.addHandler(handler)
             stack.callback(handler.close)
             stack.callback(root.removeHandler, handler)

@@ -28,6 +28,8 @@ from shop.declared import DECLARED
 from shop.problems import HANDLED, Problem, UnexpectedMiddleware, answer
 from shop.serving import LEAVING
 from shop.stage.faults import FaultInjector, FaultMiddleware, fault_route
+from shop.stage.log_lines import RequestLogMiddleware
+from shop.stage.log_lines import routes as log_routes
 from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
 from shop.stage.switches import routes as switch_routes
@@ -84,6 +86,7 @@ def service_app(
     around = [
         Middleware(LiveMiddleware, live=live),
         Middleware(TracingMiddleware, trusts=trusts, deadline_default_s=deadline_default_s, service=name),
+        Middleware(RequestLogMiddleware, name=name),
         Middleware(MetricsMiddleware, name=name),
         Middleware(UnexpectedMiddleware, on_error=on_error),
         Middleware(HostCheckMiddleware, below=check_host_below, own_host=own_host),
@@ -95,6 +98,7 @@ def service_app(
         *_health(name, registry, database),
         *switch_routes(switches),
         *trace_routes(),
+        *log_routes(),
         *WholeView(_all_of(pulse, switches, injector), routes, database).routes(),
     ]
     if accepts_faults:

@@ -260,6 +260,11 @@ def test_an_order_is_shown_in_lanes_and_as_it_was_after_each_event(browser: Brow
         slider.focus()
         page.keyboard.press("Home")
         expect(then).to_contain_text("Pending")
+        log = page.get_by_role("region", name="Log of an order")
+        log.get_by_label("Id", exact=True).fill(order_id)
+        log.get_by_role("button", name="Search").click()
+        expect(log.get_by_role("row", name="order paid")).to_contain_text("ordering")
+        expect(log.get_by_role("row", name="charge booked")).to_contain_text("psp")
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

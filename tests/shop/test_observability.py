@@ -35,11 +35,43 @@ async def test_one_trace_goes_through_all_hops_and_into_the_log(opening: Opening
         headers = {"Idempotency-Key": '"traced"', "traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
         response = await visitor.http.post("/api/v1/checkout", json=checkout_body(cart_id), headers=headers)
         order_id = response.json()["order_id"]
-    lines = {line["message"]: line for line in log_lines(data_dir) if line.get("order_id") == order_id}
-    assert lines.keys() == {"charge booked", "order paid"}  # the first one is the provider's, five hops away
+        found = await lines_of_all_jobs(visitor, order_id)
+        nobody = await visitor.http.get("/control/api/orders/ord_nobody/logs")
+    written = log_lines(data_dir)
+    lines = {line["message"]: line for line in written if line.get("order_id") == order_id}
+    assert lines.keys() == {"charge booked", "order paid", "request"}  # the first is the provider's, five hops away
     assert {line["trace_id"] for line in lines.values()} == {TRACE_ID}
     assert lines["charge booked"]["span_id"] != lines["order paid"]["span_id"]
-    assert {line["logger"] for line in lines.values()} == {"shop.psp", "shop.ordering"}
+    assert nobody.status_code == 404
+
+    assert sorted(found, key=lambda line: line["time"]) == found
+    assert [line for line in found if line not in written] == []
+    assert {line["correlation_id"] for line in found} == {TRACE_ID}
+    messages: dict[str, set[str]] = {}
+    for line in found:
+        messages.setdefault(line["service"], set()).add(line["message"])
+    assert {service: messages[service] & EXPECTED.get(service, set()) for service in messages} == EXPECTED
+
+
+async def lines_of_all_jobs(visitor: Visitor, order_id: str) -> list[dict[str, Any]]:
+    """What the control room finds for an order, once all jobs for it are done."""
+    async with asyncio.timeout(120.0):
+        while True:
+            lines: list[dict[str, Any]] = (await visitor.get(f"/control/api/orders/{order_id}/logs"))["lines"]
+            done = {line["notice_job"] for line in lines if line["message"] == "job_completed"}
+            if done == {"bill", "confirm", "tell_sellers", "webhook", "ship"}:
+                return lines
+            await asyncio.sleep(0.1)
+
+
+EXPECTED = {
+    "gateway": {"request"},
+    "ordering": {"request", "claim_taken", "saga_started", "saga_ended", "order paid", "event_published", "answer_stored"},
+    "fulfilment": {"request", "job_completed"},  # its inbox, and its jobs
+    **{service: {"request"} for service in ("cart", "inventory", "payments", "mail", "carrier", "sellers")},
+    "psp": {"request", "charge booked"},
+}
+"""Who does something for an order, and what of it stands in the log, all under one correlation id."""
 
 
 async def test_an_invalid_trace_header_starts_a_new_trace(visitor: Visitor) -> None:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from shop.bodies import read_json
 from shop.settings import VISITORS_MAX
 from shop.stage.control.event_stream import EventStream
+from shop.stage.control.logs import Logs
 from shop.stage.control.scenario_runner import ScenarioRunner
 from shop.stage.control.service import Control
 from shop.stage.control.traces import Traces
@@ -57,6 +58,7 @@ def routes(control: Control) -> list[Route]:
     return [
         *_scenarios(control.scenarios),
         *_traces(control.traces),
+        *_logs(control.logs),
         *_dead_letters(control),
         *_sagas(control),
         *_requests(control),
@@ -181,6 +183,13 @@ def _traces(known: Traces) -> list[Route]:
         return JSONResponse(await known.trace(request.path_params["trace_id"]))
 
     return [Route("/control/api/traces", traces), Route("/control/api/traces/{trace_id}", trace)]
+
+
+def _logs(kept: Logs) -> list[Route]:
+    async def of_order(request: Request) -> Response:
+        return JSONResponse(await kept.of_order(request.path_params["order_id"]))
+
+    return [Route("/control/api/orders/{order_id}/logs", of_order)]
 
 
 def _pace_and_size(body: object) -> tuple[float, float]:

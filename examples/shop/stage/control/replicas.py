@@ -59,6 +59,13 @@ class Replicas:
             if method != "GET":
                 self.changed_s = time.monotonic()
 
+    async def rows(self, path: str) -> list[Mapping[str, Any]]:
+        """What each process answers, once, however many services it runs."""
+        addresses = [address for context in CONTEXTS for address in self.addresses(context)]
+        answers = await together(*(self.ask(address, "GET", path) for address in addresses))
+        processes = {answer["process"]: answer["rows"] for answer in answers if answer}
+        return [row for rows in processes.values() for row in rows]
+
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
         """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
         try:

@@ -17,6 +17,7 @@ from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.domain import leadership
 from shop.stage.control.feed import Feed
 from shop.stage.control.follow_ups import LETTERS_SHOWN
+from shop.stage.control.logs import Logs
 from shop.stage.control.replicas import Replicas, edges
 from shop.stage.control.rollouts import Rollouts
 from shop.stage.control.scenario_runner import Load, ScenarioRunner
@@ -55,6 +56,7 @@ class Control:
         self.now_us = now_us
         self.feed = Feed(replicas)
         self.traces = Traces(replicas)
+        self.logs = Logs(replicas)
         self._audit = Audit(services, replicas, self.feed, now_us)
         self._desired = DesiredState(replicas)
         self.defences = Defences(self._desired, replicas, self._audit, self.feed, now_us)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sdpatterns.observability.spans import SpanRecord, TraceSummary, merged
 from sdpatterns.observability.waterfall import Row, Waterfall, waterfall
-from shop.background import together
 from shop.problems import not_found
-from shop.settings import CONTEXTS
 from shop.stage.control.replicas import Replicas
 from shop.validation import is_slug
 
@@ -23,22 +20,15 @@ class Traces:
 
     async def recent(self, limit: int) -> list[dict[str, Any]]:
         """One line for each trace, the newest first."""
-        rows = await self._rows(f"/internal/traces?limit={limit}")
+        rows = await self._replicas.rows(f"/internal/traces?limit={limit}")
         return [_line(trace) for trace in merged(map(TraceSummary.from_json, rows))[:limit]]
 
     async def trace(self, trace_id: str) -> dict[str, Any]:
         """The waterfall of a trace; a 404 problem for one that is not kept any more."""
-        rows = await self._rows(f"/internal/traces/{trace_id}") if is_slug(trace_id) else []
+        rows = await self._replicas.rows(f"/internal/traces/{trace_id}") if is_slug(trace_id) else []
         if not rows:
             raise not_found("such trace any more")
         return _drawn(waterfall(map(SpanRecord.from_json, rows)))
-
-    async def _rows(self, path: str) -> list[Mapping[str, Any]]:
-        """What each process answers, once, however many services it runs."""
-        addresses = [address for context in CONTEXTS for address in self._replicas.addresses(context)]
-        answers = await together(*(self._replicas.ask(address, "GET", path) for address in addresses))
-        processes = {answer["process"]: answer["rows"] for answer in answers if answer}
-        return [row for rows in processes.values() for row in rows]
 
 
 def _line(trace: TraceSummary) -> dict[str, Any]:
