@@ -66,7 +66,15 @@ async def lines_of_all_jobs(visitor: Visitor, order_id: str) -> list[dict[str, A
 
 EXPECTED = {
     "gateway": {"request"},
-    "ordering": {"request", "claim_taken", "saga_started", "saga_ended", "order paid", "event_published", "answer_stored"},
+    "ordering": {
+        "request",
+        "claim_taken",
+        "saga_started",
+        "saga_ended",
+        "order paid",
+        "event_published",
+        "answer_stored",
+    },
     "fulfilment": {"request", "job_completed"},  # its inbox, and its jobs
     **{service: {"request"} for service in ("cart", "inventory", "payments", "mail", "carrier", "sellers")},
     "psp": {"request", "charge booked"},

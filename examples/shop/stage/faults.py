@@ -38,7 +38,13 @@ KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
 TTL_MAX_S = 600
 SLOW_S = 1.5
 _HANG_MAX_S = 60.0
-_WATCHED_BELOW = ("/internal/switches/", "/internal/traces", "/internal/logs", "/internal/sagas/", "/internal/histories/")
+_WATCHED_BELOW = (
+    "/internal/switches/",
+    "/internal/traces",
+    "/internal/logs",
+    "/internal/sagas/",
+    "/internal/histories/",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

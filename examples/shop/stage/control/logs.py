@@ -13,7 +13,7 @@ from shop.validation import is_slug
 
 
 class Logs:
-    """A search in the last lines that each process has kept; what is older is in the files, or where they are collected."""
+    """A search in the last lines that each process has kept; older ones are in the files, or where these are collected."""
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas

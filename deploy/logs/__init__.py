@@ -1,0 +1,1 @@
+"""What collects the logs of all pods: files for the Collector, Alloy, Loki and Elasticsearch."""
