@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import hcl2
-import jsonschema
+import jsonschema_rs
 import lark
 import yaml
 
@@ -31,8 +31,8 @@ REQUESTS = {"policy": "IlmPutLifecycleRequest", "template": "IndicesPutIndexTemp
 def by_schema(name: str, document: Any) -> list[str]:
     """What the schema of that name finds wrong: unknown keys, wrong types, missing keys."""
     schema = yaml.safe_load((_LISTING / f"{name}.schema.yaml").read_text(encoding="utf-8"))
-    found = jsonschema.Draft202012Validator(schema).iter_errors(document)
-    return [f"{error.json_path}: {error.message}" for error in found]
+    found = jsonschema_rs.Draft202012Validator(schema).iter_errors(document)
+    return [f"{'.'.join(map(str, error.instance_path))}: {error.message}" for error in found]
 
 
 def collector_faults(text: str) -> list[str]:
@@ -42,7 +42,7 @@ def collector_faults(text: str) -> list[str]:
 
 
 def _references(document: Mapping[str, Any]) -> Iterator[str]:
-    """Components that a pipeline names and nobody defines, that stand idle, or whose storage is not there."""
+    """Components that a pipeline names and that are not defined, that stand idle, or whose storage is not there."""
     pipelines = document["service"]["pipelines"]
     used = {"extensions": set(document["service"].get("extensions", ()))}
     for kind in ("receivers", "processors", "exporters"):

@@ -99,14 +99,12 @@ def service_app(
         *switch_routes(switches),
         *trace_routes(),
         *log_routes(),
+        *([fault_route(name, injector)] if accepts_faults else []),
         *WholeView(_all_of(pulse, switches, injector), routes, database).routes(),
     ]
-    if accepts_faults:
-        inside.append(fault_route(name, injector))
+    handlers = dict.fromkeys(HANDLED, on_error)
     with listen(hear):
-        yield Starlette(
-            routes=[*inside, *routes], exception_handlers=dict.fromkeys(HANDLED, on_error), middleware=around
-        )
+        yield Starlette(routes=[*inside, *routes], exception_handlers=handlers, middleware=around)
 
 
 def _counting(name: str, resources: Sequence[Resource]) -> tuple[CollectorRegistry, PrometheusListener]:

@@ -35,8 +35,8 @@ BROKEN = [
     ("otel-collector.yaml", "${env:ELASTICSEARCH_PASSWORD}", "secret", "does not match"),
     ("otel-collector.yaml", "limit_percentage: 80", "limit_percentage: 800", "800 is greater"),
     ("loki.yaml", 'level="debug"}', 'level="debug"', "is no selector"),
-    ("loki.yaml", "period: 72h", "period: 3 days", "'3 days' does not match"),
-    ("loki.yaml", "retention_enabled: true", "retention_enabled: false", "True was expected"),
+    ("loki.yaml", "period: 72h", "period: 3 days", '"3 days" does not match'),
+    ("loki.yaml", "retention_enabled: true", "retention_enabled: false", "true was expected"),
     ("config.alloy", "stage.cri { }", "stage.docker_cri { }", "is unknown"),
     (
         "config.alloy",

@@ -54,7 +54,7 @@ async def test_one_trace_goes_through_all_hops_and_into_the_log(opening: Opening
 
 
 async def lines_of_all_jobs(visitor: Visitor, order_id: str) -> list[dict[str, Any]]:
-    """What the control room finds for an order, once all jobs for it are done."""
+    """What the control room finds for an order, once all of its jobs are done."""
     async with asyncio.timeout(120.0):
         while True:
             lines: list[dict[str, Any]] = (await visitor.get(f"/control/api/orders/{order_id}/logs"))["lines"]

@@ -13,7 +13,7 @@ from shop.validation import is_slug
 
 
 class Logs:
-    """A search in the last lines that each process has kept; older ones are in the files, or where these are collected."""
+    """A search in the last lines that each process has kept; older ones are in files, or where those are collected."""
 
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
