@@ -33,6 +33,7 @@ from shop.stage.log_lines import routes as log_routes
 from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
 from shop.stage.switches import routes as switch_routes
+from shop.stage.traces import CALLS
 from shop.stage.traces import routes as trace_routes
 from shop.stage.whole_view import WholeView
 
@@ -149,7 +150,12 @@ def _health(name: str, registry: CollectorRegistry, database: Database | None) -
 
 
 def _all_of(pulse: Pulse, switches: Sequence[Switch], injector: FaultInjector) -> Callable[[], dict[str, Any]]:
-    return lambda: {**pulse.view(), "switches": positions(switches), "fault": injector.view()}
+    return lambda: {
+        **pulse.view(),
+        "switches": positions(switches),
+        "fault": injector.view(),
+        "traced": CALLS.of(pulse.name),
+    }
 
 
 async def _touch(database: Database) -> None:

@@ -30,9 +30,9 @@ RUN_A_DOT = """async trace_id => {
     const { runDots } = await import("/control/static/traffic.js");
     runDots([{ at_ms: 0, kind: "checkout", status: 200, ms: 2600, trace_id, client: "" }]);
 }"""
-CUT = """() => [...document.querySelectorAll("#map text")].filter(text => {
+CUT = """() => [...document.querySelectorAll("#map text, #service-map text")].filter(text => {
     const inner = text.getBoundingClientRect();
-    const outer = document.querySelector("#map").getBoundingClientRect();
+    const outer = text.ownerSVGElement.getBoundingClientRect();
     return inner.width && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
 }).map(text => text.textContent)"""
 GROW = """async button => {

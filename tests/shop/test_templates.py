@@ -46,6 +46,9 @@ def test_a_defence_that_is_new_has_a_card_at_once() -> None:
         "dead_letters": [],
         "sagas": {},
         "rollout": {"can_begin": []},
+        "game_day": None,
+        "budgets": [],
+        "service_map": {"window_s": 30.0, "calls": []},
         "projections": {},
     }
     page = render(bare, [])

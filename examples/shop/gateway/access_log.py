@@ -34,6 +34,7 @@ class Answer(NamedTuple):
     status: int
     trace_id: str
     client: str
+    is_api: bool
 
 
 def is_search(scope: Scope) -> bool:
@@ -79,7 +80,16 @@ class AccessLog:
         trace_id = here.trace_id if here is not None else ""
         client = client_address(scope)
         self._kept.append(
-            Answer(next(self._numbers), arrived_us, self._now_us(), kind_of(scope), status, trace_id, client)
+            Answer(
+                number=next(self._numbers),
+                arrived_us=arrived_us,
+                answered_us=self._now_us(),
+                kind=kind_of(scope),
+                status=status,
+                trace_id=trace_id,
+                client=client,
+                is_api=scope["path"].startswith("/api/"),
+            )
         )
 
     def after(self, number: int) -> list[Answer]:

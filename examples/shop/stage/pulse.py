@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sdpatterns.core.notices import Notice
 from sdpatterns.observability.rollout import Counts
-from sdpatterns.resilience.breaker import CircuitClosed, CircuitHalfOpened, CircuitOpened
+from sdpatterns.resilience.breaker import CallRefused, CircuitClosed, CircuitHalfOpened, CircuitOpened
 from sdpatterns.resilience.retry import RetryScheduled
 from sdpatterns.web.notices import RequestFinished
 
@@ -85,30 +85,43 @@ class _Beat(NamedTuple):
     duration_s: float
 
 
+class Seen(NamedTuple):
+    """What a window of events comes to."""
+
+    events: int
+    failed: int
+    p95_ms: float
+
+
 class Beats:
     """Events of the last seconds, bounded.
 
     Keeps: no more than `_KEPT_MAX` of them, so that a rate beyond that is told as at least that much.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float = WINDOW_S) -> None:
+        self._window_s = window_s
         self._beats: deque[_Beat] = deque(maxlen=_KEPT_MAX)
 
     def add(self, now_s: float, *, failed: bool = False, duration_s: float = 0.0) -> None:
         """One more event."""
         self._beats.append(_Beat(now_s, failed, duration_s))
 
-    def view(self, now_s: float) -> dict[str, float]:
-        """Events and failed ones per second, and the time that 95 % of them stayed below."""
-        while self._beats and self._beats[0].at_s <= now_s - WINDOW_S:
+    def seen(self, now_s: float) -> Seen:
+        """How many events there were, how many of them failed, and the time that 95 % of them stayed below."""
+        while self._beats and self._beats[0].at_s <= now_s - self._window_s:
             self._beats.popleft()
         durations = sorted(beat.duration_s for beat in self._beats)
         p95_s = durations[len(durations) * 95 // 100] if durations else 0.0
-        failing = sum(beat.failed for beat in self._beats)
+        return Seen(len(durations), sum(beat.failed for beat in self._beats), round(p95_s * 1000, 1))
+
+    def view(self, now_s: float) -> dict[str, float]:
+        """Events and failed ones per second, and the time that 95 % of them stayed below."""
+        seen = self.seen(now_s)
         return {
-            "rate": round(len(durations) / WINDOW_S, 1),
-            "failing": round(failing / WINDOW_S, 1),
-            "p95_ms": round(p95_s * 1000, 1),
+            "rate": round(seen.events / self._window_s, 1),
+            "failing": round(seen.failed / self._window_s, 1),
+            "p95_ms": seen.p95_ms,
         }
 
 
@@ -119,17 +132,24 @@ class _Edge:
         self.calls = Beats()
         self.retries = Beats()
         self.breaker: str | None = None
+        self._totals = {"asked": 0, "failed": 0, "refused": 0}
         self._of_replicas: dict[str, Counts] = {}
 
     def count(self, call: CallFinished, now_s: float) -> None:
         """One more call."""
         self.calls.add(now_s, failed=call.failed, duration_s=call.duration_s)
+        self._totals["asked"] += 1
+        self._totals["failed"] += call.failed
         before = self._of_replicas.pop(call.at, Counts(0))  # taken out and put in: the one asked last stands last
         slow = call.duration_s > _SLOW_S and not call.failed
         counted = Counts(before.requests + 1, before.failed + call.failed, before.slow + slow)
         self._of_replicas[call.at] = counted
         if len(self._of_replicas) > _REPLICAS_MAX:
             del self._of_replicas[next(iter(self._of_replicas))]
+
+    def refuse(self) -> None:
+        """One more call that the breaker held back."""
+        self._totals["refused"] += 1
 
     def view(self, now_s: float) -> dict[str, Any]:
         calls = self.calls.view(now_s)
@@ -139,6 +159,7 @@ class _Edge:
             "retries": self.retries.view(now_s)["rate"],
             "breaker": self.breaker,
             "replicas": self._of_replicas,
+            "totals": self._totals,
         }
 
 
@@ -154,6 +175,11 @@ class Pulse:
         self._clock = clock
         self._served = Beats()
         self._edges: dict[str, _Edge] = {}
+
+    @property
+    def name(self) -> str:
+        """The service that it hears."""
+        return self._name
 
     def __call__(self, notice: Notice) -> None:
         """Take in one notice."""
@@ -171,6 +197,8 @@ class Pulse:
     def _part(self, notice: Notice) -> None:
         if isinstance(notice, RetryScheduled):
             self._edge(notice.name).retries.add(self._clock())
+        elif isinstance(notice, CallRefused) and notice.enforced:
+            self._edge(notice.name).refuse()
         elif type(notice) in _BREAKER:
             self._edge(notice.name).breaker = _BREAKER[type(notice)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sdpatterns.core.tracing import TRACERS, Value, trace_with
-from sdpatterns.observability.recording import RecordingTracer, SpanStore
+from sdpatterns.core.context import Trace
+from sdpatterns.core.tracing import TRACERS, SpanKind, Value, trace_with
+from sdpatterns.observability.recording import RecordedSpan, RecordingTracer, SpanStore
 from shop.stage.faults import is_watching
+from shop.stage.traced_calls import TracedCalls
 from shop.validation import whole
 
 PROCESS = secrets.token_hex(8)  # tells control which services share a store
 KEPT = SpanStore(traces_max=200, spans_max=120)
+CALLS = TracedCalls()
 _LISTED_MAX = 200
 _UNTOLD = ("/control", "/static", "/docs")
 
@@ -28,6 +31,25 @@ def _is_told(facts: Mapping[str, Value]) -> bool:
     return bool(path) and not is_watching(path) and not path.startswith(_UNTOLD)
 
 
+class _Tracer(RecordingTracer):
+    """Keeps the spans for the waterfall, and those of calls for the service map."""
+
+    def start(
+        self,
+        name: str,
+        /,
+        kind: SpanKind,
+        facts: Mapping[str, Value],
+        links: Sequence[Trace],
+        parent: Trace | None,
+    ) -> RecordedSpan:
+        """A new span."""
+        span = super().start(name, kind, facts, links, parent)
+        if kind in ("client", "server") and span.trace.sampled:
+            CALLS.note(span)
+        return span
+
+
 @contextmanager
 def traced() -> Iterator[None]:
     """Make spans and keep them during the block; a process that makes some already goes on as it does."""
@@ -35,10 +57,11 @@ def traced() -> Iterator[None]:
         yield
         return
     try:
-        with trace_with(RecordingTracer(KEPT, samples=_is_told)):
+        with trace_with(_Tracer(KEPT, samples=_is_told)):
             yield
     finally:
         KEPT.clear()
+        CALLS.clear()
 
 
 def routes() -> list[Route]:

@@ -47,6 +47,7 @@ _SELF = {
     "failing": 0.0,
     "p95_ms": 0.0,
     "calls": [],
+    "traced": [],
     "switches": {},
     "fault": None,
     "version": 1,

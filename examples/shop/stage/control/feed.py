@@ -8,6 +8,7 @@ from collections import deque
 from itertools import count
 from typing import Any, NamedTuple
 
+from shop.stage.control.budgets import Answered, Budgets
 from shop.stage.control.history import History
 from shop.stage.control.replicas import Replicas
 
@@ -26,6 +27,7 @@ class Answer(NamedTuple):
     status: int
     trace_id: str
     client: str
+    is_api: bool
 
     def dot(self) -> dict[str, Any]:
         """The answer as the map shows it."""
@@ -50,6 +52,7 @@ class Feed:
     def __init__(self, replicas: Replicas) -> None:
         self._replicas = replicas
         self.history = History()
+        self.budgets = Budgets()
         self._lock = asyncio.Lock()
         self._read: dict[str, int] = {}
         self._pulled_s = self._heard_s = 0.0
@@ -92,6 +95,9 @@ class Feed:
         self._kept.append((self._newest, answer))
         self._unjudged.append(answer)
         self.history.take(answer.kind, answer.status, answer.arrived_us, answer.answered_us)
+        if answer.is_api:
+            took_us = answer.answered_us - answer.arrived_us
+            self.budgets.take(Answered(answer.kind, answer.status, took_us), answer.answered_us)
 
     def judged(self) -> list[Answer]:
         """What the judge has not seen yet."""

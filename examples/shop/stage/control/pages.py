@@ -118,6 +118,10 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _hyphenless(name: str) -> str:
+    return name.replace("-", " ")
+
+
 def _decimal(figure: float) -> str:
     return f"{figure:.1f}" if figure < 10 else f"{figure:,.0f}"
 
@@ -126,7 +130,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(words=_words, decimal=_decimal)
+    environment.filters.update(words=_words, hyphenless=_hyphenless, decimal=_decimal)
     environment.globals.update(
         order_statuses=ORDER_STATUSES,
         visitors_max=VISITORS_MAX,

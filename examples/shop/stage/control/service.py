@@ -21,6 +21,7 @@ from shop.stage.control.logs import Logs
 from shop.stage.control.replicas import Replicas, edges
 from shop.stage.control.rollouts import Rollouts
 from shop.stage.control.scenario_runner import Load, ScenarioRunner
+from shop.stage.control.service_map import service_map
 from shop.stage.control.state_cache import REFRESH_MAX_S, State, StateCache
 from shop.stage.control.switches import Defences
 from shop.stage.control.traces import Traces
@@ -76,6 +77,7 @@ class Control:
             "fault": None,
             "services": self._replicas.services(unknown),
             "edges": [],
+            "service_map": service_map({}),
             "orders": {},
             "limiter": {},
             "breaker": {},
@@ -110,6 +112,7 @@ class Control:
             "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "lanes": self.feed.history.lanes(now_us),
             "history": self.feed.history.view(now_us),
+            "budgets": self.feed.budgets.view(now_us),
             "load": self.load.view(),
             "scenario": self.scenarios.view(),
             "rollout": self.rollouts.view(),
@@ -127,6 +130,7 @@ class Control:
         limiter = audit.figure("gateway", "/internal/limiter").get("limiter", {})
         self.defences.note(*audit.ledgers.news(), limiter)
         counts, pulses = audit.figure("ordering", "/internal/counts"), audit.pulses
+        self.feed.budgets.take_calls(pulses.get("payments", {}), self.now_us())
         breaker = audit.figure("payments", "/internal/defences").get("breaker", {})
         turns = audit.figure("ordering", "/internal/defences").get("turns", {})
         election = audit.figure("payments", "/internal/election").get("election", {})
@@ -156,6 +160,7 @@ class Control:
             "fault": next((fault for fault in faults if fault["target"] == "psp"), None),
             "services": self._replicas.services(pulses),
             "edges": _with_breaker(edges(pulses), breaker if on.get("breaker", True) else {}),
+            "service_map": service_map(pulses),
             "orders": counts,
             "limiter": limiter,
             "breaker": breaker,

@@ -1,10 +1,12 @@
 // Keeps the control room up to date by server-sent events, and sends what the user does in it.
 import { $, ask, clock, figure, html, keep, keepInSight, say, set, words } from "./dom.js";
+import { showBudgets } from "./budgets.js";
 import { drawChart } from "./chart.js";
 import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
 import { listenToRollout, showRollout } from "./rollout.js";
 import { showSagas } from "./sagas.js";
+import { showServiceMap } from "./service-map.js";
 import { onDot, runDots, showLanes } from "./traffic.js";
 import { choose, listTraces } from "./waterfall.js";
 
@@ -162,6 +164,8 @@ function show(state) {
   showRollout(state.rollout);
   showStory(state.scenario);
   showTables(state);
+  showBudgets(state.budgets);
+  showServiceMap(state.service_map);
   showLanes(state.lanes);
   if (!busy && document.activeElement !== $("visitors")) {
     $("visitors").value = state.load.visitors;
@@ -259,4 +263,7 @@ listen();
 setInterval(watchLine, 1000);
 setInterval(() => listTraces().catch(() => {}), 2000);
 listTraces().catch(() => {});
-addEventListener("resize", () => last && drawMap(last, targets, pick));
+addEventListener("resize", () => {
+  drawMap(last, targets, pick);
+  showServiceMap(last.service_map);
+});
