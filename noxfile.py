@@ -306,8 +306,9 @@ DEPLOY = "tests/deploy"
 """Tests that judge files and run none of our code: they are a session of their own."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
-"""One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
+WAITING_WORKERS = ("--numprocesses=3", "--dist=worksteal")
+"""One process more, for tests that wait a third of their time: for a server, a child, or a pause of the shop."""
+LIBRARY = (*WAITING_WORKERS, *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
 
 PURE = (
     "tests/algorithms",
@@ -380,7 +381,7 @@ def shop_tests(session: nox.Session) -> None:
     # One folder after the other: a browser that one of them keeps open has a loop of asyncio in its thread, and a test
     # of the other one that starts a loop there would fail.
     for folder in WHOLE_SHOPS:
-        run_tests(session, Path(folder).name, *WORKERS, folder, *session.posargs)
+        run_tests(session, Path(folder).name, *WAITING_WORKERS, folder, *session.posargs)
 
 
 @nox.session

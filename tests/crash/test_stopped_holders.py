@@ -88,6 +88,7 @@ def stopped_again_and_again(kind: str, redis_url: str, postgres_url: str, stops:
             victim.resume()
         for worker in (victim, *others):
             worker.end()
+        assert victim.said["stopping"] == stops
         said: Counter[str] = sum((worker.said for worker in (victim, *others)), Counter())
     with engine.begin() as connection:
         balance: int = connection.execute(sa.select(ACCOUNTS.c.balance).where(ROW)).scalar_one()
@@ -122,7 +123,12 @@ def test_a_lock_without_a_fence_loses_updates(stops: int, valkey_url: str, postg
 
 def told(kind: str, stops: int, said: Counter[str], balance: int) -> None:
     """Print the figures, and keep those of a long run."""
-    figures = {"stops": stops, "acknowledged": said["ack"], "lost": said["ack"] - balance, "refused": said["refused"]}
+    figures = {
+        "stops": said["stopping"],
+        "acknowledged": said["ack"],
+        "lost": said["ack"] - balance,
+        "refused": said["refused"],
+    }
     report(f"{kind}: {figures}, {dict(said)}")
     if stops == 500:
         noted("stopped_holders", 'pytest tests/crash/test_stopped_holders.py -m ""', "locks", kind, figures)
