@@ -31,7 +31,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        if name not in {"append", "read", "publish", "claim", "extend", "settle"}:
+        if name not in {"append", "read", "trim_stream", "publish", "claim", "extend", "settle"}:
             return found
 
         async def call(*args: Any, **kwargs: Any) -> Any:
@@ -160,6 +160,25 @@ async def test_the_run_ends_and_each_effect_is_there_once(*, before: bool, decli
     # It died at each call that a whole run makes, and some of the deaths made a step run twice, with one key.
     assert deaths >= 10
     assert repeated >= 1
+
+
+async def test_a_run_that_has_ended_is_dropped_wherever_the_worker_dies_that_drops_it() -> None:
+    for number in itertools.count(2):
+        at, before = number // 2, number % 2 == 0
+        backend, provider, life = MemoryBackend(), Provider(declines=False), Life(at, before=before)
+        safe = sagas_on(backend, provider)
+        handle = await safe.known["order", 1].options(id="1").start(7)
+        for sagas in (sagas_on(MortalBackend(backend, life), provider), safe):
+            with contextlib.suppress(Died):
+                for _ in range(5):
+                    await SagaWorker(sagas).run_due()
+                    await anyio.sleep(8 * 86_400.0)
+        assert await handle.status() is RunStatus.DROPPED, at
+        for queue in (safe.queue, safe.retained):
+            assert (await queue.depth())[:4] == (0, 0, 0, 0), at
+        if not life.is_over:
+            break
+    assert at >= 15
 
 
 class Losing:

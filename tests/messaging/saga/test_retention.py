@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from sdpatterns.backends.memory import MemoryBackend
+from sdpatterns.core.notices import Notice, listen
 from sdpatterns.errors import SagaDropped, SagaUndone
 from sdpatterns.messaging.saga import RunStatus, SagaRun, Sagas, SagaWorker
 from tests.loops import each_virtual_loop
@@ -40,8 +41,8 @@ async def streams(sagas: Sagas) -> set[str]:
 
 
 async def messages(sagas: Sagas) -> int:
-    depth = await sagas.queue.depth()
-    return depth.due + depth.waiting + depth.leased
+    depths = [await queue.depth() for queue in (sagas.queue, sagas.retained)]
+    return sum(depth.due + depth.waiting + depth.leased for depth in depths)
 
 
 async def test_a_run_that_has_ended_is_dropped_after_that_time_and_not_before(sagas: Sagas) -> None:
@@ -57,6 +58,8 @@ async def test_a_run_that_has_ended_is_dropped_after_that_time_and_not_before(sa
         assert await handle.result(5) == 7
         await anyio.sleep(7 * DAY_S - 60)
         assert await handle.result(5) == 7
+        assert (await sagas.queue.depth())[:4] == (0, 0, 0, 0), "it is no work"
+        assert (await sagas.retained.depth()).waiting == 1
         await anyio.sleep(120)
         assert await streams(sagas) == set()
         assert await handle.status() is RunStatus.DROPPED
@@ -159,6 +162,27 @@ async def test_a_run_under_way_whose_entries_were_trimmed_is_parked_and_not_drop
     await SagaWorker(sagas).run_due()
     [parked] = await sagas.queue.parked(10)
     assert parked.reason == "the beginning of its journal was trimmed, and it has not ended"
+
+
+async def test_a_message_that_waits_in_the_queue_of_runs_since_an_earlier_release_moves_to_its_own(
+    sagas: Sagas,
+) -> None:
+    @sagas.saga
+    async def order(run: SagaRun) -> int:
+        return await run.step("count", count, 7)
+
+    notices: list[Notice] = []
+    handle = await order.options(id="1").start()
+    await SagaWorker(sagas).run_due()
+    await sagas.queue.publish((sagas.driver("1"),))
+    with listen(notices.append):
+        await SagaWorker(sagas).run_due()
+    assert notices == [], "its end has been told"
+    assert (await sagas.queue.depth())[:4] == (0, 0, 0, 0)
+    await anyio.sleep(8 * DAY_S)
+    await SagaWorker(sagas).run_due()
+    assert await handle.status() is RunStatus.DROPPED
+    assert await messages(sagas) == 0
 
 
 def test_the_time_is_checked(backend: MemoryBackend) -> None:

@@ -49,7 +49,7 @@ class Consumer(Service):
         self,
         name: str,
         queue: MessageQueue,
-        signals: SignalBus,
+        signals: SignalBus | None,
         *,
         concurrency: int,
         concurrency_min: int | None = None,
@@ -130,9 +130,10 @@ class Consumer(Service):
             if stop is not None:
                 group.start(partial(wake_on_stop, stop, self._stop_claiming, lambda: self._is_over))
             # Without the signals it still looks each `poll_s`.
-            group.start(partial(
-                wake_on_signals, self._signals, self.queue.topic, wake.wake, lambda: self._is_over, self.poll_s
-            ))  # fmt: skip
+            if self._signals is not None:
+                group.start(partial(
+                    wake_on_signals, self._signals, self.queue.topic, wake.wake, lambda: self._is_over, self.poll_s
+                ))  # fmt: skip
             group.start(partial(settling.serve, wait_s, lambda: self._is_over, lambda: self._is_stopping))
             try:
                 await self._serve(group, wake, settling, is_endless=stop is not None)

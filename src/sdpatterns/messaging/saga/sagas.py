@@ -102,9 +102,10 @@ class Sagas(Undivided):
     the store, is followed by another one when its lease ends. A step may run more than once until its end is in the
     journal, each time with the same idempotency key. The journal of a run that has ended is dropped after `keep_s`, but
     not before its parent has ended; never, where that is None. No second run begins with its id, also after that.
+    `queue` counts the runs that are under way or parked, `retained` those that have ended and are still kept.
     **May fail** with what the log and the queue raise, when a run is started.
-    **Costs** two trips for a start (one transaction with `within`), one append for each step, one delayed message for
-    each run that has ended, for `keep_s`, and two trips to drop it.
+    **Costs** two trips for a start (one transaction with `within`), one append for each step, two trips at the end, one
+    delayed message for each run that has ended, for `keep_s`, and four trips to drop it.
 
     Source: Garcia-Molina and Salem, "Sagas" (1987).
     """
@@ -126,6 +127,7 @@ class Sagas(Undivided):
                 raise TypeError(f"sagas need a backend with a {port}, and {type(backend).__name__} has none")
         self.log: EventLog = backend.log(join_key("saga", name))
         self.queue: MessageQueue = backend.queue(join_key("saga", name))
+        self.retained: MessageQueue = backend.queue(join_key("saga", name, "retained"))
         require(self.queue, f"Sagas {name!r}", "fence", "delay", "unique", "redrive")
         self.signals: SignalBus = backend.signals
         self.ids = plain("ids", ids)
@@ -217,7 +219,7 @@ class Sagas(Undivided):
         return await replay(self, Path(directory))
 
     def driver(self, run_id: str, *, replace: bool = False) -> Message:
-        """The message whose owner drives a run, and drops its journal some time after its end."""
+        """The message whose owner drives a run."""
         return Message(id=run_id, payload=DRIVER, replace=replace)
 
     async def begin(self, run_id: str, started: RunStarted, view: HasLogAndQueue | None = None) -> None:

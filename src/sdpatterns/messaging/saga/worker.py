@@ -10,7 +10,7 @@ from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, trace
 from sdpatterns.core.notices import LISTENERS, tell
-from sdpatterns.core.runtime import current
+from sdpatterns.core.runtime import Waiter, current
 from sdpatterns.core.tracing import TRACERS, Opened
 from sdpatterns.errors import BackendError, CodecError, EventsTrimmed, VersionConflict
 from sdpatterns.messaging.consumer import Consumer, Delivery
@@ -27,11 +27,12 @@ from sdpatterns.messaging.saga.journal import (
     owner_of,
 )
 from sdpatterns.messaging.saga.notices import SagaEnded, SagaLost, SagaParked
+from sdpatterns.messaging.saga.retention import DROPPED, JournalDropper, kept_for_s
 from sdpatterns.messaging.saga.run import SagaRun, Suspended
 from sdpatterns.messaging.saga.sagas import WAKER, Saga, Sagas
 from sdpatterns.messaging.saga.writer import JournalWriter, load
 from sdpatterns.ports.log import RecordedEvent
-from sdpatterns.ports.queue import Claimed, Complete, Park, Requeue, Settlement
+from sdpatterns.ports.queue import Claimed, Complete, Message, Park, Requeue, Settlement
 
 __all__ = ["SagaWorker"]
 
@@ -39,7 +40,6 @@ _UNKNOWN_VERSION_S = 60.0
 _WOKEN_LATER_S = 366 * 86_400.0
 _START_WITHIN_US = 5_000_000
 _START_FIRST_US = 20_000
-_PARENT_AGAIN_S = 86_400.0
 _WAKE_AGAIN_S = 0.05
 _WAKE_AGAIN_MAX_S = 2.0
 _FLUSH_MAX_S = 5.0
@@ -70,6 +70,21 @@ class SagaWorker(Consumer):
         )  # fmt: skip
         self._sagas = sagas
         self._service = service
+        self._dropper: JournalDropper | None = None
+        if sagas.keep_s is not None:
+            self._dropper = JournalDropper(sagas, lease_s=lease_s, poll_s=poll_s, drain_s=drain_s)
+
+    async def work(self, stop: Waiter, /) -> None:
+        """Drive runs until `stop` wakes, and drop the journals of those that ended long enough ago."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._dropper is not None:
+                await stack.enter_async_context(self._dropper)
+            await super().work(stop)
+
+    async def run_due(self) -> int:
+        """Do all that is due, as in `Consumer`; the journals that are to be dropped count too."""
+        done = await super().run_due()
+        return done if self._dropper is None else done + await self._dropper.run_due()
 
     def deliver(self, claimed: Claimed, until_s: float, /) -> Delivery:
         """A run, or a message that wakes one."""
@@ -144,10 +159,10 @@ class RunDelivery(Delivery):
                 await self.insist(partial(load, self._sagas.log, claimed.id, journal))
                 if journal.started is None and journal.ended is None:
                     await self._close_late_start()
+                # It was claimed before: the worker that wrote the end died before it could say so.
+                is_news = claimed.attempt > 1 or journal.ended is None
                 if journal.ended is None:
                     await self._drive()
-                elif self._kept_for_s() == 0:
-                    return await self._dropped()
             except CodecError as error:
                 raise RunBroken(str(error)) from error
             except EventsTrimmed:
@@ -158,8 +173,9 @@ class RunDelivery(Delivery):
             return Requeue(claimed, min(after_s, _WOKEN_LATER_S), counts=False)
         except RunBroken as broken:
             return await self._park(str(broken))
-        await self._tell_ended()
-        return self._kept()
+        await self._tell_ended(is_news=is_news)
+        await self._retain(kept_for_s(journal, self._sagas.keep_s, self._now_us))
+        return Complete(claimed)
 
     async def _close_late_start(self) -> None:
         """Close a run whose journal has not begun in time. Raises `Suspended` until then: its starter may be slower."""
@@ -208,41 +224,18 @@ class RunDelivery(Delivery):
             raise Suspended(self._now_us + round(_UNKNOWN_VERSION_S * 1_000_000), is_settled=True)
         return saga
 
-    def _kept_for_s(self) -> float | None:
-        """For how long its journal is still kept; None for as long as there is no end."""
-        ended_us, keep_s = self._journal.ended_us, self._sagas.keep_s
-        if keep_s is None or self._journal.status is RunStatus.CLOSED:
-            return None
-        ended_us = self._now_us if ended_us is None else ended_us
-        return max(0.0, keep_s - (self._now_us - ended_us) / 1_000_000)
+    async def _retain(self, keep_s: float | None) -> None:
+        """Let its journal be dropped after so long. A message of the queue of runs would count as work."""
+        if keep_s is not None:
+            dropped = Message(id=self.claimed.id, payload=DROPPED, delay_s=keep_s)
 
-    def _kept(self) -> Settlement:
-        """The message of a run that has ended comes back when its journal is to be dropped."""
-        left_s = self._kept_for_s()
-        if left_s is None:
-            return Complete(self.claimed)
-        return Requeue(self.claimed, min(left_s, _WOKEN_LATER_S), counts=False)
+            async def publish() -> None:
+                await self._sagas.retained.publish((dropped,))
 
-    async def _dropped(self) -> Settlement:
-        """Drop its journal, unless its parent may still undo it."""
-        started, claimed = self._journal.started, self.claimed
-        if started is not None and started.parent and not await self._has_ended(started.parent[0]):
-            # If no worker was there at its end, its parent has not been told.
-            await self._tell_ended()
-            return Requeue(claimed, _PARENT_AGAIN_S, counts=False)
-        await self._trim(self._journal.version)
-        return Complete(claimed)
-
-    async def _has_ended(self, run_id: str) -> bool:
-        journal = Journal()
-        try:
-            await self.insist(partial(load, self._sagas.log, run_id, journal))
-        except EventsTrimmed:
-            return True
-        return journal.ended is not None
+            await self.insist(publish)
 
     async def _trimmed(self) -> Settlement:
-        """Entries of it are gone: a worker died while it dropped them, or `log.trim` was called."""
+        """Entries of it are gone: it was started again after its end, or `log.trim` was called."""
         newest: list[RecordedEvent] = []
 
         async def look() -> None:
@@ -252,14 +245,8 @@ class RunDelivery(Delivery):
         if newest and not isinstance(decoded(newest[0]), RunEnded):
             raise RunBroken("the beginning of its journal was trimmed, and it has not ended")
         if newest:
-            await self._trim(newest[0].version)
+            await self._retain(0.0)
         return Complete(self.claimed)
-
-    async def _trim(self, version: int) -> None:
-        async def trim() -> None:
-            await self._sagas.log.trim_stream(self.claimed.id, version + 1)
-
-        await self.insist(trim)
 
     async def _park(self, reason: str) -> Settlement:
         if self._journal.started is not None:
@@ -273,7 +260,7 @@ class RunDelivery(Delivery):
         with contextlib.suppress(BackendError):
             await self._sagas.signals.notify(self._sagas.ended_topic(self.claimed.id))
 
-    async def _tell_ended(self) -> None:
+    async def _tell_ended(self, *, is_news: bool) -> None:
         """Tell those that wait for its end; again, where a worker died after the last entry."""
         ended, started = self._journal.ended, self._journal.started
         assert ended is not None
@@ -287,7 +274,7 @@ class RunDelivery(Delivery):
 
             await self.insist(tell_parent)
         await self._notify()
-        if LISTENERS:
+        if is_news and LISTENERS:
             tell(SagaEnded(
                 name=self._sagas.name, saga=self._saga_name, id=self.claimed.id, status=ended.status,
                 duration_s=max(0.0, (self._now_us - self.claimed.published_us) / 1_000_000),

@@ -3,7 +3,8 @@
 Promises, judged by the books of the services: each step of a trip has its effect once, however often it is asked for;
 a trip that has begun ends, and whole: all that belongs to it is booked, or all that was booked is taken back, the last
 first, each with what its step had returned. What was paid is never taken back. After an acknowledged start a trip has
-begun, after a refused one it has no effect, and after an accepted cancellation it is undone.
+begun, after a refused one it has no effect, and after an accepted cancellation it is undone. A run that has ended is no
+work any more, and its journal is to be dropped some time.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from sdpatterns.errors import BackendError, SagaNotStarted
-from sdpatterns.messaging.saga import Journal, Saga, SagaHandle, SagaRun, Sagas, SagaWorker, current_step
+from sdpatterns.messaging.saga import Journal, RunStatus, Saga, SagaHandle, SagaRun, Sagas, SagaWorker, current_step
 from sdpatterns.testing.simulation.cluster import TROUBLES, Cluster, Node
 from sdpatterns.testing.simulation.world import Run
 
 __all__ = ["SagaWorld"]
 
 _ATTEMPTS = 4
+_KEEP_S = 14 * 86_400.0
 _LEASES = 6
 _NAME = "trips"
 _PEACE_S = 1_800.0
@@ -103,7 +105,7 @@ class _Agency:
         self.started: set[str] = set()
         self.refused: set[str] = set()
         self.cancelled: set[str] = set()
-        self.office = Sagas(_NAME, backend=self.cluster, keep_s=None)
+        self.office = Sagas(_NAME, backend=self.cluster, keep_s=_KEEP_S)
 
     async def live(self) -> None:
         """Everything."""
@@ -147,7 +149,7 @@ class _Agency:
 
     async def program(self, node: Node) -> None:
         """A worker and some customers, for as long as the node lives."""
-        sagas = Sagas(_NAME, backend=node, ids=node.ids, keep_s=None)
+        sagas = Sagas(_NAME, backend=node, ids=node.ids, keep_s=_KEEP_S)
 
         @sagas.saga(give_up_on=(_Declined,), attempts_max=_ATTEMPTS, base_s=0.2, max_s=1.0)
         async def trip(run: SagaRun, declines: str, nap_s: float, asks: bool) -> list[int]:  # noqa: FBT001 - what the journal says
@@ -245,6 +247,9 @@ class _Agency:
             self.judge_trip(trip, status, journal, entries[trip])
         for trip in sorted((entries.keys() | self.started) - journals.keys()):
             self.run.violated(f"{trip} has no journal")
+        kept = sum(journal.status in {RunStatus.COMPLETED, RunStatus.UNDONE} for journal in journals.values())
+        if (depth := await self.office.retained.depth())[:4] != (0, kept, 0, 0):
+            self.run.violated(f"{kept} journals are kept, and {depth} are to be dropped")
         for trip in sorted(self.refused):
             if entries[trip]:
                 self.run.violated(f"the start of {trip} was refused, and it was run")
