@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sdpatterns.testing.simulation.__main__ import WORLDS
-from tests.simulation.mutants.run import SRC, judged, main, mutants
+from tests.simulation.mutants.run import SRC, Bench, Mutant, main, mutants
 
 
 def test_each_mutant_fits_the_source_and_names_its_world() -> None:
@@ -37,9 +37,14 @@ def test_a_mutant_is_found_by_a_seed_that_passes_without_it(
     assert '"passes_without_it": true' in out.read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("mutant", mutants(), ids=lambda mutant: mutant.name)
-def test_every_mutant_is_found(mutant: object) -> None:
-    found = judged(mutant, 1000)  # type: ignore[arg-type]
+def test_every_mutant_is_found(mutant: Mutant, bench: Bench) -> None:
+    found = bench.judged(mutant, 1000)
     assert found["found"]
     assert found["passes_without_it"]

@@ -23,6 +23,7 @@ SEEDS = {
     "election": 20,
     "jobs": 25,
     "outbox": 40,
+    "choreography": 14,
     "log": 30,
     "saga": 14,
     "projection": 10,

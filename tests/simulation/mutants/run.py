@@ -4,7 +4,7 @@
     python -m tests.simulation.mutants.run lease_fence_not_checked
 
 A patch begins with a line `World: NAME` and a sentence that says what is wrong. The seeds up to the one that finds it
-are run once more without the patch, and have to pass.
+have to pass without the patch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,36 +47,58 @@ def _read(path: Path) -> Mutant:
     return Mutant(path.stem, world.removeprefix("World: "), what, path)
 
 
-def planted(mutant: Mutant, folder: Path) -> Path:
-    """A copy of `src` with the bug in it."""
-    copy = folder / "src"
-    shutil.copytree(SRC, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(["git", "apply", "--unsafe-paths", str(mutant.patch)], cwd=folder, check=True)
-    return copy
+class Bench:
+    """A compiled copy of `src` in which bugs are planted one by one, and which seeds pass without them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._clean = folder / "clean" / "src"
+        self._played: Counter[str] = Counter()
+        self._broken: dict[str, int] = {}
+        shutil.copytree(SRC, self._clean, ignore=shutil.ignore_patterns("__pycache__"))
+        # Checked by the text of each file, so that the copies need not be compiled again, except for what is patched.
+        compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", str(self._clean)]
+        subprocess.run(compiled, check=True)
+
+    def judged(self, mutant: Mutant, seeds_max: int) -> dict[str, Any]:
+        """Whether it was found, by which seed, and what was said."""
+        result: dict[str, Any]
+        began = time.monotonic()
+        found = self._found(mutant, seeds_max)
+        result = {"mutant": mutant.name, "world": mutant.world, "what": mutant.what, "found": bool(found)}
+        if found:
+            seed = int(found[1])
+            result |= {"seed": seed, "said": found[2][:200], "passes_without_it": self.passes(mutant.world, seed)}
+        return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+    def _found(self, mutant: Mutant, seeds_max: int) -> re.Match[str] | None:
+        copy = self._folder / mutant.name
+        shutil.copytree(self._clean, copy / "src")
+        subprocess.run(["git", "apply", "--unsafe-paths", str(mutant.patch)], cwd=copy, check=True)
+        try:
+            return violation(copy / "src", mutant.world, f"0:{seeds_max}")
+        finally:
+            shutil.rmtree(copy)
+
+    def passes(self, world: str, seed: int) -> bool:
+        """Whether no seed up to this one breaks a promise without a bug. Each is played once, for all bugs."""
+        first = self._played[world]
+        if seed >= first and world not in self._broken:
+            found = violation(self._clean, world, f"{first}:{seed + 1}")
+            self._played[world] = seed + 1
+            if found:
+                self._broken[world] = int(found[1])
+        return seed < self._broken.get(world, seed + 1)
 
 
-def simulated(src: Path, world: str, seeds: str) -> str:
-    """What the command says about these seeds, up to the first that breaks a promise."""
+def violation(src: Path, world: str, seeds: str) -> re.Match[str] | None:
+    """The first of these seeds that breaks a promise, and which."""
     words = [sys.executable, *SIMULATION, "--world", world, "--seeds", seeds, "--until", "1", "--no-shrink"]
     environment = {**os.environ, "PYTHONPATH": str(src), "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=HANGS_S, check=False)
     if ended.returncode not in {0, 1} or ended.stderr:
         raise RuntimeError(ended.stderr or ended.stdout)
-    return ended.stdout
-
-
-def judged(mutant: Mutant, seeds_max: int) -> dict[str, Any]:
-    """Whether it was found, by which seed, and what was said."""
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        said = simulated(planted(mutant, Path(folder)), mutant.world, f"0:{seeds_max}")
-    found = re.search(r"seed (\d+): (.*)", said)
-    result: dict[str, Any] = {"mutant": mutant.name, "world": mutant.world, "what": mutant.what, "found": bool(found)}
-    if found:
-        seed = int(found[1])
-        clean = simulated(SRC, mutant.world, f"0:{seed + 1}")
-        result |= {"seed": seed, "said": found[2][:200], "passes_without_it": ", 0 with violations" in clean}
-    return {**result, "seconds": round(time.monotonic() - began, 1)}
+    return re.search(r"seed (\d+): (.*)", ended.stdout)
 
 
 def say(words: str) -> None:
@@ -92,11 +115,13 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the figures to this file as JSON")
     options = parser.parse_args(words)
     results = []
-    for mutant in mutants():
-        if not options.names or mutant.name in options.names:
-            results.append(judged(mutant, options.seeds))
-            found = results[-1]
-            say(f"{found['mutant']}: {found.get('seed', 'NOT FOUND')} {found.get('said', '')}")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        for mutant in mutants():
+            if not options.names or mutant.name in options.names:
+                results.append(bench.judged(mutant, options.seeds))
+                found = results[-1]
+                say(f"{found['mutant']}: {found.get('seed', 'NOT FOUND')} {found.get('said', '')}")
     share = sum(each["found"] and each["passes_without_it"] for each in results) / len(results)
     say(f"{share:.1%} of {len(results)} found")
     if options.out:

@@ -6,6 +6,7 @@ import importlib
 
 from sdpatterns.testing.simulation.algorithms import AlgorithmsWorld
 from sdpatterns.testing.simulation.breaker import BreakerWorld
+from sdpatterns.testing.simulation.choreography import ChoreographyWorld
 from sdpatterns.testing.simulation.election import ElectionWorld
 from sdpatterns.testing.simulation.eventstore import EventStoreWorld
 from sdpatterns.testing.simulation.idempotency import IdempotencyWorld
@@ -37,6 +38,7 @@ WORLDS: dict[str, World] = {
         ElectionWorld(),
         JobsWorld(),
         OutboxWorld(),
+        ChoreographyWorld(),
         LogWorld(),
         EventStoreWorld(),
         SagaWorld(),
