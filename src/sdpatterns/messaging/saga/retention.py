@@ -41,7 +41,7 @@ class JournalDropper(Consumer):
     """Drops each journal `keep_s` after its run has ended, but not before its parent has."""
 
     def __init__(self, sagas: Sagas, *, lease_s: float, poll_s: float, drain_s: float) -> None:
-        # No wake-ups: what is published here is not due for long, and nobody waits for it.
+        # No wake-ups: what is published here is not due for long, and may be dropped a minute late.
         super().__init__(
             sagas.retained.name, sagas.retained, None,
             concurrency=_AT_ONCE, lease_s=lease_s, poll_s=max(poll_s, _LOOK_S), drain_s=drain_s,
