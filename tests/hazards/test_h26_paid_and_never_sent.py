@@ -1,7 +1,7 @@
 """Hazard 26: a shop takes the money, cannot ship, and never refunds.
 
-peers.md, 26: Online Boutique and the demo of OpenTelemetry charge first, and end with an error when shipping fails. Here
-an order ends as paid and sent, or as refunded, also where the process dies between the two.
+peers.md, 26: Online Boutique and the demo of OpenTelemetry charge first, and end with an error when shipping fails.
+Here an order ends as paid and sent, or as refunded, also where the process dies between the two.
 """
 
 from __future__ import annotations
