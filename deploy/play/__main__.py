@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy.checks.rendering import Variant, rendered
-from deploy.play import images, podman
+from deploy.play import images, operating, podman
 from deploy.play.cluster import Cluster, NotReady
 from deploy.play.purchases import PER_S, Customers
 from deploy.play.translate import World, translated
@@ -40,8 +40,9 @@ class Row(NamedTuple):
 class Trial:
     """All steps, one after the other."""
 
-    def __init__(self, *, short: bool, per_s: float, logs: Path) -> None:
+    def __init__(self, *, short: bool, per_s: float, logs: Path, stays: bool = False) -> None:
         self._per_s = per_s
+        self._stays = stays
         self._logs = logs
         self.rows: list[Row] = []
         # The short form has two replicas of what it kills, drains and rolls; the long one of all that may have two.
@@ -95,12 +96,18 @@ class Trial:
         customers = Customers(lambda: cluster.addresses(PUBLIC, PUBLIC_PORT))
         try:
             await self._step("one purchase", lambda: customers.buy(0))
-            await self._pace(customers)
-            for step, work, may_fail in self._disturbances(cluster, second):
-                await self._disturbed(customers, step, work, may_fail=may_fail)
+            if self._stays:
+                await self._step("stayed", lambda: _told_to_end(operating.told(cluster)))
+            else:
+                await self._disturb(cluster, second, customers)
             await self._invariants(customers)
         finally:
             await customers.aclose()
+
+    async def _disturb(self, cluster: Cluster, second: World, customers: Customers) -> None:
+        await self._pace(customers)
+        for step, work, may_fail in self._disturbances(cluster, second):
+            await self._disturbed(customers, step, work, may_fail=may_fail)
 
     async def _pace(self, customers: Customers) -> None:
         """Find a pace that the machine carries: what fails later is then due to what is done to the shop."""
@@ -187,6 +194,15 @@ class Trial:
         )
 
 
+async def _told_to_end(words: str) -> None:
+    """Say some words, and wait for Ctrl-C or SIGTERM."""
+    print(words, flush=True)
+    end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end.set)
+    await end.wait()
+
+
 def _mean(memory: dict[str, float]) -> float:
     own = [size for pod, size in memory.items() if not pod.startswith(STORES)]
     return sum(own) / len(own) if own else 0.0
@@ -200,9 +216,9 @@ def _silent(_line: str) -> None:
     """The second version is translated by the same rules."""
 
 
-async def played(*, short: bool, per_s: float, logs: Path) -> int:
+async def played(*, short: bool, per_s: float, logs: Path, stays: bool) -> int:
     """The whole trial; gives the exit code."""
-    trial, began_s = Trial(short=short, per_s=per_s, logs=logs), time.monotonic()
+    trial, began_s = Trial(short=short, per_s=per_s, logs=logs, stays=stays), time.monotonic()
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -222,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.play", description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer replicas, and fewer services rolled")
     parser.add_argument("--per-s", type=float, default=PER_S, help=f"purchases per second (default: {PER_S:g})")
+    parser.add_argument("--stay", action="store_true", help="try nothing: the pods stay until Ctrl-C, to be operated")
     parser.add_argument("--logs", type=Path, default=LOGS, help=f"where each pod's log is kept (default: {LOGS})")
     told = parser.parse_args(argv)
     if problem := podman.why_not():
@@ -231,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         told.logs.mkdir(parents=True, exist_ok=True)
         for old in told.logs.glob("*.log"):
             old.unlink()
-        return asyncio.run(played(short=told.short, per_s=told.per_s, logs=told.logs))
+        return asyncio.run(played(short=told.short, per_s=told.per_s, logs=told.logs, stays=told.stay))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.play import podman
+from deploy.checks.rendering import Variant, rendered
+from deploy.image import build
+from deploy.image.host_base import import_base
+from deploy.play import images, operating, podman
+from deploy.play.cluster import Cluster, Pod
+from deploy.play.translate import translated
+from shop.settings import CONTEXTS, DEPLOYABLES
+from tests.programs import needed
 
 ROOT = Path(__file__).parents[2]
 STEPS = (
@@ -18,6 +25,27 @@ STEPS = (
     *("customers buy", "a pod of ordering killed", "a pod of the gateway drained", "rolled to v2", "invariants"),
     "taken down",
 )
+
+
+@pytest.mark.long
+@pytest.mark.unmeasured
+@pytest.mark.timeout(900)
+def test_an_image_that_is_built_twice_has_the_same_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if problem := podman.why_not():
+        pytest.skip(f"pods cannot be played here: {problem}")
+    monkeypatch.setenv("CONTAINERS_CONF", os.environ.get("CONTAINERS_CONF", ""))  # so that it is put back
+    monkeypatch.delenv("CONTAINERS_CONF")
+    podman.configured(tmp_path)
+    found, tags = [], [f"{build.IMAGE}:twice-{number}" for number in (1, 2)]
+    try:
+        for tag in tags:
+            base = import_base("podman")
+            build.gather(tmp_path / tag, build.python_of("podman", base))
+            build.build("podman", tmp_path / tag, base=base, tag=tag, version="twice")
+            found.append((build.layers(base), build.digest_of(tmp_path / tag), build.layers(tag)))
+    finally:
+        subprocess.run(["podman", "image", "rm", "--force", *tags], check=False)
+    assert found[0] == found[1]
 
 
 @pytest.mark.long
@@ -43,6 +71,21 @@ def test_the_shop_in_pods_keeps_its_promises(short: bool) -> None:
     for words in (("pod", "ps"), ("volume", "ls", "--filter", f"label={podman.LABEL}")):
         left = subprocess.run(["podman", *words, "--quiet"], capture_output=True, text=True, check=True)
         assert left.stdout == ""
+
+
+def test_an_operator_gets_the_addresses_of_the_runbooks_and_a_prometheus_for_them(tmp_path: Path) -> None:
+    world = translated(rendered(Variant(more=images.values("v1", {"gateway": 2}))))
+    cluster = Cluster(world, tmp_path)
+    for number, name in enumerate(["gateway", *DEPLOYABLES], 1):
+        cluster.pods[name].append(Pod(f"{name}-{number}", world.workloads[name], f"127.0.2.{number}", ready=True))
+    said = operating.told(cluster, tmp_path)
+    page = (ROOT / "docs" / "runbooks" / "index.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"once in each terminal.*?```", page, re.DOTALL)
+    assert set(re.findall(r"([A-Z]+)=", block)) == set(re.findall(r"^export (\w+)=", said, re.MULTILINE))
+    assert "export SHOP=http://127.0.2.1:8080\n" in said
+    promtool = needed("promtool", "prometheus")
+    subprocess.run([promtool, "check", "config", str(tmp_path / "prometheus.yml")], check=True)
+    assert len(re.findall(r"127\.0\.2\.\d+:90", (tmp_path / "prometheus.yml").read_text())) == len(CONTEXTS) + 1
 
 
 def test_all_pods_weigh_as_much_as_so_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
