@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from shop.__main__ import main
+from shop.stage.scenarios import crowd
 from shop.stage.scenarios.crowd import Crowd, CrowdResult
 from shop.stage.scenarios.machine_speed import APART, MachineSpeed, Processor, measured
 from shop.stage.scenarios.scenario import InvalidScenario, Scenario, Step, load, names, parse
@@ -428,3 +430,12 @@ def test_texts_of_scenarios_contain_no_fixed_number_of_customers(name: str) -> N
     numbers = re.compile(r"\b(twenty|hundred|twelve|\d{2,} (people|customers|orders|requests))\b", re.IGNORECASE)
     texts = [step.say for step in load(name).steps]
     assert [text for text in texts if numbers.search(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [("http://127.0.0.1:8000", True), ("http://localhost:8000", True), ("http://gateway:8080", False)],
+)
+def test_a_customer_has_a_loopback_address_only_where_the_shop_listens_on_one(url: str, *, is_own: bool) -> None:
+    """From such an address no other pod can be reached: the visitors of a shop in pods would never come in."""
+    assert (crowd.address(7, url) == "127.0.1.8") is (is_own and sys.platform == "linux")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 import secrets
 import socket
 import time
@@ -13,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -27,11 +29,14 @@ _BUYS = 0.12  # of the rounds that a visitor of the load makes
 _PRODUCTS = range(20, 4_000)  # what they buy: no drops, and little of each
 _WAIT_MAX_S = 3.0
 _LOOKS_S = 0.5
+_LOOPBACK = re.compile(r"^(127\.[\d.]+|localhost)$")
 _BEHIND_MAX_S = 1.0  # a greedy client that had to wait for answers makes up for that time, but not for more
 
 
-def address(number: int) -> str | None:
-    """A loopback address for one customer, where the system has more than one."""
+def address(number: int, url: str) -> str | None:
+    """A loopback address for one customer of a shop that listens there, where the system has more than one."""
+    if not _LOOPBACK.match(urlsplit(url).hostname or ""):
+        return None  # from a loopback address nothing reaches another machine, or another pod
     candidate = f"127.0.{1 + number // 250}.{1 + number % 250}"
     with socket.socket() as probe:
         try:
@@ -147,7 +152,7 @@ class Crowd:
         self._next += 1
         transport = httpx2.AsyncHTTPTransport(
             verify=no_authority(),
-            local_address=address(self._next % 10_000),
+            local_address=address(self._next % 10_000, self._url),
             limits=httpx2.Limits(max_connections=connections),
         )
         async with TotalTimeoutClient(base_url=self._url, transport=transport, timeout=_PATIENCE_S) as http:
