@@ -46,7 +46,7 @@ class Trial:
         self._logs = logs
         self.rows: list[Row] = []
         # The short form has two replicas of what it kills, drains and rolls; the long one of all that may have two.
-        self._twice = (
+        self._twice: tuple[str, ...] = (
             (PUBLIC, "ordering") if short else (PUBLIC, "catalog", "cart", "inventory", "ordering", "payments")
         )
         self._rolled = self._twice if short else (*self._twice, "fulfilment")
