@@ -84,9 +84,19 @@ async def _scenario(arguments: argparse.Namespace) -> int:
 
     if arguments.list:
         return listed()
+    return await played(arguments.name, _url(arguments), arguments.pace, arguments.size)
+
+
+async def _game_day(arguments: argparse.Namespace) -> int:
+    from shop.stage.gameday.command import held
+
+    return await held(arguments.file, _url(arguments), arguments.records)
+
+
+def _url(arguments: argparse.Namespace) -> str:
+    """Where the shop is that a command is for."""
     here = None if arguments.port is None else f"http://127.0.0.1:{arguments.port}"
-    url = arguments.url or here or find(arguments.data_dir)
-    return await played(arguments.name, url, arguments.pace, arguments.size)
+    return str(arguments.url or here or find(arguments.data_dir))
 
 
 def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
@@ -102,6 +112,8 @@ def _command(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
         return _in_pod(arguments)
     if arguments.command == "scenario":
         return _scenario(arguments)
+    if arguments.command == "gameday":
+        return _game_day(arguments)
     return _up(arguments, arguments.data_dir.resolve())
 
 

@@ -42,6 +42,7 @@ GROW = """async button => {
     const box = button.getBoundingClientRect();
     return [box.top, box.bottom];
 }"""
+QUICK = Path(__file__).parents[2] / "deploy" / "chaos" / "quick.toml"
 BUYERS_MAX = 200  # five calls that fail open the breaker, and two that succeed close it
 HANG = {"target": "psp", "kind": "hang", "percent": 100, "ttl_s": 60, "seed": 1}
 
@@ -337,6 +338,15 @@ def test_everything_can_be_done_by_keyboard(browser: Browser, shop: httpx.Client
         page.keyboard.press("Space")
         expect(switch).not_to_be_checked()
         expect(switch).to_be_focused()
+
+
+def test_a_game_day_is_held_from_the_page(browser: Browser, shop: httpx.Client) -> None:
+    with entered(browser, shop) as page:
+        page.get_by_label("Experiment").set_input_files(QUICK)
+        page.get_by_role("button", name="Hold it").click()
+        expect(page.locator("#game-day-result")).to_have_text("Ended: held", timeout=240_000)
+        expect(page.locator("#game-day-told")).to_contain_text("The faults are withdrawn")
+        expect(page.locator("#game-day-checks")).to_contain_text("✓ a customer who buys has an answer (1)")
 
 
 def test_invariants_explain_themselves_on_hover_and_focus(browser: Browser, shop: httpx.Client) -> None:

@@ -27,7 +27,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{up,scenario,pod,schema,health}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{up,scenario,gameday,pod,schema,health}")
     _add_up(commands.add_parser("up", help="start the shop"))
     _add_scenario(
         commands.add_parser(
@@ -36,6 +36,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
             formatter_class=argparse.RawTextHelpFormatter,
         )
     )
+    _add_game_day(commands.add_parser("gameday", help="hold a game day on the shop that is running"))
     pod = commands.add_parser("pod", help="run one deployable in a pod, told by variables SHOP_…")
     pod.add_argument("name", choices=DEPLOYABLES)
     commands.add_parser("schema", help="make the databases of the pods and end")
@@ -78,14 +79,24 @@ def _add_up(up: argparse.ArgumentParser) -> None:
 def _add_scenario(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="\n".join(names()))
     parser.add_argument("--list", action="store_true", help="show the scenarios and end")
+    _add_where(parser)
+    parser.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
+    parser.add_argument("--size", type=_size, default=1.0, help="the part of each crowd that comes (default: 1)")
+
+
+def _add_game_day(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="the experiment: deploy/chaos/ has some")
+    parser.add_argument("--records", type=Path, metavar="DIR", help="write the record there, as JSON and Markdown")
+    _add_where(parser)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--url", help="the address of the shop (default: the one that runs on --data-dir)")
     where.add_argument("--port", type=_port, help="the shop at this port of this machine")
     parser.add_argument(
         "--data-dir", type=Path, default=DATA_DIR, help=f"find the shop that runs on this data (default: {DATA_DIR})"
     )
-    parser.add_argument("--pace", type=_pace, default=1.0, help="divides the pauses by this number (default: 1)")
-    parser.add_argument("--size", type=_size, default=1.0, help="the part of each crowd that comes (default: 1)")
 
 
 def _visitors(text: str) -> int:

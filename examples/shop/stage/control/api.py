@@ -63,6 +63,7 @@ def routes(control: Control) -> list[Route]:
         *_sagas(control),
         *_requests(control),
         *_rollouts(control),
+        *control.game_days.routes(),
         Route("/control/api/load", load, methods=["PUT"]),
         Route("/control/live", EventStream(control).stream),
         Route("/control/api/invariants", invariants),

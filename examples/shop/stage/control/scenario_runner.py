@@ -34,7 +34,7 @@ class ScenarioRunner:
 
     def begin(self, name: str, pace: float, size: float) -> None:
         """Play a scenario, with a part of its crowds; 409 while another one is being played."""
-        if self._playing is not None and not self._playing.done():
+        if self.is_playing:
             raise Problem(409, "scenario-running", "A scenario is being played; stop it first.")
         try:
             written = scenario.load(name)
@@ -42,6 +42,11 @@ class ScenarioRunner:
             raise not_found("such scenario") from None
         self._play = ScenarioRun(written, self._url, pace=pace, size=size)
         self._playing = asyncio.create_task(self._run_to_end(self._play))
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether one is being played."""
+        return self._playing is not None and not self._playing.done()
 
     async def _run_to_end(self, play: ScenarioRun) -> None:
         try:

@@ -17,6 +17,7 @@ from shop.stage.control.desired_state import DesiredState
 from shop.stage.control.domain import leadership
 from shop.stage.control.feed import Feed
 from shop.stage.control.follow_ups import LETTERS_SHOWN
+from shop.stage.control.game_days import GameDays
 from shop.stage.control.logs import Logs
 from shop.stage.control.replicas import Replicas, edges
 from shop.stage.control.rollouts import Rollouts
@@ -51,6 +52,7 @@ class Control:
         scenarios: ScenarioRunner,
         load: Load,
         rollouts: Rollouts,
+        game_days: GameDays,
     ) -> None:
         self._services = services
         self._replicas = replicas
@@ -64,6 +66,7 @@ class Control:
         self.scenarios = scenarios
         self.load = load
         self.rollouts = rollouts
+        self.game_days = game_days
         self._cache = StateCache(self._look, self._unseen())
         self._all_wanted = False
 
@@ -116,6 +119,7 @@ class Control:
             "load": self.load.view(),
             "scenario": self.scenarios.view(),
             "rollout": self.rollouts.view(),
+            "game_day": self.game_days.view(),
         }
 
     async def aclose(self) -> None:

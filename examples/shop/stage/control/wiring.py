@@ -14,6 +14,7 @@ from shop.service_app import service_app
 from shop.service_client import service_client
 from shop.settings import Settings
 from shop.stage.control.api import routes
+from shop.stage.control.game_days import GameDays
 from shop.stage.control.pages import pages
 from shop.stage.control.replicas import PATIENCE_S, Replicas
 from shop.stage.control.rollouts import Rollouts
@@ -38,7 +39,17 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
         scenarios, load = await stack.enter_async_context(opened(settings.visitors_come_to()))
         replicas = Replicas(settings, client)
         rollouts = Rollouts(replicas, settings)
-        control = Control(services, replicas, settings.now_us, scenarios=scenarios, load=load, rollouts=rollouts)
+        game_days = GameDays(settings.visitors_come_to(), lambda: scenarios.is_playing)
+        stack.push_async_callback(game_days.stop)
+        control = Control(
+            services,
+            replicas,
+            settings.now_us,
+            scenarios=scenarios,
+            load=load,
+            rollouts=rollouts,
+            game_days=game_days,
+        )
         stack.push_async_callback(control.aclose)
         await stack.enter_async_context(alongside(control.reconcile(), rollouts.settle()))
         await load.set_visitors(settings.visitors)

@@ -2,6 +2,7 @@
 import { $, ask, clock, figure, html, keep, keepInSight, say, set, words } from "./dom.js";
 import { showBudgets } from "./budgets.js";
 import { drawChart } from "./chart.js";
+import { listenToGameDay, showGameDay } from "./game-day.js";
 import { showLetters } from "./letters.js";
 import { drawMap } from "./map.js";
 import { listenToRollout, showRollout } from "./rollout.js";
@@ -162,6 +163,7 @@ function show(state) {
   showLetters(state, act);
   showSagas(state, act);
   showRollout(state.rollout);
+  showGameDay(state.game_day);
   showStory(state.scenario);
   showTables(state);
   showBudgets(state.budgets);
@@ -242,6 +244,7 @@ form.onsubmit = (event) => {
   act(`${fault.target} is broken for ${fault.ttl_s} s`, "PUT", "fault", fault);
 };
 listenToRollout(act);
+listenToGameDay(act);
 $("run-night").onclick = () => act("The night begins: the leader pays the sellers", "POST", "nights", {});
 $("heal-all").onclick = () => act("Everything is healed", "DELETE", "fault");
 for (const button of document.querySelectorAll("[data-scenario]")) {

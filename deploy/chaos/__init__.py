@@ -1,0 +1,1 @@
+"""Experiments for game days, and the resources of Chaos Mesh that are generated from them."""
