@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crashes, plots, rollouts
+from benchmarks import capacity, crashes, plots, rollouts
 from benchmarks.tables import filled
 from sdpatterns.backends import from_url
 from sdpatterns.ports.timekeeping import Skewed
@@ -158,6 +158,8 @@ def drawings() -> dict[str, str]:
     """Each plot by its name."""
     made = {name: plots.ratios(title, read(name)) for name, title in TITLES.items()}
     made["web_before"] = plots.ratios(BEFORE_TITLE, {**read("web_before"), "against": "commit f6869c3"})
+    if scaled := capacity.read():
+        made["shop_scaling"] = plots.scaling(capacity.TITLE, scaled)
     return made | {"limiter_admits": plots.admitted(read("limiter_admits"))}
 
 
@@ -266,6 +268,7 @@ def main() -> None:
     STORES_PAGE.write_text(stores_page(STORES_PAGE.read_text()))
     crashes.PAGE.write_text(crashes.page(crashes.PAGE.read_text()))
     rollouts.PAGE.write_text(rollouts.page(rollouts.PAGE.read_text()))
+    capacity.PAGE.write_text(capacity.page(capacity.PAGE.read_text()))
     for name, drawing in drawings().items():
         (DRAWINGS / f"{name}.svg").write_text(drawing)
 

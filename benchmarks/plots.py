@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from sdpatterns.testing.load import ScalabilityLaw
+
 WIDTH = 740
 
 
@@ -61,6 +63,44 @@ def admitted(facts: Mapping[str, Any]) -> str:
         body.append(_text(x + width, end_y, f"{end_s:g} s", "end small"))
     label = f"How many of the same requests each algorithm lets pass at {facts['count']} a second, scene by scene"
     return _drawing(WIDTH, top + len(facts["algorithms"]) * (height + 16) + 10, label, body)
+
+
+def scaling(title: str, facts: Mapping[str, Any]) -> str:
+    """A panel for each kind of request: what was measured as dots, the fitted law as a line, and no loss as dashes."""
+    kinds, top, height, left = facts["laws"], 30, 190, 52
+    width = (WIDTH - left * len(kinds)) / len(kinds) - 20
+    body = []
+    for column, kind in enumerate(kinds):
+        points = {int(n): shop["kinds"][kind]["per_s"] for n, shop in facts["shops"].items()}
+        x = left + column * (width + left + 20)
+        body.append(_text(x + width / 2, 16, f"{kind} a second", "middle small"))
+        body += _curve(points, ScalabilityLaw(**kinds[kind]), x, top, width, height)
+    return _drawing(WIDTH, top + height + 44, title, body)
+
+
+def _curve(
+    points: Mapping[int, float], law: ScalabilityLaw, x: float, y: float, width: float, height: float
+) -> Iterable[str]:
+    last = max(points) + 1
+    most = max(*points.values(), *(law.throughput(n) for n in range(1, last + 1)), law.one * 2) * 1.1
+
+    def place(replicas: float, per_s: float) -> tuple[float, float]:
+        return x + replicas / last * width, y + height - per_s / most * height
+
+    yield f'<rect class="frame" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}"/>'
+    for replicas in range(1, last + 1):
+        at, _ = place(replicas, 0)
+        yield _line(at, y, at, y + height, "grid")
+        yield _text(at, y + height + 16, str(replicas), "middle small")
+    yield _text(x + width / 2, y + height + 34, "replicas of each service", "middle small")
+    yield _line(*place(0, 0), *place(min(last, most / law.one), min(last, most / law.one) * law.one), "one")
+    steps = [place(1 + number * (last - 1) / 40, law.throughput(1 + number * (last - 1) / 40)) for number in range(41)]
+    path = "L".join(f"{at:.1f} {up:.1f}" for at, up in steps)
+    yield f'<path class="passed" d="M{path}"/>'
+    for replicas, per_s in points.items():
+        at, up = place(replicas, per_s)
+        yield f'<circle class="dot ours" cx="{at:.1f}" cy="{up:.1f}" r="4.5"/>'
+        yield _text(at, up - 10, f"{per_s:,.1f}", "middle small ours")
 
 
 def _scene(

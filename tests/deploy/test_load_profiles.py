@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 
 from deploy.checks.npm import installed
-from sdpatterns.testing.load import LoadStage, Profile
+from deploy.load.scaling import Customers, sustained
+from sdpatterns.testing.load import Criteria, LoadStage, Profile
+from tests.loops import on_virtual_asyncio
 
 LOAD = Path(__file__).parents[2] / "deploy" / "load"
 PROFILES = json.loads((LOAD / "profiles.json").read_text(encoding="utf-8"))
@@ -67,3 +70,19 @@ def test_a_load_on_a_shop_of_its_own_ends_with_exit_code_0_when_its_criteria_hol
     assert "holds   requests" in ended.stdout, ended.stderr
     assert "holds   failed: 0.000% <= 0.100%" in ended.stdout
     assert ended.returncode == (0 if "holds   p95" in ended.stdout else 1)
+
+
+@pytest.mark.anyio
+@on_virtual_asyncio
+@pytest.mark.parametrize("first_per_s", [10.0, 200.0], ids=["from below", "from above"])
+async def test_the_highest_rate_that_keeps_the_criteria_is_found(first_per_s: float) -> None:
+    """Four at once that take 100 ms each are 40 a second."""
+    places = anyio.Semaphore(4)
+
+    async def request(_number: int) -> None:
+        async with places:
+            await anyio.sleep(0.1)
+
+    criteria = Criteria(failed_max=0.0, p95_s=0.3)
+    step = await sustained(Customers([]), request, criteria, first_per_s, 20.0)
+    assert 25 < step.per_s < 41

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks import crashes, rollouts
+from benchmarks import capacity, crashes, plots, rollouts
 from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, STORES_PAGE, TITLES, drawings, page, stores_page
 from benchmarks.limiter_admits import PLACE, facts
+from deploy.load.scaling import KINDS, laws
 from tests.crash.matrix import BACKENDS, cells
 from tests.crash.patterns import PROGRAMS
 
@@ -102,6 +104,35 @@ def test_the_table_of_the_page_on_rollouts_is_what_was_measured():
     assert max(within_limits) <= 0.1  # what `false_alarm` promises, in percent
 
 
+def test_the_figures_of_the_page_on_sizing_are_what_was_measured():
+    text = capacity.PAGE.read_text()
+    assert text == capacity.page(text), "run: python -m benchmarks --page"
+    assert all(f"<!-- figures: {name} -->" in text for name in capacity.TABLES)
+    if facts := capacity.read():
+        assert facts["laws"] == laws(facts["shops"])
+        for kind, criteria in facts["criteria"].items():
+            steps = [shop["kinds"][kind] for shop in facts["shops"].values()]
+            assert all(step["failed"] <= criteria["failed_max"] * step["requests"] for step in steps)
+            assert all(step["p95_ms"] <= criteria["p95_s"] * 1000 for step in steps)
+
+
+def test_the_drawing_and_the_tables_on_sizing_show_each_point():
+    step = {"p50_ms": 1.0, "p95_ms": 2.0, "cpu_ms": 3.0, "in_flight": 4.0}
+    shops = {
+        str(n): {"processes": 9 * n, "memory_mib": 500 * n, "kinds": {kind: {"per_s": per_s, **step} for kind in KINDS}}
+        for n, per_s in ((1, 40.0), (2, 60.5), (4, 70.0))
+    }
+    facts = {"command": "c", "step_s": 8, "python": "3", "system": "s", "when": "2026-11-29", "shops": shops}
+    facts["laws"] = laws(shops)
+    drawn = ET.fromstring(plots.scaling(capacity.TITLE, facts))
+    svg = "{http://www.w3.org/2000/svg}"
+    assert len(drawn.findall(f"{svg}circle")) == 3 * len(KINDS)
+    assert {"40.0", "60.5", "70.0"} <= {text.text for text in drawn.findall(f"{svg}text")}
+    assert "| purchases | 2 | 60.5/s | 1.51x | 1 ms | 2 ms | 3 ms | 4.0 |" in capacity.sustained(facts)
+    assert "| 4 | 36 | 2,000 MiB | 29 MiB |" in capacity.costs(facts)
+    assert "| products | 40.0/s | 0." in capacity.laws(facts)
+
+
 def test_the_tables_of_the_page_on_crashes_are_what_was_measured():
     text = crashes.PAGE.read_text()
     assert text == crashes.page(text), "run: python -m benchmarks --page"
@@ -156,6 +187,7 @@ def test_every_result_is_shown():
         "store_losses",
         "rollout",
         "web_before",
+        *(["shop_scaling"] if capacity.read() else []),
     }
 
 
