@@ -148,7 +148,7 @@ async def sustained(come: Customers, request: Request, criteria: Criteria, first
         else:
             good, per_s = step, per_s * GROWTH
     if good is None:
-        raise SystemExit(f"the shop does not sustain {per_s:.2f}/s: {step.result.broken(criteria)}")
+        raise SystemExit(f"the shop does not sustain {per_s:.2f}/s")
     between = await _step(come, request, math.sqrt(good.per_s * per_s), for_s)
     return good if between.result.broken(criteria) else between
 
