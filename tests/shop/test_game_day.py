@@ -62,6 +62,8 @@ async def test_an_abort_condition_withdraws_the_fault_at_once(shared: Visitor) -
     assert (await begin(shared, CUT_SHORT)).status_code == 202
     refused = await begin(shared, QUICK)
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/game-day-running")
+    beside = await shared.http.post("/control/api/scenarios/double-click", json={"pace": 50, "size": 0.1})
+    assert (beside.status_code, beside.json()["type"]) == (409, "/problems/game-day-running")
     record = await ended(shared)
     assert record["result"] == "aborted"
     (hit, invariants) = record["abort"]

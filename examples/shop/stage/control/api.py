@@ -9,8 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from shop.bodies import read_json
+from shop.problems import Problem
 from shop.settings import VISITORS_MAX
 from shop.stage.control.event_stream import EventStream
+from shop.stage.control.game_days import GameDays
 from shop.stage.control.logs import Logs
 from shop.stage.control.scenario_runner import ScenarioRunner
 from shop.stage.control.service import Control
@@ -56,7 +58,7 @@ def routes(control: Control) -> list[Route]:
         return JSONResponse(control.load.view())
 
     return [
-        *_scenarios(control.scenarios),
+        *_scenarios(control.scenarios, control.game_days),
         *_traces(control.traces),
         *_logs(control.logs),
         *_dead_letters(control),
@@ -104,11 +106,13 @@ def _requests(control: Control) -> list[Route]:
     ]
 
 
-def _scenarios(scenarios: ScenarioRunner) -> list[Route]:
+def _scenarios(scenarios: ScenarioRunner, game_days: GameDays) -> list[Route]:
     async def bill(_request: Request) -> Response:
         return JSONResponse(scenarios.cards())
 
     async def begin(request: Request) -> Response:
+        if game_days.is_holding:  # its faults would be the scenario's too
+            raise Problem(409, "game-day-running", "A game day is under way; stop it first.")
         scenarios.begin(request.path_params["name"], *_pace_and_size(await read_json(request)))
         return JSONResponse(scenarios.view(), 202)
 
