@@ -148,7 +148,10 @@ def plain_of(value: object, depth: int = 0) -> Any:
     if kind is dict:
         return _dict(value, depth)  # type: ignore[arg-type] # a dict
     if kind in _GROUPS:
-        return {_TAG: [_GROUPS[kind], [plain_of(item, depth + 1) for item in value]]}  # type: ignore[attr-defined] # a group
+        items = [plain_of(item, depth + 1) for item in value]  # type: ignore[attr-defined] # a group
+        if kind is not tuple:
+            items.sort(key=repr)  # a set has another order in each process, and is to be the same bytes
+        return {_TAG: [_GROUPS[kind], items]}
     tagged = scalar_text(value)
     if tagged is None:
         raise TypeError(f"{kind.__qualname__} cannot be stored: a codec has to say how it comes back")

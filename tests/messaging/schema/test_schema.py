@@ -58,6 +58,21 @@ class Everything:
     tags: Sequence[str] = ("new",)
 
 
+@dataclasses.dataclass(frozen=True)
+class Tags:
+    """Fields and members enough that the order of a hash would hardly be theirs."""
+
+    one: str
+    two: str
+    three: str
+    four: str
+    five: str
+    six: str
+    seven: str
+    eight: str
+    names: frozenset[str]
+
+
 ADDRESSES = st.builds(Address, st.text(max_size=3), st.lists(st.text(max_size=3), max_size=2).map(tuple))
 EVERYTHING = st.builds(
     Everything,
@@ -86,6 +101,13 @@ EVERYTHING = st.builds(
 def test_a_dataclass_comes_back_as_it_went(event: Everything) -> None:
     schema = EventSchema(EventType("everything", Everything))
     assert schema.decode(*schema.encode(event)) == (event,)
+
+
+def test_the_same_event_is_the_same_bytes_in_each_process() -> None:
+    event = Tags(*"abcdefgh", frozenset({"x1", "x2", "x3", "x4", "x5", "x6"}))
+    data = form_of(Tags).dump(event)
+    assert list(data) == [field.name for field in dataclasses.fields(Tags)]
+    assert b'["x1","x2","x3","x4","x5","x6"]' in DATA.encode(data)
 
 
 class Paid(msgspec.Struct, frozen=True):

@@ -57,7 +57,8 @@ class RecordForm:
         if kind in inside:
             raise TypeError(f"{kind.__qualname__} holds itself: an event cannot hold records of any depth")
         self._kind = kind
-        self._names = frozenset(field.name for field in dataclasses.fields(kind) if field.init)
+        # In the order of the class, so that an event is the same bytes in each process.
+        self._names = tuple(field.name for field in dataclasses.fields(kind) if field.init)
         try:
             hints = typing.get_type_hints(kind)
         except NameError as cause:
@@ -75,7 +76,8 @@ class RecordForm:
         """The record; fields that it does not have are left out."""
         if not isinstance(data, dict):
             raise CodecError(f"not the fields of {self._kind.__qualname__}: {data!r:.40}")
-        found = data if data.keys() <= self._names else {name: data[name] for name in self._names & data.keys()}
+        is_known = data.keys() <= self._shapes.keys()
+        found = data if is_known else {name: data[name] for name in self._names if name in data}
         if self._loads:
             found = {name: self._loads[name](it) if name in self._loads else it for name, it in found.items()}
         return self._kind(**found)
