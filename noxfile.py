@@ -272,7 +272,7 @@ def run_tests(session: nox.Session, name: str, *words: str) -> bool:
     # Apart, because each run reads which tests failed in it.
     cache = f".pytest_cache/{name}"
     try:
-        run(session, "pytest", "--cache-clear", "-o", f"cache_dir={cache}", *words)
+        run(session, "pytest", "--cache-clear", "-o", f"cache_dir={cache}", "--durations=20", *words)
     except CommandFailed:
         failures = ROOT / cache / "v" / "cache" / "lastfailed"
         failed = list(json.loads(failures.read_text(encoding="utf-8"))) if failures.is_file() else []
@@ -306,9 +306,8 @@ DEPLOY = "tests/deploy"
 """Tests that judge files and run none of our code: they are a session of their own."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-WAITING_WORKERS = ("--numprocesses=3", "--dist=worksteal")
-"""One process more, for tests that wait a third of their time: for a server, a child, or a pause of the shop."""
-LIBRARY = (*WAITING_WORKERS, *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
+LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
+"""One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
 
 PURE = (
     "tests/algorithms",
@@ -381,7 +380,7 @@ def shop_tests(session: nox.Session) -> None:
     # One folder after the other: a browser that one of them keeps open has a loop of asyncio in its thread, and a test
     # of the other one that starts a loop there would fail.
     for folder in WHOLE_SHOPS:
-        run_tests(session, Path(folder).name, *WAITING_WORKERS, folder, *session.posargs)
+        run_tests(session, Path(folder).name, *WORKERS, folder, *session.posargs)
 
 
 @nox.session

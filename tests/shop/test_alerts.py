@@ -30,7 +30,7 @@ async def customers(visitor: Visitor) -> AsyncIterator[None]:
 
     async def buys() -> None:
         while True:
-            await visitor.free(PLENTY)
+            await visitor.http.get(f"/api/v1/products/{PLENTY}")
             await visitor.buy()
             await asyncio.sleep(0.1)
 
