@@ -170,10 +170,17 @@ class NatsLink:
     async def close(self) -> None:
         """Send what is left to be sent and close it, without waiting for a server that does not take it."""
         await self._lose()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(_CLOSE_S if self.client.is_connected else 0):
-                await self.client.close()
-                return
+        is_closed = False
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(_CLOSE_S if self.client.is_connected else 0):
+                    await self.client.close()
+                    is_closed = True
+        finally:  # also where the caller is cancelled a second time, while it waits here
+            if not is_closed:
+                self._cut()
+
+    def _cut(self) -> None:
         transport: Any = self.client._transport  # noqa: SLF001 - nats-py has no word for cutting a connection
         writer = getattr(transport, "_io_writer", None)
         if writer is not None:
