@@ -59,7 +59,7 @@ def watching(targets: Sequence[str]) -> Iterator[Watch]:
         directory = stack.enter_context(owned_directory("sdpatterns-prometheus-"))
         (directory / "rules.yml").write_text(rules(SHRINK), encoding="utf-8")
         (directory / "prometheus.yml").write_text(_scrapes(targets, alertmanager.port), encoding="utf-8")
-        prometheus = _prometheus(directory)
+        prometheus = _prometheus(directory, len(targets))
         stack.enter_context(running(prometheus))
         yield Watch(f"http://127.0.0.1:{prometheus.port}", f"http://127.0.0.1:{alertmanager.port}", told)
 
@@ -71,28 +71,36 @@ def _alertmanager(directory: Path) -> ServerProcess:
         name="Alertmanager",
         directory=directory,
         command=lambda port: [*words, f"--web.listen-address=127.0.0.1:{port}"],
-        ready=_is_ready,
+        ready=lambda process: _answer(process, "/-/ready") is not None,
     )
 
 
-def _prometheus(directory: Path) -> ServerProcess:
+def _prometheus(directory: Path, targets: int) -> ServerProcess:
     words = [needed("prometheus", "prometheus"), "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
     words += ["--log.level=error"]
+
+    def knows_its_targets(process: ServerProcess) -> bool:
+        # It says that it is ready up to five seconds before its discovery has told it what to scrape.
+        answer = _answer(process, "/api/v1/targets?state=active")
+        return answer is not None and len(json.loads(answer)["data"]["activeTargets"]) == targets
+
     return ServerProcess(
         name="Prometheus",
         directory=directory,
         command=lambda port: [*words, f"--web.listen-address=127.0.0.1:{port}"],
-        ready=_is_ready,
+        ready=knows_its_targets,
     )
 
 
-def _is_ready(process: ServerProcess) -> bool:
+def _answer(process: ServerProcess, path: str) -> bytes | None:
+    """What it answers, or None unless that is a 200."""
     asking = http.client.HTTPConnection("127.0.0.1", process.port, timeout=2)
     try:
-        asking.request("GET", "/-/ready")
-        return asking.getresponse().status == 200
+        asking.request("GET", path)
+        answer = asking.getresponse()
+        return answer.read() if answer.status == 200 else None
     except (OSError, http.client.HTTPException):
-        return False
+        return None
     finally:
         asking.close()
 
