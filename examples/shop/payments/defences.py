@@ -17,13 +17,16 @@ TERM_S = 3.0  # after a crash no candidate leads for so long
 
 
 def provider_breaker() -> CircuitBreaker:
-    """Stops the calls after five failures in a row, or when half of ten seconds' calls failed."""
+    """Stops the calls after five failures in a row, or when half of ten seconds' calls failed.
+
+    Where one call in five fails, chance fails half of six calls once in ten times, and half of twenty once in 380.
+    """
     return CircuitBreaker(
         "psp",
         consecutive=5,
         failure_rate=0.5,
         window=Window.seconds(10),
-        calls_min=6,
+        calls_min=20,
         open_s=2.0,
         open_growth=1.5,
         open_max_s=5.0,
