@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import secrets
 import time
@@ -41,7 +40,7 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
         self._known: Sequence[str] = ()
         self._targets: list[httpx2.URL] = []
         self._inner = inner
-        self._turn = itertools.count(secrets.randbelow(1_000))  # many callers do not begin with the same
+        self._turn = secrets.randbelow(1_000)  # many callers do not begin with the same
         self._away_until: dict[httpx2.URL, float] = {}
         self._shares: dict[httpx2.URL, float] = {}
         self._due = random.random()
@@ -68,14 +67,14 @@ class RoundRobinTransport(httpx2.AsyncBaseTransport):
             self._away_until = {target: self._away_until.get(target, 0.0) for target in self._targets}
         if len(self._targets) == 1:
             return self._targets * 2
-        start = next(self._turn) % len(self._targets)
-        turned = self._targets[start:] + self._targets[:start]
-        for target, share in self._shares.items():
-            if target in turned:
-                turned.remove(target)
-                turned.insert(0 if self._is_due(share) else len(turned), target)
+        due = [target for target in self._targets if self._is_due(self._shares.get(target, 0.0))]
+        equal = [target for target in self._targets if target not in self._shares]
+        if not due:  # else the next of the others would lose its turn
+            self._turn += 1
+        start = self._turn % max(1, len(equal))
+        spare = [target for target in self._targets if target in self._shares and target not in due]
         now = self._now_s()
-        return sorted(turned, key=lambda target: self._away_until[target] > now)
+        return sorted([*due, *equal[start:], *equal[:start], *spare], key=lambda each: self._away_until[each] > now)
 
     def _is_due(self, share: float) -> bool:
         """Whether the next request belongs to that share: of 100 requests, exactly 5 belong to a share of 5 %."""
