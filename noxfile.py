@@ -279,7 +279,7 @@ def run_tests(session: nox.Session, name: str, *words: str) -> bool:
         if not 0 < len(failed) <= AGAIN_MAX:
             raise
         say(f"Once more: {', '.join(failed)}")
-        run(session, "pytest", "--numprocesses=0", "--no-cov", "-o", f"cache_dir={cache}", *failed)
+        run(session, "pytest", "--numprocesses=0", "--no-cov", "-m", "", "-o", f"cache_dir={cache}", *failed)
         say(f"FLAKY, failed among other tests and passed when run again: {', '.join(failed)}")
         return False
     return True
@@ -303,10 +303,10 @@ WHOLE_SHOPS = ("tests/shop", "tests/e2e")
 """Tests that run whole shops: they wait more than they work, and are not measured for coverage."""
 
 DEPLOY = "tests/deploy"
-"""Tests that judge files and run none of our code: they are a session of their own."""
+"""Tests that judge files and run none of our code: alone they are a session of their own."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in (*WHOLE_SHOPS, DEPLOY)])
+LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in WHOLE_SHOPS])
 """One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
 
 PURE = (
@@ -339,17 +339,17 @@ DOCS = (("mkdocs", "build", "--strict", "--quiet"),)
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that must hold: lint, types, docs, then all tests. With words: only those tests."""
+    """What must hold with each change: lint, types, docs, then the tests. With words: only those tests."""
     if session.posargs:
         run(session, "pytest", *session.posargs)
         return
     tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
     lint(session)
-    deploy_checks(session)
+    environment(session, *CHECKOV)
     # The type checkers and mkdocs use one core each, which the tests do not need all the time.
     with beside(session, *TYPES, *DOCS):
-        say("Tests of the library")
+        say("Tests of the library, and what judges the files in deploy/")
         # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
         run_tests(session, "library", *LIBRARY, "--no-cov")
         shop_tests(session)
@@ -360,12 +360,13 @@ def library(session: nox.Session) -> None:
     """The tests of the library, with coverage or `--no-cov`."""
     tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     say("Tests of the library")
+    only = (*LIBRARY, f"--ignore={DEPLOY}")
     if "--no-cov" in session.posargs:
-        run_tests(session, "library", *LIBRARY, *session.posargs)
+        run_tests(session, "library", *only, *session.posargs)
         return
     # Coverage is judged by a command of its own, because the tests may be right where it is too low.
     measured = ("--cov", "--cov-report=", "--cov-fail-under=0")
-    if run_tests(session, "library", *LIBRARY, *measured, *session.posargs):
+    if run_tests(session, "library", *only, *measured, *session.posargs):
         run(session, "coverage", "report")
     else:
         say("Coverage is not judged: what a process measured that died is lost")
@@ -381,6 +382,19 @@ def shop_tests(session: nox.Session) -> None:
     # of the other one that starts a loop there would fail.
     for folder in WHOLE_SHOPS:
         run_tests(session, Path(folder).name, *WORKERS, folder, *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """The tests marked `nightly`: rarer cases, more kills and whole scenarios, a quarter of an hour."""
+    tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
+    browser(session)
+    environment(session, *CHECKOV)
+    marked = ("-m", "nightly and not long", "--no-cov", *session.posargs)
+    say("Nightly tests of the library and of deploy/")
+    run_tests(session, "nightly", *WORKERS, *[f"--ignore={folder}" for folder in WHOLE_SHOPS], *marked)
+    say("Nightly tests of the shop")
+    run_tests(session, "nightly-shop", *WORKERS, "tests/shop", *marked)
 
 
 @nox.session

@@ -25,6 +25,7 @@ def test_a_test_at_the_top_stands_in_the_folder_of_all() -> None:
     assert folder_of("tests/traffic/ratelimit/test_script.py::test_x") == "traffic/ratelimit"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_the_processors_time_of_each_test_is_counted(
     pytester: pytest.Pytester, only_named_plugins: None, workers: str, monkeypatch: pytest.MonkeyPatch
@@ -47,6 +48,7 @@ def test_the_processors_time_of_each_test_is_counted(
     assert float(lines[1].split("|")[2]) < 0.4
 
 
+@pytest.mark.nightly
 def test_a_server_that_a_fixture_started_counts_for_the_tests_that_ran_meanwhile(
     pytester: pytest.Pytester, only_named_plugins: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

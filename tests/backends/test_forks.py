@@ -196,6 +196,7 @@ def test_a_child_that_was_forked_in_the_middle_of_a_step_ends_in_the_ordinary_wa
     assert ended.returncode == 0
 
 
+@pytest.mark.nightly
 def test_many_forks_beside_many_steps(tmp_path: Path) -> None:
     store, _ = backend_at("", tmp_path, "sqlite blocking")
     finish(store.create())

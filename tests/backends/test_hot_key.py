@@ -130,7 +130,9 @@ def urls(kind: str, request: pytest.FixtureRequest, directory: Path) -> tuple[st
     )
 
 
-@pytest.mark.parametrize("kind", ["redis", "sqlite", "postgres"])
+@pytest.mark.parametrize(
+    "kind", ["redis", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("sqlite", "postgres"))]
+)
 def test_writers_of_several_processes_on_one_cell_lose_nothing(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -30,7 +30,8 @@ from tests.machine import slowness
 
 pytestmark = [pytest.mark.anyio, pytest.mark.unmeasured]
 
-KINDS = ["sqlite", "postgres", "valkey"]
+NIGHTLY_KINDS = [pytest.param(kind, marks=pytest.mark.nightly) for kind in ("sqlite", "postgres")]
+KINDS = ["valkey", *NIGHTLY_KINDS]
 PATIENCE_S = 240.0
 LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
 
@@ -141,7 +142,7 @@ async def test_a_job_that_lives_for_many_leases_is_run_by_one_worker(
         note("began_in_20_leases", kind_of(request), {"began": began})
 
 
-@pytest.mark.parametrize("store", ["postgres", "valkey"], indirect=True)
+@pytest.mark.parametrize("store", ["valkey", pytest.param("postgres", marks=pytest.mark.nightly)], indirect=True)
 async def test_a_worker_outlives_a_restart_of_its_server(app: App, store: Store) -> None:
     assert store.server is not None
     async with worker(app, store) as only:

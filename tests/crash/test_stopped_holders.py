@@ -102,7 +102,7 @@ def many_stops(few: int) -> Any:
     return pytest.mark.parametrize("stops", [few, long])
 
 
-@pytest.mark.parametrize("lock", ["on valkey", "on postgres"])
+@pytest.mark.parametrize("lock", ["on valkey", pytest.param("on postgres", marks=pytest.mark.nightly)])
 @many_stops(2)
 def test_no_acknowledged_update_is_lost_on_a_fenced_row(
     stops: int, lock: str, valkey_url: str, postgres_url: str
@@ -114,6 +114,7 @@ def test_no_acknowledged_update_is_lost_on_a_fenced_row(
     assert said["refused"] >= stops, "each stopped holder wrote too late, and was refused"
 
 
+@pytest.mark.nightly
 @many_stops(1)
 def test_a_lock_without_a_fence_loses_updates(stops: int, valkey_url: str, postgres_url: str) -> None:
     balance, said = stopped_again_and_again("redis-py", valkey_url, postgres_url, stops)

@@ -121,6 +121,7 @@ async def failed(port: int, requests: int) -> int:
         return sum([not (await http.get(PRODUCTS)).is_success for _ in range(requests)])
 
 
+@pytest.mark.nightly
 async def test_without_ejection_a_replica_that_fails_half_of_its_requests_fails_a_quarter_of_all(
     tmp_path: Path, catalog: ASGIApp
 ) -> None:
@@ -139,6 +140,7 @@ async def test_with_the_charts_ejection_fewer_than_one_request_in_a_hundred_fail
     assert bad.asked < 60, "it was left out"
 
 
+@pytest.mark.nightly
 async def test_two_repeats_on_other_replicas_hide_it_too(tmp_path: Path, catalog: ASGIApp) -> None:
     off = {**mesh()["ejection"], "consecutiveErrors": 1_000}
     settings = mesh(ejection=off, retries=2)

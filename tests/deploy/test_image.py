@@ -44,6 +44,7 @@ def test_hadolint_finds_nothing(path: Path) -> None:
     assert hadolint(path.read_text(encoding="utf-8")) == []
 
 
+@pytest.mark.nightly
 def test_the_sbom_names_each_part_with_its_digest(tmp_path: Path) -> None:
     write_sbom(tmp_path / "sbom.json")
     sbom = json.loads((tmp_path / "sbom.json").read_text(encoding="utf-8"))

@@ -29,6 +29,7 @@ def type_errors(place: Path, script: str) -> str:
     return subprocess.run([compiler, "-p", place], capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
@@ -63,6 +64,7 @@ def test_a_load_on_a_shop_that_is_away_ends_with_exit_code_1() -> None:
     assert "BROKEN  failed: 100.000% <= 0.100%" in ended.stdout
 
 
+@pytest.mark.nightly
 def test_a_load_on_a_shop_of_its_own_ends_with_exit_code_0_when_its_criteria_hold() -> None:
     """A crowd so small that a busy machine serves it too; only what failed is looked at, for the same reason."""
     words = [sys.executable, "-m", "deploy.load", "--load", "baseline", "--size", "0.05"]

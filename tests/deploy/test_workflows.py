@@ -24,6 +24,7 @@ def test_nothing_is_wrong_with_the_workflows() -> None:
     assert faults(*sorted(WORKFLOWS.glob("*.yml"))) == []
 
 
+@pytest.mark.nightly
 def test_an_unknown_key_and_a_careless_script_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.yml"
     text = (WORKFLOWS / "image.yml").read_text(encoding="utf-8")

@@ -98,6 +98,7 @@ def test_the_wheel_has_the_version_that_the_package_says(wheel: Path) -> None:
     assert wheel.name.split("-")[1] == sdpatterns.__version__
 
 
+@pytest.mark.nightly
 def test_without_extras_all_but_the_guests_can_be_imported(stranger: Path) -> None:
     seen = json.loads(_run([str(stranger), "-I", "-W", "error", "-c", IMPORT_ALL, json.dumps(GUESTS)]))
     assert {"sdpatterns.backends.memory", "sdpatterns.testing.servers"} <= set(seen["loaded"])
@@ -114,6 +115,7 @@ def test_without_extras_a_limiter_limits_in_memory(stranger: Path) -> None:
     assert said == "[True, True, True, False, False]"
 
 
+@pytest.mark.nightly
 def test_without_extras_memory_keeps_its_contracts(stranger: Path, tmp_path: Path) -> None:
     """The suite of `tests/contracts/test_memory.py` on the wheel; trio is an extra, and so left out."""
     shutil.copy(ROOT / "tests" / "contracts" / "test_memory.py", tmp_path)

@@ -98,6 +98,7 @@ def test_a_durable_valkey_finds_its_keys_after_a_kill() -> None:
         assert _get(process, "k") == b"v"
 
 
+@pytest.mark.nightly
 def test_a_killed_postgres_finds_what_it_answered_for() -> None:
     with servers.postgres_process() as (process, url):
         with psycopg.connect(url) as connection:
@@ -118,6 +119,7 @@ def test_no_process_of_a_killed_postgres_answers_any_more() -> None:
             connection.execute("SELECT 1")
 
 
+@pytest.mark.nightly
 def test_a_paused_postgres_is_silent_on_open_connections_too() -> None:
     with servers.postgres_process() as (process, url), closing(psycopg.connect(url, autocommit=True)) as connection:
         process.pause()
@@ -127,6 +129,7 @@ def test_a_paused_postgres_is_silent_on_open_connections_too() -> None:
         assert select.select([connection.fileno()], [], [], 10)[0] != []
 
 
+@pytest.mark.nightly
 def test_a_paused_postgres_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     killed: list[int] = []
     with servers.postgres_process() as (process, url), psycopg.connect(url):
@@ -137,6 +140,7 @@ def test_a_paused_postgres_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> No
         assert killed == []
 
 
+@pytest.mark.nightly
 def test_a_postgres_in_a_directory_of_ours_resumes_and_leaves_it() -> None:
     with processes.owned_directory("sdpatterns-kept-") as directory:
         directory.chmod(0o711)  # under root it is another account's server
@@ -211,6 +215,7 @@ def test_a_taken_port_is_not_mistaken_for_ours(tmp_path: Path) -> None:
             ours.start()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_nothing_is_left_when_the_test_run_is_killed(how: signal.Signals) -> None:
     program = (
@@ -301,6 +306,7 @@ def test_initdb_that_fails_is_heard(tmp_path: Path) -> None:
         postgres._initdb(place, tmp_path, None)  # there is no file with a password
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root hands Postgres to another account")
 def test_root_copies_the_binaries_when_only_root_may_enter_where_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

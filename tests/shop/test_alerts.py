@@ -75,6 +75,7 @@ async def until_told(watch: Watch, status: str) -> tuple[Told, float]:
             return heard, time.monotonic() - began_s
 
 
+@pytest.mark.nightly
 async def test_a_page_comes_when_the_provider_fails_and_resolves_when_it_is_healed(
     opening: Opening, capsys: pytest.CaptureFixture[str]
 ) -> None:

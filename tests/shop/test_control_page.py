@@ -183,6 +183,7 @@ def test_a_scenario_shows_its_progress_and_can_be_stopped(browser: Browser, shop
         expect(story).to_be_hidden()
 
 
+@pytest.mark.nightly
 def test_a_scenario_that_another_client_began_shows_what_holds(browser: Browser, shop: httpx.Client) -> None:
     fast = {"pace": 50, "size": 0.1}
     assert shop.post("/control/api/scenarios/double-click", json=fast).status_code == 202
@@ -223,6 +224,7 @@ def test_the_focus_stays_on_the_screen_when_parts_above_it_grow(browser: Browser
         assert 0 <= top < bottom <= height
 
 
+@pytest.mark.nightly
 def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) -> None:
     shop.get("/products")
     while not (traces := shop.get("/control/api/traces").json()):  # a gateway that is slow to answer is left out
@@ -242,6 +244,7 @@ def test_a_click_on_a_dot_opens_its_trace(browser: Browser, shop: httpx.Client) 
         assert page.url.endswith(trace_id)
 
 
+@pytest.mark.nightly
 def test_an_order_is_shown_in_lanes_and_as_it_was_after_each_event(browser: Browser, shop: httpx.Client) -> None:
     shop.put(f"/api/v1/carts/lanes/items/{PLENTY}", json={"quantity": 1})
     bought = shop.post("/api/v1/checkout", json=checkout_body("lanes"), headers={"Idempotency-Key": '"lanes"'})
@@ -274,6 +277,7 @@ def test_an_order_is_shown_in_lanes_and_as_it_was_after_each_event(browser: Brow
         expect(page.locator("#order-way").get_by_role("alert")).to_contain_text("no such history")
 
 
+@pytest.mark.nightly
 def test_visitors_are_added_with_the_load_setting_and_shown(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         dial = page.get_by_role("slider", name="Visitors")
@@ -310,6 +314,7 @@ def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Cli
         expect(page.locator("#edges [data-key='payments/psp']")).to_contain_text("open")
 
 
+@pytest.mark.nightly
 def test_everything_can_be_done_by_keyboard(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         expect(box(page, "catalog")).to_have_attribute("role", "button")
@@ -340,6 +345,7 @@ def test_everything_can_be_done_by_keyboard(browser: Browser, shop: httpx.Client
         expect(switch).to_be_focused()
 
 
+@pytest.mark.nightly
 def test_a_game_day_is_held_from_the_page(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         page.get_by_label("Experiment").set_input_files(QUICK)
@@ -403,6 +409,7 @@ def test_nothing_is_wider_than_the_window_while_it_burns(browser: Browser, shop:
                 assert page.evaluate(CUT) == [], (width, scheme)
 
 
+@pytest.mark.nightly
 def test_a_lost_connection_is_shown_and_opened_again(browser: Browser, shop: httpx.Client) -> None:
     page = browser.new_page()
     page.route("**/control/live", lambda route: route.abort())

@@ -27,6 +27,7 @@ def hidden(text: str) -> dict[str, str]:
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', text))
 
 
+@pytest.mark.nightly
 async def test_a_purchase_and_a_scenario_use_each_declared_edge_and_no_other(visitor: Visitor) -> None:
     seen: set[tuple[str, str]] = set()
 

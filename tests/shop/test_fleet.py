@@ -54,6 +54,7 @@ async def pressed_often(http: httpx.AsyncClient, times: int) -> set[str]:
     return {answer.json()["order_id"] for answer in answers}
 
 
+@pytest.mark.nightly
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("customers", "kinds"),

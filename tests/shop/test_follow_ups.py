@@ -132,6 +132,7 @@ async def only_follow_ups_are_broken(visitor: Visitor, orders: list[str]) -> Non
     await visitor.all_holds()
 
 
+@pytest.mark.nightly
 async def test_the_inbox_switch(visitor: Visitor) -> None:
     await begin(visitor, {"target": "fulfilment", "kind": "lost", "percent": 60, "ttl_s": 600, "seed": 1})
     await bought(visitor, 3)

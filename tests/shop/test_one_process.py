@@ -191,6 +191,7 @@ def test_a_port_that_is_taken(data_dir: Path, capsys: pytest.CaptureFixture[str]
     assert "--port" in line
 
 
+@pytest.mark.nightly
 def test_two_shops_on_neighbouring_ports_and_on_the_same_data(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir) as first:
         assert "another shop is running" in refused(data_dir, "--port", "0")

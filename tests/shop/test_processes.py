@@ -108,6 +108,7 @@ def several(
         yield shop
 
 
+@pytest.mark.nightly
 def test_unknown_clients_find_no_inner_route_at_any_gateway(several: Callable[[], Running]) -> None:
     shop = several()
     for _ in range(8):  # whichever gateway takes the connection
@@ -131,6 +132,7 @@ async def rolled_out(http: httpx.AsyncClient, *, has_bug: bool) -> tuple[dict[st
     return (await http.get("/control/api/rollout")).json(), fared
 
 
+@pytest.mark.nightly
 @pytest.mark.anyio
 async def test_a_release_with_a_bug_is_taken_back_by_itself_and_a_good_one_is_promoted(
     several: Callable[[], Running],
@@ -305,6 +307,7 @@ async def ended_in_order(shop: Running, http: httpx.AsyncClient) -> str:
     return err
 
 
+@pytest.mark.nightly
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("kinds", "buyers_each"),
@@ -337,6 +340,7 @@ async def in_flight(shop: Running, http: httpx.AsyncClient) -> bool:
     return counts.is_success and "pending" in counts.json()
 
 
+@pytest.mark.nightly
 @pytest.mark.anyio
 async def test_orders_go_on_where_all_processes_of_ordering_die_in_the_middle_of_their_sagas(
     several: Callable[[], Running],

@@ -44,6 +44,7 @@ async def tried(visitor: Visitor, folder: Path, *, examples: int) -> int:
     return int(found[1])
 
 
+@pytest.mark.nightly
 async def test_random_requests_get_no_5xx(visitor: Visitor, tmp_path: Path) -> None:
     assert await tried(visitor, tmp_path, examples=2) > 100
     await visitor.settled()

@@ -43,6 +43,7 @@ async def first(lines: AsyncIterator[str], number: int) -> AsyncIterator[str]:
         yield await anext(lines)
 
 
+@pytest.mark.nightly
 async def test_open_streams_leave_the_control_room_reachable_and_closed_ones_make_room(shared: Visitor) -> None:
     async with asyncio.timeout(240), watched_by(shared, WATCHERS):
         assert (await shared.http.get("/control")).status_code == 200

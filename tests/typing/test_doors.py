@@ -19,6 +19,7 @@ def check(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_mypy_finds_the_types_it_should():
     check("mypy", "--strict", *(str(HERE / door) for door in DOORS))

@@ -312,7 +312,9 @@ async def weathered(part: Policy, *, tls: bool, requests: int, seed: int = 1) ->
     return min(took_s for _, took_s in tries)
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "tls", [pytest.param(False, marks=pytest.mark.nightly, id="plain"), pytest.param(True, id="tls")]
+)
 async def test_a_storm_of_cancellations_leaves_the_pool_whole(tls: bool) -> None:
     for part in (hurried(), Race()):
         assert await weathered(part, tls=tls, requests=100) < 20.0

@@ -60,7 +60,9 @@ def _getting(client: Any, *expected: type[Exception]) -> Get:
 
 
 def each(opens: Opens, *, tls: bool, loop: str) -> Any:
-    return pytest.param(opens, tls, loop, id=f"{opens.__name__}-{'tls' if tls else 'plain'}-{loop}")
+    is_for_each_time = (tls, loop) == (opens is by_httpx2, "asyncio")
+    marks = () if is_for_each_time else pytest.mark.nightly
+    return pytest.param(opens, tls, loop, id=f"{opens.__name__}-{'tls' if tls else 'plain'}-{loop}", marks=marks)
 
 
 LOOPS = ("asyncio", "trio")

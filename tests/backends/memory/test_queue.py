@@ -182,6 +182,7 @@ def test_a_claim_costs_the_same_however_many_tenants_there_are() -> None:
     assert cost(5_000) <= cost(50) + 5
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("words", [{"delay_s": 60.0}, {"key": "k"}, {}, {"rank_s": 1.0}])
 def test_what_was_withdrawn_leaves_little_behind(words: dict[str, Any]) -> None:
     queue = Hand().queue()

@@ -171,6 +171,7 @@ def test_steps_announce_in_a_cluster_whichever_node_they_ran_on(runtime: Runtime
     run(runtime, play)
 
 
+@pytest.mark.nightly
 def test_who_is_cancelled_while_it_subscribes_leaves_nothing(proxy: FaultProxy) -> None:
     """A thousand at a time, on topics of their own and on one that they share, with and without a reply."""
 

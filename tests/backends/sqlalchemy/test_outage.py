@@ -273,7 +273,7 @@ def test_without_a_driver_in_the_url_blocking_decides() -> None:
     assert SQLBackend.from_url("sqlite:///f", blocking=False).shown == "sqlite+aiosqlite:///f"
 
 
-@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+@pytest.mark.parametrize("driver", ["asyncpg", pytest.param("psycopg", marks=pytest.mark.nightly)])
 def test_a_database_that_refuses_is_named_as_what_it_is(driver: str) -> None:
     """Read-only, a missing permission, no connection left, a wrong password: each with its fix, none as away."""
     with postgres_process(connections_max=10) as (_, url), psycopg.connect(url, autocommit=True) as admin:

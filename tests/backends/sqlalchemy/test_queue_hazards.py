@@ -249,6 +249,7 @@ def run_workers(url: str, count: int) -> list[list[str]]:
     return [json.loads(said) for said, _ in ended]
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("children_unmeasured")
 def test_several_processes_on_one_sqlite_file_do_everything_once(sqlite_path: Path) -> None:
     url = f"sqlite:///{sqlite_path}"

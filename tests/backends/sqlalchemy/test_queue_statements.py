@@ -94,6 +94,7 @@ async def test_statements_find_rows_by_the_right_index_whatever_the_statistics_s
     await connection.close()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("count", [4000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_dead_rows_are_bounded(count: int) -> None:
     """Two dead rows for each message, which the settings of the table let autovacuum remove soon."""

@@ -186,7 +186,7 @@ with SQLBackend(sys.argv[1]) as backend:
 """
 
 
-@pytest.mark.parametrize("how", ["announce", "wake"])
+@pytest.mark.parametrize("how", ["announce", pytest.param("wake", marks=pytest.mark.nightly)])
 async def test_another_process_is_heard(backend: SQLBackend, blocking_url: str, how: str) -> None:
     async with backend.signals.subscribe("bell") as subscription:
         assert not await subscription.wait(0.2)
