@@ -20,11 +20,13 @@ import psutil
 import pytest
 from playwright.sync_api import Browser
 
-from shop.stage.scenarios.scenario import names
+from shop.stage.scenarios.scenario import load, names
 from tests.shop.running import running
 
 ENDS_WITHIN_S = 600.0  # beyond the limit that a scenario has itself
 BUSY_MAX = 20
+ALONE = [name for name in names() if not load(name).needs_replicas]
+"""The scenarios that a shop in one process can play."""
 
 
 @contextmanager
@@ -109,7 +111,7 @@ def test_a_scenario_on_one_busy_core_ends_and_no_request_fails(browser: Browser,
 def test_every_scenario_on_one_busy_core_ends_and_no_request_fails(browser: Browser, tmp_path: Path) -> None:
     with on_one_busy_core(tmp_path / "data") as url:
         with page_open(browser, url) as failed:
-            for name in names():
+            for name in ALONE:
                 judge(played(url, name, 1))
         assert failed == []
 
@@ -120,7 +122,7 @@ def test_twenty_scenarios_in_a_row_hold(browser: Browser, tmp_path: Path) -> Non
     with running(tmp_path / "data") as shop, page_open(browser, shop.url) as failed:
         held = busy = 0
         while held < 20:
-            seen = played(shop.url, names()[held % len(names())], 10)
+            seen = played(shop.url, ALONE[held % len(ALONE)], 10)
             print(held, account(seen))  # noqa: T201 - shown by -rP
             assert seen["held"] or is_too_busy(seen), f"after {held}: {account(seen)}"
             held, busy = held + seen["held"], busy + (not seen["held"])
