@@ -118,7 +118,7 @@ def fetch_nox() -> None:
         subprocess.run([*install, NOX], check=True)
 
 
-def uv_installs(pip: list[str], python: str, *packages: str) -> bool:
+def uv_installs(pip: list[str], python: str, *packages: str, compiles: bool = True) -> bool:
     """Install with uv, from where that pip would; False where there is no uv or it could not."""
     uv = program(WORKSHOP, "uv")
     if not uv.exists():
@@ -126,7 +126,7 @@ def uv_installs(pip: list[str], python: str, *packages: str) -> bool:
     listed = subprocess.run([*pip, "config", "list"], check=False, stdout=subprocess.PIPE, text=True)
     own = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
     # What is never imported need not be compiled; the rest is at its first import, where that is not forbidden.
-    compiling = ["--compile-bytecode"] if os.environ.get("PYTHONDONTWRITEBYTECODE") else []
+    compiling = ["--compile-bytecode"] if compiles and os.environ.get("PYTHONDONTWRITEBYTECODE") else []
     words = [str(uv), "pip", "install", "--python", python, *compiling, *packages]
     around = {**os.environ, **uv_settings(listed.stdout), **own}
     return subprocess.run(words, cwd=ROOT, env=around, check=False).returncode == 0
@@ -228,7 +228,9 @@ def environment(session: nox.Session, name: str, packages: tuple[str, ...]) -> P
         session.run(sys.executable, "-m", "virtualenv", "--quiet", "--clear", str(place), external=True)
     mark.unlink(missing_ok=True)
     python = str(program(place, "python"))
-    if not uv_installs([python, "-m", "pip"], python, *packages):
+    # What runs in these two may write bytecode: see `surroundings`.
+    compiles = name not in {DEVELOPMENT[0], CHECKOV[0]}
+    if not uv_installs([python, "-m", "pip"], python, *packages, compiles=compiles):
         say("uv cannot be had or cannot install: pip does")
         pip = (python, "-m", "pip", "install", "--disable-pip-version-check")
         session.run(*pip, "--upgrade", "--quiet", "pip>=25.1", external=True)
@@ -345,14 +347,14 @@ def tests(session: nox.Session) -> None:
         return
     tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
-    lint(session)
-    environment(session, *CHECKOV)
-    # The type checkers and mkdocs use one core each, which the tests do not need all the time.
+    # Each of these uses a core or less. The shop's tests wait half of the time: for people, for a browser, for a lease.
     with beside(session, *TYPES, *DOCS):
-        say("Tests of the library, and what judges the files in deploy/")
-        # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
-        run_tests(session, "library", *LIBRARY, "--no-cov")
-        shop_tests(session)
+        lint(session)
+        environment(session, *CHECKOV)
+        with beside(session, (sys.executable, "-m", "nox", "--session", "shop_tests")):
+            say("Tests of the library, and what judges the files in deploy/")
+            # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
+            run_tests(session, "library", *LIBRARY, "--numprocesses=2", "--no-cov")
 
 
 @nox.session
@@ -394,7 +396,8 @@ def nightly(session: nox.Session) -> None:
     say("Nightly tests of the library and of deploy/")
     run_tests(session, "nightly", *WORKERS, *[f"--ignore={folder}" for folder in WHOLE_SHOPS], *marked)
     say("Nightly tests of the shop")
-    run_tests(session, "nightly-shop", *WORKERS, "tests/shop", *marked)
+    for folder in WHOLE_SHOPS:
+        run_tests(session, f"nightly-{Path(folder).name}", *WORKERS, folder, *marked)
 
 
 @nox.session
@@ -452,7 +455,7 @@ def beside(session: nox.Session, *commands: tuple[str, ...]) -> Iterator[None]:
     around = {**os.environ, **surroundings(place)}
 
     def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        words = [str(program(place, command[0])), *command[1:]]
+        words = [str(program(place, command[0])), *command[1:]]  # an absolute path stays as it is
         return subprocess.run(
             words, cwd=ROOT, env=around, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -130,6 +130,7 @@ async def test_without_ejection_a_replica_that_fails_half_of_its_requests_fails_
         assert 70 <= await failed(port, 400) <= 130
 
 
+@pytest.mark.nightly
 async def test_with_the_charts_ejection_fewer_than_one_request_in_a_hundred_fails(
     tmp_path: Path, catalog: ASGIApp
 ) -> None:

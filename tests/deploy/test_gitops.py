@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 import yaml
 
 from deploy.checks import custom_resources
@@ -88,6 +89,7 @@ def test_argo_cd_may_make_what_the_chart_makes_and_no_secret() -> None:
     assert made - hooks == allowed
 
 
+@pytest.mark.nightly
 def test_argo_cd_knows_every_field() -> None:
     found = [load("applicationset.yaml"), load("project.yaml")]
     assert custom_resources.faults(found) == []

@@ -135,6 +135,7 @@ def be_declined(page: Page) -> None:
     expect(page.get_by_label("Card number")).to_have_value("")
 
 
+@pytest.mark.nightly
 @PHONE_AND_LONG_DESKTOP
 def test_the_purchase_needs_no_script(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device, refused=2, java_script_enabled=False) as page:
@@ -173,6 +174,7 @@ def slow_shelf(url: str) -> Iterator[None]:
     httpx.delete(f"{url}/control/api/fault").raise_for_status()
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("slow_shelf")
 def test_an_order_is_followed_until_it_is_paid(browser: Browser, url: str) -> None:
     """A user who watches the slow fetching of the pieces sees the order move without asking again."""

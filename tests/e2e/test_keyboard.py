@@ -97,6 +97,7 @@ def test_the_first_stop_skips_to_what_the_page_is_about(browser: Browser, url: s
         assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
 
 
+@pytest.mark.nightly
 @DESKTOP_AND_LONG_PHONE
 def test_the_drawer_keeps_the_focus_and_gives_it_back(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
@@ -145,6 +146,7 @@ def test_the_focus_stays_on_a_quantity_that_was_changed_in_the_drawer(browser: B
         assert page.evaluate("document.activeElement !== document.body && drawer.contains(document.activeElement)")
 
 
+@pytest.mark.nightly
 @DESKTOP_AND_LONG_PHONE
 def test_the_control_room_is_walked_from_its_first_stop_to_its_last(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:

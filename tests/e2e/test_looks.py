@@ -39,6 +39,7 @@ def customer(url: str) -> Customer:
     return Customer.of(url)
 
 
+@pytest.mark.nightly
 @BOTH
 @pytest.mark.parametrize("stop", PICTURED, ids=lambda stop: stop.name)
 @pytest.mark.filterwarnings("default::tests.e2e.test_looks.DrawnWithOtherToolsWarning")

@@ -36,6 +36,7 @@ def open_drawer(page: Page) -> list[str]:
     return moving
 
 
+@pytest.mark.nightly
 def test_the_drawer_slides_unless_the_user_wants_no_motion(browser: Browser, url: str) -> None:
     with visit(browser, url, reduced_motion="no-preference") as page:
         assert "slide" in open_drawer(page)
@@ -50,6 +51,7 @@ def visitors(url: str) -> Iterator[None]:
     httpx.put(f"{url}/control/api/load", json={"visitors": 0}).raise_for_status()
 
 
+@pytest.mark.nightly
 @DESKTOP_AND_LONG_PHONE
 @pytest.mark.usefixtures("visitors")
 def test_the_control_room_counts_instead_of_drawing_dots(browser: Browser, url: str, device: str) -> None:

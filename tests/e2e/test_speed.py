@@ -32,6 +32,7 @@ def test_a_page_is_small_and_does_not_shift(
     assert found.lcp_ms < LCP_MAX_MS * slowness()
 
 
+@pytest.mark.nightly
 @every_page
 def test_the_server_is_quick(url: str, customer: Customer, stop: Stop) -> None:
     medians_ms: list[float] = []

@@ -194,6 +194,7 @@ def test_a_scenario_that_another_client_began_shows_what_holds(browser: Browser,
     page.close()
 
 
+@pytest.mark.nightly
 def test_a_trace_opens_as_a_waterfall(browser: Browser, shop: httpx.Client) -> None:
     shop.get("/products")
     with entered(browser, shop) as page:
@@ -302,6 +303,7 @@ def buy_until(shop: httpx.Client, wanted: str) -> None:
     pytest.fail(f"the breaker is not {wanted} after {BUYERS_MAX} customers")
 
 
+@pytest.mark.nightly
 def test_the_breaker_is_drawn_open_while_it_is(browser: Browser, shop: httpx.Client) -> None:
     buy_until(shop, "closed")  # an earlier test may have left it half open
     with entered(browser, shop) as page:
@@ -355,6 +357,7 @@ def test_a_game_day_is_held_from_the_page(browser: Browser, shop: httpx.Client) 
         expect(page.locator("#game-day-checks")).to_contain_text("✓ a customer who buys has an answer (1)")
 
 
+@pytest.mark.nightly
 def test_invariants_explain_themselves_on_hover_and_focus(browser: Browser, shop: httpx.Client) -> None:
     with entered(browser, shop) as page:
         pills = page.locator("#invariants li")
@@ -396,6 +399,7 @@ def test_without_a_script_the_page_tells_its_state(browser: Browser, shop: httpx
         expect(page.get_by_role("table", name="Services and their replicas")).to_contain_text("payments")
 
 
+@pytest.mark.nightly
 def test_nothing_is_wider_than_the_window_while_it_burns(browser: Browser, shop: httpx.Client) -> None:
     shop.put("/control/api/fault", json=HANG)
     shop.put("/control/api/load", json={"visitors": 4})

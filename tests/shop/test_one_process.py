@@ -52,6 +52,7 @@ def test_a_stop_signal_ends_the_shop_in_order(stocked_dir: Path, number: signal.
     assert err == ""
 
 
+@pytest.mark.nightly
 def test_a_stop_signal_during_the_start_ends_the_shop_without_a_traceback(data_dir: Path) -> None:
     process = subprocess.Popen(
         command(data_dir, "--port", "0"), cwd=EXAMPLES, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -208,6 +209,7 @@ def test_a_damaged_file(data_dir: Path, name: str, capsys: pytest.CaptureFixture
     assert "--data-dir" in line
 
 
+@pytest.mark.nightly
 def test_a_file_damaged_in_the_middle(stocked_dir: Path) -> None:
     with running(stocked_dir) as running_shop:
         running_shop.stop()
@@ -229,6 +231,7 @@ def test_a_file_of_a_later_version(data_dir: Path, capsys: pytest.CaptureFixture
     assert "version 99" in refused_here(capsys, data_dir, "--port", "0")
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(psutil, "RLIMIT_FSIZE"), reason="only Linux lets us fill a disk for one process")
 def test_a_full_disk_is_reported_and_the_shop_recovers(stocked_dir: Path) -> None:
     with running(stocked_dir) as running_shop:

@@ -82,6 +82,7 @@ def has_come_back(fencing: dict[str, Any]) -> bool:
     return bool(fencing["harm"]["count"] or fencing["state"]["refused"])
 
 
+@pytest.mark.nightly
 async def test_a_leader_that_was_paused_pays_no_seller_twice_except_without_fencing(visitor: Visitor) -> None:
     for on, harmed, refused in ((False, 1, 0), (True, 0, 1)):
         switch = await visitor.http.put("/control/api/switches/fencing", json={"on": on})

@@ -246,6 +246,7 @@ async def killed(shop: Running, *names: str) -> None:
     await until(all_new)
 
 
+@pytest.mark.nightly
 @pytest.mark.anyio
 async def test_killed_replicas_get_their_switches_and_what_is_left_of_their_faults(
     several: Callable[[], Running],

@@ -76,18 +76,8 @@ ALONE = [name for name in names() if not load(name).needs_replicas]
 """The scenarios that a shop in one process can play."""
 
 
-EACH_TIME = "poison-message"
-"""Beside the one that the command plays. The others are played by night."""
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name == EACH_TIME else pytest.param(name, marks=pytest.mark.nightly)
-        for name in ALONE
-        if name not in {ONCE_MORE, WAITS_LONG}
-    ],
-)
+@pytest.mark.nightly  # each time the command plays one, below
+@pytest.mark.parametrize("name", [name for name in ALONE if name not in {ONCE_MORE, WAITS_LONG}])
 async def test_a_scenario_holds(shared: Visitor, name: str) -> None:
     await holds_in_the_end(shared, name, FAST)
 
