@@ -347,14 +347,15 @@ def tests(session: nox.Session) -> None:
         return
     tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
-    # Each of these uses a core or less. The shop's tests wait half of the time: for people, for a browser, for a lease.
+    # The type checkers and mkdocs use one core each, which lint does not need, nor the tests all the time.
     with beside(session, *TYPES, *DOCS):
         lint(session)
         environment(session, *CHECKOV)
-        with beside(session, (sys.executable, "-m", "nox", "--session", "shop_tests")):
-            say("Tests of the library, and what judges the files in deploy/")
-            # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
-            run_tests(session, "library", *LIBRARY, "--numprocesses=2", "--no-cov")
+        say("Tests of the library, and what judges the files in deploy/")
+        # Coverage doubles what they cost, so only the session `library` measures it, in a job of CI's own.
+        run_tests(session, "library", *LIBRARY, "--no-cov")
+        # Not at the same time: it was no quicker, because two busy cores do less than twice the work of one.
+        shop_tests(session)
 
 
 @nox.session
@@ -455,7 +456,7 @@ def beside(session: nox.Session, *commands: tuple[str, ...]) -> Iterator[None]:
     around = {**os.environ, **surroundings(place)}
 
     def check(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-        words = [str(program(place, command[0])), *command[1:]]  # an absolute path stays as it is
+        words = [str(program(place, command[0])), *command[1:]]
         return subprocess.run(
             words, cwd=ROOT, env=around, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )

@@ -12,7 +12,7 @@ import redis
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.step import GONE, UNCHANGED
 
-_STEPS = 4_000
+_STEPS = 10_000
 _STEPS_LONG = 1_000_000
 
 
