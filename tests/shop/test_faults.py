@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from shop.stage.faults import Fault, FaultInjector
+
 from .visitor import PATIENCE_S, PLENTY, Visitor
 
 pytestmark = pytest.mark.anyio
@@ -92,3 +94,18 @@ async def test_the_remaining_time_of_a_fault_is_within_its_duration(shared: Visi
         assert (await shared.http.put(f"{cart}/admin/fault", json=fault | {"left_s": left_s})).status_code == 422
     begun = (await shared.http.put(f"{cart}/admin/fault", json=fault | {"left_s": 2.5})).json()["fault"]
     assert begun == fault | {"left_s": 2.5}
+
+
+@pytest.mark.parametrize(("percent", "requests", "hits"), [(20, 20, 4), (50, 40, 20), (1, 100, 1), (100, 20, 20)])
+async def test_a_fault_hits_the_share_of_the_requests_that_it_names_with_each_seed(
+    percent: int, requests: int, hits: int
+) -> None:
+    counts, orders = set(), set()
+    for seed in range(50):
+        injector = FaultInjector()
+        injector.begin(Fault(target="psp", kind="fail", percent=percent, ttl_s=60, seed=seed), now_s=0.0)
+        kinds = [injector.next(1.0).kind for _ in range(requests)]
+        counts.add(kinds.count("fail"))
+        orders.add(tuple(kinds))
+    assert counts == {hits}
+    assert (len(orders) > 1) == (percent < 100), "which of them is chance"

@@ -38,6 +38,7 @@ KINDS = dict.fromkeys(TARGETS, _SERVICE_KINDS) | {
 TTL_MAX_S = 600
 SLOW_S = 1.5
 _HANG_MAX_S = 60.0
+_DEALT = 20  # so many requests are decided together
 _WATCHED_BELOW = (
     "/internal/switches/",
     "/internal/traces",
@@ -91,19 +92,24 @@ class FaultDecision(NamedTuple):
 class FaultInjector:
     """The fault of the moment, decided by its seed.
 
-    Keeps: the same fault and the same number of requests give the same injector; a fault ends by itself.
+    Keeps: the same fault and the same number of requests give the same injector; a fault ends by itself. Of every
+    twenty requests it hits as many as its percentage says, and which of them is chance: drawn one by one, half of the
+    first twenty may fail where one in five should.
     """
 
     def __init__(self) -> None:
         self._fault: Fault | None = None
         self._ends_s = 0.0
         self._chance = random.Random(0)
+        self._hits: list[bool] = []
+        self._owed = 0
 
     def begin(self, fault: Fault, now_s: float, left_s: float | None = None) -> None:
         """Begin a fault, for all of its time or for what is left of it."""
         self._fault = fault
         self._ends_s = now_s + (fault.ttl_s if left_s is None else left_s)
         self._chance = random.Random(fault.seed)
+        self._hits, self._owed = [], 0
 
     def heal(self) -> None:
         """End the fault at once."""
@@ -118,7 +124,7 @@ class FaultInjector:
     def next(self, now_s: float) -> FaultDecision:
         """The decision in which the next request is met."""
         active = self.current(now_s)
-        if active is None or active[0].kind in _ACTED_OUT or self._chance.randrange(100) >= active[0].percent:
+        if active is None or active[0].kind in _ACTED_OUT or not self._is_hit(active[0]):
             return FaultDecision("well", booked=True)
         return FaultDecision(active[0].kind, self._chance.random() < 0.5)
 
@@ -132,12 +138,19 @@ class FaultInjector:
         active = self.current(now_s)
         if active is None or active[0].kind != PAUSE or since_s > self._ends_s - active[0].ttl_s:
             return False
-        return self._chance.randrange(100) < active[0].percent
+        return self._is_hit(active[0])
 
     def strikes(self, kind: str, now_s: float) -> bool:
         """Whether a fault of this kind is on and hits what a service does now."""
         active = self.current(now_s)
-        return active is not None and active[0].kind == kind and self._chance.randrange(100) < active[0].percent
+        return active is not None and active[0].kind == kind and self._is_hit(active[0])
+
+    def _is_hit(self, fault: Fault) -> bool:
+        if not self._hits:
+            hits, self._owed = divmod(self._owed + _DEALT * fault.percent, 100)
+            self._hits = [True] * hits + [False] * (_DEALT - hits)
+            self._chance.shuffle(self._hits)
+        return self._hits.pop()
 
     def view(self) -> dict[str, Any] | None:
         """The fault that is on as a JSON object."""
