@@ -103,6 +103,20 @@ async def test_a_scenario_that_is_stopped_puts_everything_back(shared: Visitor) 
     await is_as_before(shared)
 
 
+@pytest.mark.nightly
+async def test_a_scenario_that_is_stopped_while_people_pay_twice_leaves_no_second_order(shared: Visitor) -> None:
+    assert (await shared.http.post("/control/api/scenarios/double-click", json=FAST)).status_code == 202
+    async with asyncio.timeout(120):
+        while not (await shared.state())["defences"]["idempotency"]["harm"]["count"]:
+            if (await scenario(shared))["ended"]:
+                assert is_too_busy(await scenario(shared))
+                return
+            await asyncio.sleep(0.1)
+    assert (await shared.http.delete("/control/api/scenarios")).status_code == 200
+    await is_as_before(shared)
+    await shared.all_holds()
+
+
 async def test_the_list_of_scenarios_is_complete(shared: Visitor) -> None:
     bill = await shared.get("/control/api/scenarios")
     assert {"black-friday", "double-click", "payment-provider-dies"} <= {card["name"] for card in bill}

@@ -98,7 +98,9 @@ async def test_a_shop_that_answers_nothing_is_given_up_when_everything_is_put_ba
         shop_client = ShopClient(http)
         shop_client._broken = {"psp"}
         shop_client._switches = {"breaker": True, "idempotency": True}
-        shop_client.note_extra({f"order-{number}" for number in range(12)})
+        shop_client._visitors = 2
+        shop_client._has_paid = True
+        shop_client.note_presses(2)
         began_s = now_s()
         with pytest.raises(NoShop, match="not everything could be put back within 120 s"):
             await shop_client.restore()
@@ -115,13 +117,13 @@ async def test_faults_are_healed_before_anything_else_is_restored() -> None:
     async with client(note) as http:
         shop_client = ShopClient(http)
         shop_client._broken, shop_client._switches, shop_client._visitors = {"psp"}, {"breaker": True}, 2
-        shop_client.note_extra({"ord_1"})
+        shop_client.note_presses(2)
         await shop_client.restore()
     assert asked == [
         "DELETE /control/api/faults/psp",
         "PUT /control/api/switches/breaker",
         "PUT /control/api/load",
-        "POST /api/v1/orders/ord_1/cancel",
+        "DELETE /control/api/second-orders",
     ]
 
 

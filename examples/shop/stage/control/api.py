@@ -90,6 +90,9 @@ def _requests(control: Control) -> list[Route]:
     async def reverse(_request: Request) -> Response:
         return JSONResponse(await control.reverse_payouts())
 
+    async def cancel_second_orders(_request: Request) -> Response:
+        return JSONResponse({"cancelled": await control.cancel_second_orders()})
+
     async def coupon(request: Request) -> Response:
         fields = Fields(await read_json(request))
         code, uses = fields.slug("code"), fields.whole("uses", 1, USES_MAX)
@@ -103,6 +106,7 @@ def _requests(control: Control) -> list[Route]:
         Route("/control/api/coupons", coupon, methods=["POST"]),
         Route("/control/api/nights", night, methods=["POST"]),
         Route("/control/api/reversals", reverse, methods=["POST"]),
+        Route("/control/api/second-orders", cancel_second_orders, methods=["DELETE"]),
     ]
 
 

@@ -12,6 +12,7 @@ from shop.problems import Problem
 from shop.service_client import ServiceClient
 from shop.settings import CONTEXTS, PUBLIC, WATCHING
 from shop.stage.control.domain import (
+    bought_again,
     judge_baskets,
     judge_coupons,
     judge_ledger,
@@ -212,6 +213,11 @@ class Audit:
             "invoiced_and_confirmed_once": self.follow_ups.verdict(),
         }
         return {name: {"holds": verdict.holds, "detail": verdict.detail} for name, verdict in found.items()}
+
+    async def second_orders(self) -> list[str]:
+        """The paid orders of baskets that an earlier order had bought, from ledgers read from end to end."""
+        await self.reread()
+        return bought_again(self.figure("cart", "/internal/audit"), self.ledgers.orders)
 
     @property
     def coupons(self) -> list[Row]:

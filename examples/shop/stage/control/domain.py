@@ -95,12 +95,22 @@ def judge_progress(counts: Mapping[str, Mapping[str, int]], now_us: int) -> Verd
     return Verdict(age_s < STUCK_S, f"{number} orders in flight, the oldest for {age_s:.1f} s")
 
 
+def bought_again(audit: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The paid orders of baskets that an earlier order had bought."""
+    paid = _paid(orders)
+    return [order_id for several in audit["shared"] for order_id in [one for one in several if one in paid][1:]]
+
+
+def _paid(orders: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {order_id for order_id, order in orders.items() if order["status"] == "paid"}
+
+
 def judge_baskets(audit: Mapping[str, Any], orders: Mapping[str, Mapping[str, Any]]) -> Verdict:
     """What is in a cart is bought once: each paid order took a basket of its own, by the cart's own book."""
-    paid = {order_id for order_id, order in orders.items() if order["status"] == "paid"}
+    paid = _paid(orders)
     since_us = audit["since_us"]
     judged = sum(since_us is not None and orders[order_id]["placed_at_us"] >= since_us for order_id in paid)
-    wrong = [order_id for several in audit["shared"] for order_id in [one for one in several if one in paid][1:]]
+    wrong = bought_again(audit, orders)
     detail = f"{judged} paid orders, {audit['takings']} baskets taken"
     holds = not wrong and judged <= audit["takings"]
     return Verdict(holds, detail if not wrong else f"{detail}; baskets bought again: {', '.join(wrong[:5])}")

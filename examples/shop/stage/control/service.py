@@ -34,6 +34,8 @@ from shop.validation import FieldError, InvalidInput
 SETTLED_S = 1.0
 _SHOWN_OF_ORDER = ("status", "reason", "total_minor", "currency", "coupon", "discount_minor", "lines")
 _CALM_S = 4.0  # with every defence on and no fault; connections are kept for five
+_UNDER_WAY_MAX_S = 10.0  # a stopped scenario has all put back while its reader looks on
+_LOOKS_AGAIN_S = 0.1
 _QUIET_S = 3.0  # how often a page that is open has a service asked that does nothing
 
 
@@ -270,9 +272,28 @@ class Control:
         self._mark(f"night {night['night']}")
         return night
 
+    async def cancel_second_orders(self) -> list[str]:
+        """Cancel, which refunds them, the orders of baskets that an earlier order had bought."""
+        ends_s = _now_s() + _UNDER_WAY_MAX_S
+        # An order that is under way may be the second one too, and its customer may have stopped waiting for it.
+        while await self._has_orders_under_way() and _now_s() < ends_s:  # noqa: ASYNC110 - services are asked over HTTP
+            await asyncio.sleep(_LOOKS_AGAIN_S)
+        again = await self._audit.second_orders()
+        for order_id in again:
+            await self._services["ordering"].ask("POST", f"/api/v1/orders/{segment(order_id)}/cancel")
+        return again
+
+    async def _has_orders_under_way(self) -> bool:
+        orders = (await self.state())["orders"]
+        return any(orders.get(status, {}).get("orders", 0) for status in ("pending", "undoing"))
+
     async def reverse_payouts(self) -> Any:
         """Have what was paid twice claimed back."""
         return await self._services["payments"].ask("POST", "/internal/reversals")
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _aged(fault: Mapping[str, Any], age_s: float) -> dict[str, Any]:

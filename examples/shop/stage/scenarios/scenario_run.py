@@ -209,9 +209,8 @@ class ScenarioRun:
         if details["apart_s"]:
             details["apart_s"] = self._machine.apart_s(details["apart_s"])
         self._crowd_began = Processor.so_far()
-        result = await self._crowd.buy(people, **details)
-        shop.note_extra(result.extra)
-        self._fared = result.view()
+        shop.note_presses(details["presses"])
+        self._fared = (await self._crowd.buy(people, **details)).view()
 
     def _people(self, written: int, at_least: int) -> int:
         """As many as were asked for and this machine can serve, but as many as the story needs."""

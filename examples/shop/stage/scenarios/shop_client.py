@@ -31,7 +31,7 @@ class ShopClient:
         self._switches: dict[str, bool] = {}
         self._broken: set[str] = set()
         self._visitors: int | None = None
-        self._extra: set[str] = set()
+        self._is_bought_twice = False
         self._has_paid = False
         self._rolls_out = False
 
@@ -81,15 +81,14 @@ class ShopClient:
         if missing > 0:
             await self._ask("POST", "/control/api/deliveries", {"sku": sku, "pieces": missing})
 
-    def note_extra(self, orders: set[str]) -> None:
-        """Note second orders of one cart: they are cancelled at the end, or by `cancel_extra`."""
-        self._extra |= orders
+    def note_presses(self, presses: int) -> None:
+        """Note that customers press Pay so often: second orders are cancelled at the end, or by `cancel_extra`."""
+        self._is_bought_twice |= presses > 1
 
     async def cancel_extra(self) -> None:
-        """Cancel the second orders, which refunds them."""
-        for order_id in sorted(self._extra):
-            await self._ask("POST", f"/api/v1/orders/{order_id}/cancel")
-            self._extra.discard(order_id)
+        """Cancel the second orders of one cart, which refunds them."""
+        await self._ask("DELETE", "/control/api/second-orders")
+        self._is_bought_twice = False
 
     async def run_night(self) -> None:
         """Have the sellers paid; what is paid twice is claimed back at the end, or by `reverse`."""
@@ -137,7 +136,7 @@ class ShopClient:
             *(("DELETE", "/control/api/rollout", None) for _ in range(self._rolls_out)),
             *(("PUT", f"/control/api/switches/{name}", {"on": on}) for name, on in self._switches.items()),
             *(("PUT", "/control/api/load", {"visitors": had}) for had in (self._visitors,) if had is not None),
-            *(("POST", f"/api/v1/orders/{order_id}/cancel", None) for order_id in sorted(self._extra)),
+            *(("DELETE", "/control/api/second-orders", None) for _ in range(self._is_bought_twice)),
             *(("POST", "/control/api/reversals", {}) for _ in range(self._has_paid)),
         ]
 
