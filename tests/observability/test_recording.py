@@ -158,3 +158,24 @@ def test_it_needs_no_other_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "ok\n"
+
+
+def test_the_spans_of_a_trace_are_read_again_only_when_there_are_more(store: SpanStore) -> None:
+    reads: list[str] = []
+
+    def ends(trace_id: str, name: str) -> None:
+        def read() -> SpanRecord:
+            reads.append(name)
+            return SpanRecord(trace_id=trace_id, span_id=name, name=name, started_us=1, ended_us=2)
+
+        store.keep(trace_id, read, started_us=1, ended_us=2, failed=False)
+
+    ends("a" * 32, "a1")
+    ends("b" * 32, "b1")
+    assert [store.recent() for _ in range(3)] == [store.recent()] * 3
+    assert sorted(reads) == ["a1", "b1"]
+    ends("a" * 32, "a2")
+    assert {each.trace_id[0]: each.spans for each in store.recent()} == {"a": 2, "b": 1}
+    assert sorted(reads) == ["a1", "a1", "a2", "b1"]
+    store.clear()
+    assert store.recent() == []

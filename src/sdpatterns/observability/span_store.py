@@ -24,13 +24,21 @@ ReadSpan: TypeAlias = Callable[[], SpanRecord]
 class _Kept:
     """The spans of one trace: they become plain values when they are read."""
 
-    __slots__ = ("dropped", "ended_us", "is_notable", "spans")
+    __slots__ = ("dropped", "ended_us", "is_notable", "spans", "summary")
 
     def __init__(self, spans_max: int) -> None:
         self.spans: deque[ReadSpan] = deque(maxlen=spans_max)
         self.dropped = 0
         self.ended_us = 0
         self.is_notable = False
+        self.summary: TraceSummary | None = None
+
+    def in_one_line(self, spans: list[ReadSpan], dropped: int) -> TraceSummary:
+        """The trace as of these spans; kept, because to read a span without its secrets costs more than to end it."""
+        known = self.summary
+        if known is None or known.spans + known.dropped != len(spans) + dropped:
+            known = self.summary = summary_of((read() for read in spans), dropped=dropped)
+        return known
 
 
 class SpanStore:
@@ -82,12 +90,12 @@ class SpanStore:
         return kept
 
     def recent(self, n: int = 50) -> list[TraceSummary]:
-        """At most `n` traces in one line each, the newest first."""
+        """At most `n` traces in one line each, the newest first; only those with new spans are read again."""
         with self._lock:
             every = [*self._ordinary.values(), *self._notable.values()]
             every.sort(key=lambda kept: kept.ended_us, reverse=True)
-            last = [(list(kept.spans), kept.dropped) for kept in every[: max(0, n)]]
-        return merged(summary_of((read() for read in spans), dropped=dropped) for spans, dropped in last)
+            last = [(kept, list(kept.spans), kept.dropped) for kept in every[: max(0, n)]]
+        return merged(kept.in_one_line(spans, dropped) for kept, spans, dropped in last)
 
     def spans(self, trace_id: str) -> list[SpanRecord]:
         """What is known of one trace (32 hexadecimal digits), as it ended; empty for an unknown one."""
