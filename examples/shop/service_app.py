@@ -33,7 +33,7 @@ from shop.stage.log_lines import routes as log_routes
 from shop.stage.pulse import Pulse
 from shop.stage.switches import Switch, positions
 from shop.stage.switches import routes as switch_routes
-from shop.stage.traces import CALLS
+from shop.stage.traces import CALLS, PROCESS
 from shop.stage.traces import routes as trace_routes
 from shop.stage.whole_view import WholeView
 
@@ -154,6 +154,7 @@ def _all_of(pulse: Pulse, switches: Sequence[Switch], injector: FaultInjector) -
         **pulse.view(),
         "switches": positions(switches),
         "fault": injector.view(),
+        "process": PROCESS,
         "traced": CALLS.of(pulse.name),
     }
 

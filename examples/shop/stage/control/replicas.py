@@ -20,6 +20,7 @@ PATIENCE_S = 3.0
 ORDER_PATIENCE_S = 12.0  # for a person's request: on a busy machine it is done late rather than refused
 _LOOK_PATIENCE_S = 4.0  # two of them follow each other in a look
 _BEAT_KEPT_S = 15.0
+_NO_BEAT: tuple[float, Any] = (0.0, None)
 
 
 def _nothing(_address: str) -> Sequence[str]:
@@ -61,10 +62,14 @@ class Replicas:
 
     async def rows(self, path: str) -> list[Mapping[str, Any]]:
         """What each process answers, once, however many services it runs."""
-        addresses = [address for context in CONTEXTS for address in self.addresses(context)]
-        answers = await together(*(self.ask(address, "GET", path) for address in addresses))
-        processes = {answer["process"]: answer["rows"] for answer in answers if answer}
-        return [row for rows in processes.values() for row in rows]
+        answers = await together(*(self.ask(address, "GET", path) for address in self._one_of_each_process()))
+        rows = {answer["process"]: answer["rows"] for answer in answers if answer}
+        return [row for each in rows.values() for row in each]
+
+    def _one_of_each_process(self) -> list[str]:
+        """An address of each process that is known by a pulse, and all the others."""
+        beats = {at: self._beats.get(at, _NO_BEAT)[1] for context in CONTEXTS for at in self.addresses(context)}
+        return list({beat["process"] if beat else at: at for at, beat in beats.items()}.values())
 
     async def tell(self, context: str, method: str, path: str, body: Any = None) -> list[Any]:
         """The same to all replicas of a context; the first refusal is raised as the Problem it is."""
@@ -118,7 +123,7 @@ class Replicas:
         return pulses
 
     async def _pulse(self, address: str, since_s: float) -> Any:
-        asked_s, beat = self._beats.get(address, (0.0, None))
+        asked_s, beat = self._beats.get(address, _NO_BEAT)
         if beat is not None and asked_s >= max(since_s, self.changed_s):
             return beat
         found = await self._seen(address, "")
@@ -136,7 +141,7 @@ class Replicas:
             if seen is not None:
                 seen["pulse"] |= _release(answer.headers)
         except httpx2.TimeoutException:
-            at_s, beat = self._beats.get(address, (0.0, None))
+            at_s, beat = self._beats.get(address, _NO_BEAT)
             known = beat is not None and asked_s - at_s < _BEAT_KEPT_S
             return _without_books(beat) if known else None
         except (httpx2.HTTPError, ValueError):
