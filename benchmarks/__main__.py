@@ -10,6 +10,7 @@ a test compares them.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -259,11 +260,15 @@ def stores_page(text: str) -> str:
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    if words != ["--page"]:
-        for name in words or PROGRAMS:
-            print(f">>> {name}", flush=True)
-            subprocess.run([sys.executable, f"{HERE.name}/{name}.py"], check=True, cwd=HERE.parent)
+    words = argparse.ArgumentParser("python -m benchmarks", description="Run benchmarks, then write their page.")
+    words.add_argument("program", nargs="*", help=f"only these: {', '.join(PROGRAMS)}")
+    words.add_argument("--page", action="store_true", help="run none: write the page from the figures that are there")
+    given = words.parse_args()
+    if unknown := set(given.program) - set(PROGRAMS):
+        words.error(f"no such program: {', '.join(sorted(unknown))}; there are {', '.join(PROGRAMS)}")
+    for name in () if given.page else given.program or PROGRAMS:
+        print(f">>> {name}", flush=True)
+        subprocess.run([sys.executable, f"{HERE.name}/{name}.py"], check=True, cwd=HERE.parent)
     PAGE.write_text(page())
     STORES_PAGE.write_text(stores_page(STORES_PAGE.read_text()))
     crashes.PAGE.write_text(crashes.page(crashes.PAGE.read_text()))
