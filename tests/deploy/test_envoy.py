@@ -225,5 +225,6 @@ async def test_mutual_tls_lets_a_member_in_and_refuses_clients_of_another_author
             assert (await http.get(url)).status_code == 200
         for who in (None, foreign):
             async with client(server, who) as http:
-                with pytest.raises(httpx.TransportError):
+                # In TLS 1.3 the refusal may come after the request was sent; httpx gives that alert as it is.
+                with pytest.raises((httpx.TransportError, ssl.SSLError)):
                     await http.get(url)

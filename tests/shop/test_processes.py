@@ -280,6 +280,35 @@ async def test_killed_replicas_get_their_switches_and_what_is_left_of_their_faul
         await until(put_back)
 
 
+@pytest.mark.nightly
+@pytest.mark.anyio
+async def test_a_rollout_is_taken_back_where_the_control_room_was_killed_in_the_middle_of_it(
+    several: Callable[[], Running],
+) -> None:
+    """It is killed while the replica of the new release starts, so that the next one does not find that at once."""
+    shop = several()
+
+    def releases() -> list[int]:
+        return [row["release"] for row in shop.replicas() if row["deployable"] == "cart"]
+
+    async def is_new() -> bool:
+        return releases() == [1, 2]
+
+    async def is_old() -> bool:
+        answer = await http.get("/control/api/rollout")
+        return answer.is_success and not answer.json()["running"] and releases() == [1, 1]
+
+    async with httpx.AsyncClient(base_url=shop.url, timeout=120) as http:
+        await until(is_old)
+        wanted = {"service": "cart", "has_bug": False, "at_once": False}
+        assert (await http.post("/control/api/rollout", json=wanted)).status_code == 202
+        await until(is_new)
+        await killed(shop, "control")
+        await until(is_old)
+        beats = [await pulse(http, row["addresses"]["cart"]) for row in shop.replicas() if row["deployable"] == "cart"]
+        assert [beat["service"] for beat in beats] == ["cart", "cart"]
+
+
 async def ended_in_order(shop: Running, http: httpx.AsyncClient) -> str:
     """End the shop while checkouts are on their way: none is cut off, and no process is left. Gives what it said."""
     names = [f"last-{number}" for number in range(4)]

@@ -42,6 +42,7 @@ class Rollouts:
         self._replicas = replicas
         self._ask = settings.replaced
         self._running: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
         self._is_closing = False
         self._view: dict[str, Any] = {}
         self._seen: dict[tuple[str, str, str], Counts] = {}
@@ -85,18 +86,34 @@ class Rollouts:
     async def aclose(self) -> None:
         """Leave everything as it is: the shop ends, or another control room comes and takes the new release back."""
         self._is_closing = True
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        tasks = [task for task in (self._running, self._settling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def settle(self) -> None:
-        """Put the old release back where an earlier control room has left a rollout half done."""
+    def settle(self) -> None:
+        """Begin to put the old release back where an earlier control room has left a rollout half done.
+
+        A rollout that begins meanwhile waits for that.
+        """
+        self._settling = asyncio.create_task(self._run_to_end(self._settle()))
+
+    async def _settle(self) -> None:
         for deployable in self.can_begin:
-            beats = list((await self._beats(deployable)).values())
+            beats = await self._all_beats(deployable)
             versions = [beat["version"] for beat in beats if beat]
             for number, beat in enumerate(beats, 1):
                 if beat and beat["version"] > min(versions):
                     await self._replace(deployable, number, Release(version=min(versions)))
+
+    async def _all_beats(self, deployable: str) -> list[Any]:
+        """The pulses of all replicas: one that was being replaced is waited for, because it may be the new release."""
+        ends_s = time.monotonic() + _STARTS_MAX_S
+        while True:
+            beats = list((await self._beats(deployable)).values())
+            if all(beats) or time.monotonic() > ends_s:
+                return beats
+            await asyncio.sleep(_LOOK_S)
 
     async def _run_to_end(self, run: Coroutine[Any, Any, None]) -> None:
         try:
@@ -108,6 +125,8 @@ class Rollouts:
             _log.exception("a rollout failed")
 
     async def _run(self, deployable: str, *, has_bug: bool, at_once: bool) -> None:
+        if self._settling is not None:
+            await asyncio.wait({self._settling})
         beats = await self._beats(deployable)
         old = max((beat["version"] for beat in beats.values() if beat), default=1)
         self._view = {"service": deployable, "version": old + 1, "before": old, "result": "", "doubt": 0.0}

@@ -51,7 +51,8 @@ async def running(settings: Settings) -> AsyncIterator[ASGIApp]:
             game_days=game_days,
         )
         stack.push_async_callback(control.aclose)
-        await stack.enter_async_context(alongside(control.reconcile(), rollouts.settle()))
+        rollouts.settle()
+        await stack.enter_async_context(alongside(control.reconcile()))
         await load.set_visitors(settings.visitors)
         with service_app(
             "control", [*routes(control), *pages(control)], accepts_faults=False, own_host=settings.public_host()
