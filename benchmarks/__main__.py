@@ -46,6 +46,7 @@ PROGRAMS = [
     "store_losses",
     "rollout",
 ]
+SEEDS = ("simulation", "simulation_nodes", "simulation_20000")
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
@@ -166,7 +167,7 @@ def drawings() -> dict[str, str]:
 
 def simulation() -> str:
     """What the seeded worlds found, and which of the bugs that were planted."""
-    return "\n\n".join(["## Simulated worlds", seeds("simulation"), seeds("simulation_nodes"), planted()])
+    return "\n\n".join(["## Simulated worlds", *map(seeds, SEEDS), planted()])
 
 
 def planted() -> str:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from benchmarks import capacity, crashes, plots, rollouts
-from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, STORES_PAGE, TITLES, drawings, page, stores_page
+from benchmarks.__main__ import DRAWINGS, PAGE, RESULTS, SEEDS, STORES_PAGE, TITLES, drawings, page, stores_page
 from benchmarks.limiter_admits import PLACE, facts
 from deploy.load.scaling import KINDS, laws
 from tests.crash.matrix import BACKENDS, cells
@@ -177,9 +177,8 @@ def test_every_result_is_shown():
     assert {path.stem for path in RESULTS.glob("*.json")} == {
         *TITLES,
         "limiter_admits",
-        "simulation",
+        *SEEDS,
         "simulation_mutants",
-        "simulation_nodes",
         "crash_matrix",
         "jobs_crash",
         "saga_deaths",
@@ -199,9 +198,8 @@ def test_the_plots_are_what_the_results_give():
 def test_every_result_but_those_of_simulations_and_crashes_is_drawn():
     drawn = drawings().keys()
     assert drawn == {path.stem for path in RESULTS.glob("*.json")} - {
-        "simulation",
+        *SEEDS,
         "simulation_mutants",
-        "simulation_nodes",
         "crash_matrix",
         "jobs_crash",
         "saga_deaths",
