@@ -53,6 +53,7 @@ async def test_the_old_release_is_put_back_where_the_new_one_still_starts(away_l
         while shop.versions != [1, 1]:  # noqa: ASYNC110 - watched from outside
             await asyncio.sleep(0.01)
     await found.aclose()
+    assert shop.versions == [1, 1]
 
 
 async def test_a_rollout_that_begins_meanwhile_waits_until_that_is_done() -> None:
