@@ -151,6 +151,6 @@ def test_the_focus_stays_on_a_quantity_that_was_changed_in_the_drawer(browser: B
 def test_the_control_room_is_walked_from_its_first_stop_to_its_last(browser: Browser, url: str, device: str) -> None:
     with visit(browser, url, device) as page:
         page.goto("/control")
-        passed = [tab(page) for _ in range(40)]
+        passed = [tab(page) for _ in range(48)]
         assert {"visitors", "Break it"} <= set(passed)
         assert any(words.startswith("Start: ") for words in passed)
