@@ -335,7 +335,8 @@ LINT = (
     ("towncrier", "build", "--draft", "--version", "next"),
     ("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github"),
 )
-TYPES = (("mypy",), ("pyright",))
+MYPY = ("mypy",)
+TYPES = (MYPY, ("pyright",))
 DOCS = (("mkdocs", "build", "--strict", "--quiet"),)
 
 
@@ -347,8 +348,9 @@ def tests(session: nox.Session) -> None:
         return
     tools(session, "prometheus", "prometheus-alertmanager", "etcd-server")
     browser(session)
-    # The type checkers and mkdocs use one core each, which lint does not need, nor the tests all the time.
-    with beside(session, *TYPES, *DOCS):
+    # mypy and mkdocs use one core each, which lint does not need, nor the tests all the time. pyright, which says the
+    # same of `src` in most cases, is left to the session `types`, a job of CI's own.
+    with beside(session, MYPY, *DOCS):
         lint(session)
         environment(session, *CHECKOV)
         say("Tests of the library, and what judges the files in deploy/")

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "sdpatterns"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+_HOLDS_STATEMENTS = (ast.stmt, ast.ExceptHandler, ast.match_case)
+"""No function and no class stands in an expression."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _below(node: ast.AST, path: Path, names: tuple[str, ...], *, inside_function
             yield Definition(path, ".".join(inner), child, inside_function)
             within = inside_function or isinstance(child, Function)
             yield from _below(child, path, inner, inside_function=within)
-        else:
+        elif isinstance(child, _HOLDS_STATEMENTS):
             yield from _below(child, path, names, inside_function=inside_function)
 
 

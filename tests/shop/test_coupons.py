@@ -77,6 +77,7 @@ async def switch(visitor: Visitor, *, on: bool) -> None:
     assert (await visitor.http.put("/control/api/switches/fencing", json={"on": on})).status_code == 200
 
 
+@pytest.mark.nightly
 async def test_a_holder_that_comes_back_late_uses_no_coupon_except_without_fencing(visitor: Visitor) -> None:
     await switch(visitor, on=False)
     async with asyncio.timeout(PATIENCE_S):

@@ -159,6 +159,7 @@ async def dead_letters(visitor: Visitor) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.nightly
 async def test_the_jobs_switch_and_a_dead_letter_that_is_redriven(visitor: Visitor) -> None:
     await begin(visitor, POISON)
     poisoned = await bought(visitor, 2, POISONED)

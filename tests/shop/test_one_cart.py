@@ -85,6 +85,7 @@ async def test_a_cancelled_order_does_not_fill_the_cart_again(shared: Visitor) -
     await shared.all_holds()
 
 
+@pytest.mark.nightly
 async def test_without_the_defence_the_invariant_shows_the_cart_that_was_bought_again(visitor: Visitor) -> None:
     await visitor.http.put("/control/api/switches/idempotency", json={"on": False})
     cart_id = await visitor.fill_cart(PLENTY)

@@ -43,7 +43,7 @@ def test_the_home_page_loads_quickly_and_is_small(data_dir: Path) -> None:
         assert psutil.Process(running_shop.process.pid).memory_info().rss < RESIDENT_MAX_BYTES
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM])
 def test_a_stop_signal_ends_the_shop_in_order(stocked_dir: Path, number: signal.Signals) -> None:
     with running(stocked_dir) as running_shop:
         out, err = running_shop.stop(number)
@@ -122,7 +122,14 @@ def test_a_second_start_has_the_data_of_the_first(data_dir: Path) -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("delay_s", [0.02, 0.1, *(pytest.param(s, marks=pytest.mark.long) for s in (0.0, 0.05, 0.2))])
+@pytest.mark.parametrize(
+    "delay_s",
+    [
+        pytest.param(0.02, marks=pytest.mark.nightly),
+        0.1,
+        *(pytest.param(s, marks=pytest.mark.long) for s in (0.0, 0.05, 0.2)),
+    ],
+)
 async def test_a_crash_during_checkouts_leaves_nothing_half_done(stocked_dir: Path, delay_s: float) -> None:
     with running(stocked_dir) as running_shop:
         for number in range(12):

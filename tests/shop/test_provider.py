@@ -31,7 +31,7 @@ def assert_unavailable(response: httpx.Response) -> None:
     assert int(response.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("kind", ["fail", "hang"])
+@pytest.mark.parametrize("kind", [pytest.param("fail", marks=pytest.mark.nightly), "hang"])
 async def test_a_provider_that_breaks_leaves_no_charge_behind(visitor: Visitor, kind: str) -> None:
     await visitor.break_provider(kind, seed=3)
     began = time.monotonic()

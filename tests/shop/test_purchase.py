@@ -50,7 +50,7 @@ async def test_a_declined_card_is_not_charged_and_reserves_nothing(visitor: Visi
     await visitor.all_holds()
 
 
-@pytest.mark.parametrize("buyers", [24, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("buyers", [16, pytest.param(100, marks=pytest.mark.long)])
 async def test_many_buyers_of_the_last_ten_pieces(visitor: Visitor, buyers: int) -> None:
     carts = [await visitor.fill_cart(DROP) for _ in range(buyers)]
     responses = await asyncio.gather(*(visitor.check_out_in_the_end(cart) for cart in carts))

@@ -57,6 +57,7 @@ async def test_every_alert_leads_to_a_page_of_its_own() -> None:
         assert page.read_text(encoding="utf-8").startswith(f"# {alert}\n")
 
 
+@pytest.mark.nightly
 async def test_the_commands_of_all_pages_work(shared: Visitor) -> None:
     for program, package in (("prometheus", "prometheus"), ("amtool", "prometheus-alertmanager"), ("curl", "curl")):
         needed(program, package)

@@ -74,6 +74,7 @@ async def buy_in_vain(visitor: Visitor) -> None:
         assert {answer.status_code for answer in answers} == {503}
 
 
+@pytest.mark.nightly
 async def test_breaker(visitor: Visitor) -> None:
     await visitor.break_provider("hang", ttl_s=600)
     await buy_in_vain(visitor)
@@ -99,6 +100,7 @@ async def pay_in_doubt(visitor: Visitor) -> None:
     await visitor.settled()
 
 
+@pytest.mark.nightly
 async def test_undo(visitor: Visitor) -> None:
     await pay_in_doubt(visitor)
     assert await harm(visitor, "undo") == 0
@@ -126,6 +128,7 @@ async def buy_some(visitor: Visitor, buyers: int = 3) -> list[dict[str, Any]]:
     return [answer.json() for answer in answers]
 
 
+@pytest.mark.nightly
 async def test_upcaster(visitor: Visitor) -> None:
     await begin(visitor, "older", 50)
     orders = await buy_some(visitor, 8)
@@ -147,6 +150,7 @@ async def test_upcaster(visitor: Visitor) -> None:
     assert await harm(visitor, "upcaster") == 0
 
 
+@pytest.mark.nightly
 async def test_position_with_effect(visitor: Visitor) -> None:
     async def hurt() -> int:
         """After two looks, because the log is judged by tables that were read later."""

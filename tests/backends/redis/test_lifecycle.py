@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sdpatterns.backends.redis import RedisBackend
+from sdpatterns.backends.redis.server import Server
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, finish
 from sdpatterns.errors import BackendError, BackendFull, BackendUnavailable
@@ -370,3 +371,32 @@ def test_a_database_number_and_a_client_name() -> None:
             assert admin.keys() == [b"mine:s/1/k%7B1%7D%2F2"]
             assert admin.pttl(admin.keys()[0]) > 60_000
             assert "mine" in {client["name"] for client in admin.client_list()}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_many_connections_look_the_version_of_redis_py_up_at_most_once(
+    valkey_url: str, monkeypatch: pytest.MonkeyPatch, runtime: RuntimeName
+) -> None:
+    """redis-py searches the installed packages for it, which takes a millisecond for each connection."""
+    from importlib import metadata
+
+    looked_up: list[str] = []
+    found = metadata.version("redis")
+    monkeypatch.setattr(metadata, "version", lambda name: looked_up.append(name) or found)
+    for _ in range(3):
+        server = Server(
+            url=valkey_url, blocking=runtime == "blocking", cluster=False, prefix="v", timeout_s=5.0, connections_max=2
+        )
+        for _ in range(3):
+            assert server.connection().driver_info.lib_version == found
+    assert len(looked_up) <= 1
+
+
+def test_a_name_of_the_client_library_in_the_url_is_kept(valkey_url: str) -> None:
+    import redis
+
+    backend = RedisBackend.from_url(f"{valkey_url}?lib_name=mine", blocking=True, prefix="named")
+    with backend, redis.Redis.from_url(valkey_url) as admin:
+        with pytest.warns(DeprecationWarning, match="driver_info"):  # redis-py's newer name for it
+            finish(backend.states.cells(Space("s/1", IntegersCodec())).transact("k", Count(script=True)))
+        assert "mine" in {client["lib-name"] for client in admin.client_list()}

@@ -57,6 +57,7 @@ class TestPostgresStatesUnderAsyncio(OnPostgres, StateStoreContract, CancelledSt
     driver = "postgresql+asyncpg"
 
 
+@pytest.mark.nightly
 class TestPostgresStatesInThreads(OnPostgres, StateStoreContract, StoredStatesContract):
     runtime = "blocking"
     driver = "postgresql+psycopg"
@@ -79,6 +80,7 @@ class TestPostgresSignalsUnderAsyncio(
     driver = "postgresql+asyncpg"
 
 
+@pytest.mark.nightly
 class TestPostgresSignalsInThreads(OnPostgres, SignalBusContract, SharedSignalsContract, PreciseSignalsContract):
     runtime = "blocking"
     driver = "postgresql+psycopg"

@@ -33,6 +33,7 @@ class TestPostgresLogsUnderAsyncio(OnPostgres, EveryLog, CancelledLogContract):
     driver = "postgresql+asyncpg"
 
 
+@pytest.mark.nightly
 class TestPostgresLogsInThreads(OnPostgres, BriefLogContract):
     runtime = "blocking"
     driver = "postgresql+psycopg"

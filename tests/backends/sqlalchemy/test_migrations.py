@@ -11,6 +11,9 @@ from sqlalchemy import Engine, create_engine, text
 
 from sdpatterns.backends.sqlalchemy import SQLBackend, metadata
 from sdpatterns.backends.sqlalchemy.__main__ import main
+from sdpatterns.backends.sqlalchemy.engine.dialect import Dialect
+from sdpatterns.backends.sqlalchemy.postgres.dialect import PostgresDialect
+from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.backends.sqlalchemy.tables import MESSAGES, PARKED, SCHEMA_VERSION
 from sdpatterns.core.codec import IntegersCodec
 from sdpatterns.core.runtime import finish
@@ -55,6 +58,10 @@ def database(blocking_url: str) -> Iterator[Engine]:
 
 def url_of(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=False)
+
+
+def dialect_of(engine: Engine) -> Dialect:
+    return SQLiteDialect() if engine.dialect.name == "sqlite" else PostgresDialect()
 
 
 def make_old(engine: Engine, version: int) -> None:
@@ -108,6 +115,23 @@ def test_create_migrates_an_older_schema_with_its_data(database: Engine, version
             assert finish(backend.log("events").append("a", turn, [event])).version == turn + 1
     assert version_of(database) == SCHEMA_VERSION
     assert read(url_of(database)) == (41,)
+
+
+def test_a_start_that_finds_all_tables_waits_for_no_other_one(database: Engine) -> None:
+    with SQLBackend(url_of(database)) as backend:
+        assert finish(backend.migrate()) == (None, SCHEMA_VERSION)
+    with database.connect() as migrating:
+        dialect_of(database).begin_alone(migrating)  # a process that migrates for as long as it likes
+        with SQLBackend(url_of(database), timeout_s=0.5) as backend:
+            assert finish(backend.migrate()) == (SCHEMA_VERSION, SCHEMA_VERSION)
+
+
+def test_create_makes_a_table_that_is_missing_beside_the_others(database: Engine) -> None:
+    with SQLBackend(url_of(database)) as backend:
+        finish(backend.create())
+        PARKED.drop(database)
+        finish(backend.create())
+        assert finish(backend.queue("jobs").parked(1)) == []
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ class TestPostgresQueuesUnderAsyncio(OnPostgres, EveryQueue, CancelledQueueContr
     driver = "postgresql+asyncpg"
 
 
+@pytest.mark.nightly
 class TestPostgresQueuesInThreads(OnPostgres, BriefQueueContract):
     runtime = "blocking"
     driver = "postgresql+psycopg"

@@ -7,6 +7,7 @@ option stay redis-py's business; pools, retries and timeouts are ours, so theirs
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 import re
 from collections.abc import Callable
@@ -34,6 +35,19 @@ _POOL_OPTIONS = (
     "orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout",
 )  # fmt: skip
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+@functools.cache
+def _driver_info() -> Any:
+    """What a connection tells the server of its client; None where redis-py is older than this class.
+
+    Made once, because redis-py searches the installed packages for its version, for each connection.
+    """
+    try:
+        from redis.driver_info import DriverInfo
+    except ModuleNotFoundError:
+        return None
+    return DriverInfo()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +94,8 @@ class Server:
         # Bytes and the second protocol, because our scripts' replies are read as such.
         options["decode_responses"] = False
         options["protocol"] = 2
+        if _driver_info() is not None and not options.keys() & {"driver_info", "lib_name", "lib_version"}:
+            options["driver_info"] = _driver_info()
         object.__setattr__(self, "_kind", options.pop("connection_class", usual))
         object.__setattr__(self, "_options", options)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from sdpatterns.backends.sqlalchemy.database import Database
 from sdpatterns.backends.sqlalchemy.engine.failures import unavailable
-from sdpatterns.backends.sqlalchemy.engine.migrations import migrate
+from sdpatterns.backends.sqlalchemy.engine.migrations import is_current, migrate
 from sdpatterns.backends.sqlalchemy.engine.texts import given_text
 from sdpatterns.backends.sqlalchemy.engine.transactions import ViewTransaction
 from sdpatterns.backends.sqlalchemy.log import DEFAULT_LOG, SQLLog
@@ -30,7 +30,7 @@ from sdpatterns.backends.sqlalchemy.sqlite.dialect import SQLiteDialect
 from sdpatterns.backends.sqlalchemy.sqlite.log import SQLiteEvents
 from sdpatterns.backends.sqlalchemy.sqlite.queue import SQLiteMessages
 from sdpatterns.backends.sqlalchemy.states import SQLStates
-from sdpatterns.backends.sqlalchemy.tables import PARKED
+from sdpatterns.backends.sqlalchemy.tables import PARKED, SCHEMA_VERSION
 from sdpatterns.backends.sqlalchemy.within import CallerTransaction, SQLView
 from sdpatterns.core.judging import plain
 from sdpatterns.core.keys import check_name
@@ -180,6 +180,9 @@ class SQLBackend(Lifespan):
         return cells, letters
 
     def _migrate(self, connection: Connection) -> tuple[int | None, int]:
+        # Most starts of a program find everything there, and then none of them waits for another one.
+        if is_current(connection):
+            return SCHEMA_VERSION, SCHEMA_VERSION
         # Two processes that start at once would both make the tables.
         self._dialect.begin_alone(connection)
         versions = migrate(connection)

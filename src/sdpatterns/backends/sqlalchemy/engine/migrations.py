@@ -22,7 +22,7 @@ from sdpatterns.backends.sqlalchemy.engine.failures import masked
 from sdpatterns.backends.sqlalchemy.tables import SCHEMA, SCHEMA_VERSION, metadata
 from sdpatterns.errors import UnknownVersion
 
-__all__ = ["check_schema", "migrate"]
+__all__ = ["check_schema", "is_current", "migrate"]
 
 _STEPS: Sequence[Sequence[str]] = (
     ("ALTER TABLE sdp_schema ADD COLUMN bell BIGINT NOT NULL DEFAULT 0",),
@@ -31,6 +31,12 @@ _STEPS: Sequence[Sequence[str]] = (
     (),
 )
 """What leads from version n, its place here, to the next one. Both databases understand each statement."""
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether there is nothing to make and nothing to migrate. It only reads."""
+    there = inspect(connection).get_table_names()
+    return set(metadata.tables) <= set(there) and _version(connection) == SCHEMA_VERSION
 
 
 def migrate(connection: Connection) -> tuple[int | None, int]:
