@@ -308,8 +308,9 @@ DEPLOY = "tests/deploy"
 """Tests that judge files and run none of our code: alone they are a session of their own."""
 
 WORKERS = ("--numprocesses=2", "--dist=worksteal")
-LIBRARY = ("--numprocesses=3", "--dist=worksteal", *[f"--ignore={folder}" for folder in WHOLE_SHOPS])
-"""One process more: a third of the time these tests wait for a server or a child, and few look at the clock."""
+WAITING = ("--numprocesses=3", "--dist=worksteal")
+"""One process more, for tests that wait for a server, a child or a pause a third of their time."""
+LIBRARY = (*WAITING, *[f"--ignore={folder}" for folder in WHOLE_SHOPS])
 
 PURE = (
     "tests/algorithms",
@@ -385,8 +386,9 @@ def shop_tests(session: nox.Session) -> None:
     say("Tests of the shop")
     # One folder after the other: a browser that one of them keeps open has a loop of asyncio in its thread, and a test
     # of the other one that starts a loop there would fail.
-    for folder in WHOLE_SHOPS:
-        run_tests(session, Path(folder).name, *WORKERS, folder, *session.posargs)
+    over_http, in_a_browser = WHOLE_SHOPS
+    run_tests(session, Path(over_http).name, *WAITING, over_http, *session.posargs)
+    run_tests(session, Path(in_a_browser).name, *WORKERS, in_a_browser, *session.posargs)
 
 
 @nox.session

@@ -12,19 +12,24 @@ import redis
 from sdpatterns.core.codec import Codec
 from sdpatterns.core.step import GONE, UNCHANGED
 
-_STEPS = 2_000
 _STEPS_NIGHTLY = 20_000
 _STEPS_LONG = 1_000_000
 
 
-def many_steps(test: Any) -> Any:
-    """Give a test its number of `steps`: some in each run, more by night, many in a long run."""
-    # Other tests go through the same lines; counting them for each step takes as long as the steps.
-    counted = pytest.mark.unmeasured(test)
-    nightly = pytest.param(_STEPS_NIGHTLY, marks=pytest.mark.nightly)
-    long = pytest.param(_STEPS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(7200)])
-    return pytest.mark.parametrize("steps", [_STEPS, nightly, long])(counted)
+def steps_each_time(number: int) -> Callable[[Any], Any]:
+    """Give a test its number of `steps`: so many in each run, more by night, many in a long run."""
 
+    def marked(test: Any) -> Any:
+        # Other tests go through the same lines; counting them for each step takes as long as the steps.
+        counted = pytest.mark.unmeasured(test)
+        nightly = pytest.param(_STEPS_NIGHTLY, marks=pytest.mark.nightly)
+        long = pytest.param(_STEPS_LONG, marks=[pytest.mark.long, pytest.mark.timeout(7200)])
+        return pytest.mark.parametrize("steps", [number, nightly, long])(counted)
+
+    return marked
+
+
+many_steps = steps_each_time(3_000)
 
 _OF_ONE_HISTORY = 50
 _BATCH = 2_000

@@ -21,7 +21,7 @@ from sdpatterns.coordination.lease.decision import (
 )
 from sdpatterns.coordination.lease.script import LineScript
 from sdpatterns.core.step import GONE
-from tests.backends.redis.step_scripts import HARNESS, Played, held_to_python, kept, many_steps, written
+from tests.backends.redis.step_scripts import HARNESS, Played, held_to_python, kept, steps_each_time, written
 from tests.steps import on_one
 
 _CODEC = LineCodec()
@@ -82,7 +82,7 @@ def _words(answer: Turn | Left | bool) -> list[bytes]:
     return words
 
 
-@many_steps
+@steps_each_time(10_000)  # until each answer has been seen
 def test_the_script_is_the_step(steps: int, valkey_url: str) -> None:
     seen = {played.about for played, _ in held_to_python(valkey_url, LineScript.source, History, steps)}
     assert seen >= {
