@@ -34,6 +34,9 @@ __all__ = ["AnsweredUnavailable", "AsyncPool", "AsyncTransport", "Transport", "r
 
 _SocketOption: TypeAlias = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+# httpcore 1.0.9 counts busy connections as free ones, and closes a surplus one although it has just lent it to another
+# thread, which then reads from a closed socket (its issue 1110). Where none is surplus, none is closed.
+_LIMITS_FOR_THREADS = httpx.Limits(max_connections=100, max_keepalive_connections=100)
 
 
 class AnsweredUnavailable(httpx.TransportError):
@@ -177,6 +180,10 @@ class Transport(httpx.BaseTransport):
     Raises TypeError for a pipeline with a part that needs a loop, such as `Timeout`: a thread cannot
     be interrupted. The network's own timeouts are bound by the carried deadline instead, and a body
     that is not there by then is cut off.
+
+    `inner` sends the requests; if you give none, an `httpx.HTTPTransport` that keeps all of its 100 connections
+    open while they are free, for five seconds. Give one of your own a `max_keepalive_connections` that is no lower
+    than its `max_connections`, or threads can get "Bad file descriptor" (httpcore 1.0.9).
     """
 
     def __init__(
@@ -193,7 +200,7 @@ class Transport(httpx.BaseTransport):
         if reason:
             raise TypeError(f"{pipeline.name!r} needs an event loop: {reason}")
         outgoing = Outgoing(pipeline, unavailable, carries_context=carries_context, body_bytes_max=body_bytes_max)
-        self._inner = httpx.HTTPTransport() if inner is None else inner
+        self._inner = httpx.HTTPTransport(limits=_LIMITS_FOR_THREADS) if inner is None else inner
         self._exchange = Exchange(self._inner.handle_request, outgoing, _BLOCKING, reads_body=reads_body)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
