@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import httpx
 
@@ -28,7 +29,7 @@ class Server(ThreadingHTTPServer):
         self.together = threading.Barrier(THREADS)
         self.connections = 0
 
-    def get_request(self) -> object:
+    def get_request(self) -> Any:
         self.connections += 1
         return super().get_request()
 
