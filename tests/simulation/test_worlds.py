@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
 
+from sdpatterns.ports import local
 from sdpatterns.testing.simulation import TROUBLES, simulate
 from sdpatterns.testing.simulation.__main__ import WORLDS, main, never_happened
 
@@ -65,6 +67,14 @@ def test_a_seed_is_one_history_in_any_process(children_unmeasured: None) -> None
     digests = [line.partition("digest ")[2].partition(",")[0] for line in told[0]]
     assert digests == [simulate(world, 7).digest for world in WORLDS.values()]
     assert digests != [simulate(world, 8).digest for world in WORLDS.values()]
+
+
+@pytest.mark.parametrize("name", ["limiter", "algorithms", "quota"])
+def test_a_seed_is_one_history_whichever_keys_share_a_shard(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process's hash seed decides that; once in some hundred processes two of these worlds' keys are together."""
+    usual = simulate(WORLDS[name], 7).digest
+    monkeypatch.setattr(local, "_SHARDS", ContextVar("shards", default=2))
+    assert simulate(WORLDS[name], 7).digest == usual
 
 
 def test_a_fault_that_never_occurred_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

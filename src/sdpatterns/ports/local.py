@@ -14,7 +14,9 @@ write -> young --(old is past its time)--> old --(past its time)--> dropped
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any, TypeVar, cast
 
@@ -27,12 +29,12 @@ from sdpatterns.errors import BackendFull
 from sdpatterns.ports.engine.steps import Drop, PendingStep
 from sdpatterns.ports.states import Cells, Space
 
-__all__ = ["KeysOverflowed", "LocalCells", "Shard"]
+__all__ = ["KeysOverflowed", "LocalCells", "Shard", "one_shard"]
 
 S = TypeVar("S")
 A = TypeVar("A")
 
-_SHARDS = 1024
+_SHARDS: ContextVar[int] = ContextVar("shards", default=1024)
 _OVERFLOW_KEY = "\x00overflow"
 _SWEEPS_WHEN_FULL = 8
 
@@ -75,6 +77,20 @@ class Shard:
         return gone
 
 
+@contextmanager
+def one_shard() -> Iterator[None]:
+    """Cells that are made in this context are one map. A simulation needs that to repeat itself in any process.
+
+    A cell whose time has passed goes with the old generation of its shard, and which keys share a shard depends on the
+    process's hash seed.
+    """
+    token = _SHARDS.set(1)
+    try:
+        yield
+    finally:
+        _SHARDS.reset(token)
+
+
 class LocalCells(Cells[S]):
     """See `Cells` and `DirectCells`. One plain lock, held for one step and never across an await.
 
@@ -96,8 +112,9 @@ class LocalCells(Cells[S]):
         self.space = space
         self.clock = clock
         self.lock = new_lock()
-        self.shards = [Shard() for _ in range(_SHARDS)]
-        self.mask = _SHARDS - 1
+        shards = _SHARDS.get()
+        self.shards = [Shard() for _ in range(shards)]
+        self.mask = shards - 1
         self._ring = ring
         self._keys_max = space.keys_max
         self._overflow = space.overflow

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.core.clock import SYSTEM
+from sdpatterns.ports.local import one_shard
 from sdpatterns.ports.states import StateStore
 from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyClient, FaultyQueue, FaultyStates, SteppedClock
@@ -216,7 +217,7 @@ def simulate(world: World, seed: int, only: Collection[str] | None = None) -> Ou
 
 @contextlib.contextmanager
 def _one_history(seed: int) -> Iterator[None]:
-    """Random numbers that the code itself draws come from the seed, and nothing is logged.
+    """Random numbers that the code itself draws come from the seed, its hash seed has no effect, and nothing is logged.
 
     Nothing is collected on the way either: a history is short, and looking for garbage again and again takes a quarter
     of its time.
@@ -226,7 +227,8 @@ def _one_history(seed: int) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     gc.disable()
     try:
-        yield
+        with one_shard():
+            yield
     finally:
         random.setstate(state)
         logging.disable(disabled)
