@@ -24,7 +24,8 @@ settings.register_profile("long", steady, max_examples=1_000)  # `noxfile.py lon
 settings.load_profile("each time")
 
 
-# Collecting the tests makes millions of objects that stay; to look through them again and again is two fifths of its time.
+# Collecting the tests makes millions of objects that stay. Looking through them again and again takes two fifths of
+# its time.
 gc.disable()
 
 
