@@ -147,6 +147,7 @@ def test_an_order_that_is_undone_is_followed_to_its_end(browser: Browser, url: s
     fault = {"target": "psp", "kind": "fail", "percent": 100, "ttl_s": 60, "seed": 1}
     httpx.put(f"{url}/control/api/fault", json=fault).raise_for_status()
     page.get_by_text("Cancel this order").click()
+    page.wait_for_timeout(2_500)  # the page asks for the order each second, and what was opened stays open
     page.get_by_role("button", name="Cancel and refund").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Being cancelled")
     httpx.delete(f"{url}/control/api/fault").raise_for_status()

@@ -106,13 +106,19 @@ if (waiting.length) {
 
 // An order that is being worked on is asked for again each second, for as long as it is.
 async function follow() {
+  let shown = $("#order")?.innerHTML;
   for (let asked = 0; $("#order[data-follow]") && asked < 600; asked++) {
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     try {
       const found = await page(location.href);
       const order = $("#order", found);
-      if (order && order.innerHTML !== $("#order").innerHTML) {
+      if (order && order.innerHTML !== shown) {
+        shown = order.innerHTML;
+        const opened = [...$("#order").querySelectorAll("details[open] > summary")].map((each) => each.textContent);
         $("#order").replaceChildren(...order.childNodes);
+        for (const each of $("#order").querySelectorAll("details > summary")) {
+          each.parentElement.open ||= opened.includes(each.textContent);
+        }
         document.title = found.title;
       }
       if (order) $("#order").toggleAttribute("data-follow", order.hasAttribute("data-follow"));
