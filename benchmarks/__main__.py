@@ -50,6 +50,8 @@ SEEDS = ("simulation", "simulation_nodes", "simulation_20000")
 TITLES = {
     "resilience_breaker": "Circuit breaker, closed, one call",
     "resilience_retry": "Retry, the first try succeeds",
+    "resilience_timeout": "Timeout, the call is in time",
+    "resilience_bulkhead": "Bulkhead, a slot is free",
     "resilience_composed": "Retry, timeout, breaker and bulkhead around one call",
     "limiter_memory_1_key": "Rate limiter in memory, one key",
     "limiter_memory_100k_keys": "Rate limiter in memory, 100,000 keys",
@@ -126,7 +128,8 @@ def table(name: str) -> str:
         low, high = figures["ratio_quartiles"]
         rows.append(f"| {case} | {figures['us_each']:,.2f} | {figures['ratio']:.2f}x | {low:.2f} to {high:.2f} |")
     made = f"`{facts['command']}`, Python {facts['python']}, {facts['system']}, {facts['when'][:10]}"
-    return "\n".join([f"## {TITLES[name]}", "", f"{{{{ drawing {name} }}}}", "", *rows, "", f"{made}; {versions}."])
+    made += f"; {versions}." if versions else "."
+    return "\n".join([f"## {TITLES[name]}", "", f"{{{{ drawing {name} }}}}", "", *rows, "", made])
 
 
 def before() -> str:

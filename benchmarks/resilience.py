@@ -1,4 +1,4 @@
-"""Breaker, retry and four strategies composed, beside their peers, in the same run.
+"""Breaker, retry, timeout, bulkhead and four strategies composed, beside their peers, in the same run.
 
     python benchmarks/resilience.py [--rounds 21]
 
@@ -118,9 +118,26 @@ def retries() -> dict[str, Call]:
     }
 
 
-async def by_asyncio() -> None:
-    async with asyncio.timeout(2.0):
-        await nothing()
+async def alone() -> tuple[dict[str, Call], dict[str, Call]]:
+    """A timeout and a bulkhead, each beside the one of asyncio."""
+    slots = asyncio.Semaphore(10)
+
+    async def in_time() -> None:
+        async with asyncio.timeout(2.0):
+            await nothing()
+
+    async def in_a_slot() -> None:
+        async with slots:
+            await nothing()
+
+    return (
+        {"nothing": nothing, "sdpatterns": Timeout(2.0).protect(nothing), "asyncio.timeout": in_time},
+        {
+            "nothing": nothing,
+            "sdpatterns": Bulkhead("quotes", concurrent_max=10).protect(nothing),
+            "asyncio.Semaphore": in_a_slot,
+        },
+    )
 
 
 async def composed() -> dict[str, Call]:
@@ -154,9 +171,6 @@ async def composed() -> dict[str, Call]:
         )(nothing),
         "hyx": by_hyx,
         "interlock": lambda: of_interlock.call(nothing),
-        "asyncio.timeout alone": by_asyncio,
-        "sdpatterns, timeout alone": Timeout(2.0).protect(nothing),
-        "sdpatterns, bulkhead alone": Bulkhead("quotes", concurrent_max=10).protect(nothing),
     }
 
 
@@ -171,8 +185,11 @@ def main() -> None:
     rounds = options.parse_args().rounds
     with asyncio.Runner() as loop:
         found = measure(loop, loop.run(breakers()), rounds)
-        report("resilience_breaker", found, "circuitbreaker", BREAKERS, target="at most 0.9x circuitbreaker")
+        report("resilience_breaker", found, "circuitbreaker", BREAKERS, target="at most 0.6x circuitbreaker")
         report("resilience_retry", measure(loop, retries(), rounds), "hyx", RETRIES, target="at most 0.4x hyx")
+        timeouts, bulkheads = loop.run(alone())
+        report("resilience_timeout", measure(loop, timeouts, rounds), "asyncio.timeout", ())
+        report("resilience_bulkhead", measure(loop, bulkheads, rounds), "asyncio.Semaphore", ())
         found = measure(loop, loop.run(composed()), rounds)
         report("resilience_composed", found, "pyresilience", COMPOSED, target="at most 0.25x pyresilience")
 
