@@ -173,6 +173,23 @@ def test_a_release_drops_the_cell_unless_its_fence_could_come_again() -> None:
     assert applied(Ask("b", LEASE), after, 5)[1].fence == 6
 
 
+def test_a_cell_is_kept_until_all_its_leases_and_places_have_ended() -> None:
+    def kept_us(step: Any, state: Line | None, now_us: int) -> tuple[Line, int]:
+        after, _, keep_s, _ = on_one(step, state, now_us)
+        assert isinstance(after, Line)
+        return after, round(keep_s * 1e6) - 1_000_000
+
+    state, kept = kept_us(Ask("a", LEASE), None, 5)
+    assert kept == LEASE
+    state, kept = kept_us(Ask("b", LEASE, alive_us=7 * LEASE), state, 6)
+    assert kept == 7 * LEASE
+    # A shorter place does not shorten it, nor does a renewal.
+    state, kept = kept_us(Ask("c", LEASE, alive_us=LEASE), state, 7)
+    assert kept == 7 * LEASE - 1
+    state, kept = kept_us(RenewLease("a", 5, LEASE), state, 8)
+    assert kept == 7 * LEASE - 2
+
+
 def test_holders_that_change_are_announced() -> None:
     after, _, _, wake = on_one(Ask("a", LEASE, announce="election/x"), None, 5)
     assert wake == ("election/x",)
@@ -186,7 +203,7 @@ def test_a_line_comes_back_from_its_bytes() -> None:
     state, _, _ = applied(Ask("b#2@x", LEASE, slots=2), state, 6)
     state, _, _ = applied(Ask("c#3", 7, slots=2, alive_us=9), state, 7)
     assert state is not None
-    assert codec.encode(state) == b"1:6 ;a#1:1:5:105;b#2@x:1:6:106|;c#3:1:16:7"
+    assert codec.encode(state) == b"1:6 106 ;a#1:1:5:105;b#2@x:1:6:106|;c#3:1:16:7"
     assert codec.decode(codec.encode(state)) == state
     assert codec.decode(codec.encode(Line(7))) == Line(7)
     with pytest.raises(UnknownVersion):

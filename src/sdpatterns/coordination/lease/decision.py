@@ -78,11 +78,13 @@ class LinePlace(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The state of one key. `fence` is the last that was given."""
+    """The state of one key. `fence` is the last that was given. No lease and no place lasts beyond `until_us`."""
 
     fence: int = 0
     holders: tuple[Holder, ...] = ()
     queue: tuple[LinePlace, ...] = ()
+    # Written down, because to look for it would make each step as long as the line.
+    until_us: int = 0
 
 
 class Turn(NamedTuple):
@@ -109,7 +111,7 @@ class Left(NamedTuple):
 
 
 class LineCodec:
-    """`1:<fence> <holders>|<line>`, each holder `;who:permits:fence:until`, each place `;who:permits:alive:lease`.
+    """`1:<fence> <until> <holders>|<line>`, a holder `;who:permits:fence:until`, a place `;who:permits:alive:lease`.
 
     No name of a caller has one of `;:|` in it, so that a Lua script finds one by plain text.
     """
@@ -120,7 +122,7 @@ class LineCodec:
     def encode(self, value: Line, /) -> bytes:
         holders = "".join([f";{who}:{permits}:{fence}:{until}" for who, permits, fence, until in value.holders])
         queue = "".join([f";{who}:{permits}:{alive}:{lease}" for who, permits, alive, lease in value.queue])
-        return f"{_VERSION}:{value.fence} {holders}|{queue}".encode()
+        return f"{_VERSION}:{value.fence} {value.until_us} {holders}|{queue}".encode()
 
     def decode(self, data: bytes, /) -> Line:
         """The line in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
@@ -128,12 +130,13 @@ class LineCodec:
         if version != _VERSION:
             raise UnknownVersion(f"state version {version}; this release knows {_VERSION}")
         try:
-            fence, lists = body.decode().split(" ")
+            fence, until, lists = body.decode().split(" ")
             holders, queue = lists.split("|")
             return Line(
                 int(fence),
                 tuple([Holder(*_entry(text)) for text in holders.split(";")[1:]]),
                 tuple([LinePlace(*_entry(text)) for text in queue.split(";")[1:]]),
+                int(until),
             )
         except ValueError as cause:
             raise CodecError(f"not a line of permits: {data[:40]!r}") from cause
@@ -147,7 +150,7 @@ def _entry(text: str) -> tuple[str, int, int, int]:
 class _Serving:
     """A line while a step changes it."""
 
-    __slots__ = ("fence", "granted", "holders", "queue")
+    __slots__ = ("fence", "granted", "holders", "queue", "until_us")
 
     def __init__(self, line: Line, now_us: int) -> None:
         self.fence = line.fence
@@ -155,6 +158,7 @@ class _Serving:
         self.holders = [holder for holder in line.holders if holder.until_us > now_us]
         self.queue = list(line.queue)
         self.granted: list[Grant] = []
+        self.until_us = line.until_us
 
     def fits(self, permits: int, slots: int) -> bool:
         """Whether so many are free. One alone always fits, so that a smaller number of slots blocks no line."""
@@ -163,8 +167,13 @@ class _Serving:
     def grant(self, who: str, permits: int, lease_us: int, now_us: int) -> Turn:
         """Let it hold the permits from now on."""
         self.fence = next_fence(self.fence, now_us)
-        self.holders.append(Holder(who, permits, self.fence, now_us + lease_us))
+        self.holders.append(Holder(who, permits, self.fence, self.lasts(now_us + lease_us)))
         return Turn(TurnStatus.HELD, self.fence, lease_us)
+
+    def lasts(self, until_us: int) -> int:
+        """A lease or a place ends then."""
+        self.until_us = max(self.until_us, until_us)
+        return until_us
 
     def serve(self, slots: int, now_us: int) -> None:
         """Give what is free to the head of the line, as long as it fits; the dead are passed over there."""
@@ -181,13 +190,13 @@ class _Serving:
 
     def line(self) -> Line:
         """The state that is left."""
-        return Line(self.fence, tuple(self.holders), tuple(self.queue))
+        until_us = self.until_us if self.holders or self.queue else 0
+        return Line(self.fence, tuple(self.holders), tuple(self.queue), until_us)
 
 
 def _kept_us(line: Line, now_us: int) -> int:
     """Until all leases and places are over, and the clock is past the fence, so that no later one is smaller."""
-    ends = [holder.until_us for holder in line.holders] + [place.alive_us for place in line.queue]
-    return max([line.fence, now_us, *ends]) - now_us + _KEPT_US
+    return max(line.fence, now_us, line.until_us) - now_us + _KEPT_US
 
 
 def _topics(serving: _Serving, me: str, announce: str, *, changed: bool) -> tuple[str, ...]:
@@ -254,7 +263,7 @@ class Ask:
         for index, place in enumerate(serving.queue):
             if place.who == self.who:
                 if self.alive_us:
-                    serving.queue[index] = place._replace(alive_us=now_us + self.alive_us)
+                    serving.queue[index] = place._replace(alive_us=serving.lasts(now_us + self.alive_us))
                 return True
         return False
 
@@ -275,7 +284,8 @@ class Ask:
                 serving.queue = [place for place in serving.queue if place.alive_us > now_us]
             if len(serving.queue) >= self.waiters_max:
                 return Turn(TurnStatus.FULL, serving.fence, self._until_free_us(serving, now_us))
-            serving.queue.append(LinePlace(self.who, self.permits, now_us + self.alive_us, self.lease_us))
+            alive_us = serving.lasts(now_us + self.alive_us)
+            serving.queue.append(LinePlace(self.who, self.permits, alive_us, self.lease_us))
         sleep_us = max(self.alive_us // _LOOKS, 1)
         # Only the first in the line looks when a lease ends: the others would all ask at the same time.
         if serving.queue[0].who == self.who:
@@ -308,7 +318,8 @@ class RenewLease:
             if holder.who == self.who and holder.fence == self.fence:
                 # Never earlier than before, because a renewal that was slow on its way must not shorten the lease.
                 moved = holder._replace(until_us=max(holder.until_us, now_us + self.lease_us))
-                after = line._replace(holders=(*line.holders[:index], moved, *line.holders[index + 1 :]))
+                holders = (*line.holders[:index], moved, *line.holders[index + 1 :])
+                after = line._replace(holders=holders, until_us=max(line.until_us, moved.until_us))
                 return (after,), True, (_kept_us(after, now_us) / _MICRO,), ()
         return unchanged(answer=False)
 
@@ -336,7 +347,7 @@ class Leave:
         was_held = len(holders) < len(before.holders)
         if not was_held and len(queue) == len(before.queue):
             return unchanged(Left(was_held=False))
-        serving = _Serving(Line(before.fence, holders, queue), now_us)
+        serving = _Serving(before._replace(holders=holders, queue=queue), now_us)
         serving.serve(self.slots, now_us)
         after = serving.line()
         left = Left(was_held, tuple(serving.granted))

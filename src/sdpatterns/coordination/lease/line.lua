@@ -10,22 +10,22 @@ local match, find, sub = string.match, string.find, string.sub
 local function whole(number) return string.format('%.0f', number) end
 
 local function read(state)
-  if not state then return 0, {}, '' end
-  local fence, held, queue = match(state, '^%d+:(%d+) ([^|]*)|(.*)$')
+  if not state then return { fence = 0, ends = 0, holders = {}, queue = '' } end
+  local fence, ends, held, queue = match(state, '^%d+:(%d+) (%d+) ([^|]*)|(.*)$')
   if not fence then error('not a line of permits') end
   local holders = {}
-  for who, permits, mark, ends in string.gmatch(held, ';([^:;]+):(%d+):(%d+):(%d+)') do
-    holders[#holders + 1] = { who, tonumber(permits), mark, tonumber(ends) }
+  for who, permits, mark, until_us in string.gmatch(held, ';([^:;]+):(%d+):(%d+):(%d+)') do
+    holders[#holders + 1] = { who, tonumber(permits), mark, tonumber(until_us) }
   end
-  return tonumber(fence), holders, queue
+  return { fence = tonumber(fence), ends = tonumber(ends), holders = holders, queue = queue }
 end
 
-local function written(fence, holders, queue)
+local function written(line)
   local held = {}
-  for i, one in ipairs(holders) do
+  for i, one in ipairs(line.holders) do
     held[i] = ';' .. one[1] .. ':' .. whole(one[2]) .. ':' .. one[3] .. ':' .. whole(one[4])
   end
-  return '1:' .. whole(fence) .. ' ' .. table.concat(held) .. '|' .. queue
+  return '1:' .. whole(line.fence) .. ' ' .. whole(line.ends) .. ' ' .. table.concat(held) .. '|' .. line.queue
 end
 
 local function alive(holders, now)
@@ -36,36 +36,40 @@ local function alive(holders, now)
   return left
 end
 
-local function fits(holders, permits, slots)
+local function fits(line, permits, slots)
   local taken = 0
-  for _, one in ipairs(holders) do taken = taken + one[2] end
-  return #holders == 0 or taken + permits <= slots
+  for _, one in ipairs(line.holders) do taken = taken + one[2] end
+  return #line.holders == 0 or taken + permits <= slots
 end
 
-local function next_fence(fence, now) return fence >= now and fence + 1 or now end
+local function lasts(line, ends)
+  line.ends = math.max(line.ends, ends)
+  return ends
+end
 
--- Serves the head of the line; returns the fence, the line that is left, and what was given.
-local function serve(fence, holders, queue, slots, now)
-  local granted, at = {}, 1
+local function grant(line, who, permits, lease, now)
+  line.fence = line.fence >= now and line.fence + 1 or now
+  local fence = whole(line.fence)
+  line.holders[#line.holders + 1] = { who, permits, fence, lasts(line, now + lease) }
+  return fence
+end
+
+-- Serves the head of the line; returns what was given.
+local function serve(line, slots, now)
+  local queue, granted, at = line.queue, {}, 1
   while at <= #queue do
     local who, permits, ends, lease, after = match(queue, '^;([^:]+):(%d+):(%d+):(%d+)()', at)
     if tonumber(ends) > now then
-      if not fits(holders, tonumber(permits), slots) then break end
-      fence = next_fence(fence, now)
-      holders[#holders + 1] = { who, tonumber(permits), whole(fence), now + tonumber(lease) }
-      granted[#granted + 1] = { who, whole(fence), lease }
+      if not fits(line, tonumber(permits), slots) then break end
+      granted[#granted + 1] = { who, grant(line, who, tonumber(permits), tonumber(lease), now), lease }
     end
     at = after
   end
-  return fence, sub(queue, at), granted
+  line.queue = sub(queue, at)
+  return granted
 end
 
-local function kept(fence, holders, queue, now)
-  local last = math.max(fence, now)
-  for _, one in ipairs(holders) do last = math.max(last, one[4]) end
-  for ends in string.gmatch(queue, ';[^:]+:%d+:(%d+)') do last = math.max(last, tonumber(ends)) end
-  return math.ceil((last - now + 1000000) / 1000)
-end
+local function kept(line, now) return math.ceil((math.max(line.fence, line.ends, now) - now + 1000000) / 1000) end
 
 local function topics(granted, me, topic, changed)
   local woken = {}
@@ -82,9 +86,15 @@ local function soonest(holders, now)
   return first - now
 end
 
-local function length(queue)
-  local _, count = string.gsub(queue, ';', '')
-  return count
+local function is_full(queue, most)
+  -- The shortest place has eight characters, so that a short line need not be counted.
+  if #queue < most * 8 then return false end
+  local count, at = 0, 0
+  repeat
+    at = find(queue, ';', at + 1, true)
+    if at then count = count + 1 end
+  until not at
+  return count >= most
 end
 
 local function without_the_dead(queue, now)
@@ -96,56 +106,56 @@ end
 local function ask(state, now, args)
   local me, lease, permits, slots = args[2], tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
   local patience, most, topic = tonumber(args[6]), tonumber(args[7]), args[8]
-  local fence, holders, queue = read(state)
-  for _, one in ipairs(holders) do
+  local line = read(state)
+  for _, one in ipairs(line.holders) do
     if one[1] == me and one[4] > now then return { false }, { 'h', one[3], whole(one[4] - now) }, { 0 }, {} end
   end
-  holders = alive(holders, now)
+  line.holders = alive(line.holders, now)
   local mark = ';' .. me .. ':'
-  local place, named = find(queue, mark, 1, true)
+  local place, named = find(line.queue, mark, 1, true)
   if place and patience > 0 then
-    local head, rest = match(queue, '^(%d+:)%d+(.*)$', named + 1)
-    queue = sub(queue, 1, named) .. head .. whole(now + patience) .. rest
+    local head, rest = match(line.queue, '^(%d+:)%d+(.*)$', named + 1)
+    line.queue = sub(line.queue, 1, named) .. head .. whole(lasts(line, now + patience)) .. rest
   end
-  local granted, turn
-  fence, queue, granted = serve(fence, holders, queue, slots, now)
+  local turn
+  local granted = serve(line, slots, now)
   for _, one in ipairs(granted) do
     if one[1] == me then turn = { 'h', one[2], one[3] } end
   end
-  local stands = place and not turn and find(queue, mark, 1, true)
+  local stands = place and not turn and find(line.queue, mark, 1, true)
   if not turn and not stands then
-    if queue == '' and fits(holders, permits, slots) then
-      fence = next_fence(fence, now)
-      holders[#holders + 1] = { me, permits, whole(fence), now + lease }
-      turn = { 'h', whole(fence), whole(lease) }
+    if line.queue == '' and fits(line, permits, slots) then
+      turn = { 'h', grant(line, me, permits, lease, now), whole(lease) }
     elseif patience == 0 then
-      turn = { 'b', whole(fence), whole(soonest(holders, now)) }
+      turn = { 'b', whole(line.fence), whole(soonest(line.holders, now)) }
     else
-      if length(queue) >= most then queue = without_the_dead(queue, now) end
-      if length(queue) >= most then
-        turn = { 'f', whole(fence), whole(soonest(holders, now)) }
+      if is_full(line.queue, most) then line.queue = without_the_dead(line.queue, now) end
+      if is_full(line.queue, most) then
+        turn = { 'f', whole(line.fence), whole(soonest(line.holders, now)) }
       else
-        queue = queue .. mark .. whole(permits) .. ':' .. whole(now + patience) .. ':' .. whole(lease)
+        local ends = whole(lasts(line, now + patience))
+        line.queue = line.queue .. mark .. whole(permits) .. ':' .. ends .. ':' .. whole(lease)
       end
     end
   end
   if not turn then
     local sleep = math.max(math.floor(patience / 3), 1)
-    if sub(queue, 1, #mark) == mark then sleep = math.min(sleep, soonest(holders, now)) end
-    turn = { 'w', whole(fence), whole(sleep) }
+    if sub(line.queue, 1, #mark) == mark then sleep = math.min(sleep, soonest(line.holders, now)) end
+    turn = { 'w', whole(line.fence), whole(sleep) }
   end
-  local after = written(fence, holders, queue)
-  if after == (state or '1:0 |') then return { false }, turn, { 0 }, {} end
+  local after = written(line)
+  if after == (state or '1:0 0 |') then return { false }, turn, { 0 }, {} end
   local changed = #granted > 0 or turn[1] == 'h'
-  return { after }, turn, { kept(fence, holders, queue, now) }, topics(granted, me, topic, changed)
+  return { after }, turn, { kept(line, now) }, topics(granted, me, topic, changed)
 end
 
 local function renew(state, now, args)
-  local fence, holders, queue = read(state)
-  for _, one in ipairs(holders) do
+  local line = read(state)
+  for _, one in ipairs(line.holders) do
     if one[1] == args[2] and one[3] == args[3] then
       one[4] = math.max(one[4], now + tonumber(args[4]))
-      return { written(fence, holders, queue) }, { '1' }, { kept(fence, holders, queue, now) }, {}
+      lasts(line, one[4])
+      return { written(line) }, { '1' }, { kept(line, now) }, {}
     end
   end
   return { false }, { '0' }, { 0 }, {}
@@ -153,24 +163,26 @@ end
 
 local function leave(state, now, args)
   local me, slots, topic = args[2], tonumber(args[3]), args[4]
-  local fence, holders, queue = read(state)
+  local line = read(state)
   local others, held = {}, false
-  for _, one in ipairs(holders) do
+  for _, one in ipairs(line.holders) do
     if one[1] == me then held = true else others[#others + 1] = one end
   end
-  local place, named = find(queue, ';' .. me .. ':', 1, true)
+  local place, named = find(line.queue, ';' .. me .. ':', 1, true)
   if not held and not place then return { false }, { '0' }, { 0 }, {} end
-  if place then queue = sub(queue, 1, place - 1) .. match(queue, '^%d+:%d+:%d+(.*)$', named + 1) end
-  holders = alive(others, now)
-  local granted
-  fence, queue, granted = serve(fence, holders, queue, slots, now)
+  if place then line.queue = sub(line.queue, 1, place - 1) .. match(line.queue, '^%d+:%d+:%d+(.*)$', named + 1) end
+  line.holders = alive(others, now)
+  local granted = serve(line, slots, now)
   local answer = { held and '1' or '0' }
   for _, one in ipairs(granted) do
     for i = 1, 3 do answer[#answer + 1] = one[i] end
   end
   local woken = topics(granted, me, topic, held or #granted > 0)
-  if #holders == 0 and queue == '' and fence < now then return { true }, answer, { 0 }, woken end
-  return { written(fence, holders, queue) }, answer, { kept(fence, holders, queue, now) }, woken
+  if #line.holders == 0 and line.queue == '' then
+    if line.fence < now then return { true }, answer, { 0 }, woken end
+    line.ends = 0
+  end
+  return { written(line) }, answer, { kept(line, now) }, woken
 end
 
 local steps = { ask = ask, renew = renew, leave = leave }
