@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sdpatterns.core.codec import JsonCodec, split_version
+from sdpatterns.core.codec import JsonCodec
 from sdpatterns.core.values import is_plain, plain_of, value_of
 from sdpatterns.errors import CodecError
 
@@ -16,7 +16,7 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-_TYPED = 2
+_TYPED = b"2:"
 _READ = json.JSONDecoder(object_hook=value_of).decode
 
 
@@ -37,12 +37,12 @@ class ValueCodec:
         # Plain values keep version 1, because a process of the release before may read them during a deploy.
         if is_plain(value):
             return self._plain.encode(value)
-        return b"2:" + json.dumps(plain_of(value), separators=(",", ":")).encode()
+        return _TYPED + json.dumps(plain_of(value), separators=(",", ":")).encode()
 
     def decode(self, data: bytes, /) -> Any:
-        version, body = split_version(data)
-        if version != _TYPED:
+        if not data.startswith(_TYPED):
             return self._plain.decode(data)
+        body = data[len(_TYPED) :]
         try:
             return _READ(body.decode("utf-8", "surrogatepass"))
         except ValueError as cause:

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import logging
 import sys
+import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
@@ -110,7 +111,7 @@ class AsyncioRuntime:
 
         Work that ends before that costs a timer and no task.
         """
-        side = await self.accompany(companion, after_s=after_s)
+        side = _accompanying(companion, after_s)
         result: T | None = None
         error: BaseException | None = None
         try:
@@ -126,14 +127,7 @@ class AsyncioRuntime:
         return cast("T", result)
 
     async def accompany(self, companion: Callable[[Waiter], Awaitable[None]], /, *, after_s: float = 0) -> Company:
-        me = asyncio.current_task()
-        assert me is not None
-        side = _CompanionTask(me, companion)
-        if after_s > 0:
-            side.timer = me.get_loop().call_later(after_s, side.begin)
-        else:
-            side.begin()
-        return side
+        return _accompanying(companion, after_s)
 
     def group(self) -> Group:
         return AsyncioGroup()
@@ -160,8 +154,9 @@ class AsyncioGroup:
 
     def __init__(self) -> None:
         self._inside = asyncio.TaskGroup()
-        # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them. It keeps those that run alive; to
+        # be told of each end would cost a turn of the loop.
+        self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         await self._inside.__aenter__()
@@ -186,9 +181,7 @@ class AsyncioGroup:
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
         # `create_task` needs a coroutine, and `work()` may give any awaitable.
-        task = self._inside.create_task(_awaited(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.add(self._inside.create_task(_awaited(work)))
 
     def cancel(self) -> None:
         for task in self._tasks:
@@ -197,6 +190,17 @@ class AsyncioGroup:
 
 async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
     await work()
+
+
+def _accompanying(companion: Callable[[Waiter], Awaitable[None]], after_s: float) -> _CompanionTask:
+    me = asyncio.current_task()
+    assert me is not None
+    side = _CompanionTask(me, companion)
+    if after_s > 0:
+        side.timer = me.get_loop().call_later(after_s, side.begin)
+    else:
+        side.begin()
+    return side
 
 
 class _CompanionTask:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
-from sdpatterns.core.arguments import arguments_of
+from sdpatterns.core.arguments import Parameters
 from sdpatterns.core.carried import DEADLINE, carried
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.codec import IntegersCodec
@@ -259,7 +259,7 @@ class Job(Generic[P, R]):
         self.function = function
         self.config = config
         self.is_async = is_async(function)
-        self.signature = inspect.signature(function)
+        self.parameters = Parameters(inspect.signature(function))
         self._jobs = jobs
         self._options = options or JobOptions()
         self._queue = queue
@@ -315,7 +315,7 @@ class Job(Generic[P, R]):
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message:
         """The call as a message, to be published with others at once: `await jobs.publish([...])`."""
         options = self._options
-        call = JobCall(self.name, self.config.version, arguments_of(self.signature, args, kwargs))
+        call = JobCall(self.name, self.config.version, self.parameters.named(args, kwargs))
         headers = carried()
         if options.deadline_s is not None:
             headers[DEADLINE] = str(round(options.deadline_s * 1000))

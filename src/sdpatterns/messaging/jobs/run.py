@@ -9,7 +9,6 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
-from sdpatterns.core.arguments import fitting
 from sdpatterns.core.carried import CORRELATION, trace_in
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import correlation_id, with_deadline
@@ -58,7 +57,7 @@ class JobRun(Delivery):
     ) -> None:
         super().__init__(jobs.queue, claimed, lease_s, until_s)
         self.id = claimed.id
-        self.scheduled = Scheduled.of(dict(claimed.headers))
+        self.scheduled = Scheduled.of(claimed.headers)
         """The time for which it runs, where it is the job of a schedule."""
         self.attempt = claimed.attempt - (0 if self.scheduled is None else self.scheduled.attempts)
         self.fence = claimed.fence
@@ -104,7 +103,7 @@ class JobRun(Delivery):
         try:
             call = decoded(self.claimed.payload)
             self._job = job = self._found(call)
-            arguments = fitting(job.signature, _upgraded(job, call))
+            args, kwargs = job.parameters.fitting(_upgraded(job, call))
         except Exception as error:  # noqa: BLE001 - whatever an upgrade of the user's raises
             return await self._gave_up(f"{type(error).__name__}: {error}")
         if self.attempt > 1 and await self.is_to_stop():
@@ -114,7 +113,7 @@ class JobRun(Delivery):
             return await self._gave_up("its deadline passed while it waited")
         self.began_s = SYSTEM.monotonic()
         try:
-            result = await self._handled(job, arguments.args, arguments.kwargs, left_s)
+            result = await self._handled(job, args, kwargs, left_s)
             kept = None if job.config.keep_result_s is None else CODEC.encode(result)
         except Exception as error:  # noqa: BLE001 - judged by the decision
             return await self._failed(job, error)

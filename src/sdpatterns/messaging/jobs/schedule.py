@@ -12,6 +12,7 @@ published for 3:00 --> claimed at 3:00 --> handler --> settled: due again at 3:0
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from sdpatterns.core.ranges import number, one_of
@@ -93,7 +94,7 @@ class Scheduled:
         return {"schedule": self.name, "schedule-at": str(self.at_us), "schedule-attempts": str(self.attempts)}
 
     @classmethod
-    def of(cls, headers: dict[str, str]) -> Scheduled | None:
+    def of(cls, headers: Mapping[str, str]) -> Scheduled | None:
         """From headers; None for a message of no schedule."""
         if "schedule" not in headers:
             return None

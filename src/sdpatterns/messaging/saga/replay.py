@@ -56,7 +56,7 @@ async def _driven(sagas: Sagas, run_id: str, entries: Sequence[Entry]) -> None:
     writer = ReplayWriter(journal)
     run = ReplayRun(sagas, run_id, saga.config, writer, _now_us)
     try:
-        await Drive(saga, run, writer, _now_us).go(arguments.args, arguments.kwargs)
+        await Drive(saga, run, writer, _now_us).go(*arguments)
     except Suspended:
         # It has come to the end of the journal: from here on a worker would go on.
         return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sdpatterns.algorithms.backoff import Backoff
-from sdpatterns.core.arguments import arguments_of, fitting
+from sdpatterns.core.arguments import Parameters
 from sdpatterns.core.carried import carried
 from sdpatterns.core.error_codec import ErrorCodec
 from sdpatterns.core.judging import is_async, plain, title_of
@@ -310,7 +310,7 @@ class Saga(Generic[P, R]):
         self.function = function
         self.config = config
         whole = inspect.signature(function)
-        self.signature = whole.replace(parameters=list(whole.parameters.values())[1:])
+        self.parameters = Parameters(whole.replace(parameters=list(whole.parameters.values())[1:]))
         self._sagas = sagas
         self._run_id: str | None = None
         self._view: HasLogAndQueue | None = None
@@ -348,17 +348,17 @@ class Saga(Generic[P, R]):
 
     def started(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], parent: list[str]) -> RunStarted:
         """The first entry of a run."""
-        arguments = arguments_of(self.signature, args, dict(kwargs))
+        arguments = self.parameters.named(args, kwargs)
         if self.table is not None:
             arguments = {name: self.table.dump(state) for name, state in arguments.items()}
         return RunStarted(self.name, self.config.version, arguments, carried(), parent)
 
-    def arguments(self, started: RunStarted) -> inspect.BoundArguments:
+    def arguments(self, started: RunStarted) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What its function is called with. Raises `CodecError` where that does not fit the function any more."""
-        found = fitting(self.signature, dict(started.arguments))
+        arguments = dict(started.arguments)
         if self.table is not None:
-            found.arguments.update({name: self.table.load(state) for name, state in started.arguments.items()})
-        return found
+            arguments = {name: self.table.load(state) for name, state in arguments.items()}
+        return self.parameters.fitting(arguments)
 
     def stored(self, result: Any) -> Any:
         """What its function returned, as it stands in the journal."""

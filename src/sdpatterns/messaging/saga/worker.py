@@ -193,18 +193,18 @@ class RunDelivery(Delivery):
         # Only those that were lost since the journal moved on: a long run may lose one now and then.
         if self.claimed.attempt - max(1, self._journal.attempt) >= _CRASHES_MAX:
             raise RunBroken(f"{_CRASHES_MAX} workers lost the run one after another")
-        arguments = saga.arguments(started)
+        args, kwargs = saga.arguments(started)
         run = SagaRun(self._sagas, self.claimed.id, saga.config, self._writer, lambda: self._now_us)
         correlation_id.set(started.headers.get(CORRELATION))
         if not TRACERS:
             trace.set(trace_in(started.headers))
-            await self._run(saga, run, arguments.args, arguments.kwargs)
+            await self._run(saga, run, args, kwargs)
             return
         facts = {"messaging.destination.name": self._sagas.name, "messaging.message.id": run.id}
         if self._service is not None:
             facts["service.name"] = self._service
         with Opened(f"saga {saga.name}", "consumer", facts, parent=trace_in(started.headers)):
-            await self._run(saga, run, arguments.args, arguments.kwargs)
+            await self._run(saga, run, args, kwargs)
 
     async def _run(self, saga: Saga[Any, Any], run: SagaRun, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
