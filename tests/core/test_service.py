@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import Waiter, current, finish
 from sdpatterns.core.service import Health, Service
-from tests.loops import each_virtual_loop
+from tests.loops import each_virtual_loop, on_virtual_asyncio
 
 anyio_backend = each_virtual_loop
 
@@ -150,6 +151,66 @@ async def test_a_group_ends_with_the_first_failure_and_waits_for_the_others() ->
         await anyio.sleep(1.0)
         group.cancel()
     assert ended == ["cleaned up"] * 3
+
+
+@on_virtual_asyncio
+async def test_a_caller_cancelled_while_its_group_fails_does_not_go_on(anyio_backend: object) -> None:
+    """The request comes after the failure, and before the last task of the group has ended."""
+    failures = 0
+
+    async def fails() -> None:
+        await asyncio.sleep(1.0)
+        raise KeyError("work")
+
+    async def ends_late() -> None:
+        try:
+            await asyncio.sleep(60.0)
+        finally:
+            await asyncio.sleep(2.0)
+
+    async def goes_on() -> None:
+        nonlocal failures
+        while failures < 5:
+            try:
+                async with current().group() as group:
+                    group.start(ends_late)
+                    group.start(fails)
+            except KeyError:
+                failures += 1
+
+    caller = asyncio.ensure_future(goes_on())
+    await asyncio.sleep(2.0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    assert failures == 1
+
+
+@on_virtual_asyncio
+@pytest.mark.parametrize("block_s", [0.0, 60.0])
+async def test_a_group_that_failed_leaves_no_request_to_cancel(anyio_backend: object, block_s: float) -> None:
+    """Else a time limit around it could not tell its own request from that one."""
+
+    async def fails() -> None:
+        await asyncio.sleep(1.0)
+        raise KeyError("work")
+
+    async def block() -> None:
+        async with current().group() as group:
+            group.start(fails)
+            await asyncio.sleep(block_s)
+
+    async def limited(task: asyncio.Task[Any]) -> None:
+        async with asyncio.timeout(30.0):
+            with pytest.raises(KeyError):
+                await block()
+            assert task.cancelling() == 0
+            await asyncio.sleep(60.0)
+
+    task = asyncio.current_task()
+    assert task is not None
+    with pytest.raises(TimeoutError):
+        await limited(task)
 
 
 def test_a_service_without_a_loop_is_a_thread() -> None:

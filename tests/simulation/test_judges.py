@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -310,9 +311,19 @@ def test_a_world_that_breaks_or_hangs_is_a_violation() -> None:
                     await asyncio.sleep(0)
             if run.seed == 3:
                 await asyncio.sleep(1e9)
+            if run.seed in {5, 6}:
+                self.task = asyncio.ensure_future(goes_on() if run.seed == 5 else asyncio.sleep(1e9))
+                await asyncio.sleep(1.0)
+
+    async def goes_on() -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60.0)
 
     assert "ZeroDivisionError" in simulate(Broken(), 0).violations[0]
     assert "TimeoutError" in simulate(Broken(), 1).violations[0]
     assert "no time has passed" in simulate(Broken(), 2).violations[0]
     assert "TimeoutError" in simulate(Broken(), 3).violations[0]
     assert simulate(Broken(), 4).violations == ()
+    assert "after they had been cancelled" in simulate(Broken(), 5).violations[0]
+    assert simulate(Broken(), 6).violations == ()

@@ -154,21 +154,29 @@ class AsyncioGroup:
 
     def __init__(self) -> None:
         self._inside = asyncio.TaskGroup()
+        self._me: asyncio.Task[Any] | None = None
+        self._requests = 0
         # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them. It keeps those that run alive; to
         # be told of each end would cost a turn of the loop.
         self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         await self._inside.__aenter__()
+        self._me = asyncio.current_task()
+        assert self._me is not None
+        self._requests = self._me.cancelling()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        had_failed = sys.version_info < (3, 13) and self._has_failed()
         try:
             await self._inside.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:
             failure = group.exceptions[0]  # those are in the order in which they came
+            if sys.version_info < (3, 13):
+                self._settle_requests(had_failed=had_failed)
         else:
             return None
         try:
@@ -178,6 +186,22 @@ class AsyncioGroup:
             raise failure
         finally:
             del failure, error
+
+    def _has_failed(self) -> bool:
+        inside: Any = self._inside
+        return bool(inside._parent_cancel_requested)  # noqa: SLF001 - asked before Python 3.13 only
+
+    def _settle_requests(self, *, had_failed: bool) -> None:
+        """What TaskGroup does by itself from Python 3.13 on, where a task has failed."""
+        assert self._me is not None
+        # It takes back its own request to cancel the caller only where the task failed before the block ended.
+        if self._has_failed() and not had_failed:
+            self._me.uncancel()
+        # It forgets a request from outside that came while its tasks ended. A caller that takes the failure and goes on
+        # would never end, so that it is cancelled at its next `await`.
+        if self._me.cancelling() > self._requests:
+            self._me.uncancel()
+            self._me.cancel()
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
         # `create_task` needs a coroutine, and `work()` may give any awaitable.

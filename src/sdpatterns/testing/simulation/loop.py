@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from typing import Any, TypeVarTuple, Unpack
@@ -17,7 +18,7 @@ from typing import Any, TypeVarTuple, Unpack
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.testing.loop import VirtualLoop
 
-__all__ = ["Life", "NodeLoop", "life_here"]
+__all__ = ["Life", "NodeLoop", "NotEnded", "life_here"]
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -98,8 +99,14 @@ class _OwnedTimer(asyncio.TimerHandle):
             life.put_aside.append(self)
 
 
+class NotEnded(RuntimeError):
+    """Tasks went on although they were cancelled."""
+
+
 class NodeLoop(VirtualLoop):
     """A `VirtualLoop` for several nodes. `trace` is a number that sums up when it did how much.
+
+    After `last_s`, in its own seconds, it raises `NotEnded`.
 
     **Keeps**: the same seed and program give the same order of all tasks, in any process.
     """
@@ -107,6 +114,7 @@ class NodeLoop(VirtualLoop):
     def __init__(self, *, seed: int) -> None:
         super().__init__(seed=seed)
         self.trace = 0
+        self.last_s = math.inf
         self._made = 0
         self.set_task_factory(self._task)  # type: ignore[arg-type]
         self._true_us = SYSTEM.now_us
@@ -158,4 +166,7 @@ class NodeLoop(VirtualLoop):
 
     def _run_once(self) -> None:
         super()._run_once()
+        if self.time() > self.last_s:
+            self.last_s = math.inf
+            raise NotEnded("tasks went on for an hour after they had been cancelled")
         self.trace = hash((self.trace, self.clock.passed_us, self._made, len(self._ready)))

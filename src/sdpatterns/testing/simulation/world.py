@@ -25,13 +25,14 @@ from sdpatterns.testing.clock import VirtualClock
 from sdpatterns.testing.faults import FAULTS, FaultPlan, FaultyClient, FaultyQueue, FaultyStates, SteppedClock
 from sdpatterns.testing.loop import Deadlock
 from sdpatterns.testing.simulation.cluster import Cluster, Trouble
-from sdpatterns.testing.simulation.loop import NodeLoop
+from sdpatterns.testing.simulation.loop import NodeLoop, NotEnded
 from sdpatterns.testing.simulation.luck import Luck, Struck
 from sdpatterns.testing.simulation.record import Happened, QueueCall, WatchedQueue, WatchedStates
 
 __all__ = ["Outcome", "Run", "World", "simulate"]
 
 _VIRTUAL_S_MAX = 24 * 3600.0
+_CLOSING_S_MAX = 3600.0
 
 
 class World(Protocol):
@@ -204,14 +205,19 @@ def simulate(world: World, seed: int, only: Collection[str] | None = None) -> Ou
         # What ends from here on is no part of the history.
         loop.set_exception_handler(lambda _loop, _context: None)
         run.end(loop.trace)
+        loop.last_s = loop.time() + _CLOSING_S_MAX
 
-    # A task that does not end when it is cancelled after the judgement is no finding.
+    # A task of a node that is gone does not end when it is cancelled, which is no finding. One that goes on is.
     quietly = contextlib.suppress(Deadlock)
-    with _one_history(seed), quietly, asyncio.Runner(loop_factory=lambda: NodeLoop(seed=seed)) as runner:
+    with _one_history(seed):
         try:
-            runner.run(bounded())
-        except Deadlock as error:
-            run.violated(f"the world broke: {error!r}")
+            with quietly, asyncio.Runner(loop_factory=lambda: NodeLoop(seed=seed)) as runner:
+                try:
+                    runner.run(bounded())
+                except Deadlock as error:
+                    run.violated(f"the world broke: {error!r}")
+        except NotEnded as error:
+            run.violations.append(f"the world broke: {error!r}")
     return Outcome(seed, tuple(run.violations), run.counts, run.digest, tuple(run.luck.struck))
 
 
