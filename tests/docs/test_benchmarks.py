@@ -59,6 +59,12 @@ QUOTED = {
             " {states_sqlite_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x and"
             " {states_postgres_32_tasks_1000_keys[sdpatterns][ratio]:.3f}x."
         ),
+        "a claim and a completion take {queues_postgres_statements[sdpatterns][ratio]:.2f}x the time.",
+        (
+            "message takes {queues_postgres_jobs[sdpatterns, messages][ratio]:.2f}x the time of pgqueuer's manager for each,"
+            " a `Worker` of typed jobs {queues_postgres_jobs[sdpatterns][ratio]:.2f}x. An idle worker begins a new job after"
+            " {queues_postgres_pickup[sdpatterns][ratio]:.2f}x the time that pgqueuer needs."
+        ),
     ],
 }
 """Where other pages speak of figures: in these words, filled in from the results."""

@@ -26,9 +26,10 @@ SWITCHES: dict[str, Callable[[Visitor], Awaitable[None]]] = {
     "jobs": test_follow_ups.test_the_jobs_switch_and_a_dead_letter_that_is_redriven,
     "fencing": test_payouts.test_a_leader_that_was_paused_pays_no_seller_twice_except_without_fencing,
     "breaker": test_switches.test_breaker,
-    "upcaster": test_switches.test_upcaster,
-    # The last ones leave their harm: carts bought twice, charges without an order, orders that the tables have lost.
+    # The last ones leave their harm: carts bought twice, rows with wrong sums, charges without an order, orders that
+    # the tables have lost. The first of them looks at all invariants.
     "idempotency": test_switches.test_idempotency,
+    "upcaster": test_switches.test_upcaster,
     "undo": test_switches.test_undo,
     "position": test_switches.test_position_with_effect,
 }
