@@ -62,8 +62,8 @@ QUOTED = {
         "a claim and a completion take {queues_postgres_statements[sdpatterns][ratio]:.2f}x the time.",
         (
             "message takes {queues_postgres_jobs[sdpatterns, messages][ratio]:.2f}x the time of pgqueuer's manager"
-            " for each, a `Worker` of typed jobs {queues_postgres_jobs[sdpatterns][ratio]:.2f}x. An idle worker begins a"
-            " new job after {queues_postgres_pickup[sdpatterns][ratio]:.2f}x the time that pgqueuer needs."
+            " for each, a `Worker` of typed jobs {queues_postgres_jobs[sdpatterns][ratio]:.2f}x. An idle worker begins"
+            " a new job after {queues_postgres_pickup[sdpatterns][ratio]:.2f}x the time that pgqueuer needs."
         ),
     ],
 }
