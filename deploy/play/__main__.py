@@ -97,7 +97,7 @@ class Trial:
         try:
             await self._step("one purchase", lambda: customers.buy(0))
             if self._stays:
-                await self._step("stayed", lambda: _told_to_end(operating.told(cluster)))
+                await self._step("pods stay", lambda: _told_to_end(operating.told(cluster)))
             else:
                 await self._disturb(cluster, second, customers)
             await self._invariants(customers)

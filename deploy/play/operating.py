@@ -45,11 +45,17 @@ def told(cluster: Cluster, place: Path = PLACE) -> str:
     """What is printed once the pods are ready."""
     config = write_watch(cluster, place)
     return f"""
-The pods stay until Ctrl-C. In other terminals:
+The pods stay until Ctrl-C; press it once, their end takes a minute. In each other terminal, in this directory:
 
 {exports(cluster)}
+
+Prometheus, in a terminal of its own:
+
 prometheus --config.file={config} \\
   --storage.tsdb.path={place / "prometheus"} --web.listen-address=127.0.0.1:9090
+
+Alertmanager, in another one:
+
 prometheus-alertmanager --config.file=deploy/monitoring/alertmanager.yml \\
   --storage.path={place / "alertmanager"} --cluster.listen-address= \\
   --web.listen-address=127.0.0.1:9093
