@@ -111,6 +111,8 @@ class _ThreadedSubscription:
 
     def __init__(self, inside: Subscription) -> None:
         self._inside = inside
+        # Any thread may call it, and not every subscription has it.
+        self.wake: Callable[[], None] | None = getattr(inside, "wake", None)
 
     async def __aenter__(self) -> Self:
         await _hop(self._inside.__aenter__)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdpatterns.coordination.lease.decision import Ask, Grant, Leave, Left, Line, LineCodec, RenewLease, TurnStatus
+from sdpatterns.coordination.lease.decision import (
+    Ask,
+    Grant,
+    Leave,
+    Left,
+    Line,
+    LineCodec,
+    RenewLease,
+    TurnStatus,
+    cohort_of,
+)
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError, UnknownVersion
 from tests.steps import on_one
@@ -63,19 +74,20 @@ class Oracle:
             return "b"
         return "w"
 
-    def leave(self, who: str, now: int) -> bool:
+    def leave(self, who: str, now: int, served: Sequence[str] = ()) -> bool:
         was_held = self.holders.pop(who, None) is not None
-        if who in self.line:
-            self.line.remove(who)
-        elif not was_held:
+        stood = [each for each in (who, *served) if each in self.line]
+        self.line = [each for each in self.line if each not in stood]
+        if not was_held and not stood:
             return False
         self.expire(now)
         self.serve(now)
         return was_held
 
 
+CALLERS = ["p#1~1", "p#2~1", "p#3~1", "q#1~1", "r"]
 STEPS = st.tuples(
-    st.sampled_from("abcde"), st.sampled_from(["ask", "ask", "try", "leave", "renew"]), st.integers(1, 3),
+    st.sampled_from(CALLERS), st.sampled_from(["ask", "ask", "try", "leave", "renew"]), st.integers(1, 3),
     st.sampled_from([0, 1, 10, ALIVE // 2, ALIVE, LEASE]),
 )  # fmt: skip
 
@@ -89,8 +101,12 @@ def test_it_does_what_plain_lists_do(slots: int, steps: list[tuple[str, str, int
         now += pause
         each = permits.setdefault(who, min(wanted, slots))
         if verb == "leave":
-            state, answer, _ = applied(Leave(who, slots=slots), state, now)
-            assert answer.was_held == oracle.leave(who, now)
+            served = CALLERS[:wanted] if pause else []
+            state, answer, _ = applied(Leave(who, slots=slots, successors_max=2, served=served), state, now)
+            assert answer.was_held == oracle.leave(who, now, served)
+            # They stand right behind the one that holds, and are of its cohort and that of the one that left.
+            assert list(answer.successors) == oracle.line[: len(answer.successors)]
+            assert {cohort_of(each) for each in answer.successors} <= {cohort_of(who)} - {""}
         elif verb == "renew":
             held = next((holder for holder in (state or Line()).holders if holder.who == who), None)
             state, answer, _ = applied(RenewLease(who, held.fence if held else 1, LEASE), state, now)
@@ -131,6 +147,57 @@ def test_the_head_of_the_line_gets_what_is_released_and_is_woken() -> None:
     assert left == Left(True, (Grant("b", 20, 50),))
     assert wake == ("inbox/b",)
     assert applied(Ask("b", 50, alive_us=ALIVE), state, 30)[1] == (TurnStatus.HELD, 20, 40)
+
+
+def in_line(*callers: str) -> Line | None:
+    """The first of them holds, with the fence 5, and the others wait; the clock stands at 5."""
+    state: Line | None = None
+    for who in callers:
+        state, _, _ = applied(Ask(who, LEASE, alive_us=ALIVE), state, 5)
+    return state
+
+
+def test_fences_are_kept_for_those_of_its_cohort_right_behind_the_new_holder() -> None:
+    step = Leave("p#0~7", successors_max=16)
+    state, left, wake = applied(step, in_line("p#0~7", "p#1~7", "p#2~7", "p#3~7", "q#1~7", "p#4~7"), 5)
+    assert left == Left(True, (Grant("p#1~7", 6, LEASE),), ("p#2~7", "p#3~7"))
+    assert wake == ("inbox/p#1~7",)
+    assert state is not None
+    assert state.fence == 8
+    # Those are given to no other, also where the holder dies and the clock stands still.
+    dead = state._replace(holders=(), until_us=0)
+    assert applied(Ask("p#2~7", LEASE, alive_us=ALIVE), dead, 5)[1].fence == 9
+
+
+@pytest.mark.parametrize("other", ["p#1~8", "q#1~7", "p#1", "p"])
+def test_no_fence_is_kept_for_another_cohort(other: str) -> None:
+    step = Leave("p#0~7", successors_max=16)
+    assert applied(step, in_line("p#0~7", "p#1~7", other, "p#2~7"), 5)[1].successors == ()
+    # Nor where the answer would reach another than the new holder.
+    assert applied(step, in_line("p#0~7", other, "p#2~7"), 5)[1].successors == ()
+    assert applied(Leave(other, successors_max=16), in_line(other, "p#1~7", "p#2~7"), 5)[1].successors == ()
+
+
+def test_no_more_fences_are_kept_than_were_asked_for() -> None:
+    line = in_line(*(f"p#{number}~7" for number in range(12)))
+    for most in (0, 1, 3):
+        assert len(applied(Leave("p#0~7", successors_max=most), line, 5)[1].successors) == most
+
+
+def test_those_that_were_served_leave_the_line() -> None:
+    line = in_line("p#0~7", "p#1~7", "p#2~7", "q#1~7")
+    after, _, _ = applied(Leave("p#0~7", served=("p#1~7", "p#2~7")), line, 6)
+    assert after is not None
+    assert ([holder.who for holder in after.holders], after.queue) == (["q#1~7"], ())
+    after, held, _ = applied(RenewLease("p#0~7", 5, LEASE, served=("p#1~7",)), line, 6)
+    assert held is True
+    assert after is not None
+    assert [place.who for place in after.queue] == ["p#2~7", "q#1~7"]
+    # Also where the lease is lost: nobody is to wait for one that has had its turn.
+    after, held, _ = applied(RenewLease("p#0~7", 4, LEASE, served=("p#1~7",)), line, 6)
+    assert held is False
+    assert after is not None
+    assert [place.who for place in after.queue] == ["p#2~7", "q#1~7"]
 
 
 def test_only_the_first_in_the_line_looks_when_the_lease_ends() -> None:

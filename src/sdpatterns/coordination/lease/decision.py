@@ -19,7 +19,7 @@ locking" (2016), for the fence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
@@ -41,6 +41,7 @@ __all__ = [
     "RenewLease",
     "Turn",
     "TurnStatus",
+    "cohort_of",
 ]
 
 _MICRO = 1_000_000
@@ -104,10 +105,15 @@ class Grant(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The answer to one who leaves: whether it held permits, and who got them."""
+    """The answer to one who leaves: whether it held permits, and who got them.
+
+    `successors`: callers of the new holder's cohort that stand right behind it. The numbers that follow its fence are
+    kept for them, one for each.
+    """
 
     was_held: bool
     granted: tuple[Grant, ...] = ()
+    successors: tuple[str, ...] = ()
 
 
 class LineCodec:
@@ -188,10 +194,33 @@ class _Serving:
                 self.granted.append(Grant(first.who, self.fence, first.lease_us))
             del self.queue[0]
 
+    def successors(self, most: int) -> tuple[str, ...]:
+        """Those of the new holder's cohort that stand right behind it; a fence is kept for each."""
+        [(who, fence, _)] = self.granted
+        found: list[str] = []
+        for place in self.queue[:most]:
+            # One of another cohort came before those behind it, and must not be passed.
+            if cohort_of(place.who) != cohort_of(who):
+                break
+            found.append(place.who)
+        self.fence = max(self.fence, fence + len(found))
+        return tuple(found)
+
     def line(self) -> Line:
         """The state that is left."""
         until_us = self.until_us if self.holders or self.queue else 0
         return Line(self.fence, tuple(self.holders), tuple(self.queue), until_us)
+
+
+def cohort_of(who: str) -> str:
+    """What callers have in common that are served by one object of one process; empty for all others."""
+    process, _, rest = who.partition("#")
+    _, tilde, number = rest.rpartition("~")
+    return f"{process}~{number}" if tilde else ""
+
+
+def _without(queue: tuple[LinePlace, ...], gone: Container[str]) -> tuple[LinePlace, ...]:
+    return tuple([place for place in queue if place.who not in gone])
 
 
 def _kept_us(line: Line, now_us: int) -> int:
@@ -297,23 +326,28 @@ class Ask:
 
 
 class RenewLease:
-    """Move the end of the lease on. Answers whether it still stands."""
+    """Move the end of the lease on. Answers whether it still stands.
 
-    __slots__ = ("fence", "lease_us", "who")
+    `served`: callers of its cohort that have held under it since. Their places in the line go.
+    """
+
+    __slots__ = ("fence", "lease_us", "served", "who")
     repeats: ClassVar[Repeats] = "harmless"
 
-    def __init__(self, who: str, fence: int, lease_us: int) -> None:
+    def __init__(self, who: str, fence: int, lease_us: int, *, served: Sequence[str] = ()) -> None:
         self.who = who
         self.fence = fence
         self.lease_us = lease_us
+        self.served = served
 
     @property
     def script(self) -> LineScript[bool]:
-        return LineScript(["renew", self.who, str(self.fence), str(self.lease_us)], _is_true)
+        return LineScript(["renew", self.who, str(self.fence), str(self.lease_us), *self.served], _is_true)
 
     def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, bool]:
         """Refused once its permits went to another caller."""
-        line = states[0] or Line()
+        before = states[0] or Line()
+        line = before._replace(queue=_without(before.queue, self.served)) if self.served else before
         for index, holder in enumerate(line.holders):
             if holder.who == self.who and holder.fence == self.fence:
                 # Never earlier than before, because a renewal that was slow on its way must not shorten the lease.
@@ -321,41 +355,58 @@ class RenewLease:
                 holders = (*line.holders[:index], moved, *line.holders[index + 1 :])
                 after = line._replace(holders=holders, until_us=max(line.until_us, moved.until_us))
                 return (after,), True, (_kept_us(after, now_us) / _MICRO,), ()
-        return unchanged(answer=False)
+        if line == before:
+            return unchanged(answer=False)
+        return (line,), False, (_kept_us(line, now_us) / _MICRO,), ()
 
 
 class Leave:
-    """Give back permits, or the place in the line, and serve those that wait. Answers a `Left`."""
+    """Give back permits, or the place in the line, and serve those that wait. Answers a `Left`.
 
-    __slots__ = ("announce", "slots", "who")
+    `served`: callers of its cohort that have held under its lease. Their places in the line go. `successors_max`: how
+    many fences to keep for those of the caller's own cohort that follow the new holder.
+    """
+
+    __slots__ = ("announce", "served", "slots", "successors_max", "who")
     repeats: ClassVar[Repeats] = "harmless"
 
-    def __init__(self, who: str, *, slots: int = 1, announce: str = "") -> None:
+    def __init__(
+        self, who: str, *, slots: int = 1, announce: str = "", successors_max: int = 0, served: Sequence[str] = ()
+    ) -> None:
         self.who = who
         self.slots = slots
         self.announce = announce
+        self.successors_max = successors_max
+        self.served = served
 
     @property
     def script(self) -> LineScript[Left]:
-        return LineScript(["leave", self.who, str(self.slots), self.announce], _left)
+        numbers = (self.slots, self.successors_max)
+        return LineScript(["leave", self.who, *map(str, numbers), self.announce, *self.served], _left)
 
     def __call__(self, states: Sequence[Line | None], now_us: int, /) -> Step[Line, Left]:
         """Only what is its own: a caller that is not in the cell changes nothing."""
         before = states[0] or Line()
         holders = tuple([holder for holder in before.holders if holder.who != self.who])
-        queue = tuple([place for place in before.queue if place.who != self.who])
+        queue = _without(before.queue, (self.who, *self.served))
         was_held = len(holders) < len(before.holders)
         if not was_held and len(queue) == len(before.queue):
             return unchanged(Left(was_held=False))
         serving = _Serving(before._replace(holders=holders, queue=queue), now_us)
         serving.serve(self.slots, now_us)
+        successors = serving.successors(self.successors_max) if self._is_followed_by_its_own(serving.granted) else ()
         after = serving.line()
-        left = Left(was_held, tuple(serving.granted))
+        left = Left(was_held, tuple(serving.granted), successors)
         topics = _topics(serving, self.who, self.announce, changed=was_held or bool(serving.granted))
         # The next fence is at least the clock of the store, so a line with a smaller one can be dropped.
         if not (after.holders or after.queue) and after.fence < now_us:
             return (GONE,), left, (0.0,), topics
         return (after,), left, (_kept_us(after, now_us) / _MICRO,), topics
+
+    def _is_followed_by_its_own(self, granted: Sequence[Grant]) -> bool:
+        # Only the caller gets the answer, so that a cohort elsewhere would not hear of its successors.
+        cohort = cohort_of(self.who)
+        return self.successors_max > 0 and cohort != "" and [cohort_of(grant.who) for grant in granted] == [cohort]
 
 
 def _turn(reply: Sequence[bytes]) -> Turn:
@@ -364,9 +415,11 @@ def _turn(reply: Sequence[bytes]) -> Turn:
 
 
 def _left(reply: Sequence[bytes]) -> Left:
-    grants = [reply[place : place + 3] for place in range(1, len(reply), 3)]
+    grants = [reply[place : place + 3] for place in range(2, len(reply), 3)]
     return Left(
-        reply[0] == b"1", tuple([Grant(who.decode(), int(fence), int(lease_us)) for who, fence, lease_us in grants])
+        reply[0] == b"1",
+        tuple([Grant(who.decode(), int(fence), int(lease_us)) for who, fence, lease_us in grants]),
+        tuple(reply[1].decode().split(";")[1:]),
     )
 
 

@@ -150,6 +150,7 @@ def permits_of(
     keys_max: int,
     callers: Callable[[], str],
     announces: bool = False,
+    in_cohorts: bool = False,
 ) -> Permits:
     """The permits of a pattern of this kind, with its arguments checked."""
     check_name(kind, name)
@@ -160,7 +161,7 @@ def permits_of(
     plain("callers", callers)
     return Permits(
         kind.lower(), name, store, signals, config,
-        slots=slots, keys_max=keys_max, callers=callers, announces=announces,
+        slots=slots, keys_max=keys_max, callers=callers, announces=announces, in_cohorts=in_cohorts,
     )  # fmt: skip
 
 
@@ -185,7 +186,8 @@ class Lease(LeasedGuard):
     `BackendUnavailable` (nothing runs), or `BackendFull` (`keys_max` reached).
 
     **Costs** one step on the store to take it and one to release it; at most four for each holder where callers wait,
-    whatever their number; one for each third of a lease. One cell for each key that is held or waited for.
+    whatever their number; one for each third of a lease. One cell for each key that is held or waited for. Callers of
+    one object that stand one behind the other hold under one lease, and no step lies between them.
 
     ```python
     payout = Lease("payout", store=backend.states, signals=backend.signals)
@@ -194,7 +196,8 @@ class Lease(LeasedGuard):
         await pay(seller, fence=held.fence)
     ```
 
-    Source: Burrows, "The Chubby lock service" (2006); Kleppmann, "How to do distributed locking" (2016).
+    Source: Burrows, "The Chubby lock service" (2006); Kleppmann, "How to do distributed locking" (2016); Dice, Marathe,
+    Shavit, "Lock cohorting" (2012).
     """
 
     def __init__(
@@ -211,7 +214,7 @@ class Lease(LeasedGuard):
     ) -> None:
         config = LeaseConfig(lease_s=lease_s, wait_max_s=wait_max_s, waiters_max=waiters_max)
         permits = permits_of(
-            "Lease", name, store, signals, config, slots=1, keys_max=keys_max, callers=callers
+            "Lease", name, store, signals, config, slots=1, keys_max=keys_max, callers=callers, in_cohorts=True
         )  # fmt: skip
         super().__init__(permits, store)
 

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from sdpatterns.coordination.lease.waiting import Cohort
 from sdpatterns.core.heartbeat import Heartbeat
 from sdpatterns.core.tracing import TRACERS, Opened, opened_by
 
@@ -32,15 +33,18 @@ class Held:
     `fence` grows with every holder of the key: hand it to each resource that has to refuse a late holder.
     """
 
-    __slots__ = ("cell", "fence", "heartbeat", "is_released", "key", "name", "who")
+    __slots__ = ("cell", "cohort", "fence", "heartbeat", "is_released", "key", "name", "who")
 
-    def __init__(self, name: str, key: str, cell: str, who: str, fence: int, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, name: str, key: str, cell: str, who: str, fence: int, heartbeat: Heartbeat, cohort: Cohort
+    ) -> None:
         self.name = name
         self.key = key
         self.cell = cell
         self.who = who
         self.fence = fence
         self.heartbeat = heartbeat
+        self.cohort = cohort
         self.is_released = False
 
     def __repr__(self) -> str:

@@ -1,8 +1,9 @@
 -- The steps of decision.py, for a server. Whole numbers cross as decimal text.
 --   args: 'ask',   who, lease, permits, slots, alive (0: no place in the line), longest line, topic
 --                                                 -> what became of it, fence, time left
---         'renew', who, fence, lease              -> '1' or '0'
---         'leave', who, slots, topic              -> '1' or '0', then who, fence and lease of each that was served
+--         'renew', who, fence, lease, served...   -> '1' or '0'
+--         'leave', who, slots, most successors, topic, served...
+--                                                 -> '1' or '0', successors, then who, fence and lease of each grant
 -- The line stays text: a step looks at its head, and at one place that it finds by name.
 
 local match, find, sub = string.match, string.find, string.sub
@@ -149,8 +150,35 @@ local function ask(state, now, args)
   return { after }, turn, { kept(line, now) }, topics(granted, me, topic, changed)
 end
 
+-- Takes a place out of the line; returns whether there was one.
+local function drop(line, who)
+  local place, named = find(line.queue, ';' .. who .. ':', 1, true)
+  if place then line.queue = sub(line.queue, 1, place - 1) .. match(line.queue, '^%d+:%d+:%d+(.*)$', named + 1) end
+  return place ~= nil
+end
+
+local function cohort(who)
+  local process, number = match(who, '^([^#]*)#.*(~[^~]*)$')
+  return process and process .. number
+end
+
+-- Those right behind the new holder that are of its cohort; a fence is kept for each.
+local function successors(line, holder, most)
+  local found, at, own = {}, 1, cohort(holder[1])
+  while #found < most do
+    local who, after = match(line.queue, '^;([^:]+):%d+:%d+:%d+()', at)
+    if not who or cohort(who) ~= own then break end
+    found[#found + 1] = ';' .. who
+    at = after
+  end
+  line.fence = math.max(line.fence, tonumber(holder[2]) + #found)
+  return table.concat(found)
+end
+
 local function renew(state, now, args)
   local line = read(state)
+  local changed = false
+  for at = 5, #args do changed = drop(line, args[at]) or changed end
   for _, one in ipairs(line.holders) do
     if one[1] == args[2] and one[3] == args[3] then
       one[4] = math.max(one[4], now + tonumber(args[4]))
@@ -158,22 +186,25 @@ local function renew(state, now, args)
       return { written(line) }, { '1' }, { kept(line, now) }, {}
     end
   end
+  if changed then return { written(line) }, { '0' }, { kept(line, now) }, {} end
   return { false }, { '0' }, { 0 }, {}
 end
 
 local function leave(state, now, args)
-  local me, slots, topic = args[2], tonumber(args[3]), args[4]
+  local me, slots, most, topic = args[2], tonumber(args[3]), tonumber(args[4]), args[5]
   local line = read(state)
   local others, held = {}, false
   for _, one in ipairs(line.holders) do
     if one[1] == me then held = true else others[#others + 1] = one end
   end
-  local place, named = find(line.queue, ';' .. me .. ':', 1, true)
-  if not held and not place then return { false }, { '0' }, { 0 }, {} end
-  if place then line.queue = sub(line.queue, 1, place - 1) .. match(line.queue, '^%d+:%d+:%d+(.*)$', named + 1) end
+  local stood = drop(line, me)
+  for at = 6, #args do stood = drop(line, args[at]) or stood end
+  if not held and not stood then return { false }, { '0', '' }, { 0 }, {} end
   line.holders = alive(others, now)
   local granted = serve(line, slots, now)
-  local answer = { held and '1' or '0' }
+  local own = most > 0 and cohort(me)
+  local follows = own and #granted == 1 and cohort(granted[1][1]) == own
+  local answer = { held and '1' or '0', follows and successors(line, granted[1], most) or '' }
   for _, one in ipairs(granted) do
     for i = 1, 3 do answer[#answer + 1] = one[i] end
   end

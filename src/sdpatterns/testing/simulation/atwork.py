@@ -50,9 +50,11 @@ class AtWork:
         judge.revived = self._revived
 
     def begin(self, key: str, who: str, fence: int, node: Node) -> Piece:
-        """Begin to work."""
+        """Begin to work; perhaps under the lease of one before it, which it follows."""
         piece = Piece(who, fence, node.life, node.life.times_still, self._cluster.run.now_us())
         self._pieces[key].append(piece)
+        if (key, fence) not in self._judge.ends_us:
+            self._cluster.run.note("followed")
         self._must_hold(key, piece)
         return piece
 
@@ -81,7 +83,7 @@ class AtWork:
 
     def _must_hold(self, key: str, piece: Piece) -> None:
         run = self._cluster.run
-        until_us = max(self._judge.ends_us[key, piece.fence], piece.life.went_on_us)
+        until_us = max(self._judge.end_us(key, piece.fence), piece.life.went_on_us)
         over_us = run.now_us() - until_us
         if over_us > _AT_ONCE_US:
             run.violated(f"{piece.who} was at work on {key!r} for {over_us} µs after its lease had ended")

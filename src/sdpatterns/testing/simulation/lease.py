@@ -35,7 +35,7 @@ class LeaseWorld:
     sometimes = (
         *TROUBLES,
         "granted", "handed_over", "taken_over", "renewed", "released", "refused", "lost", "late_write",
-        "outage", "written", "in_doubt", "overlapped",
+        "outage", "written", "in_doubt", "overlapped", "followed", "served",
     )  # fmt: skip
 
     async def play(self, run: Run) -> None:
@@ -93,7 +93,7 @@ class _House:
         """Some tasks that change the registers, for as long as the node lives."""
         lease = self.lease(node)
         async with asyncio.TaskGroup() as group:
-            for _ in range(node.chance.randint(1, 2)):
+            for _ in range(node.chance.choice([1, 2, 8])):
                 group.create_task(self.clerk(node, lease))
 
     async def clerk(self, node: Node, lease: Lease) -> None:

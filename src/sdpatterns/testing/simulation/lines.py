@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from sdpatterns.coordination.lease.decision import Ask, Holder, Leave, Line, RenewLease
+from sdpatterns.coordination.lease.decision import Ask, Holder, Leave, Line, RenewLease, cohort_of
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
@@ -28,6 +28,7 @@ class LineJudge:
         self.lines: dict[str, Line] = {}
         self.fences: dict[str, int] = defaultdict(int)
         self.ends_us: dict[tuple[str, int], int] = {}
+        self._came: Counter[str] = Counter()
         self.revived: Callable[[str, int], None] = lambda key, fence: None
 
     def tell(self, happened: Happened) -> None:
@@ -48,10 +49,17 @@ class LineJudge:
         self._may_come(key, before, after, now_us)
         self._not_too_many(key, after, now_us)
         self._in_order(key, before, after, now_us)
+        self._must_wait(key, step, before, after, now_us)
         if isinstance(step, RenewLease) and happened.answer:
             self.run.note("renewed")
             if not any(holder.who == step.who and holder.fence == step.fence for holder in before.holders):
                 self.run.violated(f"{step.who} renewed {key}, which it does not hold")
+
+    def end_us(self, key: str, fence: int) -> int:
+        """The true time at which it ends. A fence that no step has given is under the lease of the one before."""
+        if (key, fence) not in self.ends_us:
+            fence = max(known for name, known in self.ends_us if name == key and known < fence)
+        return self.ends_us[key, fence]
 
     def _follow(self, key: str, after: Line, now_us: int) -> None:
         """Each lease lasts as long by true time as it lasts by the store's, whose clock may be set later."""
@@ -74,6 +82,28 @@ class LineJudge:
                 self.run.violated(f"{holder.who} lost {key} {holder.until_us - now_us} µs before its lease was over")
             elif found is not None and found.until_us < holder.until_us:
                 self.run.violated(f"the lease of {holder.who} on {key} became shorter")
+
+    def _must_wait(self, key: str, step: Ask | Leave | RenewLease, before: Line, after: Line, now_us: int) -> None:
+        """A place is lost only by its owner, or because it has held, under the lease of one right before it."""
+        known = {place.who for place in before.queue}
+        self._came.update(place.who for place in after.queue if place.who not in known)
+        gone = known - {place.who for place in after.queue} - {holder.who for holder in after.holders}
+        ahead: list[str] = []
+        for place in before.queue:
+            if place.who not in gone:
+                ahead.append(place.who)
+                continue
+            if place.alive_us <= now_us or place.who == step.who:
+                continue
+            if isinstance(step, Ask) or place.who not in step.served:
+                self.run.violated(f"{place.who} lost its place in the line of {key}")
+            elif cohort_of(place.who) != cohort_of(step.who):
+                self.run.violated(f"{place.who} held {key} under the lease of {step.who}, which is not of its cohort")
+            # One that seemed dead stands at the end again, although it came first.
+            elif self._came[place.who] == 1 and any(cohort_of(who) != cohort_of(step.who) for who in ahead):
+                self.run.violated(f"{place.who} held {key} before another that stood ahead of it")
+            else:
+                self.run.note("served")
 
     def _may_come(self, key: str, before: Line, after: Line, now_us: int) -> None:
         known = {holder.fence for holder in before.holders}

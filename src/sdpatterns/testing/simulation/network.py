@@ -142,6 +142,7 @@ class NodeSubscription:
 
     inner: Subscription
     client: NodeClient
+    is_woken: bool = False
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
@@ -159,8 +160,16 @@ class NodeSubscription:
             left_s = None if until_s is None else max(0.0, until_s - SYSTEM.monotonic())
             if not await self.inner.wait(left_s):
                 return False
-            if self.client.hears():
+            if self.is_woken or self.client.hears():
+                self.is_woken = False
                 return True
+
+    def wake(self) -> None:
+        """End a wait from within the node; that is not lost."""
+        self.is_woken = True
+        wake = getattr(self.inner, "wake", None)
+        assert wake is not None
+        wake()
 
 
 class NodeLog:
