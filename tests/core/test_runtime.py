@@ -231,6 +231,29 @@ def test_the_blocking_shield_just_runs_the_work() -> None:
 # -- a companion -------------------------------------------------------------------------------
 
 
+async def test_many_companions_begin_each_in_its_time_and_in_its_context() -> None:
+    """They share one timer under asyncio."""
+    began: dict[int, tuple[float, int]] = {}
+    mine: contextvars.ContextVar[int] = contextvars.ContextVar("mine")
+    started_s = SYSTEM.monotonic()
+
+    async def beside(number: int, after_s: float, lasts_s: float) -> None:
+        mine.set(number)
+
+        async def companion(stop: Waiter) -> None:
+            began[number] = (round(SYSTEM.monotonic() - started_s, 3), mine.get())
+            await stop.wait()
+
+        await anyio.sleep(number / 10)
+        await current().beside(lambda: anyio.sleep(lasts_s), companion, after_s=after_s)
+
+    async with anyio.create_task_group() as group:
+        # The second is due before the first, the third ends in time, and the last begins when all others are over.
+        for number, after_s, lasts_s in ((0, 5.0, 9.0), (1, 2.0, 9.0), (2, 3.0, 1.0), (3, 3.0, 9.0), (4, 20.0, 30.0)):
+            group.start_soon(beside, number, after_s, lasts_s)
+    assert began == {0: (5.0, 0), 1: (2.1, 1), 3: (3.3, 3), 4: (20.4, 4)}
+
+
 async def test_a_companion_runs_beside_the_work_and_ends_with_it() -> None:
     beats = []
 

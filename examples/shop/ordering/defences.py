@@ -14,7 +14,7 @@ from sdpatterns.messaging.schema import EventSchema
 from shop.ordering.domain import CHECKOUT_S
 from shop.ordering.events import SCHEMA_OF_EVENTS
 
-ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 12, 500, 25.0
+ADMITTED_MAX, QUEUE_MAX, QUEUE_S = 4, 500, 25.0
 KEPT_S, WAIT_S = 24 * 3600.0, 25.0
 LEASE_S = 10.0  # longer than a checkout may take; after a crash its key is free again by then
 AGAIN = Redelivery(attempts_max=1_000, base_s=0.2, max_s=3.0)

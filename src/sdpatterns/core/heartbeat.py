@@ -26,6 +26,10 @@ T = TypeVar("T")
 _WAIT_MIN_S = 0.001
 
 
+async def _not_any_more() -> bool:
+    return False
+
+
 class Heartbeat:
     """Renews a lease at each third of it, and ends the work when the lease is lost.
 
@@ -92,6 +96,10 @@ class Heartbeat:
         except BaseException:
             await cut_off()
             raise
+        finally:
+            # What renews usually belongs to whoever has this heartbeat. If each had the other for ever, only the
+            # garbage collector would free them, and with thousands of short works it would run all the time.
+            self._renew = _not_any_more
 
     async def begin(self) -> None:
         """Renew from now on, beside the calling task: for the body of an `async with`. `finish` ends it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sdpatterns.core.codec import JsonCodec
+from sdpatterns.core.codec import JsonCodec, json_reader
 from sdpatterns.core.values import is_plain, plain_of, value_of
 from sdpatterns.errors import CodecError
 
@@ -17,7 +17,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 _TYPED = b"2:"
-_READ = json.JSONDecoder(object_hook=value_of).decode
+_READ = json_reader(value_of)
 
 
 class ValueCodec:

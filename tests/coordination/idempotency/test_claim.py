@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -392,3 +394,18 @@ async def test_a_replay_of_a_claim_carries_the_fence_of_the_answer(idem: Idempot
     claim = await claimed(idem)
     await claim.store(["a", 1, None, b"bytes"])
     assert await idem.claim("k") == Replay(["a", 1, None, b"bytes"], claim.fence)
+
+
+async def test_a_claim_whose_work_has_ended_is_freed_at_once(idem: Idempotency) -> None:
+    @idem.by(lambda key: key)
+    async def work(key: str) -> str:
+        return key
+
+    await work("before")
+    gc.collect()
+    gc.disable()
+    try:
+        assert await work("k") == "k"
+        assert [each for each in gc.get_objects() if isinstance(each, Claim)] == []
+    finally:
+        gc.enable()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import itertools
 import os
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -194,6 +196,48 @@ async def test_no_more_jobs_run_at_once_than_the_worker_has_places(jobs: Jobs) -
     async with working(jobs, concurrency=4) as worker:
         await until_empty(jobs)
     assert (most, worker.running) == (4, 0)
+
+
+async def test_a_worker_fetches_half_of_its_places_at_a_time_and_fills_them_all(jobs: Jobs) -> None:
+    asked: list[int] = []
+    claim = jobs.queue.claim
+
+    async def noted(n: int, lease_s: float, /) -> Claims:
+        asked.append(n)
+        return await claim(n, lease_s)
+
+    jobs.queue.claim = noted  # type: ignore[method-assign]
+
+    @jobs.job
+    async def wait() -> None:
+        await anyio.sleep(1)
+
+    await jobs.publish([wait.message() for _ in range(130)])
+    async with working(jobs, concurrency=100) as worker:
+        await anyio.sleep(0.5)
+        assert worker.running == 100
+        await until_empty(jobs)
+    assert asked[:2] == [50, 50]
+    assert max(asked) == 50
+
+
+async def test_a_job_that_has_ended_is_freed_at_once(jobs: Jobs) -> None:
+    runs: list[weakref.ref[Any]] = []
+
+    @jobs.job
+    async def noop() -> None:
+        runs.append(weakref.ref(current_job()))
+
+    await jobs.publish([noop.message() for _ in range(5)])
+    gc.collect()
+    gc.disable()
+    try:
+        async with working(jobs):
+            await until_empty(jobs)
+            await anyio.sleep(1.0)
+            assert [run() for run in runs] == [None] * 5
+    finally:
+        gc.enable()
 
 
 async def test_a_long_job_keeps_its_lease_and_runs_once(jobs: Jobs) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sdpatterns.coordination.idempotency.config import IdempotencyConfig
@@ -122,6 +123,12 @@ class ClaimTable:
         return data
 
 
+def _lost(name: str, key: Key, fence: int, why: str) -> ClaimLost:
+    if LISTENERS:
+        tell(ClaimLeft(name=name, key=shown(key), fence=fence, error=why))
+    return ClaimLost(name, shown(key))
+
+
 class Claim:
     """The right to do the work of one key, alone, while its lease lasts.
 
@@ -140,7 +147,7 @@ class Claim:
         self._key = key
         self.owner = owner
         self.fence = fence
-        self._heartbeat = Heartbeat(table.config.lease_s, until, self._renew, self._loss)
+        self._heartbeat = Heartbeat(table.config.lease_s, until, self._renew, partial(_lost, table.name, key, fence))
         self._ended = False
         self._released = False
 
@@ -319,11 +326,6 @@ class Claim:
     async def _shielded(self, work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
         # A store that never waits has no `await` at which a cancellation could come.
         return await (current().shield(work, at_most_s=at_most_s) if self._table.waits else work())
-
-    def _loss(self, why: str) -> ClaimLost:
-        if LISTENERS:
-            tell(ClaimLeft(name=self._table.name, key=self.key, fence=self.fence, error=why))
-        return ClaimLost(self._table.name, self.key)
 
     async def _renew(self) -> bool:
         return await self._table.cells.transact(self._cell, Renew(self.owner, self.fence, self._table.lease_us))

@@ -32,6 +32,9 @@ class AsyncioWaiter:
         self._rung = False
 
     def wake(self) -> None:
+        # Whoever waits has been woken, and has not looked yet.
+        if self._rung:
+            return
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error
             self._ring()
         elif not self._loop.is_closed():
@@ -156,9 +159,8 @@ class AsyncioGroup:
         self._inside = asyncio.TaskGroup()
         self._me: asyncio.Task[Any] | None = None
         self._requests = 0
-        # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them. It keeps those that run alive; to
-        # be told of each end would cost a turn of the loop.
-        self._tasks: weakref.WeakSet[asyncio.Task[None]] = weakref.WeakSet()
+        # `asyncio.TaskGroup` gives no access to its tasks, and `cancel` needs them.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         await self._inside.__aenter__()
@@ -204,16 +206,23 @@ class AsyncioGroup:
             self._me.cancel()
 
     def start(self, work: Callable[[], Awaitable[None]], /) -> None:
-        # `create_task` needs a coroutine, and `work()` may give any awaitable.
-        self._tasks.add(self._inside.create_task(_awaited(work)))
+        task = self._inside.create_task(self._run(work))
+        # One that is eager may have ended already.
+        if not task.done():
+            self._tasks.add(task)
 
     def cancel(self) -> None:
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
 
-
-async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
-    await work()
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            # Here, because a callback at its end would cost a turn of the loop, and weak references more than that.
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.discard(task)
 
 
 def _accompanying(companion: Callable[[Waiter], Awaitable[None]], after_s: float) -> _CompanionTask:
@@ -221,16 +230,81 @@ def _accompanying(companion: Callable[[Waiter], Awaitable[None]], after_s: float
     assert me is not None
     side = _CompanionTask(me, companion)
     if after_s > 0:
-        side.timer = me.get_loop().call_later(after_s, side.begin)
+        side.alarm = _alarm_of(me.get_loop())
+        side.alarm.put_on(side, after_s)
     else:
         side.begin()
     return side
 
 
+class _LoopAlarm:
+    """One timer of a loop that begins many companions: see `core.runtime.alarm`, which does it for threads.
+
+    Most work ends in time, and a timer for each of them would cost more than all else that is done for it.
+    """
+
+    __slots__ = ("_due", "_loop", "_timer", "_wakes_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._due: dict[_CompanionTask, tuple[float, contextvars.Context]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
+
+    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return self._loop() is loop
+
+    def put_on(self, side: _CompanionTask, after_s: float) -> None:
+        """Begin it in so many seconds, in the context of the caller."""
+        loop = self._loop()
+        assert loop is not None
+        at = loop.time() + after_s
+        self._due[side] = (at, contextvars.copy_context())
+        if self._timer is None or at < self._wakes_at:
+            self._set(loop, at)
+
+    def take_off(self, side: _CompanionTask) -> None:
+        """It is not to begin any more. The timer stays: the next ones need it."""
+        self._due.pop(side, None)
+
+    def _set(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # A context of its own, because it belongs to none of those for which it wakes.
+        self._timer, self._wakes_at = loop.call_at(at, self._ring, context=contextvars.Context()), at
+
+    def _ring(self) -> None:
+        loop = self._loop()
+        assert loop is not None
+        self._timer = None
+        # The loop runs a timer up to one tick of its clock early, and so has to be asked what it means by now.
+        now = max(loop.time(), self._wakes_at)
+        for side in [side for side, (at, _) in self._due.items() if at <= now]:
+            _, context = self._due.pop(side)
+            context.run(side.begin)
+        if self._due:
+            self._set(loop, min(at for at, _ in self._due.values()))
+
+
+_ALARMS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopAlarm] = weakref.WeakKeyDictionary()
+_last_alarm: _LoopAlarm | None = None
+
+
+def _alarm_of(loop: asyncio.AbstractEventLoop) -> _LoopAlarm:
+    global _last_alarm  # noqa: PLW0603 - most programs have one loop, and to look it up costs more than all else here
+    alarm = _last_alarm
+    if alarm is None or not alarm.is_of(loop):
+        alarm = _ALARMS.get(loop)
+        if alarm is None:
+            alarm = _ALARMS[loop] = _LoopAlarm(loop)
+        _last_alarm = alarm
+    return alarm
+
+
 class _CompanionTask:
     """What runs beside one piece of work, in a task of its own, and ends the work where it fails."""
 
-    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task", "timer")
+    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task", "alarm")
 
     def __init__(self, me: asyncio.Task[Any], function: Callable[[Waiter], Awaitable[None]]) -> None:
         self._me = me
@@ -241,7 +315,7 @@ class _CompanionTask:
         self._stop: AsyncioWaiter | None = None
         self._over = False
         self._struck = False
-        self.timer: asyncio.TimerHandle | None = None
+        self.alarm: _LoopAlarm | None = None
 
     def begin(self) -> None:
         self._stop = AsyncioWaiter()
@@ -254,8 +328,8 @@ class _CompanionTask:
             self._struck = self._me.cancel()
 
     async def end(self, error: BaseException | None, /) -> BaseException | None:
-        if self.timer is not None:
-            self.timer.cancel()
+        if self.alarm is not None:
+            self.alarm.take_off(self)
         failure = self._struck_with(error)
         if self._task is not None:
             await self._see_off()

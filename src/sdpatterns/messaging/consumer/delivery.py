@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sdpatterns.core.carried import DEADLINE
 from sdpatterns.core.heartbeat import Heartbeat
@@ -31,13 +32,17 @@ class _ToldToStop(Exception):
     """The work on this message is no longer wanted."""
 
 
+def _lost(queue: str, message: str, _why: str) -> Exception:
+    return ClaimLost(queue, message)
+
+
 class Delivery(ABC):
     """Works on one message. A kind of consumer says by `handle` what that is."""
 
     def __init__(self, queue: MessageQueue, claimed: Claimed, lease_s: float, until_s: float) -> None:
         self.claimed = claimed
         self._queue = queue
-        self._heartbeat = Heartbeat(lease_s, until_s, self._renew, self._make_lost)
+        self._heartbeat = Heartbeat(lease_s, until_s, self._renew, partial(_lost, queue.name, claimed.id))
 
     @abstractmethod
     async def handle(self) -> Settlement:
@@ -104,7 +109,7 @@ class Delivery(ABC):
                 return await step()
             except BackendError as error:
                 if self._heartbeat.left_s <= pause_s:
-                    raise self._make_lost(str(error)) from error
+                    raise _lost(self._queue.name, self.claimed.id, str(error)) from error
             await current().sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
@@ -113,9 +118,6 @@ class Delivery(ABC):
         if is_held and await self.is_to_stop():
             raise _ToldToStop
         return is_held
-
-    def _make_lost(self, _why: str) -> Exception:
-        return ClaimLost(self._queue.name, self.claimed.id)
 
     async def _give_back(self) -> None:
         async def give_back() -> None:

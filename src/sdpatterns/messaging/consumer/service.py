@@ -31,6 +31,7 @@ _log = logging.getLogger("sdpatterns")
 
 _PAUSE_FIRST_S = 0.05
 _LISTEN_S = 0.25
+_CLAIM_MIN = 10
 
 
 class Consumer(Service):
@@ -152,13 +153,16 @@ class Consumer(Service):
             free = 0 if settling.is_away else self._places.now - max(len(self._running), len(settling))
             if free > 0 and not self._is_stopping:
                 was_idle = not self._running and not len(settling)
-                claims = await self._claim(free, has_begun=has_begun)
+                most = min(free, max(_CLAIM_MIN, (self._places.now + 1) // 2))
+                claims = await self._claim(most, has_begun=has_begun)
                 if claims is None:
                     await self._pause(wake, pause_s)
                     pause_s = min(2 * pause_s, self.poll_s)
                     continue
                 pause_s, has_begun = _PAUSE_FIRST_S, True
-                wait_s = self._start(group, claims, free)
+                wait_s = self._start(group, claims, most)
+                if most < free and len(claims[0].messages) == most:
+                    continue
                 if not is_endless:
                     if was_idle and not claims[0].messages:
                         return
