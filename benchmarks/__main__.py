@@ -62,6 +62,7 @@ TITLES = {
     "queues_redis_pickup": "Until an idle worker on Redis begins a job",
     "locks_alone": "Take and release a lock on Redis, one pair after another",
     "locks_contended": "A lock on Redis with 50 contenders that hold it for 2 ms, each holder",
+    "locks_contended_epoll": "The same on a loop whose timers count whole milliseconds",
     "queues_postgres_statements": "A message on Postgres, claimed and completed in batches of 200",
     "queues_postgres_jobs": "A job that does nothing, on Postgres",
     "queues_postgres_pickup": "Until an idle worker on Postgres begins a job",
