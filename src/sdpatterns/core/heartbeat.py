@@ -97,8 +97,8 @@ class Heartbeat:
             await cut_off()
             raise
         finally:
-            # What renews usually belongs to whoever has this heartbeat. If each had the other for ever, only the
-            # garbage collector would free them, and with thousands of short works it would run all the time.
+            # What renews usually belongs to the owner of this heartbeat. If each kept the other, only the garbage
+            # collector could free them, and with thousands of short works it would run all the time.
             self._renew = _not_any_more
 
     async def begin(self) -> None:

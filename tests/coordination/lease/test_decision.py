@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sdpatterns.coordination.lease.decision import (
-    Ask,
-    Grant,
-    Leave,
-    Left,
-    Line,
-    LineCodec,
-    RenewLease,
-    TurnStatus,
-    cohort_of,
-)
+from sdpatterns.coordination.lease.decision import Ask, Grant, Leave, Left, RenewLease, TurnStatus
+from sdpatterns.coordination.lease.line import Line, LineCodec, cohort_of
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.errors import CodecError, UnknownVersion
 from tests.steps import on_one
@@ -193,7 +184,7 @@ def test_those_that_were_served_leave_the_line() -> None:
     assert held is True
     assert after is not None
     assert [place.who for place in after.queue] == ["p#2~7", "q#1~7"]
-    # Also where the lease is lost: nobody is to wait for one that has had its turn.
+    # Also where the lease is lost: no caller is to wait for one that has had its turn.
     after, held, _ = applied(RenewLease("p#0~7", 4, LEASE, served=("p#1~7",)), line, 6)
     assert held is False
     assert after is not None

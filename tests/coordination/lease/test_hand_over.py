@@ -13,7 +13,7 @@ import pytest
 from sdpatterns import Lease, Semaphore
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.coordination.lease import Held
-from sdpatterns.coordination.lease.decision import Line
+from sdpatterns.coordination.lease.line import Line
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import ASYNCIO, Runtime
 from sdpatterns.errors import BackendUnavailable, LeaseLost
@@ -107,7 +107,7 @@ class Row:
         return [name for name, _, _ in self.began]
 
     def gap_s(self, name: str) -> float:
-        """How long nobody held it before this one."""
+        """How long it was free before this one."""
         place = self.order.index(name)
         return round(self.began[place][1] - self.ended_s[self.order[place - 1]], 3)
 
@@ -175,7 +175,7 @@ async def test_long_work_under_the_lease_of_another_keeps_it(row: Row) -> None:
     async with anyio.create_task_group() as group:
         await row.come(group, ("a",), ("b",), ("c", None, 30.0), ("d",))
         await anyio.sleep(20.0)
-        # What has been served is in the line no more, so that a crash now makes nobody wait for it.
+        # What has been served is in the line no more, so that after a crash no caller waits for it.
         assert [place.who for place in (await row.line()).queue] == ["p#4~0"]
     assert row.order == ["a", "b", "c", "d"]
     assert [row.gap_s(name) for name in "cd"] == [0.0, 0.0]
@@ -362,7 +362,7 @@ class _Quiet:
         return found
 
 
-async def test_on_a_bus_that_wakes_nobody_from_within_a_signal_does(backend: MemoryBackend) -> None:
+async def test_on_a_bus_that_wakes_no_waiter_from_within_a_signal_does(backend: MemoryBackend) -> None:
     row = Row(backend, Quiet(backend.signals))
     async with anyio.create_task_group() as group:
         await row.come(group, ("a",), ("b",), ("c",), ("d",))
@@ -428,6 +428,33 @@ async def test_one_that_the_store_gave_a_lease_of_its_own_has_that(row: Row) -> 
     assert row.order == ["a", "b", "c", "y"]
     assert not row.failed
     assert row.fences_grow()
+    assert await row.is_free()
+
+
+async def test_an_answer_that_comes_after_the_lease_takes_no_later_lease_away(row: Row) -> None:
+    """The store gave `c` the key twice: in the release of `b`, whose answer is late, and in a look of its own."""
+    other = row.process("q")
+    late: list[str] = []
+
+    async def before(step: Any) -> None:
+        if type(step).__name__ == "Ask" and step.who == "p#2~0" and "b" in row.ended_s and not late:
+            late.append(step.who)
+            await anyio.sleep(row.ended_s["b"] + 11.5 - SYSTEM.monotonic())
+        else:
+            await anyio.sleep(TRIP_S)
+
+    async def after(step: Any) -> None:
+        if type(step).__name__ == "Leave" and step.who == "p#1~0":
+            await anyio.sleep(11.0)
+
+    row.store.before, row.store.after = before, after
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("b", None, 2.0), ("c", None, 3.0))
+        await anyio.sleep(13.5)
+        await row.come(group, ("y", other))
+    assert late
+    assert row.order == ["b", "c", "y"]
+    assert not row.failed
     assert await row.is_free()
 
 

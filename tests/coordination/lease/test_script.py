@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from sdpatterns.coordination.lease.decision import (
-    Ask,
-    Grant,
-    Leave,
-    Left,
-    Line,
-    LineCodec,
-    RenewLease,
-    Turn,
-    TurnStatus,
-)
+from sdpatterns.coordination.lease.decision import Ask, Grant, Leave, Left, RenewLease, Turn, TurnStatus
+from sdpatterns.coordination.lease.line import Line, LineCodec
 from sdpatterns.coordination.lease.script import LineScript
 from sdpatterns.core.step import GONE, UNCHANGED
 from tests.backends.redis.step_scripts import HARNESS, Played, held_to_python, kept, steps_each_time, written

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import unquote
 
-from sdpatterns.coordination.lease.decision import Line
+from sdpatterns.coordination.lease.line import Line
 from sdpatterns.core.runtime import current
 from sdpatterns.core.step import Repeats, Step, unchanged
 from sdpatterns.errors import BackendError

@@ -23,29 +23,14 @@ from collections.abc import Container, Sequence
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
+from sdpatterns.coordination.lease.line import Holder, Line, LinePlace, cohort_of
 from sdpatterns.coordination.lease.script import LineScript
-from sdpatterns.core.codec import split_version
 from sdpatterns.core.fence import next_fence
 from sdpatterns.core.step import GONE, Repeats, Step, unchanged
-from sdpatterns.errors import CodecError, UnknownVersion
 
-__all__ = [
-    "Ask",
-    "Grant",
-    "Holder",
-    "Leave",
-    "Left",
-    "Line",
-    "LineCodec",
-    "LinePlace",
-    "RenewLease",
-    "Turn",
-    "TurnStatus",
-    "cohort_of",
-]
+__all__ = ["Ask", "Grant", "Leave", "Left", "RenewLease", "Turn", "TurnStatus"]
 
 _MICRO = 1_000_000
-_VERSION = 1
 _KEPT_US = 1_000_000
 _LOOKS = 3
 """How often a waiter shows in its time that it is alive."""
@@ -58,34 +43,6 @@ class TurnStatus(StrEnum):
     WAITING = "w"
     BUSY = "b"
     FULL = "f"
-
-
-class Holder(NamedTuple):
-    """One that holds permits, until it gives them back or its lease ends."""
-
-    who: str
-    permits: int
-    fence: int
-    until_us: int
-
-
-class LinePlace(NamedTuple):
-    """A place in the line. It is passed over when nothing was heard of its owner until `alive_us`."""
-
-    who: str
-    permits: int
-    alive_us: int
-    lease_us: int
-
-
-class Line(NamedTuple):
-    """The state of one key. `fence` is the last that was given. No lease and no place lasts beyond `until_us`."""
-
-    fence: int = 0
-    holders: tuple[Holder, ...] = ()
-    queue: tuple[LinePlace, ...] = ()
-    # Written down, because to look for it would make each step as long as the line.
-    until_us: int = 0
 
 
 class Turn(NamedTuple):
@@ -114,43 +71,6 @@ class Left(NamedTuple):
     was_held: bool
     granted: tuple[Grant, ...] = ()
     successors: tuple[str, ...] = ()
-
-
-class LineCodec:
-    """`1:<fence> <until> <holders>|<line>`, a holder `;who:permits:fence:until`, a place `;who:permits:alive:lease`.
-
-    No name of a caller has one of `;:|` in it, so that a Lua script finds one by plain text.
-    """
-
-    __slots__ = ()
-    version: ClassVar[int] = _VERSION
-
-    def encode(self, value: Line, /) -> bytes:
-        holders = "".join([f";{who}:{permits}:{fence}:{until}" for who, permits, fence, until in value.holders])
-        queue = "".join([f";{who}:{permits}:{alive}:{lease}" for who, permits, alive, lease in value.queue])
-        return f"{_VERSION}:{value.fence} {value.until_us} {holders}|{queue}".encode()
-
-    def decode(self, data: bytes, /) -> Line:
-        """The line in `data`. Raises `CodecError`, or `UnknownVersion` for a newer one."""
-        version, body = split_version(data)
-        if version != _VERSION:
-            raise UnknownVersion(f"state version {version}; this release knows {_VERSION}")
-        try:
-            fence, until, lists = body.decode().split(" ")
-            holders, queue = lists.split("|")
-            return Line(
-                int(fence),
-                tuple([Holder(*_entry(text)) for text in holders.split(";")[1:]]),
-                tuple([LinePlace(*_entry(text)) for text in queue.split(";")[1:]]),
-                int(until),
-            )
-        except ValueError as cause:
-            raise CodecError(f"not a line of permits: {data[:40]!r}") from cause
-
-
-def _entry(text: str) -> tuple[str, int, int, int]:
-    who, permits, first, second = text.split(":")
-    return who, int(permits), int(first), int(second)
 
 
 class _Serving:
@@ -210,13 +130,6 @@ class _Serving:
         """The state that is left."""
         until_us = self.until_us if self.holders or self.queue else 0
         return Line(self.fence, tuple(self.holders), tuple(self.queue), until_us)
-
-
-def cohort_of(who: str) -> str:
-    """What callers have in common that are served by one object of one process; empty for all others."""
-    process, _, rest = who.partition("#")
-    _, tilde, number = rest.rpartition("~")
-    return f"{process}~{number}" if tilde else ""
 
 
 def _without(queue: tuple[LinePlace, ...], gone: Container[str]) -> tuple[LinePlace, ...]:

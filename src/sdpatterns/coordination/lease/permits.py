@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from sdpatterns.coordination.lease.config import LeaseConfig
-from sdpatterns.coordination.lease.decision import Ask, Leave, Left, Line, LineCodec, RenewLease, Turn, TurnStatus
+from sdpatterns.coordination.lease.decision import Ask, Leave, Left, RenewLease, Turn, TurnStatus
 from sdpatterns.coordination.lease.held import Held
+from sdpatterns.coordination.lease.line import Line, LineCodec
 from sdpatterns.coordination.lease.notices import LeaseLeft, LeaseRefused, LeaseReleased, LeaseTaken
 from sdpatterns.coordination.lease.waiting import Cohort, Granted, Waiters, Waiting
 from sdpatterns.core.clock import SYSTEM
@@ -43,7 +44,7 @@ class Permits:
 
     `space` names the cells, `callers` makes an id for each attempt, `announces` wakes the topic of a key when its
     holders change. `in_cohorts`: callers of this object that stand one behind the other hold under one lease. That is
-    for permits which one caller holds alone, and of which nobody asks who that is.
+    for permits which one caller holds alone, and where it does not matter who that is.
     """
 
     def __init__(
@@ -111,9 +112,10 @@ class Permits:
             raise
         self._waiters.leave(waiting)
         if isinstance(turn, Granted):
-            if waiting.granted is not None and waiting.granted.cohort.fence < turn.cohort.fence:
+            given = waiting.granted
+            if given is not None and given.cohort.who not in {waiting.who, turn.cohort.who}:
                 # A neighbour let it follow, and meanwhile the store had given it a lease of its own.
-                await self._surely(self._ending(cell, waiting.granted.cohort))
+                await self._surely(self._ending(cell, given.cohort))
             return self._held(key, cell, waiting.who, turn, SYSTEM.monotonic() - begin_s)
         if turn.status is TurnStatus.WAITING:
             await self._surely(self._giving_up(cell, waiting))
@@ -275,7 +277,7 @@ class Permits:
         return lambda: self._leave(cell, cohort.who, cohort.served)
 
     async def _followed(self, heir: Waiting) -> bool:
-        """It holds from now on, and works first: what its predecessor does next would be time in which nobody does."""
+        """It holds from now on, and works first: what its predecessor does next would delay it."""
         if heir.needs_signal:
             with contextlib.suppress(BackendError):
                 await self._signals.notify(f"inbox/{heir.who}")

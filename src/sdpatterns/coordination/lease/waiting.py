@@ -6,7 +6,7 @@ this process releases       the answer of the release says who got it: no questi
 the next one is known       it goes on under the same lease, and the store is not asked at all
 ```
 
-Source of the last: Dice, Marathe, Shavit, "Lock cohorting" (2012). Here nobody is passed by it.
+Source of the last: Dice, Marathe, Shavit, "Lock cohorting" (2012). Here it passes no waiter.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cohort:
     """Callers of this process that hold one after another under one lease.
 
     `who` and `fence` are those of the first: by them the store knows the lease. It keeps the fences behind for
-    `successors`, who stand right behind the first in its line, so that nobody is passed. `served` have held since.
+    `successors`, who stand right behind the first in its line, so that no waiter is passed. `served` have held since.
     """
 
     __slots__ = ("fence", "served", "successors", "who")

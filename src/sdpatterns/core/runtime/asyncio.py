@@ -32,7 +32,7 @@ class AsyncioWaiter:
         self._rung = False
 
     def wake(self) -> None:
-        # Whoever waits has been woken, and has not looked yet.
+        # The one that waits has been woken, and has not looked yet.
         if self._rung:
             return
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented; None, not an error

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from sdpatterns.coordination.lease.decision import Ask, Holder, Leave, Line, RenewLease, cohort_of
+from sdpatterns.coordination.lease.decision import Ask, Leave, RenewLease
+from sdpatterns.coordination.lease.line import Holder, Line, cohort_of
 from sdpatterns.core.step import GONE, UNCHANGED
 from sdpatterns.testing.simulation.record import Happened
 from sdpatterns.testing.simulation.world import Run
