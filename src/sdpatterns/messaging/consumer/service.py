@@ -1,7 +1,7 @@
 """Claim messages and work on each of them.
 
 ```
-        +--> claim as many as there are free places --> a task for each: handle --> all that ended: settle
+        +--> claim for the free places, half of all at most --> a task for each: handle --> all that ended: settle
 loop ---+
         +--> wait: a place became free, the queue's topic was notified, the next message is due, or poll_s
 ```
@@ -32,6 +32,7 @@ _log = logging.getLogger("sdpatterns")
 _PAUSE_FIRST_S = 0.05
 _LISTEN_S = 0.25
 _CLAIM_MIN = 10
+"""Fewer places than that are claimed at once. Of more a half, so that one half works while the other is fetched."""
 
 
 class Consumer(Service):
@@ -42,8 +43,8 @@ class Consumer(Service):
     more, and what runs has `drain_s` seconds; what is cancelled then goes back to the queue and does not count as
     an attempt.
     While the store is away it waits, and goes on afterwards.
-    **Costs** one claim for all free places, one settlement for all messages whose work ended meanwhile, and one look
-    at the queue each `poll_s` when there is nothing to do.
+    **Costs** one claim for half of its places, or for those that are free; one settlement for all messages whose work
+    ended meanwhile; and one look at the queue each `poll_s` when there is nothing to do.
     """
 
     def __init__(
