@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import heapq
+import itertools
 import logging
 import sys
 import weakref
@@ -143,6 +145,7 @@ class AsyncioRuntime:
 
 
 _APART: set[asyncio.Task[None]] = set()
+_GONE_MAX = 1_000
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:
@@ -231,7 +234,7 @@ def _accompanying(companion: Callable[[Waiter], Awaitable[None]], after_s: float
     side = _CompanionTask(me, companion)
     if after_s > 0:
         side.alarm = _alarm_of(me.get_loop())
-        side.alarm.put_on(side, after_s)
+        side.bell = side.alarm.put_on(side, after_s)
     else:
         side.begin()
     return side
@@ -243,29 +246,37 @@ class _LoopAlarm:
     Most work ends in time, and a timer for each of them would cost more than all else that is done for it.
     """
 
-    __slots__ = ("_due", "_loop", "_timer", "_wakes_at")
+    __slots__ = ("_bells", "_count", "_due", "_loop", "_timer", "_wakes_at")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
-        self._due: dict[_CompanionTask, tuple[float, contextvars.Context]] = {}
+        self._count = itertools.count()
+        self._bells: dict[int, tuple[_CompanionTask, contextvars.Context]] = {}
+        # The times of all that were put on, with their numbers; those that were taken off are passed over.
+        self._due: list[tuple[float, int]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
     def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
         return self._loop() is loop
 
-    def put_on(self, side: _CompanionTask, after_s: float) -> None:
-        """Begin it in so many seconds, in the context of the caller."""
+    def put_on(self, side: _CompanionTask, after_s: float) -> int:
+        """Begin it in so many seconds, in the context of the caller; gives its number."""
         loop = self._loop()
         assert loop is not None
-        at = loop.time() + after_s
-        self._due[side] = (at, contextvars.copy_context())
+        at, number = loop.time() + after_s, next(self._count)
+        self._bells[number] = (side, contextvars.copy_context())
+        heapq.heappush(self._due, (at, number))
         if self._timer is None or at < self._wakes_at:
             self._set(loop, at)
+        if len(self._due) > _GONE_MAX + 2 * len(self._bells):
+            self._due = [(at, number) for at, number in self._due if number in self._bells]
+            heapq.heapify(self._due)
+        return number
 
-    def take_off(self, side: _CompanionTask) -> None:
+    def take_off(self, number: int) -> None:
         """It is not to begin any more. The timer stays: the next ones need it."""
-        self._due.pop(side, None)
+        self._bells.pop(number, None)
 
     def _set(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         if self._timer is not None:
@@ -277,13 +288,19 @@ class _LoopAlarm:
         loop = self._loop()
         assert loop is not None
         self._timer = None
-        # The loop runs a timer up to one tick of its clock early, and so has to be asked what it means by now.
+        # A loop runs a timer up to one tick of its clock early.
         now = max(loop.time(), self._wakes_at)
-        for side in [side for side, (at, _) in self._due.items() if at <= now]:
-            _, context = self._due.pop(side)
-            context.run(side.begin)
-        if self._due:
-            self._set(loop, min(at for at, _ in self._due.values()))
+        while self._due:
+            at, number = self._due[0]
+            if number not in self._bells:
+                heapq.heappop(self._due)
+            elif at <= now:
+                heapq.heappop(self._due)
+                side, context = self._bells.pop(number)
+                context.run(side.begin)
+            else:
+                self._set(loop, at)
+                return
 
 
 _ALARMS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopAlarm] = weakref.WeakKeyDictionary()
@@ -304,7 +321,7 @@ def _alarm_of(loop: asyncio.AbstractEventLoop) -> _LoopAlarm:
 class _CompanionTask:
     """What runs beside one piece of work, in a task of its own, and ends the work where it fails."""
 
-    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task", "alarm")
+    __slots__ = ("_function", "_me", "_over", "_requests", "_stop", "_struck", "_task", "alarm", "bell")
 
     def __init__(self, me: asyncio.Task[Any], function: Callable[[Waiter], Awaitable[None]]) -> None:
         self._me = me
@@ -316,6 +333,7 @@ class _CompanionTask:
         self._over = False
         self._struck = False
         self.alarm: _LoopAlarm | None = None
+        self.bell = 0
 
     def begin(self) -> None:
         self._stop = AsyncioWaiter()
@@ -329,7 +347,7 @@ class _CompanionTask:
 
     async def end(self, error: BaseException | None, /) -> BaseException | None:
         if self.alarm is not None:
-            self.alarm.take_off(self)
+            self.alarm.take_off(self.bell)
         failure = self._struck_with(error)
         if self._task is not None:
             await self._see_off()
