@@ -163,3 +163,21 @@ async def test_work_that_is_cancelled_is_cut_off() -> None:
         await holder.hold(lasts(100.0))
     assert scope.cancelled_caught
     assert holder.told == ["cut off"]
+
+
+async def test_it_holds_one_work_after_another() -> None:
+    holder = Holder(held)
+    assert await holder.hold(lasts(1.0)) == "done"
+    assert await holder.hold(lasts(40.0)) == "done"
+    assert len(holder.beats) >= 3
+
+
+async def test_a_refused_renewal_does_not_move_the_end() -> None:
+    async def refused() -> bool:
+        holder.heartbeat.end()
+        return False
+
+    holder = Holder(refused)
+    until_s = holder.heartbeat.until_s
+    assert await holder.hold(lasts(15.0)) == "done"
+    assert (holder.beats, holder.heartbeat.until_s) == ([10.0], until_s)

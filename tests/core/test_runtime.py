@@ -15,6 +15,7 @@ import pytest
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import ASYNCIO, BLOCKING, Waiter, current, finish
+from sdpatterns.core.runtime.loop_alarm import alarm_of
 from tests.loops import each_virtual_loop, on_virtual_asyncio
 
 pytestmark = pytest.mark.anyio
@@ -252,6 +253,25 @@ async def test_many_companions_begin_each_in_its_time_and_in_its_context() -> No
         for number, after_s, lasts_s in ((0, 5.0, 9.0), (1, 2.0, 9.0), (2, 3.0, 1.0), (3, 3.0, 9.0), (4, 20.0, 30.0)):
             group.start_soon(beside, number, after_s, lasts_s)
     assert began == {0: (5.0, 0), 1: (2.1, 1), 3: (3.3, 3), 4: (20.4, 4)}
+
+
+@on_virtual_asyncio
+async def test_a_bell_that_raises_keeps_no_other_from_ringing() -> None:
+    rung: list[str] = []
+
+    def fails() -> None:
+        raise KeyError("bell")
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, about: rung.append(type(about["exception"]).__name__))
+    alarm = alarm_of(loop)
+    alarm.put_on(fails, 1.0)
+    alarm.put_on(lambda: rung.append("second"), 1.0)
+    alarm.put_on(lambda: rung.append("third"), 2.0)
+    gone = alarm.put_on(lambda: rung.append("gone"), 1.5)
+    alarm.take_off(gone)
+    await asyncio.sleep(3.0)
+    assert rung == ["KeyError", "second", "third"]
 
 
 async def test_a_companion_runs_beside_the_work_and_ends_with_it() -> None:

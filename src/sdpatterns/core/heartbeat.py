@@ -96,10 +96,14 @@ class Heartbeat:
         except BaseException:
             await cut_off()
             raise
-        finally:
-            # What renews usually belongs to the owner of this heartbeat. If each kept the other, only the garbage
-            # collector could free them, and with thousands of short works it would run all the time.
-            self._renew = _not_any_more
+
+    def let_go(self) -> None:
+        """Forget what renews, because there is no work any more.
+
+        If that belongs to the owner of this heartbeat, each keeps the other, so that only the garbage collector frees
+        them; with thousands of short works it would run all the time.
+        """
+        self._renew = _not_any_more
 
     async def begin(self) -> None:
         """Renew from now on, beside the calling task: for the body of an `async with`. `finish` ends it."""
@@ -133,10 +137,11 @@ class Heartbeat:
             if self.left_s <= _WAIT_MIN_S:
                 raise self.lose(str(error)) from error
             return False
-        if not is_held and self._beats:
+        if is_held:
+            self.until_s = sent_s + self.lease_s
+        elif self._beats:
             raise self.lose("another holder has it")
-        self.until_s = sent_s + self.lease_s
-        return True
+        return is_held
 
     async def _at_the_end(self, _: Waiter) -> None:
         # A renewal without an answer must not outlive the lease that it is meant to renew.

@@ -14,9 +14,10 @@ from sdpatterns import Lease, Semaphore
 from sdpatterns.backends.memory import MemoryBackend
 from sdpatterns.coordination.lease import Held
 from sdpatterns.coordination.lease.line import Line
+from sdpatterns.coordination.lease.waiting import _PROCESS, next_caller, next_cohort
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import ASYNCIO, Runtime
-from sdpatterns.errors import BackendUnavailable, LeaseLost
+from sdpatterns.errors import BackendUnavailable, LeaseLost, LeaseNotGranted
 from sdpatterns.ports.engine.steps import Drop, PendingStep
 from sdpatterns.ports.signals import SignalBus, Subscription
 from sdpatterns.ports.states import Cells, Space
@@ -477,3 +478,116 @@ async def test_a_semaphore_of_one_that_is_enlarged_meanwhile_gives_out_two(backe
             group.start_soon(visit, gate)
             await anyio.sleep(3 * TRIP_S)
     assert most == 2
+
+
+async def test_no_caller_follows_under_a_lease_whose_renewal_was_refused(row: Row) -> None:
+    done: list[bool] = []
+
+    async def by_hand() -> None:
+        held = await row.lease.wait("k")
+        await row.lease._permits.cells.delete("k")
+        thief = (await row.process("q").acquire("k")).permit
+        assert thief is not None
+        done.append(await row.lease.renew(held))
+        done.append(await row.lease.release(held))
+        assert row.order == ["a"]
+        await row.process("q").release(thief)
+
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("a",))
+        group.start_soon(by_hand)
+        await anyio.sleep(3 * TRIP_S)
+        await row.come(group, ("c",), ("d",))
+    assert done == [False, False]
+    assert sorted(row.order) == ["a", "c", "d"]
+
+
+async def test_what_was_released_is_not_renewed_for_the_one_that_follows(row: Row) -> None:
+    renewed: list[bool] = []
+
+    async def by_hand() -> None:
+        held = await row.lease.wait("k")
+        await row.lease.release(held)
+        renewed.append(await row.lease.renew(held))
+
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("a",))
+        group.start_soon(by_hand)
+        await anyio.sleep(3 * TRIP_S)
+        await row.come(group, ("c",))
+    assert renewed == [False]
+
+
+async def test_those_that_have_followed_leave_room_in_the_line(backend: MemoryBackend) -> None:
+    row = Row(backend)
+    lease = Lease(
+        "payout", store=row.store, signals=row.signals, callers=ids("p"), waiters_max=2, wait_max_s=60.0
+    )  # fmt: skip
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("a", lease, 1.0), ("b", lease, 0.2), ("c", lease, 2.5))
+        await row.ended["b"].wait()
+        await row.come(group, ("d", lease), ("e", lease))
+        with pytest.raises(LeaseNotGranted):
+            await lease.wait("k")
+    assert row.order == ["a", "b", "c", "d", "e"]
+
+
+async def test_one_that_seems_dead_holds_up_none_behind_it(row: Row) -> None:
+    """The answer to a look of `c` takes so long that its place is over when `b` ends."""
+
+    slow: list[str] = []
+
+    async def after(step: Any) -> None:
+        now_s = SYSTEM.monotonic() - began_s
+        if type(step).__name__ == "Ask" and step.who == "p#3~0" and now_s > 3.0 and not slow:
+            slow.append(step.who)
+            await anyio.sleep(14.0)
+
+    row.store.after = after
+    began_s = SYSTEM.monotonic()
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("a", None, 15.0), ("b", None, 1.0), ("c", None, 1.0), ("d", None, 1.0))
+    assert row.order.index("d") < row.order.index("c")
+    assert row.gap_s("d") < 1.0
+
+
+async def test_one_that_is_cancelled_with_a_lease_of_its_own_gives_it_back(row: Row) -> None:
+    """The look of `c` is slow on its way; the store gives it the lease, and it is cancelled before the answer comes."""
+    other = row.process("q")
+    scope = anyio.CancelScope()
+    slow: list[str] = []
+    began_s = SYSTEM.monotonic()
+
+    async def before(step: Any) -> None:
+        now_s = SYSTEM.monotonic() - began_s
+        if type(step).__name__ == "Ask" and step.who == "p#3~0" and now_s > 3.5 and not slow:
+            slow.append(step.who)
+            await anyio.sleep(13.5 - now_s)
+        else:
+            await anyio.sleep(TRIP_S)
+
+    async def after(step: Any) -> None:
+        if type(step).__name__ == "Ask" and step.who == "p#3~0" and slow:
+            await anyio.sleep(0.5)
+
+    async def gives_up() -> None:
+        with scope:
+            await row.visit("c", None, 8.0)
+
+    row.store.before, row.store.after = before, after
+    async with anyio.create_task_group() as group:
+        await row.come(group, ("a", None, 3.0), ("b", None, 1.2))
+        group.start_soon(gives_up)
+        await anyio.sleep(13.8 - (SYSTEM.monotonic() - began_s))
+        scope.cancel()
+        await row.come(group, ("y", other, 1.0))
+    assert slow
+    assert row.order == ["a", "b", "y"]
+    assert row.began[-1][1] - began_s < 16.0
+    assert await row.is_free()
+
+
+def test_objects_before_and_after_a_fork_are_no_cohort() -> None:
+    before = next_cohort(next_caller)
+    _PROCESS.after_fork_in_child()
+    assert next_cohort(next_caller) != before

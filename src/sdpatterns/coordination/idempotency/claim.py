@@ -123,6 +123,11 @@ class ClaimTable:
         return data
 
 
+# Functions, because methods would make a claim and its heartbeat keep each other: see `Heartbeat.let_go`.
+async def _renewed(table: ClaimTable, cell: str, owner: str, fence: int) -> bool:
+    return await table.cells.transact(cell, Renew(owner, fence, table.lease_us))
+
+
 def _lost(name: str, key: Key, fence: int, why: str) -> ClaimLost:
     if LISTENERS:
         tell(ClaimLeft(name=name, key=shown(key), fence=fence, error=why))
@@ -147,7 +152,12 @@ class Claim:
         self._key = key
         self.owner = owner
         self.fence = fence
-        self._heartbeat = Heartbeat(table.config.lease_s, until, self._renew, partial(_lost, table.name, key, fence))
+        self._heartbeat = Heartbeat(
+            table.config.lease_s,
+            until,
+            partial(_renewed, table, cell, owner, fence),
+            partial(_lost, table.name, key, fence),
+        )
         self._ended = False
         self._released = False
 
@@ -326,6 +336,3 @@ class Claim:
     async def _shielded(self, work: Callable[[], Awaitable[T]], at_most_s: float) -> T:
         # A store that never waits has no `await` at which a cancellation could come.
         return await (current().shield(work, at_most_s=at_most_s) if self._table.waits else work())
-
-    async def _renew(self) -> bool:
-        return await self._table.cells.transact(self._cell, Renew(self.owner, self.fence, self._table.lease_us))

@@ -114,17 +114,21 @@ class _Serving:
                 self.granted.append(Grant(first.who, self.fence, first.lease_us))
             del self.queue[0]
 
-    def successors(self, most: int) -> tuple[str, ...]:
+    def successors(self, most: int, now_us: int) -> tuple[str, ...]:
         """Those of the new holder's cohort that stand right behind it; a fence is kept for each."""
         [(who, fence, _)] = self.granted
         found: list[str] = []
         for place in self.queue[:most]:
-            # One of another cohort came before those behind it, and must not be passed.
-            if cohort_of(place.who) != cohort_of(who):
+            # One of another cohort came before those behind it, and must not be passed. One that is dead does not come.
+            if place.alive_us <= now_us or cohort_of(place.who) != cohort_of(who):
                 break
             found.append(place.who)
         self.fence = max(self.fence, fence + len(found))
         return tuple(found)
+
+    def kept(self) -> int:
+        """How many fences are kept for those that follow the one holder."""
+        return self.fence - self.holders[0].fence if self.holders else 0
 
     def line(self) -> Line:
         """The state that is left."""
@@ -220,11 +224,13 @@ class Ask:
                 return serving.grant(self.who, self.permits, self.lease_us, now_us)
             if not self.alive_us:
                 return Turn(TurnStatus.BUSY, serving.fence, self._until_free_us(serving, now_us))
-            if len(serving.queue) >= self.waiters_max:
+            # Those that follow under the lease that is held stand in the line until it is renewed or given back.
+            most = self.waiters_max + (serving.kept() if self.slots == 1 else 0)
+            if len(serving.queue) >= most:
                 # The dead are passed over only at the head, so those further back may fill the line. Drop them before
                 # refusing.
                 serving.queue = [place for place in serving.queue if place.alive_us > now_us]
-            if len(serving.queue) >= self.waiters_max:
+            if len(serving.queue) >= most:
                 return Turn(TurnStatus.FULL, serving.fence, self._until_free_us(serving, now_us))
             alive_us = serving.lasts(now_us + self.alive_us)
             serving.queue.append(LinePlace(self.who, self.permits, alive_us, self.lease_us))
@@ -307,7 +313,9 @@ class Leave:
             return unchanged(Left(was_held=False))
         serving = _Serving(before._replace(holders=holders, queue=queue), now_us)
         serving.serve(self.slots, now_us)
-        successors = serving.successors(self.successors_max) if self._is_followed_by_its_own(serving.granted) else ()
+        successors = (
+            serving.successors(self.successors_max, now_us) if self._is_followed_by_its_own(serving.granted) else ()
+        )
         after = serving.line()
         left = Left(was_held, tuple(serving.granted), successors)
         topics = _topics(serving, self.who, self.announce, changed=was_held or bool(serving.granted))

@@ -130,6 +130,8 @@ local function ask(state, now, args)
     elseif patience == 0 then
       turn = { 'b', whole(line.fence), whole(soonest(line.holders, now)) }
     else
+      -- Those that follow under the lease that is held stand in the line until it is renewed or given back.
+      if slots == 1 and line.holders[1] then most = most + line.fence - tonumber(line.holders[1][3]) end
       if is_full(line.queue, most) then line.queue = without_the_dead(line.queue, now) end
       if is_full(line.queue, most) then
         turn = { 'f', whole(line.fence), whole(soonest(line.holders, now)) }
@@ -163,11 +165,11 @@ local function cohort(who)
 end
 
 -- Those right behind the new holder that are of its cohort; a fence is kept for each.
-local function successors(line, holder, most)
+local function successors(line, holder, most, now)
   local found, at, own = {}, 1, cohort(holder[1])
   while #found < most do
-    local who, after = match(line.queue, '^;([^:]+):%d+:%d+:%d+()', at)
-    if not who or cohort(who) ~= own then break end
+    local who, ends, after = match(line.queue, '^;([^:]+):%d+:(%d+):%d+()', at)
+    if not who or tonumber(ends) <= now or cohort(who) ~= own then break end
     found[#found + 1] = ';' .. who
     at = after
   end
@@ -204,7 +206,7 @@ local function leave(state, now, args)
   local granted = serve(line, slots, now)
   local own = most > 0 and cohort(me)
   local follows = own and #granted == 1 and cohort(granted[1][1]) == own
-  local answer = { held and '1' or '0', follows and successors(line, granted[1], most) or '' }
+  local answer = { held and '1' or '0', follows and successors(line, granted[1], most, now) or '' }
   for _, one in ipairs(granted) do
     for i = 1, 3 do answer[#answer + 1] = one[i] end
   end

@@ -11,7 +11,7 @@ from sdpatterns.coordination.lease.decision import Ask, Leave, Left, RenewLease,
 from sdpatterns.coordination.lease.held import Held
 from sdpatterns.coordination.lease.line import Line, LineCodec
 from sdpatterns.coordination.lease.notices import LeaseLeft, LeaseRefused, LeaseReleased, LeaseTaken
-from sdpatterns.coordination.lease.waiting import Cohort, Granted, Waiters, Waiting
+from sdpatterns.coordination.lease.waiting import Cohort, Granted, Waiters, Waiting, next_cohort
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.heartbeat import Heartbeat
@@ -76,7 +76,7 @@ class Permits:
         self._alive_us = self._lease_us
         self._waiters = Waiters()
         self._successors_max = _SUCCESSORS_MAX if in_cohorts and self._waits else 0
-        self._cohort = "~" + callers().rpartition("#")[2] if self._successors_max else ""
+        self._cohort = next_cohort(callers) if self._successors_max else ""
 
     def topic(self, cell: str) -> str:
         """What is announced when the holders of a key change; empty where none is told."""
@@ -107,26 +107,35 @@ class Permits:
         except BaseException as error:
             self._waiters.leave(waiting)
             # Where its only step failed it has nothing. A cancellation may have come when the step was made.
-            if waiting.is_in_line or not isinstance(error, Exception):
+            if waiting.is_in_line or waiting.granted is not None or not isinstance(error, Exception):
                 await self._shielded(self._giving_up(cell, waiting))
             raise
         self._waiters.leave(waiting)
         if isinstance(turn, Granted):
             given = waiting.granted
             if given is not None and given.cohort.who not in {waiting.who, turn.cohort.who}:
-                # A neighbour let it follow, and meanwhile the store had given it a lease of its own.
-                await self._surely(self._ending(cell, given.cohort))
+                await self._given_twice(cell, waiting.who, given.cohort)
             return self._held(key, cell, waiting.who, turn, SYSTEM.monotonic() - begin_s)
-        if turn.status is TurnStatus.WAITING:
+        if turn.status is TurnStatus.WAITING or waiting.granted is not None:
             await self._surely(self._giving_up(cell, waiting))
         return self._refused(key, "full" if turn.status is TurnStatus.FULL else "waited", turn.left_us / 1e6)
 
+    async def _given_twice(self, cell: str, who: str, neighbours: Cohort) -> None:
+        """A neighbour let it follow, and meanwhile the store had given it a lease of its own."""
+        try:
+            await self._shielded(self._ending(cell, neighbours))
+        except BaseException:
+            await self._shielded(lambda: self._leave(cell, who))
+            raise
+
     async def renew(self, held: Held) -> bool:
         """Move the end of its lease on; False where another caller holds it."""
+        if held.is_released:
+            return False
         sent_s = SYSTEM.monotonic()
         is_held = await self._renewed(held.cell, held.cohort)
-        if is_held:
-            held.heartbeat.until_s = sent_s + self.config.lease_s
+        # One that is refused is over at once, so that no other caller follows under it.
+        held.heartbeat.until_s = sent_s + self.config.lease_s if is_held else sent_s
         return is_held
 
     async def release(self, held: Held) -> bool:
@@ -241,7 +250,8 @@ class Permits:
             granted = waiting.granted
             if granted is not None and granted.until_s > SYSTEM.monotonic():
                 return granted
-            waiting.granted = None
+            if granted is not None:
+                waiting.granted = None
             if turn.status is not TurnStatus.WAITING or left_s <= 0:
                 return turn
 
@@ -256,7 +266,7 @@ class Permits:
     def _giving_back(self, held: Held) -> Callable[[], Awaitable[bool]]:
         """Let the next of its cohort follow. What is left to be done may be done twice."""
         # The next one goes on with what is left of the lease, and its first renewal must still be ahead.
-        if held.left_s >= self.config.lease_s * 2 / 3:
+        if not held.is_lost and held.left_s >= self.config.lease_s * 2 / 3:
             heir = self._waiters.follow(held.cohort, held.fence, held.heartbeat.until_s)
             if heir is not None:
                 return lambda: self._followed(heir)
@@ -265,12 +275,17 @@ class Permits:
     def _giving_up(self, cell: str, waiting: Waiting) -> Callable[[], Awaitable[bool]]:
         """Its turn may have come at the last moment: then the next one follows. Else it leaves its place."""
         granted = waiting.granted
-        if granted is None:
+        if granted is None or granted.cohort.who == waiting.who:
             return lambda: self._leave(cell, waiting.who)
         heir = self._waiters.follow(granted.cohort, granted.fence, granted.until_s)
-        if heir is not None:
-            return lambda: self._followed(heir)
-        return self._ending(cell, granted.cohort)
+        given = self._ending(cell, granted.cohort) if heir is None else lambda: self._followed(heir)
+
+        async def both() -> bool:
+            """A look of its own may be on its way, and so it may have something of its own too."""
+            await given()
+            return await self._leave(cell, waiting.who)
+
+        return both
 
     def _ending(self, cell: str, cohort: Cohort) -> Callable[[], Awaitable[bool]]:
         """Give its lease back."""

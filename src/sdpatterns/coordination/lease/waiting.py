@@ -20,7 +20,7 @@ from sdpatterns.coordination.lease.decision import Left
 from sdpatterns.core.forks import drop_in_child, new_lock
 from sdpatterns.core.runtime import Waiter, current
 
-__all__ = ["Cohort", "Granted", "Waiters", "Waiting", "next_caller"]
+__all__ = ["Cohort", "Granted", "Waiters", "Waiting", "next_caller", "next_cohort"]
 
 
 class _Process:
@@ -42,6 +42,16 @@ _PROCESS = _Process()
 def next_caller() -> str:
     """An id that no other attempt of any process has. What stands before the `#` names the process."""
     return f"{_PROCESS.name}#{next(_PROCESS.count):x}"
+
+
+# It never begins again, not even in a child: an object that came with the fork keeps its number.
+_COHORTS = itertools.count()
+
+
+def next_cohort(callers: Callable[[], str]) -> str:
+    """What the ids of the callers of one object end with."""
+    number = f"{next(_COHORTS):x}" if callers is next_caller else callers().rpartition("#")[2]
+    return f"~{number}"
 
 
 class Cohort:

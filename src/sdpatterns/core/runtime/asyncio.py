@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import heapq
-import itertools
 import logging
 import sys
-import weakref
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime.expiry import AsyncioTimeLimit
+from sdpatterns.core.runtime.loop_alarm import LoopAlarm, alarm_of
 from sdpatterns.core.runtime.protocols import Company, Group, TimeLimit, Waiter
 
 __all__ = ["ASYNCIO", "AsyncioRuntime"]
@@ -145,7 +143,6 @@ class AsyncioRuntime:
 
 
 _APART: set[asyncio.Task[None]] = set()
-_GONE_MAX = 1_000
 
 
 async def _logged(work: Callable[[], Awaitable[None]]) -> None:
@@ -233,89 +230,11 @@ def _accompanying(companion: Callable[[Waiter], Awaitable[None]], after_s: float
     assert me is not None
     side = _CompanionTask(me, companion)
     if after_s > 0:
-        side.alarm = _alarm_of(me.get_loop())
-        side.bell = side.alarm.put_on(side, after_s)
+        side.alarm = alarm_of(me.get_loop())
+        side.bell = side.alarm.put_on(side.begin, after_s)
     else:
         side.begin()
     return side
-
-
-class _LoopAlarm:
-    """One timer of a loop that begins many companions: see `core.runtime.alarm`, which does it for threads.
-
-    Most work ends in time, and a timer for each of them would cost more than all else that is done for it.
-    """
-
-    __slots__ = ("_bells", "_count", "_due", "_loop", "_timer", "_wakes_at")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = weakref.ref(loop)
-        self._count = itertools.count()
-        self._bells: dict[int, tuple[_CompanionTask, contextvars.Context]] = {}
-        # The times of all that were put on, with their numbers; those that were taken off are passed over.
-        self._due: list[tuple[float, int]] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at = 0.0
-
-    def is_of(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return self._loop() is loop
-
-    def put_on(self, side: _CompanionTask, after_s: float) -> int:
-        """Begin it in so many seconds, in the context of the caller; gives its number."""
-        loop = self._loop()
-        assert loop is not None
-        at, number = loop.time() + after_s, next(self._count)
-        self._bells[number] = (side, contextvars.copy_context())
-        heapq.heappush(self._due, (at, number))
-        if self._timer is None or at < self._wakes_at:
-            self._set(loop, at)
-        if len(self._due) > _GONE_MAX + 2 * len(self._bells):
-            self._due = [(at, number) for at, number in self._due if number in self._bells]
-            heapq.heapify(self._due)
-        return number
-
-    def take_off(self, number: int) -> None:
-        """It is not to begin any more. The timer stays: the next ones need it."""
-        self._bells.pop(number, None)
-
-    def _set(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # A context of its own, because it belongs to none of those for which it wakes.
-        self._timer, self._wakes_at = loop.call_at(at, self._ring, context=contextvars.Context()), at
-
-    def _ring(self) -> None:
-        loop = self._loop()
-        assert loop is not None
-        self._timer = None
-        # A loop runs a timer up to one tick of its clock early.
-        now = max(loop.time(), self._wakes_at)
-        while self._due:
-            at, number = self._due[0]
-            if number not in self._bells:
-                heapq.heappop(self._due)
-            elif at <= now:
-                heapq.heappop(self._due)
-                side, context = self._bells.pop(number)
-                context.run(side.begin)
-            else:
-                self._set(loop, at)
-                return
-
-
-_ALARMS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopAlarm] = weakref.WeakKeyDictionary()
-_last_alarm: _LoopAlarm | None = None
-
-
-def _alarm_of(loop: asyncio.AbstractEventLoop) -> _LoopAlarm:
-    global _last_alarm  # noqa: PLW0603 - most programs have one loop, and to look it up costs more than all else here
-    alarm = _last_alarm
-    if alarm is None or not alarm.is_of(loop):
-        alarm = _ALARMS.get(loop)
-        if alarm is None:
-            alarm = _ALARMS[loop] = _LoopAlarm(loop)
-        _last_alarm = alarm
-    return alarm
 
 
 class _CompanionTask:
@@ -332,7 +251,7 @@ class _CompanionTask:
         self._stop: AsyncioWaiter | None = None
         self._over = False
         self._struck = False
-        self.alarm: _LoopAlarm | None = None
+        self.alarm: LoopAlarm | None = None
         self.bell = 0
 
     def begin(self) -> None:

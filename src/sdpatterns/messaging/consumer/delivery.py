@@ -69,6 +69,8 @@ class Delivery(ABC):
         except ClaimLost:
             self.lost()
             return None
+        finally:
+            self._heartbeat.let_go()
 
     @property
     def until_s(self) -> float:
