@@ -143,6 +143,6 @@ class Holding:
         try:
             return await held.heartbeat.finish(error)
         finally:
-            # A lease that is lost is over: there is nothing to give back, but for the places of those that it served.
+            # A lease that is lost is over: there is nothing to give back except the places of those that it served.
             if not held.is_lost or held.cohort.served:
                 await self._pattern.release(held)
