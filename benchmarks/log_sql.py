@@ -1,8 +1,9 @@
-"""A log in SQL beside eventsourcing: appends one by one, in batches of 100, and the load of a stream of 1,000 events.
+"""Logs and event stores in SQL beside eventsourcing: single appends, batches of 100, and a stream of 1,000 events.
 
-Both write to the same server or the same kind of file (WAL, `synchronous=FULL`), in one process. Ours runs in a
-loop of asyncio, one caller alone unless said otherwise; eventsourcing has no asyncio and runs plainly, or in threads.
-Beside its bare recorder, which like ours takes and gives bytes, stands its application, which makes objects of them.
+Both write to the same server or the same kind of file (WAL, `synchronous=FULL`), in one process, one caller alone
+unless said otherwise. Ours runs in a loop of asyncio, and without one; eventsourcing has no asyncio. Our log stands
+beside its recorder, since both take and give bytes, and our event store beside its application: both make objects of
+them, and of a stream that is loaded they make the state.
 
     python benchmarks/log_sql.py [rounds]
 """
@@ -15,9 +16,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,27 +28,48 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
-from harness import interleaved, report
+from harness import Rounds, interleaved, report
 
+from sdpatterns import Aggregate as OurAggregate
+from sdpatterns import EventSchema, EventStore, EventType
 from sdpatterns.backends.sqlalchemy import SQLBackend
+from sdpatterns.core.runtime import finish
 from sdpatterns.ports.log import NewEvent
 from sdpatterns.testing import servers
 
 SINGLES, BATCHES, BATCH, LOADS, LENGTH, TASKS = 300, 20, 100, 20, 1_000, 32
 PACKAGES = ["sdpatterns", "sqlalchemy", "asyncpg", "psycopg", "eventsourcing"]
 DATA = b"x" * 100
+RECORDER, APPLICATION = "eventsourcing, recorder", "eventsourcing, application"
+
+
+@dataclass(frozen=True)
+class Counted:
+    text: str
+
+
+def count(state: int, event: Counted) -> int:
+    return state + 1
+
+
+COUNTER = OurAggregate(name="counter", initial=0, decide=lambda state, event: [event], evolve=count)
+SCHEMA = EventSchema(EventType("counted", Counted))
 
 
 class Ours:
-    def __init__(self, url: str) -> None:
+    """The log, which takes and gives bytes, and the event store, which makes objects of them."""
+
+    def __init__(self, name: str, url: str) -> None:
         self.backend = SQLBackend(url)
-        self.log = self.backend.log("bench")
+        self.log = self.backend.log(name)
+        self.store = EventStore(name, backend=self.backend, schema=SCHEMA)
         self.numbers = itertools.count()
 
     async def open(self) -> None:
         await self.backend.create()
         for begin in range(0, LENGTH, BATCH):
             await self.log.append("long", begin, self._events(BATCH))
+            await self.store.append(COUNTER.stream("long"), begin, [Counted("x" * 50)] * BATCH)
 
     async def close(self) -> None:
         await self.backend.__aexit__(None, None, None)
@@ -58,6 +81,12 @@ class Ours:
         stream = uuid.uuid4().hex
         for number in range(count):
             await self.log.append(stream, number * size, self._events(size))
+
+    async def _store(self, count: int, size: int) -> float:
+        stream, began = uuid.uuid4().hex, time.perf_counter()
+        for number in range(count):
+            await self.store.append(stream, number * size, [Counted("x" * 50) for _ in range(size)])
+        return (time.perf_counter() - began) / (count * size)
 
     async def singles(self) -> float:
         began = time.perf_counter()
@@ -79,6 +108,18 @@ class Ours:
         began = time.perf_counter()
         for _ in range(LOADS):
             assert len((await self.log.read("long", 0, LENGTH)).events) == LENGTH
+        return (time.perf_counter() - began) / (LOADS * LENGTH)
+
+    async def store_singles(self) -> float:
+        return await self._store(SINGLES, 1)
+
+    async def store_batches(self) -> float:
+        return await self._store(BATCHES, BATCH)
+
+    async def store_load(self) -> float:
+        began = time.perf_counter()
+        for _ in range(LOADS):
+            assert (await self.store.state(COUNTER, "long")).state == LENGTH
         return (time.perf_counter() - began) / (LOADS * LENGTH)
 
 
@@ -167,15 +208,16 @@ class WholeApplication:
 
 
 @contextmanager
-def on_sqlite() -> Iterator[tuple[str, Any, dict[str, str]]]:
+def on_sqlite() -> Iterator[tuple[tuple[str, str], Any, dict[str, str]]]:
     with tempfile.TemporaryDirectory() as folder:
         recorder = SQLiteApplicationRecorder(SQLiteDatastore(f"{folder}/recorder.db"))
         settings = {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": f"{folder}/application.db"}
-        yield f"sqlite+aiosqlite:///{folder}/ours.db", recorder, settings
+        urls = f"sqlite+aiosqlite:///{folder}/ours.db", f"sqlite:///{folder}/threaded.db"
+        yield urls, recorder, settings
 
 
 @contextmanager
-def on_postgres() -> Iterator[tuple[str, Any, dict[str, str]]]:
+def on_postgres() -> Iterator[tuple[tuple[str, str], Any, dict[str, str]]]:
     with servers.postgres_server() as url:
         parts = urlsplit(url)
         place = {
@@ -188,35 +230,54 @@ def on_postgres() -> Iterator[tuple[str, Any, dict[str, str]]]:
         datastore = PostgresDatastore(**place)  # type: ignore[arg-type]
         settings = {f"POSTGRES_{name.upper()}": value for name, value in place.items()}
         settings["PERSISTENCE_MODULE"] = "eventsourcing.postgres"
-        yield url.replace("postgresql:", "postgresql+asyncpg:"), PostgresApplicationRecorder(datastore), settings
+        urls = url.replace("postgresql:", "postgresql+asyncpg:"), url.replace("postgresql:", "postgresql+psycopg:")
+        yield urls, PostgresApplicationRecorder(datastore), settings
         datastore.close()
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     for kind, opened in (("sqlite", on_sqlite()), ("postgres", on_postgres())):
-        with opened as (url, made, settings), asyncio.Runner() as runner:
-            ours, recorder, application = Ours(url), Recorder(made), WholeApplication(settings)
+        with opened as (urls, made, settings), asyncio.Runner() as runner:
+            ours, threaded = Ours("tasks", urls[0]), Ours("threads", urls[1])
+            recorder, application = Recorder(made), WholeApplication(settings)
             runner.run(ours.open())
+            finish(threaded.open())
 
             def case(
                 work: Callable[[], Coroutine[Any, Any, float]], runner: asyncio.Runner = runner
             ) -> Callable[[], float]:
                 return lambda: runner.run(work())
 
-            for title, mine in (("singles", ours.singles), ("batches", ours.batches), ("load", ours.load)):
-                cases = {
-                    "sdpatterns": case(mine),
-                    "eventsourcing, recorder": getattr(recorder, title),
-                    "eventsourcing, application": getattr(application, title),
+            for title in ("singles", "batches", "load"):
+                logs = {
+                    "sdpatterns": case(getattr(ours, title)),
+                    "sdpatterns, no loop": plain(getattr(threaded, title)),
+                    RECORDER: getattr(recorder, title),
                 }
                 if title == "singles":
-                    cases["sdpatterns, 32 tasks"] = case(ours.singles_at_once)
-                    cases["eventsourcing, recorder, 32 threads"] = recorder.singles_at_once
-                interleaved(cases, 1)
-                report(f"log_{kind}_{title}", interleaved(cases, rounds), "eventsourcing, recorder", PACKAGES)
+                    logs["sdpatterns, 32 tasks"] = case(ours.singles_at_once)
+                    logs[f"{RECORDER}, 32 threads"] = recorder.singles_at_once
+                stores = {
+                    "sdpatterns, event store": case(getattr(ours, f"store_{title}")),
+                    "sdpatterns, event store, no loop": plain(getattr(threaded, f"store_{title}")),
+                    APPLICATION: getattr(application, title),
+                }
+                interleaved(logs | stores, 1)
+                found = interleaved(logs | stores, rounds)
+                report(f"log_{kind}_{title}", only(found, logs), RECORDER, PACKAGES)
+                report(f"eventstore_{kind}_{title}", only(found, stores), APPLICATION, PACKAGES)
             runner.run(ours.close())
+            threaded.backend.__exit__(None, None, None)
             application.app.close()
+
+
+def plain(work: Callable[[], Coroutine[Any, Any, float]]) -> Callable[[], float]:
+    return lambda: finish(work())
+
+
+def only(found: Rounds, cases: Iterable[str]) -> Rounds:
+    return {name: found[name] for name in cases}
 
 
 if __name__ == "__main__":

@@ -95,8 +95,9 @@ def _valkey_is_ready(process: ServerProcess) -> bool:
         facts = _ask(process.port, "INFO")
     except OSError:
         return False
-    # It answers while it still loads its data, and refuses everything else.
-    return f"process_id:{process.pid}\r\n" in facts and "loading:0\r\n" in facts
+    # It answers while it still loads its data, and refuses everything else. The line break, because `async_loading:0`
+    # stands there at the same time.
+    return f"process_id:{process.pid}\r\n" in facts and "\nloading:0\r\n" in facts
 
 
 def _ask(port: int, *words: str) -> str:

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from sdpatterns.backends.redis.failures import code_of
 from sdpatterns.backends.redis.names import turn_head
-from sdpatterns.backends.redis.protocol import bulk, pack_after
+from sdpatterns.backends.redis.protocol import pack
 
 __all__ = ["READ", "SLACK_MS", "ServerScript", "StepCall", "StepScript", "compare_and_set", "step_script"]
 
@@ -199,19 +199,19 @@ class ServerScript:
 
     def __init__(self, text: str) -> None:
         digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-        self._by_digest = bulk("EVALSHA") + bulk(digest)
-        self._whole = bulk("EVAL") + bulk(text)
+        self._by_digest = ("EVALSHA", digest)
+        self._whole = ("EVAL", text)
 
     async def run(self, sender: Any, keys: Sequence[bytes], args: Sequence[str | bytes]) -> Any:
         """The script's reply. A server that does not know it has done nothing: it gets the script and a second call."""
         # By digest first: after the first call of a script a server knows it, until it restarts.
-        rest = [b"%d" % len(keys), *keys, *args]
+        count = b"%d" % len(keys)
         try:
-            return await sender.call(pack_after(self._by_digest, len(rest) + 2, rest), keys[0])
+            return await sender.call(pack(*self._by_digest, count, *keys, *args), keys[0])
         except ResponseError as error:
             if code_of(error) != "NOSCRIPT":
                 raise
-        return await sender.call(pack_after(self._whole, len(rest) + 2, rest), keys[0])
+        return await sender.call(pack(*self._whole, count, *keys, *args), keys[0])
 
 
 class StepScript:

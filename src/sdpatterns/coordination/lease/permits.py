@@ -257,6 +257,7 @@ class Permits:
 
     async def _told(self, subscription: Subscription | None, waiting: Waiting, cell: str, pause_s: float) -> None:
         """Wait until it may have its turn, or has to show that it is alive."""
+        assert waiting.told is not None
         if subscription is None:
             await waiting.told.wait(min(pause_s, _LOOK_S))
         elif await subscription.wait(pause_s) and waiting.granted is None and self._waiters.is_leaving(cell):

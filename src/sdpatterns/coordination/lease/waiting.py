@@ -86,7 +86,8 @@ class Waiting:
     def __init__(self, who: str) -> None:
         self.who = who
         self.granted: Granted | None = None
-        self.told: Waiter = current().waiter()
+        self.told: Waiter | None = None
+        """Wakes it; there from when it stands in a line, because most callers never do."""
         self.end_wait: Callable[[], object] | None = None
         """Ends its wait for a signal, where the bus can do that."""
         self.is_in_line = False
@@ -98,8 +99,9 @@ class Waiting:
         return self.is_in_line and self.end_wait is None
 
     def wake(self) -> None:
-        """Let it look at what it was given."""
-        self.told.wake()
+        """Let it look at what it was given. One that is not in a line yet looks by itself."""
+        if self.told is not None:
+            self.told.wake()
         if self.end_wait is not None:
             self.end_wait()
 
@@ -136,6 +138,7 @@ class Waiters:
 
     def stand(self, waiting: Waiting) -> None:
         """It stands in a line from now on."""
+        waiting.told = current().waiter()
         waiting.is_in_line = True
         self._in_line[waiting.who] = waiting
 
