@@ -69,8 +69,22 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} cannot be stored; use plain JSON types or bytes")
 
 
-# Made once: `json.dumps` with settings makes an encoder for each call.
-_WRITTEN = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+def json_writer(default: Callable[[Any], Any] | None = None) -> Callable[[object], str]:
+    """Compact `json.dumps`, made once: else each call makes an encoder, which costs more than a short state."""
+    encoder = json.JSONEncoder(default=default, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:  # an interpreter other than CPython
+        return encoder.encode
+    # As `JSONEncoder.iterencode` does for each call; without its search for a value that holds itself, which ends with
+    # RecursionError then.
+    ascii_text = json.encoder.encode_basestring_ascii
+    parts = make(None, encoder.default, ascii_text, None, ":", ",", False, False, True)  # noqa: FBT003 - by position only
+    return lambda value: "".join(parts(value, 0))
+
+
+compact_json = json_writer()
+"""For values of JSON's own types."""
+_WRITTEN = json_writer(_plain)
 
 
 def _bytes_back(pairs: dict[str, Any]) -> Any:

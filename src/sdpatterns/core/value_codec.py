@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from sdpatterns.core.codec import JsonCodec, json_reader
+from sdpatterns.core.codec import JsonCodec, compact_json, json_reader
 from sdpatterns.core.values import is_plain, plain_of, value_of
 from sdpatterns.errors import CodecError
 
@@ -37,7 +36,7 @@ class ValueCodec:
         # Plain values keep version 1, because a process of the release before may read them during a deploy.
         if is_plain(value):
             return self._plain.encode(value)
-        return _TYPED + json.dumps(plain_of(value), separators=(",", ":")).encode()
+        return _TYPED + compact_json(plain_of(value)).encode()
 
     def decode(self, data: bytes, /) -> Any:
         if not data.startswith(_TYPED):

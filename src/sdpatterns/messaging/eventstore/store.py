@@ -97,9 +97,11 @@ class EventStore(Undivided):
         self.name = check_name("EventStore", name)
         if not callable(getattr(backend, "log", None)):
             raise TypeError(f"an event store needs a backend with logs, and {type(backend).__name__} has none")
-        personal = [it.name for it in schema.types if it.personal]
-        if personal and cipher is None:
-            raise ValueError(f"EventStore {name!r} needs a cipher for the personal fields of {', '.join(personal)}")
+        self._personal = {it.name: it for it in schema.types if it.personal}
+        if self._personal and cipher is None:
+            raise ValueError(
+                f"EventStore {name!r} needs a cipher for the personal fields of {', '.join(self._personal)}"
+            )
         self.schema = schema
         self._settings = settings or LogSettings()
         self.log: EventLog = backend.log(name, self._settings)
@@ -266,14 +268,18 @@ class EventStore(Undivided):
             raise ValueError(f"ids must have one for each of {len(events)} events, got {len(ids)}")
         new: list[NewEvent] = []
         subjects: set[str] = set()
+        # Events of one version share their metadata, so that a log may write them once.
+        shared: dict[int, dict[str, str]] = {}
         for place, event in enumerate(events):
-            part = self.schema.dump(event)
-            data, subject = await sealed(self._cipher, self.schema.type_of(event), part.data)
-            subjects |= set() if subject is None else {subject}
-            new.append(NewEvent(
-                id=self._ids() if ids is None else ids[place], type=part.type, data=DATA.encode(data),
-                metadata={**about, SCHEMA_VERSION: str(part.version)},
-            ))  # fmt: skip
+            name, version, data = self.schema.dump(event)
+            if name in self._personal:
+                data, subject = await sealed(self._cipher, self._personal[name], data)
+                subjects |= set() if subject is None else {subject}
+            metadata = shared.get(version)
+            if metadata is None:
+                metadata = shared[version] = {**about, SCHEMA_VERSION: str(version)}
+            new_id = self._ids() if ids is None else ids[place]
+            new.append(NewEvent(id=new_id, type=name, data=DATA.encode(data), metadata=metadata))
         return _Written(new, frozenset(subjects))
 
     async def _stored(self, it: RecordedEvent) -> list[StoredEvent]:

@@ -6,6 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from sdpatterns.backends.nats.stored import Stored, instant_us
+from sdpatterns.core.codec import compact_json
 from sdpatterns.errors import CodecError
 from sdpatterns.ports.log import NewEvent, RecordedEvent
 
@@ -37,7 +38,7 @@ class Dropped(NamedTuple):
 def packed(stream: str, version: int, event: NewEvent, shift_us: int) -> bytes:
     """The message of an event. The version first, as in a mark."""
     line = [version, stream, event.id, event.type, shift_us, dict(event.metadata)]
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n" + event.data
+    return compact_json(line).encode() + b"\n" + event.data
 
 
 def mark_of(*numbers: int) -> bytes:

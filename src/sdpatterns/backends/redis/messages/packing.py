@@ -11,6 +11,8 @@ import struct
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sdpatterns.core.codec import compact_json
+
 __all__ = ["MessageRecord", "body_of", "key_in", "key_word", "opened_body", "record_in", "tenant_in", "tenant_word"]
 
 _BARE = b"0"
@@ -21,7 +23,7 @@ def body_of(payload: bytes, headers: Mapping[str, str]) -> bytes:
     """Headers and payload as one value."""
     if not headers:
         return _BARE + payload
-    head = json.dumps(dict(headers), separators=(",", ":")).encode()
+    head = compact_json(dict(headers)).encode()
     return b"%b%08d%b%b" % (_WITH_HEADERS, len(head), head, payload)
 
 

@@ -101,7 +101,7 @@ class Flushes(ABC):
         """The requests of one group as one unit."""
 
     @abstractmethod
-    def _groups(self, requests: Sequence[VerbRequest]) -> Iterable[list[VerbRequest]]:
+    def _groups(self, requests: Sequence[VerbRequest]) -> Iterable[Sequence[VerbRequest]]:
         """Those of one verb and name together, as long as they are not too much for one statement."""
 
     @abstractmethod

@@ -49,7 +49,10 @@ class EventFlushes(Flushes):
         else:
             request.end(answers)
 
-    def _groups(self, requests: Sequence[VerbRequest]) -> Iterator[list[VerbRequest]]:
+    def _groups(self, requests: Sequence[VerbRequest]) -> Iterator[Sequence[VerbRequest]]:
+        if len(requests) == 1:
+            yield requests
+            return
         appends: dict[str, list[VerbRequest]] = {}
         for request in requests:
             if request.verb == "append":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sdpatterns.backends.sqlalchemy.engine.texts import given_text, stored_text
+from sdpatterns.core.codec import compact_json
 from sdpatterns.ports.log import ANY, Expected, NewEvent, RecordedEvent
 
 __all__ = [
@@ -114,16 +115,29 @@ def append_of(stream: str, expected: Expected, events: Sequence[NewEvent]) -> Ap
         [stored_text(event.id) for event in events],
         [stored_text(event.type) for event in events],
         [event.data for event in events],
-        [json.dumps(dict(event.metadata)) if event.metadata else None for event in events],
+        _metadata_texts(events),
     )
+
+
+def _metadata_texts(events: Sequence[NewEvent]) -> list[str | None]:
+    """The metadata as JSON. Events of one append mostly share one mapping, which is written once."""
+    texts: list[str | None] = []
+    before: Mapping[str, str] | None = None
+    for event in events:
+        if event.metadata is not before:
+            before = event.metadata
+            text = compact_json(dict(before)) if before else None
+        texts.append(text)
+    return texts
 
 
 def found_in_stream(stream: str, rows: Sequence[Sequence[Any]]) -> list[RecordedEvent]:
     """From version, position, id, type, data, metadata, recorded_us."""
+    read = _metadata_reader()
     return [
         RecordedEvent(
             stream, version, position, given_text(name), given_text(kind), bytes(data),
-            json.loads(metadata) if metadata else {}, recorded_us,
+            read(metadata), recorded_us,
         )
         for version, position, name, kind, data, metadata, recorded_us in rows
     ]  # fmt: skip
@@ -131,13 +145,28 @@ def found_in_stream(stream: str, rows: Sequence[Sequence[Any]]) -> list[Recorded
 
 def found_in_log(rows: Sequence[Sequence[Any]]) -> list[RecordedEvent]:
     """From version, position, id, type, data, metadata, recorded_us, stream."""
+    read = _metadata_reader()
     return [
         RecordedEvent(
             given_text(stream), version, position, given_text(name), given_text(kind), bytes(data),
-            json.loads(metadata) if metadata else {}, recorded_us,
+            read(metadata), recorded_us,
         )
         for version, position, name, kind, data, metadata, recorded_us, stream in rows
     ]  # fmt: skip
+
+
+def _metadata_reader() -> Callable[[str | None], dict[str, str]]:
+    """Reads metadata. Neighbours mostly have the same text, which is read once."""
+    before: str | None = None
+    found: dict[str, str] = {}
+
+    def read(text: str | None) -> dict[str, str]:
+        nonlocal before, found
+        if text != before:
+            before, found = text, json.loads(text) if text else {}
+        return found.copy()
+
+    return read
 
 
 def runs(appends: Sequence[Append]) -> list[list[Append]]:

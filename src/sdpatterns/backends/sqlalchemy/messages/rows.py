@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sdpatterns.backends.sqlalchemy.engine.texts import given_text, stored_text
+from sdpatterns.core.codec import compact_json
 from sdpatterns.ports.queue import Claimed, Complete, Message, Park, Parked, Requeue, Settlement, kept_reason
 
 __all__ = [
@@ -195,7 +196,7 @@ def in_turn(found: Sequence[tuple[str, T]], after: str) -> Sequence[tuple[str, T
 
 
 def _headers(headers: Mapping[str, str]) -> str | None:
-    return json.dumps(dict(headers)) if headers else None
+    return compact_json(dict(headers)) if headers else None
 
 
 def runs(rows: Sequence[MessageRow]) -> list[Sequence[MessageRow]]:
