@@ -113,6 +113,12 @@ class Ours:
     async def store_singles(self) -> float:
         return await self._store(SINGLES, 1)
 
+    async def store_singles_at_once(self) -> float:
+        each = SINGLES // 10
+        began = time.perf_counter()
+        await asyncio.gather(*(self._store(each, 1) for _ in range(TASKS)))
+        return (time.perf_counter() - began) / (each * TASKS)
+
     async def store_batches(self) -> float:
         return await self._store(BATCHES, BATCH)
 
@@ -121,6 +127,15 @@ class Ours:
         for _ in range(LOADS):
             assert (await self.store.state(COUNTER, "long")).state == LENGTH
         return (time.perf_counter() - began) / (LOADS * LENGTH)
+
+
+def in_threads(append: Callable[[int, int], float]) -> float:
+    each = SINGLES // 10
+    with ThreadPoolExecutor(TASKS) as threads:
+        began = time.perf_counter()
+        for done in [threads.submit(append, each, 1) for _ in range(TASKS)]:
+            done.result()
+        return (time.perf_counter() - began) / (each * TASKS)
 
 
 class Counter(Aggregate):
@@ -155,12 +170,7 @@ class Recorder:
         return self._append(SINGLES, 1)
 
     def singles_at_once(self) -> float:
-        each = SINGLES // 10
-        with ThreadPoolExecutor(TASKS) as threads:
-            began = time.perf_counter()
-            for done in [threads.submit(self._append, each, 1) for _ in range(TASKS)]:
-                done.result()
-            return (time.perf_counter() - began) / (each * TASKS)
+        return in_threads(self._append)
 
     def batches(self) -> float:
         return self._append(BATCHES, BATCH)
@@ -195,6 +205,9 @@ class WholeApplication:
 
     def singles(self) -> float:
         return self._append(SINGLES, 1)
+
+    def singles_at_once(self) -> float:
+        return in_threads(self._append)
 
     def batches(self) -> float:
         return self._append(BATCHES, BATCH)
@@ -263,6 +276,9 @@ def main() -> None:
                     "sdpatterns, event store, no loop": plain(getattr(threaded, f"store_{title}")),
                     APPLICATION: getattr(application, title),
                 }
+                if title == "singles":
+                    stores["sdpatterns, event store, 32 tasks"] = case(ours.store_singles_at_once)
+                    stores[f"{APPLICATION}, 32 threads"] = application.singles_at_once
                 interleaved(logs | stores, 1)
                 found = interleaved(logs | stores, rounds)
                 report(f"log_{kind}_{title}", only(found, logs), RECORDER, PACKAGES)

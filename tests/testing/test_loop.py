@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import threading
 import time
@@ -121,6 +122,22 @@ def test_going_round_and_round_is_an_error(pause_s: float) -> None:
 
     with pytest.raises(Deadlock, match="no time has passed"):
         run(main)
+
+
+def test_two_that_wait_for_what_rounding_has_left_get_there() -> None:
+    async def one(turns: int, then_s: float) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiter = current().waiter()
+        while (left_s := then_s - SYSTEM.monotonic()) > 0:
+            await waiter.wait(left_s)
+
+    async def main() -> None:
+        # The loop runs a timer up to a microsecond early, and in each of its turns one of the two has something to do.
+        then_s = math.nextafter(SYSTEM.monotonic(), math.inf)
+        await asyncio.gather(one(0, then_s), one(1, then_s))
+
+    run(main)
 
 
 async def _nothing(*_: object) -> None:

@@ -25,6 +25,7 @@ __all__ = ["Deadlock", "VirtualLoop"]
 _Ts = TypeVarTuple("_Ts")
 
 
+_TURNS_EACH_US = 1_000
 _TURNS_MAX = 50_000
 _TURNS_UNHEARD = 100
 _ROUNDED_S = 1e-10
@@ -70,6 +71,10 @@ class _JumpingSelector(selectors.BaseSelector):
         elif self._turns > _TURNS_MAX:
             self._turns = 0  # tasks that clean up have turns again
             raise Deadlock(f"{_TURNS_MAX} turns of the loop, and no time has passed: a task polls instead of waiting")
+        elif self._turns % _TURNS_EACH_US == 0:
+            # Code takes time too. A task that waits until a moment, and is woken before it by a rounding error, would
+            # else wait for the rest again and again.
+            self._clock.advance(_LEAST_S)
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         return self._inner.register(fileobj, events, data)
