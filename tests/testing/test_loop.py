@@ -132,12 +132,13 @@ def test_two_that_wait_for_what_rounding_has_left_get_there() -> None:
         while (left_s := then_s - SYSTEM.monotonic()) > 0:
             await waiter.wait(left_s)
 
-    async def main() -> None:
+    async def main() -> bool:
         # The loop runs a timer up to a microsecond early, and in each of its turns one of the two has something to do.
         then_s = math.nextafter(SYSTEM.monotonic(), math.inf)
         await asyncio.gather(one(0, then_s), one(1, then_s))
+        return SYSTEM.monotonic() >= then_s
 
-    run(main)
+    assert run(main)
 
 
 async def _nothing(*_: object) -> None:
