@@ -12,6 +12,7 @@ is counted on this machine from before the store was asked, so a holder gives up
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -42,7 +43,7 @@ class Heartbeat:
     `renew` for each third, ten times as many while the store is away.
     """
 
-    __slots__ = ("_beats", "_company", "_make_lost", "_renew", "_stop", "lease_s", "lost", "until_s")
+    __slots__ = ("_beats", "_company", "_make_lost", "_pid", "_renew", "_stop", "lease_s", "lost", "until_s")
 
     def __init__(
         self, lease_s: float, until_s: float, renew: Callable[[], Awaitable[bool]], lost: Callable[[str], Exception]
@@ -54,6 +55,7 @@ class Heartbeat:
         """Why it is lost; None as long as it is not known to be."""
         self._renew = renew
         self._make_lost = lost
+        self._pid = os.getpid()
         self._beats = True
         self._stop: Waiter | None = None
         self._company: Company | None = None
@@ -62,6 +64,11 @@ class Heartbeat:
     def left_s(self) -> float:
         """Seconds of lease; negative when it is over."""
         return self.until_s - SYSTEM.monotonic()
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether the lease belongs to a process from which this one was forked. Then it is not this one's to end."""
+        return self._pid != os.getpid()
 
     def lose(self, why: str) -> Exception:
         """Record that the lease is lost; gives the exception that says so."""
@@ -85,16 +92,18 @@ class Heartbeat:
         """Run the work while the lease is renewed.
 
         `failed` is called where the work itself raises, `cut_off` where it is cancelled or interrupted, and
-        neither of them where the lease was lost: then there is nothing left to give back.
+        neither of them where the lease was lost: then there is nothing left to give back. Nor where a child that was
+        forked in the work leaves it.
         """
         try:
             return await current().beside(work, self._beat, after_s=self._due_s)
         except Exception as error:
-            if error is not self.lost:
+            if error is not self.lost and not self.is_inherited:
                 await failed(error)
             raise
         except BaseException:
-            await cut_off()
+            if not self.is_inherited:
+                await cut_off()
             raise
 
     def let_go(self) -> None:

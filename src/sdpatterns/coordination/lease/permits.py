@@ -140,7 +140,8 @@ class Permits:
 
     async def release(self, held: Held) -> bool:
         """Give it back. Never raises but a cancellation: at worst the key is free when the lease is over."""
-        if held.is_released:
+        # A forked child that leaves the block of its parent must not end the lease under which the parent works.
+        if held.is_released or held.heartbeat.is_inherited:
             return False
         held.is_released = True
         held.heartbeat.end()
