@@ -171,20 +171,21 @@ class PsycopgTransaction:
 class SQLiteTransaction:
     """See `Transaction`: on a connection of Python's own driver, which prepares and keeps statements by itself."""
 
-    __slots__ = ("_driver",)
+    __slots__ = ("_cursor",)
 
     def __init__(self, driver: sqlite3.Connection) -> None:
-        self._driver = driver
+        # One for all statements, because a new one costs as much as a short statement.
+        self._cursor = driver.cursor()
 
     async def fetch(self, statement: Statement, /, *parameters: Any) -> Sequence[Sequence[Any]]:
         if isinstance(statement, ForEachRow):
-            self._driver.executemany(statement.sql, *parameters)
+            self._cursor.executemany(statement.sql, *parameters)
             return ()
-        # All rows at once, because an open cursor would keep the transaction from its end.
-        return self._driver.execute(statement.sql, parameters).fetchall()
+        # All rows at once, because rows that are left would keep the transaction from its end.
+        return self._cursor.execute(statement.sql, parameters).fetchall()
 
     async def execute(self, sql: str, /) -> None:
-        self._driver.execute(sql)
+        self._cursor.execute(sql)
 
 
 class ViewTransaction:
