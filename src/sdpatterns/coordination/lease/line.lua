@@ -17,7 +17,7 @@ local function alone(state, _, args, time)
     local ends = string.format('%.0f', time + lease)
     local held = ';' .. who .. ':' .. args[4] .. ':' .. time .. ':' .. ends
     return '1:' .. time .. ' ' .. ends .. ' ' .. held .. '|', { 'h', time, args[3] }, math.ceil((lease + 1000000) / 1000)
-  elseif step == 'leave' and state and args[5] == '' and not args[6] then
+  elseif step == 'leave' and state and args[5] == '' then
     local fence, holder = match(state, '^1:(%d+) %d+ ;([^:;]+):%d+:%d+:%d+|$')
     if holder == who and tonumber(fence) < time + 0 then return true, { '1', '' }, 0 end
   end
