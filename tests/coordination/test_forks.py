@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from sdpatterns import Idempotency, Lease
 from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.sqlalchemy import SQLBackend
 from sdpatterns.blocking import blocking
+from sdpatterns.coordination.lease.held import Held
 from sdpatterns.core.runtime import finish
-from tests.forks import needs_fork
+from tests.forks import in_child, needs_fork
 
 pytestmark = needs_fork
 
@@ -80,3 +82,34 @@ def test_an_idempotency_claim_stays_with_the_parent(backend: SQLBackend | RedisB
         assert left_by_a_child(block) == 7
         assert once.call("a", lambda: "again") == "done"
         assert calls == [1]
+
+
+def test_what_a_child_returns_is_not_the_answer(backend: SQLBackend | RedisBackend) -> None:
+    with backend:
+        once = blocking(Idempotency(uuid.uuid4().hex, store=backend.states))
+
+        def work() -> str:
+            child = os.fork()
+            if child == 0:
+                return "the child's"
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            return "the parent's"
+
+        answer = once.call("a", work)
+        if answer == "the child's":
+            os._exit(7)
+        assert answer == once.call("a", lambda: "again") == "the parent's"
+
+
+def test_a_child_may_take_a_lease_over(backend: SQLBackend | RedisBackend) -> None:
+    with backend:
+        lease = blocking(Lease(uuid.uuid4().hex, store=backend.states, signals=backend.signals))
+        held = lease.acquire("a").permit
+        assert held is not None
+        assert in_child(lambda: _renewed_and_released(lease, held)) == 0
+        assert lease.acquire("a").allowed
+
+
+def _renewed_and_released(lease: Any, held: Held) -> None:
+    assert lease.renew(held)
+    assert lease.release(held)

@@ -95,3 +95,10 @@ def test_what_is_no_json_is_refused(data: bytes) -> None:
 def test_a_value_that_is_not_plain_is_refused_when_written() -> None:
     with pytest.raises(TypeError, match="object"):
         plain.encode(object())
+
+
+def test_a_value_that_holds_itself_is_refused() -> None:
+    node: dict[str, Any] = {"body": "x" * 200}
+    node["children"] = [{"parent": node}]
+    with pytest.raises(ValueError, match="Circular"):
+        JsonCodec[Any](lambda value: value, lambda value: value).encode(node)

@@ -66,6 +66,8 @@ class Inventory:
                 expired = await self._store.release_expired(self._now_us())
                 if expired:
                     _log.info("reservations expired", extra={"count": expired})
+            except Problem:  # the database has told what is wrong
+                _log.warning("cannot expire reservations; trying again")
             except Exception:  # noqa: BLE001 - whatever it is, the next round may do better
                 _log.exception("cannot expire reservations; trying again")
             await asyncio.sleep(_SWEEP_S)

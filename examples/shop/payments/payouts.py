@@ -13,6 +13,7 @@ from sdpatterns.coordination.election import Term
 from sdpatterns.errors import BackendError, StaleFence
 from shop.background import Unbroken
 from shop.payments.payout_store import PayoutStore
+from shop.problems import Problem
 
 _log = logging.getLogger("shop.payments")
 _LOOKS_S = 0.5
@@ -46,6 +47,8 @@ class Payouts:
                     await self._pay_all(night, term, lambda: stops(since_s))
             except StaleFence:
                 _log.warning("a newer leader is at work", extra={"candidate": candidate})
+            except Problem:  # the database has told what is wrong
+                _log.warning("cannot pay the sellers; trying again")
             except Exception:  # noqa: BLE001 - whatever it is, the next round may do better
                 _log.exception("cannot pay the sellers; trying again")
 

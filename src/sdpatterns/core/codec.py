@@ -70,16 +70,14 @@ def _plain(value: object) -> object:
 
 
 def json_writer(default: Callable[[Any], Any] | None = None) -> Callable[[object], str]:
-    """Compact `json.dumps`, made once: else each call makes an encoder, which costs more than a short state."""
+    """Compact `json.dumps`, by the shortest way: what `json` does around the encoder costs as much as a short state."""
     encoder = json.JSONEncoder(default=default, separators=(",", ":"))
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # an interpreter other than CPython
         return encoder.encode
-    # As `JSONEncoder.iterencode` does for each call; without its search for a value that holds itself, which ends with
-    # RecursionError then.
-    ascii_text = json.encoder.encode_basestring_ascii
-    parts = make(None, encoder.default, ascii_text, None, ":", ",", False, False, True)  # noqa: FBT003 - by position only
-    return lambda value: "".join(parts(value, 0))
+    # As `JSONEncoder.iterencode` does. The first argument is for values that hold themselves, so each call has its own.
+    rest = (encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    return lambda value: "".join(make({}, *rest)(value, 0))
 
 
 compact_json = json_writer()

@@ -99,7 +99,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     `seed` the tasks that could run next run in an order drawn from it, which no two seeds share;
     what asyncio promises about order (one callback after the other) stays as it is.
 
-    **Keeps**: nothing ever waits for real; the same seed and program give the same run.
+    **Keeps**: nothing ever waits for real; the same seed and program give the same run. Time passes while all tasks
+    wait; and code takes time too, a microsecond for each 1,000 turns of the loop.
     **May fail**: `Deadlock` when everything waits without end; RuntimeError for real threads, sockets,
     pipes and processes, whose time cannot be jumped over.
     """

@@ -221,7 +221,8 @@ class Claim:
             _CURRENT.set(before)
 
     async def _keep(self, result: object) -> None:
-        if self._ended or self._released:
+        # What a forked child made of the work is no answer: its parent works on.
+        if self._ended or self._released or self._heartbeat.is_inherited:
             return
         try:
             await self.store(result)

@@ -144,5 +144,6 @@ class Holding:
             return await held.heartbeat.finish(error)
         finally:
             # A lease that is lost is over: there is nothing to give back except the places of those that it served.
-            if not held.is_lost or held.cohort.served:
+            # And a forked child that leaves the block must not end the lease under which its parent works.
+            if (not held.is_lost or held.cohort.served) and not held.heartbeat.is_inherited:
                 await self._pattern.release(held)

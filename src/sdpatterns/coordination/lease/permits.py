@@ -140,8 +140,7 @@ class Permits:
 
     async def release(self, held: Held) -> bool:
         """Give it back. Never raises but a cancellation: at worst the key is free when the lease is over."""
-        # A forked child that leaves the block of its parent must not end the lease under which the parent works.
-        if held.is_released or held.heartbeat.is_inherited:
+        if held.is_released:
             return False
         held.is_released = True
         held.heartbeat.end()

@@ -169,7 +169,10 @@ class PsycopgTransaction:
 
 
 class SQLiteTransaction:
-    """See `Transaction`: on a connection of Python's own driver, which prepares and keeps statements by itself."""
+    """See `Transaction`: on a connection of Python's own driver, which prepares and keeps statements by itself.
+
+    `execute` is for commands that give no rows: rows that are not read would keep their statement open.
+    """
 
     __slots__ = ("_cursor",)
 

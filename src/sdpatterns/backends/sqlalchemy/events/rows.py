@@ -123,6 +123,7 @@ def _metadata_texts(events: Sequence[NewEvent]) -> list[str | None]:
     """The metadata as JSON. Events of one append mostly share one mapping, which is written once."""
     texts: list[str | None] = []
     before: Mapping[str, str] | None = None
+    text: str | None = None
     for event in events:
         if event.metadata is not before:
             before = event.metadata
