@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from eventsourcing.sqlite import (
     SQLiteConnectionPool,
     SQLiteDatastore,
 )
-from harness import Rounds, interleaved, report
+from harness import interleaved, report
 
 from sdpatterns import Aggregate as OurAggregate
 from sdpatterns import EventSchema, EventStore, EventType
@@ -48,7 +48,15 @@ TITLES = ("singles", "batches", "load")
 SINGLES, BATCHES, BATCH, LOADS, LENGTH, TASKS = 300, 20, 100, 20, 1_000, 32
 PACKAGES = ["sdpatterns", "sqlalchemy", "asyncpg", "psycopg", "eventsourcing"]
 DATA = b"x" * 100
-RECORDER, APPLICATION = "eventsourcing, recorder", "eventsourcing, application"
+RECORDER = "eventsourcing, recorder"
+STORE = {
+    "store": "sdpatterns",
+    "store, no loop": "sdpatterns, no loop",
+    "application": "eventsourcing",
+    "store, 32 tasks": "sdpatterns, 32 tasks",
+    "application, 32 threads": "eventsourcing, 32 threads",
+}
+"""The cases of the event store, and what they are called in a table of their own."""
 
 
 @dataclass(frozen=True)
@@ -296,17 +304,22 @@ def main() -> None:
                     logs["sdpatterns, 32 tasks"] = case(ours.singles_at_once)
                     logs[f"{RECORDER}, 32 threads"] = recorder.singles_at_once
                 stores = {
-                    "sdpatterns, event store": case(getattr(ours, f"store_{title}")),
-                    "sdpatterns, event store, no loop": plain(getattr(threaded, f"store_{title}")),
-                    APPLICATION: getattr(application, title),
+                    "store": case(getattr(ours, f"store_{title}")),
+                    "store, no loop": plain(getattr(threaded, f"store_{title}")),
+                    "application": getattr(application, title),
                 }
                 if title == "singles":
-                    stores["sdpatterns, event store, 32 tasks"] = case(ours.store_singles_at_once)
-                    stores[f"{APPLICATION}, 32 threads"] = application.singles_at_once
+                    stores["store, 32 tasks"] = case(ours.store_singles_at_once)
+                    stores["application, 32 threads"] = application.singles_at_once
                 interleaved(logs | stores, 1)
                 found = interleaved(logs | stores, rounds)
-                report(f"log_{kind}_{title}", only(found, logs), RECORDER, PACKAGES)
-                report(f"eventstore_{kind}_{title}", only(found, stores), APPLICATION, PACKAGES)
+                report(f"log_{kind}_{title}", {name: found[name] for name in logs}, RECORDER, PACKAGES)
+                report(
+                    f"eventstore_{kind}_{title}",
+                    {STORE[name]: found[name] for name in stores},
+                    "eventsourcing",
+                    PACKAGES,
+                )
             runner.run(ours.close())
             threaded.backend.__exit__(None, None, None)
             application.app.close()
@@ -314,10 +327,6 @@ def main() -> None:
 
 def plain(work: Callable[[], Coroutine[Any, Any, float]]) -> Callable[[], float]:
     return lambda: finish(work())
-
-
-def only(found: Rounds, cases: Iterable[str]) -> Rounds:
-    return {name: found[name] for name in cases}
 
 
 if __name__ == "__main__":
