@@ -268,7 +268,9 @@ class _Bank:
         events = {(it.stream, it.version): it for it in await self.recorded()}
         waiting = 0
         for stream, parked in (await projection.parked()).items():
-            health = events[stream, parked.version].event.health
+            event = events.get((stream, parked.version))
+            # None where all of its events are applied, and the runner has not let the stream go yet.
+            health = "" if event is None else event.event.health
             if health == "faulty" and not self.is_mended:
                 continue
             waiting += 1
