@@ -114,7 +114,8 @@ def trace_with(tracer: Tracer) -> Iterator[None]:
 
 def here() -> Trace | None:
     """The current position: the tracer's where there is one, else `context.trace`."""
-    tracer = _tracer()
+    # Most programs have no tracer: the look for one is left out there.
+    tracer = _tracer() if TRACERS else None
     found = None if tracer is None else tracer.here()
     return context.trace.get() if found is None else found
 

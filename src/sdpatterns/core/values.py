@@ -133,7 +133,12 @@ def is_plain(value: object, depth: int = 0) -> bool:
             if type(item) not in _PLAIN and not is_plain(item, depth + 1):
                 return False
         return True
-    return kind is dict and all(type(key) is str and is_plain(item, depth + 1) for key, item in value.items())  # type: ignore[attr-defined] # a dict
+    if kind is not dict:
+        return False
+    for key, item in value.items():  # type: ignore[attr-defined]
+        if type(key) is not str or (type(item) not in _PLAIN and not is_plain(item, depth + 1)):
+            return False
+    return True
 
 
 def plain_of(value: object, depth: int = 0) -> Any:

@@ -433,3 +433,29 @@ def test_a_user_with_the_permissions_of_the_page_can_use_a_queue(runtime: Runtim
             assert (await queue.depth())[:4] == (1, 2, 0, 0)
 
         play_on(f"redis://worker:secret@127.0.0.1:{process.port}", play, runtime)
+
+
+def test_the_short_way_and_the_long_way_of_publishing_write_the_same(client: redis.Redis, valkey_url: str) -> None:
+    # A message with a key in the same call sends all of them the long way.
+    async def play(backend: RedisBackend) -> None:
+        queues = [unique("short"), unique("long")]
+        plain = [
+            Message(id=f"m{n}", payload=b"x", headers={"n": str(n)}, tenant=f"t{n % 2}", rank_s=n) for n in range(5)
+        ]
+        keyed = Message(id="k", payload=b"x", key="k", tenant="t0")
+        for name, more in zip(queues, ([], [keyed]), strict=True):
+            queue = backend.queue(name)
+            assert await queue.publish([*plain, *more]) == [True] * (5 + len(more))
+            assert await queue.publish([plain[0]]) == [False]
+            assert await queue.publish([Message(id="n", payload=b"y", tenant="t0")] * 2) == [True, False]
+            assert faults_of(client, name) == []
+        found = []
+        for name in queues:
+            claims = await backend.queue(name).claim(10, LEASE_S)
+            # Tenants take turns, and the one with the key has one more.
+            by_tenant = sorted((it for it in claims.messages if it.id != "k"), key=lambda it: it.tenant)
+            found.append([it._replace(fence=0, published_us=0, leased_until_us=0) for it in by_tenant])
+        assert found[0] == found[1]
+        assert len(found[0]) == 6
+
+    play_on(valkey_url, play)

@@ -360,3 +360,48 @@ def test_a_thread_whose_item_is_in_a_batch_waits_for_it_past_its_deadline() -> N
         stage.gate.set()
         assert [end.result(30) for end in ends] == ["0", "1", "2"]
     assert stage.batches == [[0], [1, 2]]
+
+
+def odd_ones_fail(items: Sequence[int]) -> Sequence[int | Exception]:
+    return [ValueError(item) if item % 2 else 2 * item for item in items]
+
+
+@pytest.mark.parametrize("alone", ["straight", "in a task"])
+async def test_a_result_that_is_an_exception_is_raised_for_its_caller(alone: str) -> None:
+    async def work(items: Sequence[int]) -> Sequence[int | Exception]:
+        await asyncio.sleep(0)
+        return odd_ones_fail(items)
+
+    together: TaskBatcher[int, int] = TaskBatcher(work, at_most=4, alone=alone)  # type: ignore[arg-type]
+    ends = await asyncio.gather(*(together.run(item) for item in (1, 2, 3, 4)), return_exceptions=True)
+    assert [end if isinstance(end, int) else str(end) for end in ends] == ["1", 4, "3", 8]
+
+
+def test_a_result_that_is_an_exception_is_raised_for_its_thread() -> None:
+    async def work(items: Sequence[int]) -> Sequence[int | Exception]:
+        time.sleep(0.02)  # noqa: ASYNC251 - it runs in a thread
+        return odd_ones_fail(items)
+
+    together: ThreadBatcher[int, int] = ThreadBatcher(work, at_most=4)
+
+    def run(item: int) -> int | str:
+        try:
+            return finish(together.run(item))
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(run, (1, 2, 3, 4))) == ["1", 4, "3", 8]
+
+
+async def test_one_does_what_a_caller_alone_asks_for() -> None:
+    work = Work()
+
+    async def one(item: int) -> int:
+        await asyncio.sleep(0)
+        return 100 + item
+
+    together = TaskBatcher(work, at_most=4, one=one)
+    assert await together.run(1) == 101
+    assert await asyncio.gather(*(together.run(item) for item in (1, 2, 3))) == [101, 4, 6]
+    assert work.batches == [[2, 3]]

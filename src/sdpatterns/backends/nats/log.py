@@ -13,7 +13,7 @@ position  the message's sequence number, which the server gives in the order in 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from sdpatterns.backends.nats.events.appends import Appending, Part
@@ -76,7 +76,7 @@ class NatsLog:
                     await self._log.here().connection.notify([self.topic])
             return answers
 
-        return await told(self._log.server, _given(self._log.here().lines.run((self._log, stream), part, work)))
+        return await told(self._log.server, self._log.here().lines.run((self._log, stream), part, work))
 
     async def read(self, stream: str, /, after: int = 0, limit: int = LIMIT, *, backwards: bool = False) -> StreamPage:
         check_read(after, limit)
@@ -152,11 +152,3 @@ class NatsLog:
 
     def subscribe(self, after: int = 0, /) -> LogSubscription:
         return LogSubscription(self, self._signals, after)
-
-
-async def _given(answer: Awaitable[T | Exception]) -> T:
-    """What a line gave. Raises what it gave as an error."""
-    given = await answer
-    if isinstance(given, Exception):
-        raise given
-    return given

@@ -6,13 +6,17 @@ Built on a redis-py connection, on the few of its methods that are the same from
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import itertools
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from sdpatterns.backends.redis.failures import NotSent, ReplyLost, is_refusal
 from sdpatterns.backends.redis.protocol import Asking
+from sdpatterns.backends.redis.replies import Replies
 from sdpatterns.backends.redis.server import Node, Server
 from sdpatterns.ports.engine.batcher import TaskBatcher
 from sdpatterns.ports.engine.lines import behind
@@ -43,35 +47,6 @@ async def connect(server: Server, node: Node | None) -> Any:
     return connection
 
 
-class OpenConnection:
-    """The two ends of an open connection and its parser.
-
-    Taken out of the connection, because redis-py's own send and read look after timeouts, health
-    and retries, which are ours here, and that costs as much as the rest of a call.
-    """
-
-    __slots__ = ("connection", "read", "reader", "writer")
-
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.reader: asyncio.StreamReader = connection._reader  # noqa: SLF001
-        self.writer: asyncio.StreamWriter = connection._writer  # noqa: SLF001
-        self.read: Callable[[], Awaitable[Any]] = connection._parser.read_response  # noqa: SLF001
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether it is known to be broken, so that nothing is sent that cannot arrive."""
-        reader = self.reader
-        return reader.at_eof() or reader.exception() is not None or self.writer.transport.is_closing()
-
-    async def send(self, packed: bytes) -> None:
-        """Hand bytes to the transport."""
-        self.writer.write(packed)
-        # Most commands are small and the transport sends them at once: then there is nothing to wait for.
-        if len(packed) > _DRAIN_BYTES:
-            await self.writer.drain()
-
-
 def abort(connection: Any) -> None:
     """Cut the connection at once: reads from it and writes to it fail."""
     writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 - closing politely would wait for the peer
@@ -98,19 +73,15 @@ class PipelinedConnection:
         self._node = node
         self._loop = asyncio.get_running_loop()
         self._commands: TaskBatcher[bytes, Any] = TaskBatcher(self._flush, at_most=_COMMANDS_MAX, behind=behind)
-        self._pipe: OpenConnection | None = None
-        self._owed = 0
+        self._pipe: Replies | None = None
         self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._late = False
         self._errors = 0
 
-    async def call(self, command: bytes, _key: bytes = b"", /) -> Any:
+    def call(self, command: bytes, _key: bytes = b"", /) -> Coroutine[Any, Any, Any]:
         """The reply to one packed command."""
-        reply = await self._commands.run(command)
-        if isinstance(reply, Exception):
-            raise reply
-        return reply
+        return self._commands.run(command)
 
     async def call_all(self, commands: Sequence[tuple[bytes, bytes]], /) -> list[Any]:
         """The replies to several packed commands, sent together."""
@@ -121,40 +92,38 @@ class PipelinedConnection:
         # Looked at before anything is sent: a step on a connection that broke while idle is then in no doubt.
         if pipe is None or pipe.is_broken:
             pipe = await self._reopen()
+        packed = commands[0] if len(commands) == 1 else b"".join(commands)
+        asking = sum([command.__class__ is Asking for command in commands])
+        whole = pipe.expect(len(commands) + asking)
+        pipe.transport.write(packed)
+        # The server is at work from here on.
         self._since = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_later(self._server.timeout_s, self._look)
-        replies: list[Any] = []
-        # A caller that was cancelled left its replies on the way. They come first and belong to no command of this one.
-        owed_before = self._owed
-        self._owed += len(commands) + sum([command.__class__ is Asking for command in commands])
-        try:
-            await pipe.send(commands[0] if len(commands) == 1 else b"".join(commands))
-            for _ in range(owed_before):
-                await self._reply(pipe)
-            for command in commands:
-                if command.__class__ is Asking:
-                    await self._reply(pipe)
-                replies.append(await self._reply(pipe))
-        except (RedisError, OSError) as cause:
+        # Most commands are small and the transport sends them at once: then there is nothing to wait for.
+        if len(packed) > _DRAIN_BYTES:
+            with contextlib.suppress(OSError):  # `cause` says it, too
+                await pipe.drain()
+        await whole
+        replies, cause = pipe.taken(), pipe.cause
+        if asking:
+            replies = _last_of_each(commands, replies)
+        for place, reply in enumerate(replies):
+            # A server that is loading its data did nothing. It alone answers with an error of this class.
+            if isinstance(reply, RedisConnectionError):
+                if not is_refusal(reply):
+                    cause = reply
+                    del replies[place:]
+                    break
+                replies[place] = NotSent(reply)
+        if cause is not None:
             # The commands whose replies came have happened. Only the others are in doubt.
             replies += await self._broken(cause, len(commands) - len(replies))
         return replies
 
-    async def _reply(self, pipe: OpenConnection) -> Any:
-        try:
-            reply = await pipe.read()
-        except RedisError as error:
-            # A server that is loading or is a replica raises other classes than an error reply; it did nothing.
-            if not is_refusal(error):
-                raise
-            reply = NotSent(error)
-        self._owed -= 1
-        return reply
-
     async def _broken(self, cause: Exception, count: int) -> list[ReplyLost]:
         self._errors += 1
-        # The timer cut the connection, so the error that a read of it raises does not say why.
+        # The timer cut the connection, so its own cause does not say why.
         if self._late:
             cause = TimeoutError(f"no reply within {self._server.timeout_s:g} s")
             away = NotSent(cause)
@@ -167,12 +136,11 @@ class PipelinedConnection:
         if pipe is not None:
             await drop(pipe.connection)
 
-    async def _reopen(self) -> OpenConnection:
+    async def _reopen(self) -> Replies:
         await self._drop()
         self._late = False
-        self._owed = 0
         try:
-            self._pipe = OpenConnection(await connect(self._server, self._node))
+            self._pipe = Replies(await connect(self._server, self._node))
         except NotSent:
             self._errors += 1
             raise
@@ -181,7 +149,7 @@ class PipelinedConnection:
     def _look(self) -> None:
         # One lazy timer instead of one for each call, which would cost as much as the call.
         self._watch = None
-        if self._owed == 0 and self._commands.idle:
+        if self._commands.idle and (self._pipe is None or not self._pipe.owed):
             return
         left = self._since + self._server.timeout_s - self._loop.time()
         if left > 0:
@@ -202,3 +170,9 @@ class PipelinedConnection:
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             await pipe.connection.disconnect()
+
+
+def _last_of_each(commands: Sequence[bytes], replies: Sequence[Any]) -> list[Any]:
+    """The reply to each command, after ASKING the second of two. As many as came."""
+    ends = itertools.accumulate(2 if command.__class__ is Asking else 1 for command in commands)
+    return [replies[end - 1] for end in ends if end <= len(replies)]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sdpatterns.backends.redis.connection import abort, connect, drop
+from sdpatterns.backends.redis.connection import connect, drop
 from sdpatterns.backends.redis.failures import NotSent, is_refusal
 from sdpatterns.backends.redis.pool import connect_blocking
 from sdpatterns.backends.redis.protocol import pack
+from sdpatterns.backends.redis.replies import ReplyProtocol
 from sdpatterns.backends.redis.server import Server
+from sdpatterns.core.runtime import current
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 
@@ -87,28 +89,57 @@ class _Source:
             self._listener.confirmed(channel)
 
 
-class LoopSource(_Source):
-    """See `Source`: read by a task, written to by any."""
+class LoopSource(ReplyProtocol, _Source):
+    """See `Source`. What comes is told by the loop itself, in no task."""
+
+    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
+        _Source.__init__(self, connection, server, listener)
+        self._wait = current().waiter()
+        self._has_news = False
+        self._is_proving = False
+        ReplyProtocol.__init__(self, connection)
+
+    def received(self, replies: list[Any], /) -> None:
+        """See `ReplyProtocol`."""
+        self._has_news = True
+        for said in replies:
+            if isinstance(said, Exception):
+                self.end(said)
+            else:
+                self._tell(said)
+        # Else the task sleeps on, because there is nothing left for it to do.
+        if self._is_proving:
+            self._wait.wake()
+
+    def broke(self) -> None:
+        """See `ReplyProtocol`."""
+        self._wait.wake()
 
     def _send(self, packed: bytes) -> None:
-        # Past redis-py, whose own method may suspend. A broken connection fails where it is read.
-        self._connection._writer.write(packed)  # noqa: SLF001
+        self.transport.write(packed)
 
     async def receive(self, within_s: float, /) -> bool:
-        """One message, if one comes in that time."""
-        # Time-outs are ours: redis-py would close the connection at one.
-        said = await self._connection.read_response(timeout=within_s, disconnect_on_error=False)
-        if said is None:
-            return False
-        self._tell(said)
-        return True
+        """Whether something came in that time. It was told at once."""
+        if self.cause is None:
+            await self._wait.wait(within_s)
+        if self.cause is not None:
+            raise self.cause
+        has_news, self._has_news = self._has_news, False
+        return has_news
+
+    async def prove(self) -> None:
+        """See `_Source`."""
+        self._is_proving = True
+        try:
+            await super().prove()
+        finally:
+            self._is_proving = False
 
     def interrupt(self) -> None:
         """Nothing: what changes is asked for from the loop itself."""
 
     async def close(self) -> None:
         """Cut it."""
-        abort(self._connection)
         await drop(self._connection)
 
 

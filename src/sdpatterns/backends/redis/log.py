@@ -173,8 +173,6 @@ class RedisLog:
     async def _answered(self, verb: LogVerb, here: RedisLoopResources, work: Coroutine[Any, Any, Any]) -> Any:
         try:
             answer = await (stepped_in_span(verb, self.name, self._resources.server.facts, work) if TRACERS else work)
-            if isinstance(answer, Exception):
-                raise answer
         except (Lost, ResponseError) as error:
             raise self._resources.server.failure(error, f"the script log-{verb} failed") from error
         if self._resources.durability.is_due:

@@ -171,14 +171,9 @@ class RedisQueue:
         if not count:
             return []
         here = self._resources.here()
-
-        async def work(parts: Sequence[_Part]) -> Sequence[Any]:
-            return await self._calls(here, verb, parts)
-
+        work, one = functools.partial(self._calls, here, verb), functools.partial(self._call, here, verb)
         try:
-            answers = await self._traced(verb, here.lines.run((self, verb), _Part(words, count), work))
-            if isinstance(answers, Exception):
-                raise answers
+            answers = await self._traced(verb, here.lines.run((self, verb), _Part(words, count), work, one))
         except (Lost, ResponseError) as error:
             raise self._failure(verb, error) from error
         await self._ask_durability(here)
@@ -199,6 +194,9 @@ class RedisQueue:
                 results.append(answers[: part.size])
                 del answers[: part.size]
         return results
+
+    def _call(self, here: RedisLoopResources, verb: QueueVerb, part: _Part) -> Coroutine[Any, Any, Any]:
+        return self._run(here, verb, part.words)
 
     async def _called(
         self, verb: QueueVerb, words: Sequence[str | bytes], *, harmless: bool = True, leaves_doubt: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Coroutine
 from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterSender
@@ -45,17 +46,16 @@ class RedisLoopResources:
     def _connect_to(self, node: Node | None) -> Sender:
         return Pool(self.server, node) if self.loop is None else PipelinedConnection(self.server, node)
 
-    async def step(self, script: StepScript, call: StepCall) -> Any:
+    def step(self, script: StepScript, call: StepCall) -> Coroutine[Any, Any, Any]:
         """The reply to one step; on one server, those of one turn are one call of the script."""
         # Threads block on a connection each, and the keys of several callers live on several nodes of a cluster.
         if self.loop is None or self.server.cluster:
-            [reply] = await script.steps(self.sender, (call,))
-            return reply
+            return script.step(self.sender, call)
         steps = self._steps.get(script)
         if steps is None:
-            work = functools.partial(script.steps, self.sender)
-            steps = self._steps[script] = TaskBatcher(work, at_most=_CALLS_MAX, behind=behind)
-        return await steps.run(call)
+            one, work = functools.partial(script.step, self.sender), functools.partial(script.steps, self.sender)
+            steps = self._steps[script] = TaskBatcher(work, one=one, at_most=_CALLS_MAX, behind=behind)
+        return steps.run(call)
 
     def pressure(self) -> Pressure:
         """How busy its connections are, and how many steps wait for their turn."""

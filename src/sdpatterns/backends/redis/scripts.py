@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
@@ -223,12 +223,19 @@ class StepScript:
         self._of_one = of_one
         self._others = others
 
+    def step(self, sender: Any, call: StepCall) -> Coroutine[Any, Any, Any]:
+        """The reply to one step."""
+        # One on one cell gets the shorter script, because the frame for many costs the server half as much again.
+        if len(call.names) == 1:
+            return self._of_one.run(sender, call.names, [*call.args, call.shift_us])
+        return self._alone(sender, call)
+
+    async def _alone(self, sender: Any, call: StepCall) -> Any:
+        [reply] = await self.steps(sender, (call,))
+        return reply
+
     async def steps(self, sender: Any, calls: Sequence[StepCall]) -> Any:
         """The replies to several steps, made one after another in one go of the server."""
-        # A caller alone gets the shorter script, because the frame for many costs the server half as much again.
-        if len(calls) == 1 and len(calls[0].names) == 1:
-            [call] = calls
-            return [await self._of_one.run(sender, call.names, [*call.args, call.shift_us])]
         words: list[str | bytes] = []
         for call in calls:
             words += (call.shift_us, b"%d" % len(call.names), b"%d" % len(call.args), *call.args)

@@ -330,12 +330,18 @@ class Leave:
         return self.successors_max > 0 and cohort != "" and [cohort_of(grant.who) for grant in granted] == [cohort]
 
 
+_STATUSES = {status.value.encode(): status for status in TurnStatus}
+_LEFT_ALONE = Left(was_held=True)
+
+
 def _turn(reply: Sequence[bytes]) -> Turn:
     status, fence, left_us = reply
-    return Turn(TurnStatus(status.decode()), int(fence), int(left_us))
+    return Turn(_STATUSES[status], int(fence), int(left_us))
 
 
 def _left(reply: Sequence[bytes]) -> Left:
+    if reply == [b"1", b""]:
+        return _LEFT_ALONE
     grants = [reply[place : place + 3] for place in range(2, len(reply), 3)]
     return Left(
         reply[0] == b"1",

@@ -126,7 +126,13 @@ class Holding:
         _CURRENT.set(self._before)
         ended = error
         try:
-            ended = await self._ended(held, error)
+            try:
+                ended = await held.heartbeat.finish(error)
+            finally:
+                # A lease that is lost is over: there is nothing to give back except the places of those that it served.
+                # And a forked child that leaves the block must not end the lease under which its parent works.
+                if (not held.is_lost or held.cohort.served) and not held.heartbeat.is_inherited:
+                    await self._pattern.release(held)
         except BaseException as instead:
             ended = instead
             raise
@@ -138,12 +144,3 @@ class Holding:
                 raise ended
             finally:
                 del ended, error
-
-    async def _ended(self, held: Held, error: BaseException | None) -> BaseException | None:
-        try:
-            return await held.heartbeat.finish(error)
-        finally:
-            # A lease that is lost is over: there is nothing to give back except the places of those that it served.
-            # And a forked child that leaves the block must not end the lease under which its parent works.
-            if (not held.is_lost or held.cohort.served) and not held.heartbeat.is_inherited:
-                await self._pattern.release(held)

@@ -103,7 +103,10 @@ class Permits:
         cell, begin_s = short_key(key), SYSTEM.monotonic()
         waiting = self._waiters.enter(who or self.caller())
         try:
-            turn = await self._turn(cell, waiting, permits, begin_s + wait_s)
+            # Where others of this process wait the inbox is heard already; else an uncontended lease costs no inbox.
+            turn = None if self._waiters.are_in_line else await self._asked(cell, waiting.who, permits, waits=True)
+            if turn is None or (isinstance(turn, Turn) and turn.status is TurnStatus.WAITING):
+                turn = await self._in_line(cell, waiting, permits, begin_s + wait_s)
         except BaseException as error:
             self._waiters.leave(waiting)
             # Where its only step failed it has nothing. A cancellation may have come when the step was made.
@@ -209,13 +212,8 @@ class Permits:
             raise
         raise BackendUnavailable(f"the store took longer to answer than the lease of {self.name!r} lasts")
 
-    async def _turn(self, cell: str, waiting: Waiting, permits: int, until_s: float) -> Granted | Turn:
+    async def _in_line(self, cell: str, waiting: Waiting, permits: int, until_s: float) -> Granted | Turn:
         """What becomes of one that waits."""
-        # Where others of this process wait the inbox is heard already; else an uncontended lease costs no inbox.
-        if not self._waiters.are_in_line:
-            turn = await self._asked(cell, waiting.who, permits, waits=True)
-            if isinstance(turn, Granted) or turn.status is not TurnStatus.WAITING:
-                return turn
         self._waiters.stand(waiting)
         subscription = await self._subscribed(waiting)
         try:

@@ -26,7 +26,7 @@ from sdpatterns.messaging.jobs.chains import GROUPS, GroupState, StartGroup, mem
 from sdpatterns.messaging.jobs.config import JobConfig, JobOptions, Upgrade
 from sdpatterns.messaging.jobs.handle import JobHandle
 from sdpatterns.messaging.jobs.notices import JobEnqueued
-from sdpatterns.messaging.jobs.payload import JobCall, encoded
+from sdpatterns.messaging.jobs.payload import encoded
 from sdpatterns.messaging.jobs.presence import PRESENCES, Presences
 from sdpatterns.messaging.jobs.record import RECORDS, JobRecord
 from sdpatterns.messaging.jobs.schedule import Missed, Schedule, Times
@@ -301,13 +301,13 @@ class Job(Generic[P, R]):
         `BackendUnavailable` or `OutcomeUnknown` where the store failed. Enqueue again with the same
         `options(id=...)` then: a job with that id is added once.
         """
-        message = self.message(*args, **kwargs)
+        message, queue = self.message(*args, **kwargs), self._queue or self._jobs.queue
         if TRACERS:
             with Opened(f"enqueue {self.name}", "producer", {"messaging.destination.name": self._jobs.name}):
                 message = dataclasses.replace(message, headers={**message.headers, **carried()})
-                await self._jobs.publish((message,), self._queue)
+                await queue.publish((message,))
         else:
-            await self._jobs.publish((message,), self._queue)
+            await queue.publish((message,))
         if LISTENERS:
             tell(JobEnqueued(name=self._jobs.name, job=self.name, id=message.id))
         return cast("JobHandle[R]", self._jobs.handle(message.id))
@@ -315,12 +315,12 @@ class Job(Generic[P, R]):
     def message(self, *args: P.args, **kwargs: P.kwargs) -> Message:
         """The call as a message, to be published with others at once: `await jobs.publish([...])`."""
         options = self._options
-        call = JobCall(self.name, self.config.version, self.parameters.named(args, kwargs))
+        payload = encoded(self.name, self.config.version, self.parameters.named(args, kwargs))
         headers = carried()
         if options.deadline_s is not None:
             headers[DEADLINE] = str(round(options.deadline_s * 1000))
         return Message(
-            id=options.id or self._jobs.ids(), payload=encoded(call), key=options.key, tenant=options.tenant,
+            id=options.id or self._jobs.ids(), payload=payload, key=options.key, tenant=options.tenant,
             delay_s=options.delay_from_s(SYSTEM.now_us()), rank_s=options.rank_s, replace=options.replace,
             headers=headers,
         )  # fmt: skip

@@ -27,9 +27,9 @@ class JobCall(NamedTuple):
     arguments: dict[str, Any]
 
 
-def encoded(call: JobCall) -> bytes:
-    """The call as bytes. Raises TypeError for an argument that would not come back as it is."""
-    return CODEC.encode([call.job, call.version, call.arguments])
+def encoded(job: str, version: int, arguments: dict[str, Any]) -> bytes:
+    """A call as bytes. Raises TypeError for an argument that would not come back as it is."""
+    return CODEC.encode([job, version, arguments])
 
 
 def decoded(data: bytes) -> JobCall:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random as random_numbers
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -82,11 +82,12 @@ class JobRun(Delivery):
         """Which kind of job it is; a question mark until that is known."""
         return "?" if self._job is None else self._job.name
 
-    async def handle(self) -> Settlement:
+    def handle(self) -> Coroutine[Any, Any, Settlement]:
         """Run the handler; what is to become of the message."""
-        if self.scheduled is None:
-            return await self._outcome()
-        schedule = self._jobs.schedules.get(self.scheduled.name)
+        return self._outcome() if self.scheduled is None else self._rescheduled(self.scheduled)
+
+    async def _rescheduled(self, scheduled: Scheduled) -> Settlement:
+        schedule = self._jobs.schedules.get(scheduled.name)
         if schedule is None:
             # A worker of an earlier release: one of the release that has the schedule runs it.
             return Requeue(self.claimed, _UNKNOWN_SCHEDULE_S, counts=False)
@@ -94,7 +95,7 @@ class JobRun(Delivery):
         if isinstance(settlement, Requeue):
             return settlement
         now_us = self.claimed_us + round((SYSTEM.monotonic() - self._claimed_s) * 1_000_000)
-        coming = schedule.after(self.scheduled, now_us, self.claimed.attempt - 1)
+        coming = schedule.after(scheduled, now_us, self.claimed.attempt - 1)
         after_s = max(0.0, (coming.at_us - now_us) / 1_000_000)
         headers = {**schedule.message.headers, **coming.headers()}
         return Requeue(self.claimed, after_s, counts=False, payload=schedule.message.payload, headers=headers)
@@ -145,19 +146,20 @@ class JobRun(Delivery):
             raise UnknownVersion(f"version {call.version} of {job.name!r}; this release knows {job.config.version}")
         return job
 
-    async def _handled(
+    def _handled(
         self, job: Job[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], left_s: float | None
-    ) -> Any:
+    ) -> Awaitable[Any]:
         _CURRENT.set(self)
-        headers = self.claimed.headers
-        correlation_id.set(headers.get(CORRELATION))
-        if left_s is None and not TRACERS:
-            return await self._called(job, args, kwargs)
+        correlation_id.set(self.claimed.headers.get(CORRELATION))
+        call = self._called(job, args, kwargs)
+        return call if left_s is None and not TRACERS else self._bounded(job, call, left_s)
+
+    async def _bounded(self, job: Job[Any, Any], call: Awaitable[Any], left_s: float | None) -> Any:
         with with_deadline(86_400.0 * 366 if left_s is None else left_s):
             if not TRACERS:
-                return await self._called(job, args, kwargs)
-            with Opened(f"job {job.name}", "consumer", self._facts(), parent=trace_in(headers)):
-                return await self._called(job, args, kwargs)
+                return await call
+            with Opened(f"job {job.name}", "consumer", self._facts(), parent=trace_in(self.claimed.headers)):
+                return await call
 
     def _facts(self) -> dict[str, str | bool | int | float]:
         facts: dict[str, str | bool | int | float] = {
@@ -167,12 +169,12 @@ class JobRun(Delivery):
         }
         return facts if self._service is None else facts | {"service.name": self._service}
 
-    async def _called(self, job: Job[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        if job.is_async:
-            return await job.function(*args, **kwargs)
-        if current() is BLOCKING:
-            return job.function(*args, **kwargs)
-        return await to_thread.run_sync(lambda: job.function(*args, **kwargs), limiter=self._threads)
+    def _called(self, job: Job[Any, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Awaitable[Any]:
+        return job.function(*args, **kwargs) if job.is_async else self._in_thread(lambda: job.function(*args, **kwargs))
+
+    async def _in_thread(self, call: Callable[[], Any]) -> Any:
+        # Without a loop it is in a thread of its own already.
+        return call() if current() is BLOCKING else await to_thread.run_sync(call, limiter=self._threads)
 
     async def _failed(self, job: Job[Any, Any], error: Exception) -> Settlement:
         after = after_failure(job.config, self.attempt, error, random_numbers.random())

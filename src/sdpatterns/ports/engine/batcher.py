@@ -15,8 +15,9 @@ Written once for every backend, for tasks and for threads. What is decided here,
   nothing, or ask for `alone="in a task"`.
 - **Deadline.** A thread cannot be cancelled, so one that waits leaves the queue when its caller's deadline
   comes. Its item was not in a batch then, and nothing happened. One whose item is in a batch waits for it.
-- **Failure.** What the work raises reaches every caller of the batch. `behind` says what those get who
-  wait behind it: else each of their batches would find out for itself that the server does not answer.
+- **Failure.** What the work raises reaches every caller of the batch. A result that is an exception is raised
+  for the one caller whose item that was. `behind` says what those get who wait behind a batch that failed:
+  else each of their batches would find out for itself that the server does not answer.
 - **No lost wake-up.** The flag that says "a batch is in flight" is cleared in the same breath in which the
   queue is seen empty: among tasks no await lies between the two, among threads both are under the lock.
 """
@@ -34,14 +35,17 @@ from sdpatterns.core.context import deadline_left_s
 from sdpatterns.core.runtime import finish
 from sdpatterns.errors import BackendUnavailable
 
-__all__ = ["Batcher", "TaskBatcher", "ThreadBatcher", "Work"]
+__all__ = ["Batcher", "One", "TaskBatcher", "ThreadBatcher", "Work"]
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-Work: TypeAlias = Callable[[Sequence[I]], Awaitable[Sequence[R]]]
-"""Does what the items say, and gives their results in the same order."""
+Work: TypeAlias = Callable[[Sequence[I]], Awaitable[Sequence[R | Exception]]]
+"""Does what the items say, and gives their results in the same order, or why one of them has none."""
+
+One: TypeAlias = Callable[[I], Awaitable[R]]
+"""Does what one item says."""
 
 Behind: TypeAlias = Callable[[BaseException], "Exception | None"]
 """What those get who wait behind a batch that failed so; None: they have their turn."""
@@ -76,10 +80,11 @@ class Batcher(Protocol[I, R_co]):
 class TaskBatcher(Generic[I, R]):
     """See `Batcher` and the module, among the tasks of one loop.
 
-    `at_rest` is called when the last of several has been served.
+    `at_rest` is called when the last of several has been served. `one` does the same as `work` for the item of a
+    caller alone, where that is shorter.
     """
 
-    __slots__ = ("_at_rest", "_behind", "_busy", "_loop", "_most", "_server", "_straight", "_waiting", "_work")
+    __slots__ = ("_at_rest", "_behind", "_busy", "_loop", "_most", "_one", "_server", "_straight", "_waiting", "_work")
 
     def __init__(
         self,
@@ -87,10 +92,12 @@ class TaskBatcher(Generic[I, R]):
         *,
         at_most: int,
         alone: Literal["straight", "in a task"] = "straight",
+        one: One[I, R] | None = None,
         behind: Behind = have_their_turn,
         at_rest: Callable[[], object] = bool,
     ) -> None:
         self._work = work
+        self._one = one
         self._most = at_most
         self._straight = alone == "straight"
         self._behind = behind
@@ -120,7 +127,9 @@ class TaskBatcher(Generic[I, R]):
         # A caller alone needs no task and no further turn of the loop.
         self._busy = True
         try:
-            results = await self._work((item,))
+            if self._one is not None:
+                return await self._one(item)
+            [result] = await self._work((item,))
         except Exception as error:
             self._tell_those_behind(error)
             raise
@@ -130,7 +139,9 @@ class TaskBatcher(Generic[I, R]):
                 self._begin()
             else:
                 self._busy = False
-        return results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _begin(self) -> None:
         self._server = self._loop.create_task(self._serve(), context=contextvars.Context())
@@ -149,9 +160,7 @@ class TaskBatcher(Generic[I, R]):
                             raise
                     else:
                         for future, result in zip(futures, results, strict=True):
-                            # A caller that was cancelled meanwhile has no use for its result.
-                            if not future.done():
-                                future.set_result(result)
+                            _end(future, result)
                 # Callers that were answered may ask again in this turn and share the next batch. When one
                 # is full already it goes at once, and its work overlaps with what they do.
                 if len(self._waiting) < self._most:
@@ -175,8 +184,7 @@ class TaskBatcher(Generic[I, R]):
 
     def _fail(self, futures: Sequence[asyncio.Future[R]], error: BaseException) -> None:
         for future in futures:
-            if not future.done():
-                future.set_exception(error) if isinstance(error, Exception) else future.cancel()
+            _end(future, error) if isinstance(error, Exception) else future.cancel()
         if isinstance(error, Exception):
             self._tell_those_behind(error)
 
@@ -192,8 +200,18 @@ class TaskBatcher(Generic[I, R]):
             away = of(item)
             if away is None:
                 self._waiting.append((item, future))
-            elif not future.done():
-                future.set_exception(away)
+            else:
+                _end(future, away)
+
+
+def _end(future: asyncio.Future[R], result: R | Exception) -> None:
+    # A caller that was cancelled meanwhile has no use for its result.
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 class _Turn(Generic[I]):
@@ -210,9 +228,12 @@ class _Turn(Generic[I]):
         self.result: Any = None
         self.error: Exception | None = None
 
-    def end(self, result: Any, error: Exception | None) -> None:
+    def end(self, result: Any) -> None:
         """It is served."""
-        self.result, self.error = result, error
+        if isinstance(result, Exception):
+            self.error = result
+        else:
+            self.result = result
         self.done = True
         self.called.set()
 
@@ -254,13 +275,15 @@ class ThreadBatcher(Generic[I, R]):
 
     def _alone(self, item: I) -> R:
         try:
-            results = finish(cast("Coroutine[Any, Any, Sequence[R]]", self._work((item,))))
+            [result] = finish(cast("Coroutine[Any, Any, Sequence[R | Exception]]", self._work((item,))))
         except Exception as error:
             self._tell_those_behind(error)
             raise
         finally:
             self._hand_over()
-        return results[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def _together(self, mine: _Turn[I]) -> R:
         try:
@@ -309,7 +332,7 @@ class ThreadBatcher(Generic[I, R]):
         finally:
             # Also after Ctrl-C in the thread that leads: the others must not wait without end.
             for place, turn in enumerate(wanted):
-                turn.end(*((results[place], None) if results else (None, failure)))
+                turn.end(results[place] if results else failure)
             for turn in batch:
                 turn.done = True
             self._hand_over()
@@ -338,4 +361,4 @@ class ThreadBatcher(Generic[I, R]):
             self._waiting.extend(turn for turn, away in gone if away is None)
         for turn, away in gone:
             if away is not None:
-                turn.end(None, away)
+                turn.end(away)

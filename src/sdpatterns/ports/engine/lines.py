@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from sdpatterns.ports.engine.batcher import Batcher, TaskBatcher, ThreadBatcher, Work
+from sdpatterns.ports.engine.batcher import Batcher, One, TaskBatcher, ThreadBatcher, Work
 from sdpatterns.ports.engine.failures import Lost, NotSent
 
 __all__ = ["MANY", "Lines", "behind"]
@@ -38,19 +38,21 @@ class Lines:
         self._most = at_most
         self._writers: dict[Hashable, Batcher[Any, Any]] = {}
 
-    def batcher(self, work: Work[Any, Any], at_rest: Callable[[], object] = bool) -> Batcher[Any, Any]:
+    def batcher(
+        self, work: Work[Any, Any], at_rest: Callable[[], object] = bool, one: One[Any, Any] | None = None
+    ) -> Batcher[Any, Any]:
         """What folds the callers of this loop, or of the threads, in one line."""
         if self._loop is None:
             return ThreadBatcher(work, at_most=self._most, behind=behind)
-        return TaskBatcher(work, at_most=self._most, behind=behind, at_rest=at_rest)
+        return TaskBatcher(work, at_most=self._most, one=one, behind=behind, at_rest=at_rest)
 
-    async def run(self, line: Hashable, step: Any, work: Work[Any, Any]) -> Any:
-        """What `work` makes of the step, alone or together with others in the same line."""
+    async def run(self, line: Hashable, step: Any, work: Work[Any, Any], one: One[Any, Any] | None = None) -> Any:
+        """What `work` makes of the step, alone or with others in the same line. For `one` see `TaskBatcher`."""
         # A batcher exists only while its line has work, because a program has more keys than it uses at a time.
         writer = self._writers.get(line)
         if writer is None:
             forget = functools.partial(self._writers.pop, line, None)
-            writer = self._writers.setdefault(line, self.batcher(work, forget))
+            writer = self._writers.setdefault(line, self.batcher(work, forget, one))
         try:
             return await writer.run(step)
         finally:

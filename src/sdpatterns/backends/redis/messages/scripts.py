@@ -30,4 +30,5 @@ def queue_keys(prefix: str, name: str) -> Sequence[bytes]:
 def queue_script(verb: QueueVerb) -> ServerScript:
     """The script of a verb, behind what all of them share."""
     package = __name__.rpartition(".")[0]
-    return ServerScript("\n".join(chunk(package, f"{file}.lua") for file in ("prelude", verb)))
+    files = ("prelude", *(("plain",) if verb == "publish" else ()), "records", verb)
+    return ServerScript("\n".join(chunk(package, f"{file}.lua") for file in files))
