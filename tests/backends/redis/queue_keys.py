@@ -31,7 +31,7 @@ def standing(record: bytes) -> Standing:
 
 def faults_of(client: redis.Redis, name: str, prefix: str = PREFIX) -> list[str]:
     """What contradicts itself in a queue."""
-    last, meta, body, ready, ring, delayed, leases, heads, behind, parked = queue_keys(prefix, name)
+    last, meta, body, ready, ring, delayed, leases, heads, behind, parked, _credits = queue_keys(prefix, name)
     records: Any = client.hgetall(meta)
     messages = {name: standing(record) for name, record in records.items()}
     found: list[str] = []

@@ -135,7 +135,7 @@ def test_all_keys_of_a_queue_are_on_one_node_and_queues_are_spread() -> None:
     slots = [{key_slot(key) for key in queue_keys("sdp", name)} for name in names]
     assert all(len(each) == 1 for each in slots)
     assert len({slot for each in slots for slot in each}) == len(names)
-    assert len({key for name in names for key in queue_keys("sdp", name)}) == 10 * len(names)
+    assert len({key for name in names for key in queue_keys("sdp", name)}) == 11 * len(names)
 
 
 def test_no_cell_has_the_name_of_a_key_of_a_queue() -> None:

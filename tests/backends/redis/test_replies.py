@@ -91,7 +91,7 @@ async def test_a_reply_to_no_command_ends_the_connection() -> None:
     async with connected_to(answer) as connection:
         with pytest.raises(ReplyLost, match="a reply to no command"):
             await connection.call(PING)
-        # On a new connection: "two" is nobody's.
+        # On a new connection, "two" belongs to no command.
         assert await connection.call(PING) == b"three"
 
 

@@ -75,7 +75,7 @@ async def test_a_job_of_another_release_is_parked_and_says_why(jobs: Jobs) -> No
         JobCall("send", 1, {"to": "a"}),
         JobCall("send", 3, {"to": "a", "bcc": "b"}),
     ]
-    messages = [Message(id=f"{place}", payload=encoded(call)) for place, call in enumerate(calls)]
+    messages = [Message(id=f"{place}", payload=encoded(*call)) for place, call in enumerate(calls)]
     found = await reasons_after(jobs, *messages, Message(id="odd", payload=b"1:{}"))
     assert sorted(found) == sorted(
         [
@@ -98,14 +98,14 @@ async def test_an_old_payload_is_read_by_new_code(jobs: Jobs) -> None:
     async def send(to: str, cc: str) -> str:
         return f"{to} {cc}"
 
-    await jobs.publish([Message(id="old", payload=encoded(JobCall("send", 1, {"address": "a"})))])
+    await jobs.publish([Message(id="old", payload=encoded("send", 1, {"address": "a"}))])
     async with Worker(jobs):
         assert await jobs.handle("old").result(5) == "a a.cc"
 
 
 def test_a_call_survives_the_way_there_and_back() -> None:
     call = JobCall("send", 2, {"to": "a", "tags": ("x", 1)})
-    assert decoded(encoded(call)) == call
+    assert decoded(encoded(*call)) == call
 
 
 def test_two_jobs_of_one_name_are_refused(jobs: Jobs) -> None:

@@ -6,8 +6,8 @@ When to open one, what to ask it for and what to do when it breaks is the busine
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from sdpatterns.backends.redis.connection import connect, drop
 from sdpatterns.backends.redis.failures import NotSent, is_refusal
@@ -21,6 +21,9 @@ from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 
 __all__ = ["RedisConnector", "publish"]
 
+Pushes: TypeAlias = Mapping[str, Callable[[bytes], None]]
+"""What takes the messages of a topic as they are. The others are notifications."""
+
 
 def publish(prefix: str, topic: str) -> bytes:
     """The command that notifies a topic: its channel, and as the message its fragment."""
@@ -31,8 +34,9 @@ def publish(prefix: str, topic: str) -> bytes:
 class RedisConnector:
     """See `Connector`."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, pushes: Pushes) -> None:
         self._server = server
+        self._pushes = pushes
         self.timeout_s = server.timeout_s
 
     def channel_of(self, topic: str, /) -> str:
@@ -42,8 +46,8 @@ class RedisConnector:
     async def open(self, listener: Hears, /) -> Source:
         """A connection of its own: one that is subscribed can send no commands."""
         if self._server.blocking:
-            return ThreadSource(connect_blocking(self._server, None), self._server, listener)
-        return LoopSource(await connect(self._server, None), self._server, listener)
+            return ThreadSource(connect_blocking(self._server, None), self._server, listener, self._pushes)
+        return LoopSource(await connect(self._server, None), self._server, listener, self._pushes)
 
     def failure(self, error: Exception, /) -> Exception:
         """The server is away, or refuses."""
@@ -57,10 +61,11 @@ class RedisConnector:
 class _Source:
     """What both kinds share: the words of the protocol."""
 
-    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
+    def __init__(self, connection: Any, server: Server, listener: Hears, pushes: Pushes) -> None:
         self._connection = connection
         self._server = server
         self._listener = listener
+        self._pushes = pushes
 
     def ask(self, add: Sequence[str], drop: Sequence[str], /) -> Sequence[str]:
         """In one go. The server confirms each channel by a message."""
@@ -84,7 +89,11 @@ class _Source:
     def _tell(self, said: Any) -> None:
         kind, channel = said[0], said[1].decode()[len(self._server.channel) :]
         if kind == b"message":
-            self._listener.heard(channel + said[2].decode())
+            take = self._pushes.get(channel)
+            if take is None:
+                self._listener.heard(channel + said[2].decode())
+            else:
+                take(said[2])
         elif kind == b"subscribe":
             self._listener.confirmed(channel)
 
@@ -92,8 +101,8 @@ class _Source:
 class LoopSource(ReplyProtocol, _Source):
     """See `Source`. What comes is told by the loop itself, in no task."""
 
-    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
-        _Source.__init__(self, connection, server, listener)
+    def __init__(self, connection: Any, server: Server, listener: Hears, pushes: Pushes) -> None:
+        _Source.__init__(self, connection, server, listener, pushes)
         self._wait = current().waiter()
         self._has_news = False
         self._is_proving = False
@@ -146,8 +155,8 @@ class LoopSource(ReplyProtocol, _Source):
 class ThreadSource(_Source):
     """See `Source`: read and written to by one thread alone."""
 
-    def __init__(self, connection: Any, server: Server, listener: Hears) -> None:
-        super().__init__(connection, server, listener)
+    def __init__(self, connection: Any, server: Server, listener: Hears, pushes: Pushes) -> None:
+        super().__init__(connection, server, listener, pushes)
         self._wait = SocketWait(connection._sock)  # noqa: SLF001 - redis-py waits for its socket alone
 
     def _send(self, packed: bytes) -> None:

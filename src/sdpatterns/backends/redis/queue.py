@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from sdpatterns.backends.redis.credit import RedisCredit
 from sdpatterns.backends.redis.failures import Lost, ReplyLost
 from sdpatterns.backends.redis.messages.packing import (
     body_of,
@@ -50,6 +51,7 @@ __all__ = ["RedisQueue"]
 
 _CLAIM_MAX = 500
 """A script runs alone on its server, and a claim may give fewer messages than were asked for."""
+_PUSHED = -2
 _FOLDED_MAX = 500
 _PAGE = 200
 
@@ -101,18 +103,33 @@ class RedisQueue:
         return await self._folded("publish", words, len(messages))
 
     async def claim(self, n: int, lease_s: float, /) -> Claims:
+        claims, _, _ = await self.claimed(n, lease_s)
+        return claims
+
+    async def claimed(
+        self, n: int, lease_s: float, *, channel: str = "", leaves_credit: bool = False, credit: bytes = b"0"
+    ) -> tuple[Claims, int, bool]:
+        """What a claim gives, the server's time, and whether a message was pushed instead: see `RedisCredit`."""
         check_claim(n, lease_s)
-        lease_us = b"%d" % round(lease_s * 1_000_000)
+        lease_us = round(lease_s * 1_000_000)
+        words: Words = [b"%d" % min(n, _CLAIM_MAX), b"%d" % lease_us]
+        words += (f"{channel} {lease_us}", b"%d" % leaves_credit, credit)
         # A repeat would claim other messages, so that those of a lost reply wait for the end of their leases.
-        reply = await self._called("claim", [b"%d" % min(n, _CLAIM_MAX), lease_us], harmless=False)
+        reply = await self._called("claim", words, harmless=False)
         due_us, ends_us = reply[:2]
-        claimed = []
-        for at in range(2, len(reply), 3):
-            payload, headers = opened_body(reply[at + 1])
-            fence, attempt, published_us, tenant, key = record_in(reply[at + 2])
-            name = reply[at].decode()
-            claimed.append(Claimed(name, payload, headers, key, tenant, fence, attempt, published_us, ends_us))
-        return Claims(claimed, None if due_us < 0 else due_us / 1_000_000)
+        messages = [self.claimed_of(reply[at], reply[at + 1], reply[at + 2], ends_us) for at in range(2, len(reply), 3)]
+        return Claims(messages, None if due_us < 0 else due_us / 1_000_000), ends_us - lease_us, due_us == _PUSHED
+
+    def claimed_of(self, name: bytes, body: bytes, record: bytes, ends_us: int) -> Claimed:
+        """A message that the server has leased."""
+        payload, headers = opened_body(body)
+        fence, attempt, published_us, tenant, key = record_in(record)
+        return Claimed(name.decode(), payload, headers, key, tenant, fence, attempt, published_us, ends_us)
+
+    def credit(self, wake: Callable[[], None], /) -> RedisCredit | None:
+        """See `PushQueue`. In a cluster the node of the queue does not know who listens at the others."""
+        here = self._resources.here()
+        return None if here.loop is None or here.server.cluster else RedisCredit(self, here, wake)
 
     async def extend(self, claims: Sequence[Claimed], lease_s: float, /) -> Sequence[bool]:
         check_extension(lease_s)

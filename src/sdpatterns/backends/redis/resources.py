@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sdpatterns.backends.redis.cluster import ClusterSender
@@ -40,8 +40,10 @@ class RedisLoopResources:
         self.sender: Sender = self.seed
         if server.cluster:
             self.sender = ClusterSender(self.seed, self._connect_to, self.lines.batcher, server)
+        self.pushes: dict[str, Callable[[bytes], None]] = {}
+        """What takes the messages of a topic as they are, where they are no notifications."""
         kind = ThreadListener if loop is None else TaskListener
-        self.listener = kind(RedisConnector(server), LocalSignals(), server.random)
+        self.listener = kind(RedisConnector(server, self.pushes), LocalSignals(), server.random)
 
     def _connect_to(self, node: Node | None) -> Sender:
         return Pool(self.server, node) if self.loop is None else PipelinedConnection(self.server, node)

@@ -9,6 +9,7 @@ loop ---+
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from abc import abstractmethod
 from functools import partial
@@ -22,7 +23,8 @@ from sdpatterns.messaging.consumer.delivery import Delivery
 from sdpatterns.messaging.consumer.places import GROW_AFTER_S, Places
 from sdpatterns.messaging.consumer.settling import Settling
 from sdpatterns.messaging.wakeups import wake_on_signals, wake_on_stop
-from sdpatterns.ports.queue import Claimed, Claims, MessageQueue
+from sdpatterns.ports.push import Credit, PushQueue
+from sdpatterns.ports.queue import Claimed, Claims, MessageQueue, Requeue
 from sdpatterns.ports.signals import SignalBus
 
 __all__ = ["Consumer"]
@@ -31,6 +33,7 @@ _log = logging.getLogger("sdpatterns")
 
 _PAUSE_FIRST_S = 0.05
 _LISTEN_S = 0.25
+_GIVE_BACK_MAX_S = 5.0
 _CLAIM_MIN = 10
 """Fewer places than that are claimed at once. Of more a half, so that one half works while the other is fetched."""
 
@@ -76,6 +79,7 @@ class Consumer(Service):
         self._delivered = 0
         self._asked_s = float("-inf")
         self._wake: Waiter | None = None
+        self._credit: Credit | None = None
 
     @abstractmethod
     def deliver(self, claimed: Claimed, until_s: float, /) -> Delivery:
@@ -127,6 +131,8 @@ class Consumer(Service):
         self._settling = settling = Settling(self.queue, wake.wake)
         self._is_stopping = self._is_over = False
         self._asked_s = float("-inf")
+        if stop is not None and isinstance(self.queue, PushQueue):
+            self._credit = self.queue.credit(wake.wake)
         wait_s = _LISTEN_S if runtime is BLOCKING else None
         async with runtime.group() as group:
             if stop is not None:
@@ -140,13 +146,28 @@ class Consumer(Service):
             try:
                 await self._serve(group, wake, settling, is_endless=stop is not None)
             finally:
+                if self._credit is not None:
+                    with contextlib.suppress(TimeoutError):
+                        await runtime.shield(self._push_no_more, at_most_s=_GIVE_BACK_MAX_S)
+                    self._credit = None
                 self._is_over = True
                 group.cancel()
+
+    async def _push_no_more(self) -> None:
+        """Take the credit back, and give back what was pushed."""
+        assert self._credit is not None
+        await self._credit.close()
+        pushed = self._credit.pushed()
+        if pushed:
+            with contextlib.suppress(BackendError):
+                await self.queue.settle([Requeue(claimed, counts=False) for claimed, _ in pushed])
 
     async def _serve(self, group: Group, wake: Waiter, settling: Settling, *, is_endless: bool) -> None:
         pause_s, has_begun = _PAUSE_FIRST_S, False
         while not self._is_stopping or self._running or len(settling):
             self._places.grow(SYSTEM.monotonic())
+            if self._credit is not None:
+                await self._take_pushed(self._credit, group)
             # None: until work ends, or messages are settled, or the service is stopped.
             wait_s = GROW_AFTER_S if self._places.may_grow else None
             # Those that wait to be settled hold no place, but a store that is slow must not let them pile up.
@@ -171,6 +192,14 @@ class Consumer(Service):
             if wait_s is None or wait_s > 0:
                 await wake.wait(wait_s)
 
+    async def _take_pushed(self, credit: Credit, group: Group) -> None:
+        """Run what was pushed. A worker that stops, while it finishes what runs, must not be pushed any more."""
+        if self._is_stopping:
+            await self._push_no_more()
+            return
+        for claimed, until_s in credit.pushed():
+            self._run(group, claimed, until_s)
+
     async def _pause(self, wake: Waiter, seconds: float) -> None:
         """Leave a store that is away alone, whatever else happens, unless the worker is to stop."""
         until_s = SYSTEM.monotonic() + seconds
@@ -186,8 +215,10 @@ class Consumer(Service):
             if asked_s - self._asked_s >= self.poll_s:
                 self._rests, self._asked_s = await self.is_paused(), asked_s
             if self._rests:
+                if self._credit is not None:
+                    await self._credit.close()
                 return Claims((), None), asked_s
-            claims = await self.queue.claim(free, self.lease_s)
+            claims = await (self._credit or self.queue).claim(free, self.lease_s)
         except BackendError as error:
             if not self._is_away:
                 _log.warning("consumer of %r waits for its store: %s", self.name, error)
@@ -200,15 +231,18 @@ class Consumer(Service):
         """Run them; how long to wait before the next look, None for as long as no place is free."""
         claims, asked_s = found
         for claimed in claims.messages:
-            delivery = self.deliver(claimed, asked_s + self.lease_s)
-            self._running.add(delivery)
-            group.start(partial(self._go, delivery))
-        self._delivered += len(claims.messages)
+            self._run(group, claimed, asked_s + self.lease_s)
         is_full = len(claims.messages) == free
         self._places.claimed(asked_s, is_full=is_full)
         if is_full:
             return GROW_AFTER_S if self._places.may_grow else None
         return self.poll_s if claims.due_in_s is None else min(claims.due_in_s, self.poll_s)
+
+    def _run(self, group: Group, claimed: Claimed, until_s: float) -> None:
+        delivery = self.deliver(claimed, until_s)
+        self._running.add(delivery)
+        self._delivered += 1
+        group.start(partial(self._go, delivery))
 
     async def _go(self, delivery: Delivery) -> None:
         assert self._wake is not None

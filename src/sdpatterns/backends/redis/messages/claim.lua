@@ -1,8 +1,16 @@
 -- queue-claim/1
--- ARGV, behind those of the prelude: how many, the lease
--- -> when the next message is due, from now (-1: none waits for its time), when the leases end, and for each message: id,
---    body, record
+-- ARGV, behind those of the prelude: how many, the lease, a credit or nothing, whether it is to be left where no message is
+-- due, and what may have become of it: 0 (it was not left), 1 (it was left) or 2 (a message was pushed for it, and has come)
+-- -> when the next message is due, from now (-1: none waits for its time; -2: a message was pushed for the credit, and for
+--    that this claim gives none), when the leases end, and for each message: id, body, record
 local wanted, ends = ARGV[5] + 0, now + ARGV[6]
+local credit, is_left, before = ARGV[7], ARGV[8] == '1', ARGV[9]
+local is_pushed = false
+if before == '2' then
+  call('ZREM', CREDITS, credit, ' ' .. credit)
+elseif before == '1' and call('ZREM', CREDITS, credit) == 0 and call('ZREM', CREDITS, ' ' .. credit) == 1 then
+  is_pushed, wanted, is_left = true, 0, false
+end
 local most = wanted + 100
 
 -- What became due meanwhile becomes ready, so much in each call: messages after their delay or with a lease that is over.
@@ -85,6 +93,7 @@ else
   end
 end
 
+if is_pushed then due = -2 end
 local answer = { #old, due, ends }
 if #ids > 0 then
   local until_then, fence, leases, metas = text('%.0f', ends), tick(), {}, {}
@@ -100,6 +109,12 @@ if #ids > 0 then
   end
   all('HSET', META, metas)
   all('ZADD', LEASES, leases)
+elseif is_left and due ~= 0 then
+  -- A full server refuses it, and then the worker is notified as ever. What workers that died have used is forgotten after a
+  -- minute, and all credits when none was left for as long.
+  redis.pcall('ZADD', CREDITS, now, credit)
+  call('ZREMRANGEBYSCORE', CREDITS, USED, now + USED - 60000000)
+  call('PEXPIRE', CREDITS, 60000)
 end
 finish()
 return answer

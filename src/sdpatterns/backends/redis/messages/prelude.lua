@@ -12,12 +12,14 @@
 --   heads    hash: key -> id of its first message, which holds up the others
 --   behind   zset, by text: key, number, id of each message behind the first one of its key
 --   parked   zset: dead letters by when they were parked
+--   credits  zset: what workers without work have left here, by when they did: a channel and a lease, with a space between.
+--            Behind them, by USED more, a space and the same where a message was pushed and the worker has not come since
 -- A cluster that moves the slot refuses a call while some of its keys are there and some are here. So all keys are
 -- declared, and there is none for each tenant or each key, which would be met only in the middle of a step.
 local call, text, byte, find, sub = redis.call, string.format, string.byte, string.find, string.sub
 local min, max = math.min, math.max
 local is_again = table.remove(ARGV) == '1'
-local LAST, META, BODY, READY, RING, DELAYED, LEASES, HEADS, BEHIND, PARKED = unpack(KEYS)
+local LAST, META, BODY, READY, RING, DELAYED, LEASES, HEADS, BEHIND, PARKED, CREDITS = unpack(KEYS)
 -- A record is STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED, NUMBER and TOKEN by `struct`, then TENANT, NUL, KEY, and for a
 -- dead letter NUL, REASON. STATE: r(eady), d(elayed), l(eased), b(ehind) or p(arked). HOW its last claim ended:
 -- r(equeued), p(arked), e(xpired) or '-'. NUMBER: its place behind its key. TOKEN: see `publish.lua`. TENANT and KEY contain no NUL; a KEY begins
@@ -25,6 +27,7 @@ local LAST, META, BODY, READY, RING, DELAYED, LEASES, HEADS, BEHIND, PARKED = un
 local STATE, HOW, FENCE, ATTEMPT, DUE, RANK, PUBLISHED, NUMBER, TOKEN = 1, 2, 3, 4, 5, 6, 7, 8, 9
 local TENANT, KEY, REASON = 10, 11, 12
 local FORM, HEAD, TAIL = '>c1c1ddddddd', '>c1c1dd', 59
+local USED = 4000000000000000
 local pack, open = struct.pack, struct.unpack
 
 local time, last = call('TIME'), tonumber(call('GET', LAST) or '0')

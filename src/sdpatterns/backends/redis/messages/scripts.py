@@ -16,7 +16,7 @@ QueueVerb: TypeAlias = Literal[
     "publish", "claim", "extend", "settle", "depth", "withdraw", "parked", "redrive", "discard"
 ]  # fmt: skip
 
-_PARTS = ("last", "meta", "body", "ready", "ring", "delayed", "leases", "heads", "behind", "parked")
+_PARTS = ("last", "meta", "body", "ready", "ring", "delayed", "leases", "heads", "behind", "parked", "credits")
 """In the order in which `prelude.lua` names them."""
 
 
