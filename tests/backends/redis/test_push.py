@@ -18,9 +18,11 @@ from sdpatterns.backends.redis import RedisBackend
 from sdpatterns.backends.redis.credit import RedisCredit
 from sdpatterns.backends.redis.messages.scripts import queue_keys
 from sdpatterns.backends.redis.queue import RedisQueue
+from sdpatterns.errors import BackendFull
 from sdpatterns.messaging.jobs import Jobs, Worker
 from sdpatterns.ports.push import Pushed, PushQueue
 from sdpatterns.ports.queue import Claimed, Complete, Message, Requeue
+from sdpatterns.testing.valkey import valkey_process
 from tests.backends.everywhere import unique
 from tests.backends.redis.queue_keys import faults_of
 
@@ -339,6 +341,37 @@ async def test_what_workers_that_died_have_used_is_forgotten(client: redis.Redis
         await queue.publish([message("b")])
         await idle.gets_nothing()
         await idle.credit.close()
+
+
+@pytest.mark.parametrize("more", ["", "+pexpire"])
+async def test_what_the_permissions_of_the_page_allow(more: str) -> None:
+    # Before there was a push, the page did not name PEXPIRE.
+    with valkey_process() as process, redis.Redis(port=process.port) as client:
+        rules = f"-@all +evalsha +eval +time +get +set +del +publish +subscribe +@hash +@sortedset +exists {more}"
+        client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~sdp:*", "&sdp:!*", *rules.split())
+        async with backend_of(f"redis://worker:secret@127.0.0.1:{process.port}") as backend:
+            idle = Idle(backend.queue("allowed"))
+            await idle.claims_nothing()
+            await backend.queue("allowed").publish([message("a")])
+            assert (await idle.gets()).claimed.id == "a"
+            await idle.credit.close()
+
+
+async def test_a_full_server_pushes_nothing_and_keeps_what_it_has() -> None:
+    with valkey_process() as process, redis.Redis(port=process.port) as client:
+        async with backend_of(f"redis://127.0.0.1:{process.port}") as backend:
+            queue, idle = backend.queue("full"), Idle(backend.queue("full"))
+            await idle.claims_nothing()
+            client.config_set("maxmemory", 1)
+            with pytest.raises(BackendFull):
+                await queue.publish([message("a")])
+            await idle.gets_nothing()
+            await idle.claims_nothing()
+            client.config_set("maxmemory", 0)
+            assert await queue.publish([message("a")]) == [True]
+            assert (await idle.gets()).claimed.id == "a"
+            assert faults_of(client, "full") == []
+            await idle.credit.close()
 
 
 async def test_a_blocking_worker_and_a_cluster_have_none(valkey_url: str) -> None:

@@ -114,7 +114,7 @@ elseif is_left and due ~= 0 then
   -- minute, and all credits when none was left for as long.
   redis.pcall('ZADD', CREDITS, now, credit)
   call('ZREMRANGEBYSCORE', CREDITS, USED, now + USED - 60000000)
-  call('PEXPIRE', CREDITS, 60000)
+  redis.pcall('PEXPIRE', CREDITS, 60000)
 end
 finish()
 return answer
