@@ -104,6 +104,19 @@ async def test_what_is_no_reply_ends_the_connection() -> None:
             await connection.call(PING)
 
 
+async def test_what_came_before_it_counts() -> None:
+    answers = iter([b"+warm\r\n", b"+first\r\n", b"+second\r\n*x\r\n"])
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(next(answers))
+
+    async with connected_to(answer) as connection:
+        assert await connection.call(PING) == b"warm"
+        found = await asyncio.gather(*(connection.call(PING) for _ in range(3)), return_exceptions=True)
+        assert found[:2] == [b"first", b"second"]
+        assert isinstance(found[2], ReplyLost)
+
+
 async def test_an_end_before_the_reply() -> None:
     async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"$3\r\nab")

@@ -70,15 +70,17 @@ class ReplyProtocol(asyncio.BufferedProtocol, ABC):
 
     def buffer_updated(self, count: int, /) -> None:
         """See `asyncio.BufferedProtocol`."""
-        parser, replies = self._parser, []
+        parser, replies, odd = self._parser, [], None
         parser.feed(self._buffer, 0, count)  # type: ignore[arg-type] # its hint leaves out other buffers
         try:
             while (reply := parser.gets()) is not _NOTHING:
                 replies.append(reply)
         except InvalidResponse as error:
-            self.end(error)
+            odd = error
         if replies:
             self.received(replies)
+        if odd is not None:
+            self.end(odd)
 
     def eof_received(self) -> None:
         """The server closes the connection, and so does the transport then."""
