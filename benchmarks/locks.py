@@ -6,8 +6,8 @@ Alone: take it and release it, one pair after another, on asyncio's own loop. Co
 each of which holds the lock for 2 ms. An `asyncio.Lock` beside them, which needs no store, shows what the loop's timer
 leaves of the 500 a second that a lock without any delay would do. There the loop waits by `select`, which counts in
 microseconds. asyncio takes `epoll`, whose time is rounded up to whole milliseconds at each wake-up, so that 2 ms become
-3 where anything else happens meanwhile: the last table has that. Commands are counted by the server: the calls of clients (`evalsha`, and
-`set` of redis-py), and what scripts run inside.
+3 where anything else happens meanwhile: the last table has that. Commands are counted by the server: the calls of
+clients (`evalsha`, and `set` of redis-py), and what scripts run inside.
 """
 
 from __future__ import annotations
