@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from typing import Any
 
 import pytest
+import uvloop
 
 from sdpatterns.core.runtime.inline_future import InlineFuture
-
-pytestmark = pytest.mark.anyio
 
 VALUE: contextvars.ContextVar[str] = contextvars.ContextVar("value", default="")
 
@@ -27,6 +27,7 @@ async def waiting(future: InlineFuture[int], steps: list[str]) -> int:
     return result
 
 
+@pytest.mark.anyio
 async def test_the_task_goes_on_in_the_callback_and_in_its_own_context() -> None:
     loop, steps = asyncio.get_running_loop(), list[str]()
     future: InlineFuture[int] = InlineFuture(loop=loop)
@@ -44,6 +45,7 @@ async def test_the_task_goes_on_in_the_callback_and_in_its_own_context() -> None
     assert VALUE.get() == ""
 
 
+@pytest.mark.anyio
 async def test_within_a_task_it_goes_on_in_the_next_turn() -> None:
     steps = list[str]()
     future: InlineFuture[int] = InlineFuture(loop=asyncio.get_running_loop())
@@ -56,6 +58,7 @@ async def test_within_a_task_it_goes_on_in_the_next_turn() -> None:
     assert await task == 7
 
 
+@pytest.mark.anyio
 async def test_a_result_before_the_await_and_a_second_result() -> None:
     future: InlineFuture[int] = InlineFuture(loop=asyncio.get_running_loop())
     future.finish(7)
@@ -63,6 +66,7 @@ async def test_a_result_before_the_await_and_a_second_result() -> None:
     assert await future == 7
 
 
+@pytest.mark.anyio
 async def test_a_cancelled_task_ends_and_a_late_result_is_dropped() -> None:
     loop, steps = asyncio.get_running_loop(), list[str]()
     future: InlineFuture[int] = InlineFuture(loop=loop)
@@ -78,6 +82,7 @@ async def test_a_cancelled_task_ends_and_a_late_result_is_dropped() -> None:
     assert steps == ["cancelled"]
 
 
+@pytest.mark.anyio
 async def test_a_timeout_ends_the_wait() -> None:
     future: InlineFuture[int] = InlineFuture(loop=asyncio.get_running_loop())
     with pytest.raises(TimeoutError):
@@ -86,6 +91,7 @@ async def test_a_timeout_ends_the_wait() -> None:
     assert future.cancelled()
 
 
+@pytest.mark.anyio
 async def test_an_error_of_the_task_stays_in_the_task() -> None:
     loop = asyncio.get_running_loop()
     future: InlineFuture[int] = InlineFuture(loop=loop)
@@ -105,3 +111,40 @@ async def test_an_error_of_the_task_stays_in_the_task() -> None:
     await ended.wait()
     with pytest.raises(ZeroDivisionError):
         await task
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what comes."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+@pytest.mark.parametrize("uv", [False, True], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_an_interruption_in_the_task_ends_the_loop(error: type[BaseException], uv: bool) -> None:
+    # On a connection, because uvloop keeps what its protocols raise to itself.
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        future: InlineFuture[bytes] = InlineFuture(loop=loop)
+
+        class Waits(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                future.finish(data)
+
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(Waits, "127.0.0.1", server.sockets[0].getsockname()[1])
+        loop.call_later(5, future.cancel)
+        transport.write(b"x")
+        try:
+            assert await future == b"x"
+        finally:
+            transport.close()
+            server.close()
+        raise error
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uv else None) as runner, pytest.raises(error):
+        runner.run(main())

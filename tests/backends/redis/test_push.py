@@ -256,24 +256,46 @@ class TestAMessageOnItsWay:
             assert [it.id for it in (await idle.credit.claim(10, LEASE_S)).messages] == ["b", "c"]
             await idle.credit.close()
 
-    async def test_one_that_does_not_come_is_not_waited_for_again(
-        self, monkeypatch: pytest.MonkeyPatch, valkey_url: str
+    async def test_one_that_does_not_come_keeps_no_place(
+        self, monkeypatch: pytest.MonkeyPatch, client: redis.Redis, valkey_url: str
     ) -> None:
         monkeypatch.setattr("sdpatterns.backends.redis.credit._ARRIVAL_MAX_S", 0.05)
         async with backend_of(valkey_url) as backend:
-            queue = backend.queue(unique("push"))
+            name = unique("push")
+            queue = backend.queue(name)
             idle = Idle(queue)
-            await idle.claims_nothing(lease_s=1.0)
+            await idle.claims_nothing()
             async with self.held_back(idle) as let_go:
                 await queue.publish([message("a")])
                 await queue.publish([message("b")])
-                await idle.claims_nothing(lease_s=1.0)
-                assert [it.id for it in (await idle.credit.claim(10, 1.0)).messages] == ["b"]
-                # It comes after all: its place is taken by now.
-                let_go()
+                assert [it.id for it in (await idle.credit.claim(10, LEASE_S)).messages] == ["b"]
+                # The connection may be deaf: for a while it leaves no credit.
+                await idle.claims_nothing()
+                assert credits_in(client, name) == []
+                # It comes after all. Its place is taken by now, so that it is given back.
+                async with backend.signals.subscribe(queue.topic) as subscription:
+                    let_go()
+                    assert await subscription.wait(5)
                 await idle.gets_nothing()
-            await asyncio.sleep(1.0)
-            assert {it.id for it in (await queue.claim(10, LEASE_S)).messages} == {"a", "b"}
+            [again] = (await queue.claim(10, LEASE_S)).messages
+            assert (again.id, again.attempt) == ("a", 1)
+            await idle.credit.close()
+
+    async def test_a_credit_that_is_taken_back_twice_waits_for_it(self, valkey_url: str) -> None:
+        async with backend_of(valkey_url) as backend:
+            queue = backend.queue(unique("push"))
+            idle = Idle(queue)
+            await idle.claims_nothing()
+            async with self.held_back(idle) as let_go:
+                await queue.publish([message("a")])
+                closing = asyncio.create_task(idle.credit.close())
+                await asyncio.sleep(0.05)
+                closing.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await closing
+                async with backend.signals.subscribe(queue.topic) as subscription:
+                    let_go()
+                    assert idle.credit.pushed() or await subscription.wait(5)
             await idle.credit.close()
 
     async def test_a_credit_that_is_taken_back_waits_for_it(self, valkey_url: str) -> None:
@@ -305,6 +327,52 @@ async def test_a_credit_that_is_taken_back_gets_nothing(client: redis.Redis, val
         await idle.credit.close()
 
 
+async def test_a_message_for_a_worker_that_left_is_ignored(valkey_url: str, client: redis.Redis) -> None:
+    async with backend_of(valkey_url) as backend:
+        idle = Idle(backend.queue(unique("push")))
+        await idle.claims_nothing()
+        channel = f"sdp:!{idle.credit._topic}"
+        async with backend.signals.subscribe("other") as subscription:
+            idle.credit._here.pushes.clear()
+            client.publish(channel, b"\xff\xfe")
+            idle.credit._here.pushes[idle.credit._topic] = lambda _: None
+            await idle.credit.close()
+            assert not await subscription.wait(0.1)
+            # The channel is left at once, so that the server knows that the worker is gone.
+            assert client.pubsub_numsub(channel) == [(channel.encode(), 0)]
+            await backend.signals.notify("other")
+            assert await subscription.wait(5)
+
+
+async def test_those_that_listen_to_every_channel_are_no_workers(client: redis.Redis, valkey_url: str) -> None:
+    name = unique("push")
+    async with backend_of(valkey_url) as dead:
+        await Idle(dead.queue(name)).claims_nothing()
+        await Idle(dead.queue(name)).claims_nothing()
+    with client.pubsub() as everything:
+        everything.psubscribe("*")
+        assert everything.get_message(timeout=5) is not None
+        async with backend_of(valkey_url) as backend:
+            queue, idle = backend.queue(name), Idle(backend.queue(name))
+            await idle.claims_nothing()
+            await queue.publish([message("a")])
+            assert (await idle.gets()).claimed.id == "a"
+            assert faults_of(client, name) == []
+            await idle.credit.close()
+
+
+async def test_a_duplicate_on_a_full_server_is_one() -> None:
+    with valkey_process() as process, redis.Redis(port=process.port) as client:
+        async with backend_of(f"redis://127.0.0.1:{process.port}") as backend:
+            queue = backend.queue("full")
+            await queue.publish([message("a")])
+            client.config_set("maxmemory", 1)
+            assert await queue.publish([message("a")]) == [False]
+            with pytest.raises(BackendFull):
+                await queue.publish([message("b")])
+            client.config_set("maxmemory", 0)
+
+
 async def test_without_the_signals_it_claims_as_ever(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> None:
     async with backend_of(valkey_url) as backend:
         queue = backend.queue(unique("push"))
@@ -330,7 +398,7 @@ async def test_what_workers_that_died_have_used_is_forgotten(client: redis.Redis
         idle = Idle(queue)
         await idle.claims_nothing()
         [mine] = credits_in(client, name)
-        client.zadd(key, {" old 1": 4e15 + 1, " new 1": 8e15})
+        client.zadd(key, {"dead 1": 1, " old 1": 4e15 + 1, " new 1": 8e15})
         await idle.claims_nothing()
         assert credits_in(client, name) == [mine, b" new 1"]
         ttl: Any = client.pttl(key)
@@ -338,14 +406,16 @@ async def test_what_workers_that_died_have_used_is_forgotten(client: redis.Redis
         # What is used stands behind every credit, and is never taken for one.
         await queue.publish([message("a")])
         assert (await idle.gets()).claimed.id == "a"
+        ttl = client.pttl(key)
+        assert 0 < ttl <= 60_000
         await queue.publish([message("b")])
         await idle.gets_nothing()
         await idle.credit.close()
 
 
-@pytest.mark.parametrize("more", ["", "+pexpire"])
+@pytest.mark.parametrize("more", ["", "+pexpire +pubsub"])
 async def test_what_the_permissions_of_the_page_allow(more: str) -> None:
-    # Before there was a push, the page did not name PEXPIRE.
+    # Before there was a push, the page did not name these.
     with valkey_process() as process, redis.Redis(port=process.port) as client:
         rules = f"-@all +evalsha +eval +time +get +set +del +publish +subscribe +@hash +@sortedset +exists {more}"
         client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~sdp:*", "&sdp:!*", *rules.split())
@@ -407,6 +477,92 @@ async def test_a_worker_never_has_more_than_its_places(valkey_url: str) -> None:
             await asyncio.wait_for(all_done.wait(), 20)
         assert most == 2
         assert done == 300
+
+
+async def test_a_worker_that_asks_whether_it_is_paused_has_no_more_than_its_places(
+    monkeypatch: pytest.MonkeyPatch, valkey_url: str
+) -> None:
+    async with backend_of(valkey_url) as backend:
+        jobs = Jobs(unique("push"), backend=backend)
+        now = most = done = 0
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        @jobs.job
+        async def work() -> None:
+            nonlocal now, most, done
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.05)
+            now -= 1
+            done += 1
+
+        async def is_paused() -> bool:
+            asked.set()
+            await go_on.wait()
+            return False
+
+        async with Worker(jobs, concurrency=1, poll_s=0.2, drain_s=5):
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(jobs, "is_paused", is_paused)
+            await asyncio.wait_for(asked.wait(), 5)
+            # One comes while it asks, and one more is ready.
+            for _ in range(2):
+                await work.enqueue()
+            await asyncio.sleep(0.05)
+            go_on.set()
+            await asyncio.sleep(0.3)
+        assert (most, done) == (1, 2)
+
+
+async def test_a_paused_worker_gives_back_what_was_pushed(monkeypatch: pytest.MonkeyPatch, valkey_url: str) -> None:
+    async with backend_of(valkey_url) as backend:
+        jobs, ran = Jobs(unique("push"), backend=backend), list[str]()
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        @jobs.job
+        async def work() -> None:
+            ran.append("")
+
+        async def is_paused() -> bool:
+            asked.set()
+            await go_on.wait()
+            return True
+
+        async with Worker(jobs, poll_s=0.2):
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(jobs, "is_paused", is_paused)
+            await asyncio.wait_for(asked.wait(), 5)
+            await work.enqueue()
+            await asyncio.sleep(0.05)
+            go_on.set()
+            await asyncio.sleep(0.1)
+            [claimed] = (await jobs.queue.claim(10, LEASE_S)).messages
+            assert claimed.attempt == 1
+        assert ran == []
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 0.001, 5.0])
+async def test_what_is_pushed_while_a_worker_stops_is_run_or_given_back(drain_s: float, valkey_url: str) -> None:
+    async with backend_of(valkey_url) as backend, backend_of(valkey_url) as other:
+        for number in range(5):
+            name = unique("push")
+            jobs, ran, has_begun = Jobs(name, backend=backend), list[str](), asyncio.Event()
+
+            @jobs.job
+            async def work(each: str, ran: list[str] = ran, has_begun: asyncio.Event = has_begun) -> None:
+                has_begun.set()
+                await asyncio.sleep(0.02)
+                ran.append(each)
+
+            async with Worker(jobs, drain_s=drain_s):
+                await asyncio.sleep(0.02)
+                await work.enqueue("a")
+                await asyncio.wait_for(has_begun.wait(), 5)
+                await asyncio.sleep(0.002 * number)
+                second = asyncio.create_task(work.enqueue("b"))
+            await second
+            left = [it.payload for it in (await other.queue(name).claim(10, LEASE_S)).messages]
+            assert len(ran) + len(left) == 2, (ran, left)
 
 
 async def test_a_worker_that_stops_gives_back_what_was_pushed(valkey_url: str) -> None:

@@ -418,7 +418,7 @@ def test_a_message_takes_little_memory() -> None:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_user_with_the_permissions_of_the_page_can_use_a_queue(runtime: RuntimeName) -> None:
     with valkey_process() as process, redis.Redis(port=process.port) as client:
-        rules = "-@all +evalsha +eval +time +get +set +del +publish +@hash +@sortedset +exists +pexpire"
+        rules = "-@all +evalsha +eval +time +get +set +del +publish +@hash +@sortedset +exists +pexpire +pubsub"
         client.execute_command("ACL", "SETUSER", "worker", "on", ">secret", "~sdp:*", "&sdp:!*", *rules.split())
 
         async def play(backend: RedisBackend) -> None:

@@ -172,6 +172,29 @@ async def test_a_server_that_is_silent_is_left_within_the_timeout() -> None:
         assert asyncio.get_running_loop().time() - begin < 2
 
 
+async def test_a_silent_server_is_left_though_each_caller_is_patient_for_less() -> None:
+    connections = 0
+
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += writer is not answered[-1]
+        answered.append(writer)
+        if connections > 1:
+            writer.write(b"+back\r\n" * data.count(b"PING"))
+
+    answered: list[asyncio.StreamWriter | None] = [None]
+    async with connected_to(answer, timeout_s=0.3) as connection:
+        for _ in range(20):
+            try:
+                async with asyncio.timeout(0.1):
+                    assert await connection.call(PING) == b"back"
+                break
+            except (TimeoutError, ReplyLost, NotSent):
+                await asyncio.sleep(0.01)
+        else:
+            pytest.fail("it never comes back")
+
+
 @pytest.mark.parametrize(
     ("line", "kind"),
     [

@@ -74,7 +74,6 @@ class PipelinedConnection:
         self._loop = asyncio.get_running_loop()
         self._commands: TaskBatcher[bytes, Any] = TaskBatcher(self._flush, at_most=_COMMANDS_MAX, behind=behind)
         self._pipe: Replies | None = None
-        self._since = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._late = False
         self._errors = 0
@@ -96,8 +95,6 @@ class PipelinedConnection:
         asking = sum([command.__class__ is Asking for command in commands])
         whole = pipe.expect(len(commands) + asking)
         pipe.transport.write(packed)
-        # The server is at work from here on.
-        self._since = self._loop.time()
         if self._watch is None:
             self._watch = self._loop.call_later(self._server.timeout_s, self._look)
         # Most commands are small and the transport sends them at once: then there is nothing to wait for.
@@ -149,14 +146,15 @@ class PipelinedConnection:
     def _look(self) -> None:
         # One lazy timer instead of one for each call, which would cost as much as the call.
         self._watch = None
-        if self._commands.idle and (self._pipe is None or not self._pipe.owed):
+        pipe = self._pipe
+        if pipe is None or not pipe.owed:
             return
-        left = self._since + self._server.timeout_s - self._loop.time()
+        left = pipe.since_s + self._server.timeout_s - self._loop.time()
         if left > 0:
             self._watch = self._loop.call_later(left, self._look)
-        elif self._pipe is not None:
+        else:
             self._late = True
-            abort(self._pipe.connection)
+            abort(pipe.connection)
 
     def pressure(self) -> Pressure:
         """Whether its one connection is at work, and how many commands wait for it."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from sdpatterns.backends.redis.listener import PUSHES
 from sdpatterns.backends.redis.resources import RedisLoopResources
 from sdpatterns.core.clock import SYSTEM
 from sdpatterns.core.runtime import Waiter, current
 from sdpatterns.errors import BackendError
 from sdpatterns.ports.push import Pushed
-from sdpatterns.ports.queue import Claimed, Claims
+from sdpatterns.ports.queue import Claimed, Claims, Requeue
 
 if TYPE_CHECKING:
     from sdpatterns.backends.redis.queue import RedisQueue
@@ -45,7 +47,7 @@ class RedisCredit:
         self._queue = queue
         self._here = here
         self._wake = wake
-        self._topic = f"push/{os.urandom(8).hex()}"
+        self._topic = PUSHES + os.urandom(8).hex()
         self._channel = here.server.channel + self._topic
         self._is_heard = False
         self._is_left = False
@@ -60,7 +62,10 @@ class RedisCredit:
 
     async def claim(self, n: int, lease_s: float, /) -> Claims:
         self._lease_s = lease_s
-        return await self._claimed(n, is_to_stay=await self._listens())
+        may_push = await self._listens()
+        # What came meanwhile has places of its own.
+        free = max(0, n - len(self._came))
+        return await self._claimed(free, is_to_stay=may_push and free > 0)
 
     async def _listens(self) -> bool:
         """Whether messages are heard. Where the signals are away a claim must not wait for them."""
@@ -73,7 +78,7 @@ class RedisCredit:
                 return False
             self._here.pushes[self._topic] = self._receive
             self._is_heard = True
-        return self._is_heard
+        return self._is_heard and SYSTEM.monotonic() >= self._again_s
 
     async def _claimed(self, n: int, *, is_to_stay: bool) -> Claims:
         known = b"2" if self._has_come else b"1" if self._is_left else b"0"
@@ -90,33 +95,45 @@ class RedisCredit:
             self._is_left = not self._has_come
             raise
         self._asked = asked_s, now_us
-        if is_pushed:
-            await self._arrived()
-        elif claims.messages or not is_to_stay:
-            self._is_left = False
+        if not is_pushed:
+            self._is_left = self._is_left and is_to_stay and not claims.messages
+        elif not await self._has_arrived():
+            # Lost on its way, perhaps with all that comes on this connection. The places are free.
+            self._again_s = SYSTEM.monotonic() + _AGAIN_S
+            return await self._claimed(n, is_to_stay=False)
         return claims
 
-    async def _arrived(self) -> None:
+    async def _has_arrived(self) -> bool:
         """Wait for a message that the server has pushed; it is counted with those that came."""
         if not self._has_come:
             self._arrival = current().waiter()
             await self._arrival.wait(_ARRIVAL_MAX_S)
             self._arrival = None
-        # Later than that it is not taken any more.
+        has_come = self._has_come
         self._is_left = self._has_come = False
+        return has_come
 
     def _receive(self, data: bytes) -> None:
+        claimed = self._opened(data)
         if not self._is_left:
+            # It comes too late, and its place is taken.
+            current().apart(lambda: self._give_back(claimed))
             return
         self._is_left, self._has_come = False, True
-        ends_us, name_size, record_size = _HEAD.unpack_from(data)
-        body_at = _HEAD.size + name_size + record_size
-        name, record = data[_HEAD.size : _HEAD.size + name_size], data[_HEAD.size + name_size : body_at]
-        claimed = self._queue.claimed_of(name, data[body_at:], record, int(ends_us))
         self._came.append(_Came(claimed, self._lease_s, SYSTEM.monotonic()))
         if self._arrival is not None:
             self._arrival.wake()
         self._wake()
+
+    async def _give_back(self, claimed: Claimed) -> None:
+        with contextlib.suppress(BackendError):
+            await self._queue.settle((Requeue(claimed, counts=False),))
+
+    def _opened(self, data: bytes) -> Claimed:
+        ends_us, name_size, record_size = _HEAD.unpack_from(data)
+        body_at = _HEAD.size + name_size + record_size
+        name, record = data[_HEAD.size : _HEAD.size + name_size], data[_HEAD.size + name_size : body_at]
+        return self._queue.claimed_of(name, data[body_at:], record, int(ends_us))
 
     def pushed(self) -> Sequence[Pushed]:
         if not self._came:
@@ -133,13 +150,12 @@ class RedisCredit:
         return found
 
     async def close(self) -> None:
-        try:
-            if self._is_left or self._has_come:
+        if self._is_left or self._has_come:
+            # If that fails the server may still have it, and it says so at the next claim.
+            with contextlib.suppress(BackendError):
                 await self._claimed(0, is_to_stay=False)
-        except BackendError:
-            self._is_left = False
-        finally:
-            if self._is_heard:
-                self._is_heard = False
-                del self._here.pushes[self._topic]
-                self._here.listener.drop((self._topic,))
+        # Not where it was cancelled: then it is closed once more, and the message that is on its way is still heard.
+        if self._is_heard:
+            self._is_heard = False
+            del self._here.pushes[self._topic]
+            self._here.listener.leave((self._topic,))

@@ -36,7 +36,7 @@ _REMEDIES = {
     "MISCONF": "it cannot save to its disk: see its log and make room there",
     "NOAUTH": "correct the user and the password in the URL",
     "NOPERM": "grant the URL's user EVALSHA, EVAL, TIME, GET, SET, DEL, PUBLISH, SUBSCRIBE on its keys and channels,"
-    " and for queues +@hash, +@sortedset, EXISTS and PEXPIRE",
+    " and for queues +@hash, +@sortedset, EXISTS, PEXPIRE and PUBSUB",
     "NOREPLICAS": "it has too few replicas to accept writes: see min-replicas-to-write there",
     "READONLY": "it is a replica: name the primary in the URL",
     "TRYAGAIN": "wait until the slot has moved",

@@ -19,10 +19,12 @@ from sdpatterns.core.runtime import current
 from sdpatterns.errors import BackendUnavailable
 from sdpatterns.ports.engine.source import Hears, SocketWait, Source
 
-__all__ = ["RedisConnector", "publish"]
+__all__ = ["PUSHES", "RedisConnector", "publish"]
 
+PUSHES = "push/"
+"""What the topics begin with whose messages are no notifications."""
 Pushes: TypeAlias = Mapping[str, Callable[[bytes], None]]
-"""What takes the messages of a topic as they are. The others are notifications."""
+"""What takes the messages of such a topic, as they are."""
 
 
 def publish(prefix: str, topic: str) -> bytes:
@@ -89,11 +91,10 @@ class _Source:
     def _tell(self, said: Any) -> None:
         kind, channel = said[0], said[1].decode()[len(self._server.channel) :]
         if kind == b"message":
-            take = self._pushes.get(channel)
-            if take is None:
-                self._listener.heard(channel + said[2].decode())
-            else:
-                take(said[2])
+            if not channel.startswith(PUSHES):
+                self._listener.heard(channel + said[2].decode(errors="replace"))
+            elif channel in self._pushes:
+                self._pushes[channel](said[2])
         elif kind == b"subscribe":
             self._listener.confirmed(channel)
 

@@ -115,6 +115,8 @@ class Replies(ReplyProtocol):
         self.found: list[Any] = []
         """Those that came so far."""
         self._loop = asyncio.get_running_loop()
+        self.since_s = 0.0
+        """Since when the reply that comes next is waited for."""
         self._wanted = 0
         self._skipped = 0
         self._whole: InlineFuture[None] | None = None
@@ -128,6 +130,8 @@ class Replies(ReplyProtocol):
         """Done when `found` has the replies to so many commands, which are sent now, or when there is a `cause`."""
         # A caller that was cancelled left its replies on the way. They come first and belong to no command of this one.
         self._skipped = self.owed
+        if not self._skipped:
+            self.since_s = self._loop.time()
         self._wanted = count
         self.found = []
         whole: InlineFuture[None] = InlineFuture(loop=self._loop)
@@ -145,6 +149,7 @@ class Replies(ReplyProtocol):
         if self._skipped:
             late = min(self._skipped, len(replies))
             self._skipped -= late
+            self.since_s = self._loop.time()
             del replies[:late]
         self.found += replies
         missing = self._wanted - len(self.found)

@@ -41,7 +41,7 @@ class RedisLoopResources:
         if server.cluster:
             self.sender = ClusterSender(self.seed, self._connect_to, self.lines.batcher, server)
         self.pushes: dict[str, Callable[[bytes], None]] = {}
-        """What takes the messages of a topic as they are, where they are no notifications."""
+        """What takes the messages of topics that begin with `PUSHES`."""
         kind = ThreadListener if loop is None else TaskListener
         self.listener = kind(RedisConnector(server, self.pushes), LocalSignals(), server.random)
 

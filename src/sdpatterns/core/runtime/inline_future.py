@@ -52,7 +52,16 @@ class InlineFuture(asyncio.Future[T]):
         if self._resume is None:
             return
         call, context = self._resume
+        loop = self.get_loop()
         if context is None or asyncio.current_task() is not None:
-            self.get_loop().call_soon(call, self, context=context)
-        else:
+            loop.call_soon(call, self, context=context)
+            return
+        try:
             context.run(call, self)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # A task lets these through, to end the loop. In a protocol uvloop takes them for a broken connection.
+            loop.call_soon(_end_loop, error)
+
+
+def _end_loop(error: BaseException) -> None:
+    raise error

@@ -146,21 +146,28 @@ class Consumer(Service):
             try:
                 await self._serve(group, wake, settling, is_endless=stop is not None)
             finally:
-                if self._credit is not None:
-                    with contextlib.suppress(TimeoutError):
-                        await runtime.shield(self._push_no_more, at_most_s=_GIVE_BACK_MAX_S)
+                try:
+                    await self._push_no_more()
+                finally:
                     self._credit = None
-                self._is_over = True
-                group.cancel()
+                    self._is_over = True
+                    group.cancel()
 
     async def _push_no_more(self) -> None:
-        """Take the credit back, and give back what was pushed."""
-        assert self._credit is not None
-        await self._credit.close()
-        pushed = self._credit.pushed()
-        if pushed:
-            with contextlib.suppress(BackendError):
-                await self.queue.settle([Requeue(claimed, counts=False) for claimed, _ in pushed])
+        """Take the credit back, and give back what was pushed. A cancellation does not come between."""
+        credit = self._credit
+        if credit is None:
+            return
+
+        async def give_back() -> None:
+            await credit.close()
+            pushed = credit.pushed()
+            if pushed:
+                with contextlib.suppress(BackendError):
+                    await self.queue.settle([Requeue(claimed, counts=False) for claimed, _ in pushed])
+
+        with contextlib.suppress(TimeoutError):
+            await current().shield(give_back, at_most_s=_GIVE_BACK_MAX_S)
 
     async def _serve(self, group: Group, wake: Waiter, settling: Settling, *, is_endless: bool) -> None:
         pause_s, has_begun = _PAUSE_FIRST_S, False
@@ -215,8 +222,7 @@ class Consumer(Service):
             if asked_s - self._asked_s >= self.poll_s:
                 self._rests, self._asked_s = await self.is_paused(), asked_s
             if self._rests:
-                if self._credit is not None:
-                    await self._credit.close()
+                await self._push_no_more()
                 return Claims((), None), asked_s
             claims = await (self._credit or self.queue).claim(free, self.lease_s)
         except BackendError as error:

@@ -73,6 +73,7 @@ class Listener(ABC):
         self._asked: set[str] = set()
         self._live: set[str] = set()
         self._idle: dict[str, None] = {}
+        self._leaving: set[str] = set()
         self._waiting: dict[str, set[_Entry]] = {}
         self._is_running = False
         self._was_away = False
@@ -138,6 +139,13 @@ class Listener(ABC):
         """See `Listens`."""
         self._leave({self._connector.channel_of(topic) for topic in topics})
 
+    def leave(self, topics: Sequence[str], /) -> None:
+        """Drop topics that no other subscriber will want, and give their channels up soon."""
+        self.drop(topics)
+        with self._lock:
+            self._leaving.update(map(self._connector.channel_of, topics))
+        self._changed()
+
     def _leave(self, channels: set[str]) -> None:
         with self._lock:
             for channel in channels:
@@ -180,10 +188,12 @@ class Listener(ABC):
         """Ask the server for what changed. Only the owner of the connection calls it."""
         with self._lock:
             source = self._source
-            too_many = len(self._idle) > IDLE_MAX
-            if source is None or not (self._new or too_many):
+            leaving, self._leaving = self._leaving, set()
+            add, drop = list(self._new), [channel for channel in self._idle if channel in leaving]
+            if len(self._idle) > IDLE_MAX:
+                drop = list(self._idle)
+            if source is None or not (add or drop):
                 return
-            add, drop = list(self._new), list(self._idle) if too_many else []
             # Noted before they are asked for, so that a confirmation never comes for an unknown channel.
             self._new.clear()
             self._asked.update(add)

@@ -110,9 +110,9 @@ if #ids > 0 then
   all('HSET', META, metas)
   all('ZADD', LEASES, leases)
 elseif is_left and due ~= 0 then
-  -- A full server refuses it, and then the worker is notified as ever. What workers that died have used is forgotten after a
-  -- minute, and all credits when none was left for as long.
+  -- A full server refuses it, and then the worker is notified as ever. A credit lasts for a minute, used or not.
   redis.pcall('ZADD', CREDITS, now, credit)
+  call('ZREMRANGEBYSCORE', CREDITS, '-inf', now - 60000000)
   call('ZREMRANGEBYSCORE', CREDITS, USED, now + USED - 60000000)
   redis.pcall('PEXPIRE', CREDITS, 60000)
 end

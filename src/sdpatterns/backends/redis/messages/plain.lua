@@ -22,19 +22,27 @@ if not is_again and #old == 0 and #ARGV <= 8000 then
   end
   local are_new = #ids > 0
   if #ids == 1 then
-    are_new = call('HSETNX', META, metas[1], metas[2]) == 1
+    -- A full server refuses it also where it is not new: then the rest of the script says so.
+    are_new = redis.pcall('HSETNX', META, metas[1], metas[2]) == 1
     -- It is pushed to the worker that has waited longest, already leased. That saves the worker a claim.
     local credit = are_new and call('ZRANGE', CREDITS, 0, 0)[1]
     local bar = credit and find(credit, ' ', 1, true)
-    if credit and bar > 1 and call('EXISTS', READY) == 0 then
+    while bar and bar > 1 do
+      call('ZREM', CREDITS, credit)
+      -- A worker that is gone hears nothing. PUBLISH alone would also count those that listen to every channel.
+      local hears = redis.pcall('PUBSUB', 'NUMSUB', sub(credit, 1, bar - 1))
+      if hears.err or hears[2] > 0 then break end
+      credit = call('ZRANGE', CREDITS, 0, 0)[1]
+      bar = credit and find(credit, ' ', 1, true)
+    end
+    if bar and bar > 1 and call('EXISTS', READY) == 0 then
       local id, fence = ids[1], at + 1
       local ends = fence + sub(credit, bar + 1)
       local leased = pack(HEAD, 'l', '-', fence, 1) .. sub(metas[2], 19)
-      call('ZREM', CREDITS, credit)
-      -- A worker that is gone hears nothing. Then the message becomes ready, as any other.
       local heard = redis.pcall('PUBLISH', sub(credit, 1, bar - 1), pack('>dI4I4', ends, #id, #leased) .. id .. leased .. bodies[2])
       if type(heard) == 'number' and heard > 0 then
         call('ZADD', CREDITS, at + USED, ' ' .. credit)
+        redis.pcall('PEXPIRE', CREDITS, 60000)
         call('HSET', META, id, leased)
         call('HSET', BODY, id, bodies[2])
         call('ZADD', LEASES, text('%.0f', ends), id)
