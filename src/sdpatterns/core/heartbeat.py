@@ -126,7 +126,7 @@ class Heartbeat:
 
     @property
     def _due_s(self) -> float:
-        return self.left_s - self.lease_s * 2 / 3
+        return self.until_s - SYSTEM.monotonic() - self.lease_s * 2 / 3
 
     async def _beat(self, stop: Waiter) -> None:
         """Begins when the first third has gone."""

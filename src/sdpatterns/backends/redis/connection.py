@@ -91,8 +91,12 @@ class PipelinedConnection:
         # Looked at before anything is sent: a step on a connection that broke while idle is then in no doubt.
         if pipe is None or pipe.is_broken:
             pipe = await self._reopen()
-        packed = commands[0] if len(commands) == 1 else b"".join(commands)
-        asking = sum([command.__class__ is Asking for command in commands])
+        if len(commands) == 1:
+            packed = commands[0]
+            asking = int(packed.__class__ is Asking)
+        else:
+            packed = b"".join(commands)
+            asking = sum([command.__class__ is Asking for command in commands])
         whole = pipe.expect(len(commands) + asking)
         pipe.transport.write(packed)
         if self._watch is None:
